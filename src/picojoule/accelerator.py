@@ -1,0 +1,286 @@
+"""The machine: memories, arrays of processing elements, and what an action on each costs.
+
+An :class:`Accelerator` is a nest, outermost first: memory levels with arrays between them::
+
+    Level(dram) > Level(buffer) > Array(12 x 14) > Level(input spad, weight spad, psum spad)
+
+A :class:`Level` is one position in the loop nest; its memories share tile boundaries but may hold
+different operands (one shared register file, or one scratchpad per operand). An :class:`Array`
+multiplies everything inside it in space. The multipliers sit inside the innermost level.
+
+All energies are for one word of ``word_bits`` bits and scale linearly with the width actually
+moved; capacities and bandwidths are in bits (CVPR'17 §2, bit width).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
+
+
+class Format(Enum):
+    """How a memory codes the values it sends to its child or receives from it."""
+
+    DENSE = "dense"
+    BITMAP = "bitmap"  # significance map: one flag bit per value, then the non-zero values
+    RUN_LENGTH = "run-length"  # (run, value) pairs packed into words, as on the Eyeriss chip
+    CSC = "csc"  # compressed sparse column: (count, value) pairs, as in Eyeriss v2
+
+
+class Charging(Enum):
+    """Which end of a transfer pays.
+
+    DEARER_END: once, at the memory further out (ISCA'16 §VI-C, Eq. 3 and 4).
+    BOTH_ENDS: the source is read and the destination is written (component models).
+    """
+
+    DEARER_END = "dearer-end"
+    BOTH_ENDS = "both-ends"
+
+
+class HopCharge(Enum):
+    """When a word that passes through an array's network costs energy.
+
+    SHARED: only where neighbours share it, by multicast or by spatial accumulation; a word for
+    a single element goes straight there (ISCA'16 Eq. 3: the array term is dropped without reuse).
+    EVERY: each word into and out of each element.
+    """
+
+    SHARED = "shared"
+    EVERY = "every"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A storage.
+
+    Args:
+        name: unique within the accelerator.
+        keeps: operands it can hold.
+        capacity: bits of one instance; None is unbounded.
+        read_energy, write_energy: for one word of the accelerator's ``word_bits``.
+        bandwidth: bits per cycle of one instance, reads and writes together; None is unbounded.
+        may_bypass: operands that a mapping may send past it.
+        formats: coding of each operand's transfers at this memory; dense by default.
+    """
+
+    name: str
+    keeps: frozenset[Operand]
+    capacity: float | None
+    read_energy: float
+    write_energy: float
+    bandwidth: float | None = None
+    may_bypass: frozenset[Operand] = frozenset()
+    formats: PerOperand[Format] = PerOperand(Format.DENSE, Format.DENSE, Format.DENSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One position of the loop nest: memories that hold disjoint sets of operands."""
+
+    memories: tuple[Memory, ...]
+
+    @property
+    def name(self) -> str:
+        return "+".join(memory.name for memory in self.memories)
+
+    @property
+    def keeps(self) -> frozenset[Operand]:
+        """Operands that some memory of this level can hold."""
+        return frozenset(o for memory in self.memories for o in memory.keeps)
+
+    @property
+    def may_bypass(self) -> frozenset[Operand]:
+        """Operands that a mapping may send past this level."""
+        return frozenset(o for memory in self.memories for o in memory.may_bypass)
+
+    def holder(self, operand: Operand) -> Memory | None:
+        """The memory of this level that can hold *operand*."""
+        for memory in self.memories:
+            if operand in memory.keeps:
+                return memory
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One physical dimension of an array: its length, and the loops that may run along it."""
+
+    name: str
+    size: int
+    dims: frozenset[Dim] = frozenset(DIMS)
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """Copies of everything inside, connected by a network.
+
+    The network multicasts: a word that several elements need is read once from the memory outside
+    and delivered to each. It accumulates: partial sums of neighbours are added on their way out.
+
+    Args:
+        hop_energy: for one word passed to one element.
+        hop_charge: which words pay it.
+        bandwidth: bits per cycle into and out of all elements together; None is unbounded.
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    hop_energy: float = 0.0
+    hop_charge: HopCharge = HopCharge.SHARED
+    bandwidth: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(axis.size for axis in self.axes)
+
+
+class ZeroSkip(Enum):
+    """What becomes of a MAC with a zero factor.
+
+    NONE: it is done. GATE: it costs neither energy nor register accesses, but its cycle passes
+    (Eyeriss). SKIP: its cycle is saved as well (Eyeriss v2).
+    """
+
+    NONE = "none"
+    GATE = "gate"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class SparseSupport:
+    """How zeros are used.
+
+    Args:
+        zeros: what becomes of a MAC with a zero factor.
+        of: operands whose zeros are seen (input, weight, or both).
+        run_bits: width of the run field of run-length coding.
+        count_bits: width of the count field of CSC.
+        charge_register_reads_of: operands whose register is read even where the MAC is gated,
+            to find the zero.
+    """
+
+    zeros: ZeroSkip = ZeroSkip.NONE
+    of: frozenset[Operand] = frozenset()
+    run_bits: int = 5
+    count_bits: int = 4
+    charge_register_reads_of: frozenset[Operand] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """The multiplier-accumulator.
+
+    Args:
+        mac_energy: of one MAC of ``word_bits`` x ``word_bits``; it scales with the product of the
+            operand widths (CVPR'17 §2).
+        per_cycle: MACs per element and cycle.
+        psum_bits: width of a partial sum; None: as wide as the output.
+    """
+
+    mac_energy: float
+    per_cycle: int = 1
+    psum_bits: int | None = None
+
+
+class Constant(NamedTuple):
+    """Where a number of an accelerator comes from."""
+
+    path: str
+    value: str
+    source: str
+    status: str  # "published" or "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """A machine: its nest of levels and arrays, outermost first, and its conventions.
+
+    Args:
+        energy_unit: "MAC" (multiples of one MAC of ``word_bits``) or "pJ".
+        word_bits: the width that all energies refer to.
+        charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
+        static_power: watts drawn whatever happens; counted only in pJ with a clock.
+        clock: hertz.
+        sources: for every number of the file, where it comes from.
+    """
+
+    name: str
+    nest: tuple[Level | Array, ...]
+    compute: Compute
+    energy_unit: str = "MAC"
+    word_bits: int = 16
+    charging: Charging = Charging.DEARER_END
+    charge_padding: bool = False
+    sparse: SparseSupport = SparseSupport()
+    static_power: float = 0.0
+    clock: float | None = None
+    default_dataflow: str = "flexible"
+    description: str = ""
+    sources: tuple[Constant, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Memory levels, outermost first."""
+        return tuple(part for part in self.nest if isinstance(part, Level))
+
+    @property
+    def arrays(self) -> tuple[Array | None, ...]:
+        """For each level, the array between it and the next level (or the multipliers), if any."""
+        found: list[Array | None] = []
+        for part in self.nest:
+            if isinstance(part, Level):
+                found.append(None)
+            else:
+                found[-1] = part
+        return tuple(found)
+
+    @property
+    def elements(self) -> int:
+        """Number of processing elements: the product of all arrays."""
+        return math.prod(part.size for part in self.nest if isinstance(part, Array))
+
+    @property
+    def memories(self) -> Mapping[str, Memory]:
+        """All memories by name, outermost first."""
+        return MappingProxyType({m.name: m for level in self.levels for m in level.memories})
+
+    def psum_bits(self, output_bits: int) -> int:
+        """Width of a partial sum of outputs of *output_bits*."""
+        return self.compute.psum_bits or output_bits
+
+    def problems(self) -> tuple[tuple[str, str], ...]:
+        """What makes this machine impossible, as (path, message); empty if nothing does."""
+        found: list[tuple[str, str]] = []
+        if not self.nest or not isinstance(self.nest[0], Level):
+            return (("$.nest", "the outermost part must be a memory level"),)
+        if self.levels[0].keeps != frozenset(OPERANDS) or self.levels[0].may_bypass:
+            found.append(("$.nest[0]", "the outermost level must hold all three operands"))
+        if any(memory.capacity is not None for memory in self.levels[0].memories):
+            found.append(("$.nest[0]", "the outermost level is unbounded: leave its capacity out"))
+        names = [part.name for part in self.nest if isinstance(part, Array)]
+        names += [memory.name for level in self.levels for memory in level.memories]
+        found += [
+            ("$.nest", f"the name {name!r} is used twice")
+            for name in sorted(set(names))
+            if names.count(name) > 1
+        ]
+        for index, part in enumerate(self.nest):
+            if isinstance(part, Array):
+                if isinstance(self.nest[index - 1], Array):
+                    found.append((f"$.nest[{index}]", "two arrays in a row: give one more axes"))
+            else:
+                kept = [operand for memory in part.memories for operand in memory.keeps]
+                found += [
+                    (f"$.nest[{index}]", f"two memories of one level keep the {operand.value}")
+                    for operand in OPERANDS
+                    if kept.count(operand) > 1
+                ]
+        return tuple(found)

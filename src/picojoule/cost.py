@@ -1,0 +1,382 @@
+"""The price of a mapping: the only one in the project.
+
+``Energy = sum over actions of count x energy per action``. Counts come from :mod:`traffic`;
+energies from the accelerator. Both stay visible in the :class:`Cost`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, ZeroSkip
+from picojoule.errors import MappingError
+from picojoule.mapping import Mapping
+from picojoule.sparsity import bits_per_value, effectual_fraction
+from picojoule.traffic import Flow, compute_steps, flows, window_extent
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
+
+VERSION = "1"
+"""Version of the counting rules: results of different versions are not to be mixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Charged accesses to a memory for one operand: words, and their energy."""
+
+    read: float = 0.0
+    write: float = 0.0
+    energy: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a mapping costs, for all inferences of the layer's batch.
+
+    Args:
+        accesses: memory name -> operand -> charged accesses.
+        hops: array name -> operand -> (words passed, energy).
+        compute: energy of the MACs.
+        static: energy drawn over the latency, where the machine declares static power.
+        macs, effectual_macs: all, and those really done.
+        compute_cycles: cycles the multipliers need.
+        cycles: the largest of compute cycles and every memory's and network's transfer time.
+        limited_by: what sets ``cycles``.
+        utilization: MACs done per MAC that all elements could do in ``cycles``.
+        active_elements: processing elements in use in a full step.
+    """
+
+    accesses: MappingABC[str, MappingABC[Operand, Access]]
+    hops: MappingABC[str, MappingABC[Operand, Access]]
+    compute: float
+    static: float
+    macs: int
+    effectual_macs: float
+    compute_cycles: float
+    cycles: float
+    limited_by: str
+    utilization: float
+    active_elements: int
+
+    @property
+    def energy(self) -> float:
+        """Total energy in the accelerator's unit."""
+        return math.fsum(self.by_memory.values())
+
+    @property
+    def by_memory(self) -> dict[str, float]:
+        """Energy by place: memories, arrays, compute; sums to ``energy``."""
+        parts = {
+            name: math.fsum(access.energy for access in operands.values())
+            for table in (self.accesses, self.hops)
+            for name, operands in table.items()
+        }
+        parts["compute"] = self.compute
+        if self.static:
+            parts["static"] = self.static
+        return parts
+
+    @property
+    def by_operand(self) -> dict[str, float]:
+        """Energy by operand, and compute; sums to ``energy``. Partial sums belong to the output."""
+        parts = {
+            operand.value: math.fsum(
+                operands[operand].energy
+                for table in (self.accesses, self.hops)
+                for operands in table.values()
+                if operand in operands
+            )
+            for operand in OPERANDS
+        }
+        parts["compute"] = self.compute
+        if self.static:
+            parts["static"] = self.static
+        return parts
+
+
+def tile_words(layer: Layer, tile: Extents, operand: Operand, *, padded: bool = False) -> int:
+    """Words of *operand* in a tile; of the input at most what is stored of it."""
+    if operand is not Operand.INPUT:
+        return math.prod(tile[DIMS.index(dim)] for dim in RELEVANT[operand])
+    words = tile.N * tile.G * tile.C
+    for axis in (0, 1):
+        extent = window_extent(
+            tile[4 + axis], tile[6 + axis], layer.stride[axis], layer.dilation[axis]
+        )
+        stored = layer.input_size[axis]
+        if padded:
+            stored += layer.padding[2 * axis] + layer.padding[2 * axis + 1]
+        words *= min(extent, stored)
+    return words
+
+
+def tile_bits(layer: Layer, accelerator: Accelerator, tile: Extents, operand: Operand) -> float:
+    """Bits that a tile takes in a memory: uncoded, outputs at the width of partial sums."""
+    words = tile_words(layer, tile, operand, padded=accelerator.charge_padding)
+    if operand is Operand.OUTPUT:
+        return words * accelerator.psum_bits(layer.bits.output)
+    return words * layer.bits[OPERANDS.index(operand)]
+
+
+def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tuple[str, ...]:
+    """Why *mapping* is not legal for *layer* on *accelerator*; empty if it is."""
+    levels, arrays = accelerator.levels, accelerator.arrays
+    if len(mapping.stages) != len(levels):
+        return (f"{len(mapping.stages)} stages for {len(levels)} memory levels",)
+    found = []
+    if mapping.stages[0].tile != layer.bounds:
+        found.append(f"the outermost tile {mapping.stages[0].tile} is not the layer {layer.bounds}")
+    for index, (level, array, stage) in enumerate(
+        zip(levels, arrays, mapping.stages, strict=True)
+    ):
+        where = f"level {index} ({level.name})"
+        inner = mapping.tile(index + 1)
+        if any(i > t for i, t in zip(inner, stage.tile, strict=True)):
+            found.append(f"{where}: the tile {stage.tile} is smaller than the one inside, {inner}")
+        if not stage.keeps <= level.keeps:
+            extra = ", ".join(o.value for o in OPERANDS if o in stage.keeps - level.keeps)
+            found.append(f"{where} cannot keep: {extra}")
+        skipped = level.keeps - stage.keeps - level.may_bypass
+        if skipped:
+            names = ", ".join(o.value for o in OPERANDS if o in skipped)
+            found.append(f"{where} may not be bypassed by: {names}")
+        for memory in level.memories:
+            if memory.capacity is None:
+                continue
+            needed = sum(
+                tile_bits(layer, accelerator, stage.tile, operand)
+                for operand in OPERANDS
+                if operand in memory.keeps & stage.keeps
+            )
+            if needed > memory.capacity:
+                found.append(
+                    f"{memory.name} holds {memory.capacity:g} bits; the tile needs {needed:g}"
+                )
+        found += _spread(where, array, stage.spatial)
+    return tuple(found)
+
+
+def _spread(where: str, array: Array | None, spatial: tuple[Extents, ...]) -> list[str]:
+    axes = array.axes if array else ()
+    if len(spatial) > len(axes):
+        return [f"{where}: unrolling along {len(spatial)} axes; there are {len(axes)}"]
+    found = []
+    for axis, unrolled in zip(axes, spatial, strict=False):
+        used = math.prod(unrolled)
+        if used > axis.size:
+            found.append(f"{where}: {used} elements along axis {axis.name!r} of {axis.size}")
+        found += [
+            f"{where}: {dim.value} may not be unrolled along axis {axis.name!r}"
+            for dim, factor in zip(DIMS, unrolled, strict=True)
+            if factor > 1 and dim not in axis.dims
+        ]
+    return found
+
+
+def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
+    """Price *mapping* of *layer* on *accelerator*.
+
+    Raises:
+        MappingError: if the mapping is not legal; the message lists every violation.
+    """
+    problems = violations(layer, accelerator, mapping)
+    if problems:
+        raise MappingError(f"layer {layer.name!r}: illegal mapping: " + "; ".join(problems))
+    ledger = Ledger(layer, accelerator)
+    ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
+    return ledger.close(mapping)
+
+
+class Ledger:
+    """Books the flows of a mapping to the memories and arrays they touch.
+
+    Everything booked is linear in the words of the flows, so words may be numbers, or vectors of
+    coefficients over symbolic counts (the mapper prices those). *one* is what a count of one looks
+    like: ``1.0``, or the unit vector of the constant.
+    """
+
+    def __init__(self, layer: Layer, accelerator: Accelerator, one: Any = 1.0) -> None:
+        self.layer, self.accelerator, self.one = layer, accelerator, one
+        self.effectual = effectual_fraction(layer.density, accelerator.sparse)
+        self.accesses: dict[str, dict[Operand, Access]] = {m: {} for m in accelerator.memories}
+        self.hops: dict[str, dict[Operand, Access]] = {
+            array.name: {} for array in accelerator.arrays if array
+        }
+        self.bits_moved: dict[str, Any] = {
+            name: 0.0 * one for name in (*self.accesses, *self.hops)
+        }
+
+    def book(self, all_flows: Sequence[Flow]) -> None:
+        """Book every flow of a mapping, given operand by operand, outermost edge first."""
+        for flow in all_flows:
+            if flow.operand is not Operand.OUTPUT:
+                self._book_factor(flow)
+        self._book_output([flow for flow in all_flows if flow.operand is Operand.OUTPUT])
+
+    @property
+    def compute(self) -> float:
+        """Energy of the MACs that are done."""
+        layer, machine = self.layer, self.accelerator
+        widths = layer.bits.input * layer.bits.weight / machine.word_bits**2
+        return layer.macs * self.effectual * machine.compute.mac_energy * widths
+
+    @property
+    def cycles_per_step(self) -> float:
+        """Cycles for one step of all elements side by side."""
+        machine = self.accelerator
+        skipped = self.effectual if machine.sparse.zeros is ZeroSkip.SKIP else 1.0
+        return skipped / machine.compute.per_cycle
+
+    @property
+    def static_per_cycle(self) -> float:
+        """Energy drawn per cycle whatever happens."""
+        machine = self.accelerator
+        return machine.static_power * 1e12 / machine.clock if machine.clock else 0.0
+
+    def close(self, mapping: Mapping) -> Cost:
+        """The cost of the booked flows, which are those of *mapping*."""
+        layer, machine = self.layer, self.accelerator
+        steps = compute_steps(mapping) * self.cycles_per_step
+        cycles, limit = self._latency(steps, mapping)
+        done = layer.macs * self.effectual
+        worked = done if machine.sparse.zeros is ZeroSkip.SKIP else layer.macs
+        return Cost(
+            MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
+            MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
+            self.compute,
+            self.static_per_cycle * cycles,
+            layer.macs,
+            done,
+            steps,
+            cycles,
+            limit,
+            worked / (cycles * machine.elements * machine.compute.per_cycle) if cycles else 0.0,
+            math.prod(math.prod(mapping.active(level)) for level in range(len(mapping.stages))),
+        )
+
+    # -- booking ---------------------------------------------------------------------------
+
+    def _memory(self, level: int, operand: Operand) -> Memory:
+        memory = self.accelerator.levels[level].holder(operand)
+        assert memory is not None  # violations() has seen to it
+        return memory
+
+    def _coded(self, memory: Memory, operand: Operand) -> float:
+        """Words of the machine that one value takes when this memory sends or receives it."""
+        index = OPERANDS.index(operand)
+        width, density = self.layer.bits[index], self.layer.density[index]
+        coded = bits_per_value(memory.formats[index], width, density, self.accelerator.sparse)
+        return coded / self.accelerator.word_bits
+
+    def _book(self, memory: Memory, operand: Operand, read: Any, write: Any, size: float) -> None:
+        energy = (read * memory.read_energy + write * memory.write_energy) * size
+        table = self.accesses[memory.name]
+        table[operand] = _sum(table.get(operand), Access(read, write, energy))
+        self.bits_moved[memory.name] += (read + write) * (size * self.accelerator.word_bits)
+
+    def _book_hops(self, array: Array, operand: Operand, words: Any, size: float) -> None:
+        table = self.hops[array.name]
+        access = Access(words, 0.0, words * (array.hop_energy * size))
+        table[operand] = _sum(table.get(operand), access)
+        self.bits_moved[array.name] += words * (size * self.accelerator.word_bits)
+
+    def _hop_size(self, operand: Operand) -> float:
+        if operand is Operand.OUTPUT:
+            bits = self.accelerator.psum_bits(self.layer.bits.output)
+        else:
+            bits = self.layer.bits[OPERANDS.index(operand)]
+        return bits / self.accelerator.word_bits
+
+    def _arrays(self, flow: Flow) -> Iterator[tuple[int, Array]]:
+        for level in range(flow.parent, flow.child):
+            array = self.accelerator.arrays[level]
+            if array is not None:
+                yield level, array
+
+    def _to_mac(self, flow: Flow) -> bool:
+        return flow.child == len(self.accelerator.levels)
+
+    def _book_factor(self, flow: Flow) -> None:
+        """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
+        machine, operand = self.accelerator, flow.operand
+        parent = self._memory(flow.parent, operand)
+        share, size = 1.0, self._coded(parent, operand)
+        if self._to_mac(flow):
+            size = self._hop_size(operand)
+            if operand not in machine.sparse.charge_register_reads_of:
+                share = self.effectual
+        self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
+        for level, array in self._arrays(flow):
+            every = array.hop_charge is HopCharge.EVERY
+            words = flow.passed(level)[1] if every else flow.shared(level)
+            self._book_hops(array, operand, words * share, self._hop_size(operand))
+        if not self._to_mac(flow) and machine.charging is Charging.BOTH_ENDS:
+            child = self._memory(flow.child, operand)
+            self._book(
+                child, operand, 0.0 * self.one, flow.at_child * 1.0, self._coded(child, operand)
+            )
+
+    def _book_output(self, chain: Sequence[Flow]) -> None:
+        """Partial sums go up after each stay and come back unless they start afresh.
+
+        A stay at a level starts afresh unless the level above handed a partial sum down. Within an
+        array the sums of neighbours are added on the way up, so only one of them is handed one.
+        """
+        machine, operand = self.accelerator, Operand.OUTPUT
+        size = self._hop_size(operand)
+        finished = self.layer.size(operand) * self.one
+        stays = handed_down = 0.0 * self.one
+        for flow in chain:
+            memory = self._memory(flow.parent, operand)
+            share = self.effectual if self._to_mac(flow) else 1.0
+            outermost = flow is chain[0]
+            fresh = finished if outermost else stays - handed_down
+            up, down = flow.at_parent * 1.0, flow.at_parent - fresh
+            if outermost:
+                # What leaves for the outermost memory last is finished: output width, coded.
+                coded = self._coded(memory, operand)
+                self._book(memory, operand, 0.0 * self.one, finished, coded)
+                self._book(memory, operand, down * share, (up - finished) * share, size)
+            elif machine.charging is Charging.DEARER_END:
+                # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
+                self._book(
+                    memory, operand, (down - handed_down) * share, (up - stays) * share, size
+                )
+            else:
+                self._book(memory, operand, stays + down * share, handed_down + up * share, size)
+            for level, array in self._arrays(flow):
+                outside, inside = flow.passed(level)
+                every = array.hop_charge is HopCharge.EVERY
+                hops = inside + down if every else inside - outside
+                self._book_hops(array, operand, hops * share, size)
+            stays, handed_down = flow.at_child * 1.0, down
+
+    def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
+        longest, limit = compute_cycles, "compute"
+        instances = 1
+        for index, level in enumerate(self.accelerator.levels):
+            for memory in level.memories:
+                if memory.bandwidth is not None:
+                    time = self.bits_moved[memory.name] / (memory.bandwidth * instances)
+                    if time > longest:
+                        longest, limit = time, memory.name
+            array = self.accelerator.arrays[index]
+            if array is not None and array.bandwidth is not None:
+                time = self.bits_moved[array.name] / (array.bandwidth * instances)
+                if time > longest:
+                    longest, limit = time, array.name
+            instances *= math.prod(mapping.active(index))
+        return longest, limit
+
+
+
+def _sum(booked: Access | None, access: Access) -> Access:
+    if booked is None:
+        return access
+    return Access(
+        booked.read + access.read, booked.write + access.write, booked.energy + access.energy
+    )

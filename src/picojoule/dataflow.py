@@ -1,0 +1,142 @@
+"""Dataflows: constraints on mappings, as data.
+
+A dataflow says what each processing element stores, which loops run across the array, which loop
+runs directly above the elements, and what must be whole in the level above the array. It refers
+to the *innermost* array of an accelerator (the PE array); outer arrays are left free.
+
+Definitions follow ISCA'16 §IV-V (taxonomy WS, OS-A/B/C, NLR, RS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+from picojoule.errors import PicojouleError, did_you_mean
+from picojoule.workload import DIMS, OPERANDS, Dim, Operand
+
+
+class Size(Enum):
+    """How large a tile or an unrolling may be in one dimension."""
+
+    ONE = "one"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataflow:
+    """Constraints on a mapping.
+
+    Args:
+        spatial: dimensions that may be unrolled over the array.
+        unrolled: of those, the ones unrolled whole (if they fit the array at all).
+        element_keeps: what the elements store; None leaves it to the machine.
+        element_tile: sizes forced on the tile of an element.
+        buffer_tile: sizes forced on the tile of the level above the array.
+        stationary: this operand enters (or leaves) each element once and stays until done with.
+        inner_loop: if this loop runs above the array, it is the innermost there.
+    """
+
+    name: str
+    title: str
+    source: str
+    spatial: frozenset[Dim] = frozenset(DIMS)
+    unrolled: frozenset[Dim] = frozenset()
+    element_keeps: frozenset[Operand] | None = None
+    element_tile: Mapping[Dim, Size] = field(default_factory=lambda: MappingProxyType({}))
+    buffer_tile: Mapping[Dim, Size] = field(default_factory=lambda: MappingProxyType({}))
+    stationary: Operand | None = None
+    inner_loop: Dim | None = None
+
+
+N, G, M, C, P, Q, R, S = DIMS
+INPUT, WEIGHT, OUTPUT = OPERANDS
+_ISCA = "Chen, Emer, Sze: Eyeriss, ISCA 2016"
+
+
+def _sizes(**sizes: Size) -> Mapping[Dim, Size]:
+    return MappingProxyType({Dim[name]: size for name, size in sizes.items()})
+
+
+DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
+    {
+        flow.name: flow
+        for flow in (
+            Dataflow(
+                "rs",
+                "row-stationary",
+                f"{_ISCA} §V: each element convolves one filter row with one input row; rows of "
+                "filters run across the array, rows of inputs along its diagonals",
+                spatial=frozenset({G, N, M, C, P, R}),
+                unrolled=frozenset({R}),
+                element_keeps=frozenset(OPERANDS),
+                element_tile=_sizes(P=Size.ONE, Q=Size.ONE, R=Size.ONE, S=Size.FULL),
+                inner_loop=Q,
+            ),
+            Dataflow(
+                "ws",
+                "weight-stationary",
+                f"{_ISCA} §IV-A: each weight stays in an element until it is never used again",
+                spatial=frozenset({G, M, C, R, S}),
+                unrolled=frozenset({R, S}),
+                element_keeps=frozenset({WEIGHT}),
+                stationary=WEIGHT,
+            ),
+            Dataflow(
+                "osa",
+                "output-stationary, one output channel, many pixels (SOC-MOP)",
+                f"{_ISCA} §IV-B",
+                spatial=frozenset({P, Q}),
+                element_keeps=frozenset({OUTPUT}),
+                stationary=OUTPUT,
+            ),
+            Dataflow(
+                "osb",
+                "output-stationary, many output channels and pixels (MOC-MOP)",
+                f"{_ISCA} §IV-B",
+                spatial=frozenset({G, M, P, Q}),
+                element_keeps=frozenset({OUTPUT}),
+                stationary=OUTPUT,
+            ),
+            Dataflow(
+                "osc",
+                "output-stationary, many output channels, one pixel of each image (MOC-SOP)",
+                f"{_ISCA} §IV-B",
+                spatial=frozenset({G, M, N}),
+                element_keeps=frozenset({OUTPUT}),
+                stationary=OUTPUT,
+            ),
+            Dataflow(
+                "is",
+                "input-stationary",
+                "Parashar et al.: SCNN, ISCA 2017: each input stays in an element until done with",
+                spatial=frozenset({N, G, C, P, Q}),
+                element_keeps=frozenset({INPUT}),
+                stationary=INPUT,
+            ),
+            Dataflow(
+                "nlr",
+                "no local reuse",
+                f"{_ISCA} §IV-C: elements store nothing; inputs are shared over output channels, "
+                "partial sums are added over input channels",
+                spatial=frozenset({G, M, C}),
+                element_keeps=frozenset(),
+            ),
+            Dataflow("flexible", "any mapping the machine allows", "no constraint"),
+        )
+    }
+)
+
+
+def dataflow(name: str) -> Dataflow:
+    """Return the dataflow called *name*.
+
+    Raises:
+        PicojouleError: if there is none.
+    """
+    if name not in DATAFLOWS:
+        near = did_you_mean(name, tuple(DATAFLOWS))
+        raise PicojouleError(f"no dataflow {name!r}{near}; there are {', '.join(DATAFLOWS)}")
+    return DATAFLOWS[name]

@@ -1,0 +1,192 @@
+"""Networks from files and from PyTorch: :func:`load` reads them all.
+
+onnx and torch are imported only when a source needs them.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import resources
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.frontends.energy_site import parse_energy_site, read_energy_site, write_energy_site
+from picojoule.frontends.scale_sim import is_scale_sim_header, parse_scale_sim, read_scale_sim
+from picojoule.frontends.source_file import check_file, read_text, shortened
+from picojoule.frontends.table import format_table, parse_table, read_table, write_table
+from picojoule.workload import Workload
+
+__all__ = [
+    "format_table",
+    "load",
+    "parse_energy_site",
+    "parse_scale_sim",
+    "parse_table",
+    "read_energy_site",
+    "read_scale_sim",
+    "read_table",
+    "shipped_networks",
+    "write_energy_site",
+    "write_table",
+]
+
+FORMATS = (".onnx", ".csv", ".txt")
+_FUNCTION = re.compile(r"(.+\.py):([^:/\\]*)", re.DOTALL)
+
+
+def shipped_networks() -> tuple[str, ...]:
+    """The names of the networks that come with picojoule, in alphabetical order."""
+    folder = resources.files("picojoule") / "data" / "networks"
+    try:
+        found = [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return tuple(sorted(name.removesuffix(".csv") for name in found if name.endswith(".csv")))
+
+
+def load(
+    source: object, *, name: str | None = None, dims: Mapping[str, int] | None = None
+) -> Workload:
+    """Return the network that *source* stands for.
+
+    Args:
+        source: a file (``.onnx``; ``.csv``, ours or SCALE-Sim's; ``.txt`` of
+            energyestimation.mit.edu), ``file.py:function`` whose function returns anything that is
+            accepted here, the name of a shipped network, a Workload, or ``(module, inputs)`` with a
+            torch module and the arguments of its ``forward``.
+        name: what to call the network, instead of the name it comes with.
+        dims: sizes of dimensions that an ONNX file only names (``{"sequence": 128}``).
+
+    Raises:
+        InputError: with every mistake of the source, each with its place in it.
+    """
+    if isinstance(source, Workload):
+        found = source if name is None else replace(source, name=name)
+    elif isinstance(source, (str, PathLike)):
+        place = fspath(source)
+        if not isinstance(place, str):
+            raise InputError(repr(place), [Mistake("source", "a path in bytes; give a text")])
+        function = _FUNCTION.fullmatch(place)
+        if function is not None:
+            return _load_function(place, Path(function[1]), function[2], name, dims)
+        if Path(place).suffix.lower() == ".onnx":
+            from picojoule.frontends.onnx_graph import read_onnx
+
+            return read_onnx(place, name=name, dims=dims)
+        found = _load_text(place, name)
+    else:
+        found = _load_module(source, name)
+    if dims:
+        raise InputError(
+            shortened(str(source)), [Mistake("dims", "only an ONNX file has sizes to be given")]
+        )
+    return found
+
+
+def _load_text(place: str, name: str | None) -> Workload:
+    if place in shipped_networks():
+        file = resources.files("picojoule") / "data" / "networks" / f"{place}.csv"
+        return parse_table(file.read_text("utf-8"), source=f"{place}.csv", name=name or place)
+    suffix = Path(place).suffix.lower()
+    if suffix == ".csv":
+        text = read_text(Path(place))
+        parse = parse_scale_sim if _is_scale_sim(text) else parse_table
+        return parse(text, source=place, name=name)
+    if suffix == ".txt":
+        return read_energy_site(place, name=name)
+    raise InputError(shortened(place, 200), [Mistake("source", _unknown(place))])
+
+
+def _is_scale_sim(text: str) -> bool:
+    first = next((line for line in io.StringIO(text) if line.strip() and line[0] != "#"), "")
+    try:
+        return is_scale_sim_header(next(csv.reader([first], skipinitialspace=True), []))
+    except csv.Error:
+        return False
+
+
+def _unknown(place: str) -> str:
+    known = shipped_networks()
+    suffix = Path(place).suffix.lower()
+    if suffix == ".py":
+        return "say which function of the file makes the network, as in file.py:function"
+    try:
+        if place and Path(place).exists():
+            return f"a file of unknown kind; {', '.join(FORMATS)} and file.py:function are read"
+    except (OSError, ValueError):
+        pass
+    near = did_you_mean(place[:80], known)
+    return (
+        f"neither a file ({', '.join(FORMATS)}, file.py:function) nor a shipped network{near}; "
+        f"shipped are {', '.join(known) or 'none'}"
+    )
+
+
+def _load_function(
+    place: str, path: Path, function: str, name: str | None, dims: Mapping[str, int] | None
+) -> Workload:
+    """Run the user's own Python file and take what its function returns."""
+    check_file(path)
+    spec = importlib.util.spec_from_file_location(f"_picojoule_source_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(place, [Mistake("file", "Python cannot import it")])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and torch look their classes up by module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+        made = getattr(module, function, None)
+        if not callable(made):
+            known = [word for word in vars(module) if callable(vars(module)[word])]
+            raise InputError(
+                place,
+                [Mistake("function", f"no function {function!r}{did_you_mean(function, known)}")],
+            )
+        result = made()
+    except PicojouleError:
+        raise
+    except Exception as error:
+        where = _line_of(error, path)
+        raise InputError(place, [Mistake(where, f"{type(error).__name__}: {error}")]) from error
+    finally:
+        if str(path.parent) in sys.path:
+            sys.path.remove(str(path.parent))
+    if isinstance(result, str) and _FUNCTION.fullmatch(result):
+        raise InputError(place, [Mistake("function", "it returns another function's name")])
+    return load(result, name=name, dims=dims)
+
+
+def _line_of(error: Exception, path: Path) -> str:
+    """The last line of the user's file that was running."""
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"line {line}" if line else "file"
+
+
+def _load_module(source: Any, name: str | None) -> Workload:
+    # Whoever holds a module has imported torch already.
+    loaded = sys.modules.get("torch")
+    kind: Any = getattr(getattr(loaded, "nn", None), "Module", ())
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], kind):
+        from picojoule.frontends.torch_module import read_torch
+
+        module, inputs = source
+        is_list = isinstance(inputs, (tuple, list))
+        return read_torch(module, inputs if is_list else (inputs,), name=name)
+    if isinstance(source, kind):
+        problem = "a torch module needs example inputs: give (module, inputs)"
+    else:
+        problem = f"a {type(source).__name__} is not a network"
+    raise InputError(shortened(repr(type(source).__name__)), [Mistake("source", problem)])

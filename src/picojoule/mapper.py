@@ -1,0 +1,1025 @@
+"""The search for the best mapping, with a proof.
+
+A mapping's energy is a sum of products of per-dimension factors once three discrete things are
+fixed: which operands each level keeps, which operand stays in place while each level's innermost
+loops run, and on which loop the input's window slides. These are the *classes*. Each class is a
+problem for :mod:`branch`; classes are taken in the order of their bounds and skipped once no
+better than what is known. A class prices a mapping at no less than :func:`cost.evaluate` does and
+some class prices it exactly, so the least over all classes is the optimum.
+
+Only the innermost operand's loops matter for the order: the sets of dimensions that do not index
+the weights (N, P, Q), the inputs (M) and the outputs (C, R, S) are disjoint, so at each level at
+most one operand gains, and next to it one loop slides the window.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from picojoule import branch
+from picojoule.accelerator import Accelerator, Level
+from picojoule.cost import Cost, Ledger, evaluate, tile_words
+from picojoule.dataflow import DATAFLOWS, Dataflow, Size
+from picojoule.errors import MappingError, NoMappingError, PicojouleError
+from picojoule.mapping import Mapping, Stage
+from picojoule.tilings import Bools, Floats, Ints, complete_chains, pareto, repeats, window_words
+from picojoule.traffic import Flow, window_extent
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand
+
+N, G, M, C, P, Q, R, S = DIMS
+INPUT, WEIGHT, OUTPUT = OPERANDS
+
+IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
+OBJECTIVES = {"energy": branch.ENERGY, "latency": branch.LATENCY, "edp": branch.EDP}
+SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of a search.
+
+    Args:
+        mapping, cost: the best mapping found and its price.
+        objective, value: what was minimised, and its value for this mapping.
+        status: "optimal" if proved (nothing left to look at), else "feasible".
+        lower_bound: no legal mapping of the space is below; equals ``value`` if optimal.
+        explored, pruned: choices looked at, and those discarded with all they contain.
+        space: the set of mappings that the statement is about, in words.
+        seconds: time the search took.
+    """
+
+    mapping: Mapping
+    cost: Cost
+    objective: str
+    value: float
+    status: str
+    lower_bound: float
+    explored: int
+    pruned: int
+    space: str
+    seconds: float
+
+    @property
+    def gap(self) -> float:
+        """How far the value may be above the optimum, relative to the bound."""
+        return self.value / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
+
+
+def search(
+    layer: Layer,
+    accelerator: Accelerator,
+    dataflow: Dataflow | str | None = None,
+    objective: str = "energy",
+    *,
+    budget: float | None = None,
+) -> Found:
+    """Find the mapping of *layer* with the least *objective*, and prove it.
+
+    Args:
+        dataflow: constraints on the mapping; by default the accelerator's own.
+        objective: "energy", "latency" (then least energy among the fastest) or "edp".
+        budget: seconds after which the best so far is returned as "feasible".
+
+    Raises:
+        NoMappingError: if no mapping is legal.
+    """
+    if objective not in OBJECTIVES:
+        raise PicojouleError(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
+    flow = dataflow if isinstance(dataflow, Dataflow) else _named(dataflow, accelerator)
+    started = time.perf_counter()
+    deadline = None if budget is None else started + budget
+    problem = _Problem(layer, accelerator, flow, objective)
+    best = problem.solve(OBJECTIVES[objective], math.inf, deadline)
+    if objective == "latency" and best.chosen is not None:
+        cycles = best.value
+        second = problem.solve(branch.ENERGY, cycles * (1 + SMALLEST_GAIN), deadline)
+        if second.chosen is not None:
+            best = second._replace(
+                value=cycles,
+                bound=best.bound,
+                complete=best.complete and second.complete,
+                explored=best.explored + second.explored,
+                pruned=best.pruned + second.pruned,
+            )
+    if best.chosen is None:
+        why = "in time" if not best.complete else f"with the dataflow {flow.name!r}"
+        raise NoMappingError(
+            f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; "
+            "larger memories or another dataflow may help"
+        )
+    mapping = best.chosen
+    cost = evaluate(layer, accelerator, mapping)
+    value = {
+        "energy": cost.energy,
+        "latency": cost.cycles,
+        "edp": cost.energy * cost.cycles,
+    }[objective]
+    return Found(
+        mapping,
+        cost,
+        objective,
+        value,
+        "optimal" if best.complete else "feasible",
+        value if best.complete else min(best.bound, value),
+        best.explored,
+        best.pruned,
+        problem.space,
+        time.perf_counter() - started,
+    )
+
+
+def _named(name: str | None, accelerator: Accelerator) -> Dataflow:
+    wanted = name or accelerator.default_dataflow
+    if wanted not in DATAFLOWS:
+        raise PicojouleError(f"no dataflow {wanted!r}; there are {', '.join(DATAFLOWS)}")
+    return DATAFLOWS[wanted]
+
+
+class _Order(NamedTuple):
+    """The loop order of one level: who stays while the innermost loops run, and what slides."""
+
+    stays: Operand
+    slides: Dim
+
+    def loops(self) -> tuple[Dim, ...]:
+        """All dimensions, outermost first."""
+        inner = [d for d in (N, P, Q, M, C, R, S) if d in IRRELEVANT[self.stays]]
+        if self.slides in inner:
+            inner.remove(self.slides)
+            inner.append(self.slides)
+            return tuple(d for d in DIMS if d not in inner) + tuple(inner)
+        outer = [d for d in DIMS if d not in inner and d is not self.slides]
+        return (*outer, self.slides, *inner)
+
+
+class _Class(NamedTuple):
+    """What is fixed before the tiles: operands kept, orders, levels an operand stays across."""
+
+    keeps: tuple[frozenset[Operand], ...]
+    orders: tuple[_Order, ...]
+    carried: frozenset[int]  # levels whose loops all leave their order's operand in place
+
+
+class _Result(NamedTuple):
+    value: float
+    chosen: Mapping | None
+    bound: float
+    explored: int
+    pruned: int
+    complete: bool
+
+
+class _SymbolicFlow(NamedTuple):
+    """A flow whose words are coefficient vectors over monomials."""
+
+    operand: Operand
+    parent: int
+    child: int
+    words: tuple[Floats, ...]
+    sharing: dict[int, Floats]
+
+    @property
+    def at_parent(self) -> Floats:
+        return self.words[0]
+
+    @property
+    def at_child(self) -> Floats:
+        return self.words[-1]
+
+    def passed(self, level: int) -> tuple[Floats, Floats]:
+        return self.words[level - self.parent], self.words[level + 1 - self.parent]
+
+    def shared(self, level: int) -> Floats:
+        return self.sharing[level]
+
+
+class _Edge(NamedTuple):
+    operand: Operand
+    parent: int
+    child: int
+
+
+class _Monomial(NamedTuple):
+    """One symbolic count: the words of an edge at a grain, under a pattern of stays."""
+
+    operand: Operand | None  # None: steps of the whole nest
+    child: int
+    grain: int
+    still: int  # bit mask of levels
+    slide: tuple[int, Dim] | None
+
+
+class _Block(NamedTuple):
+    """A dimension, or the pair of a window, with all its chains."""
+
+    dims: tuple[Dim, ...]
+    tiles: tuple[Ints, ...]  # for each dimension [options, levels + 1]
+    fans: tuple[Ints, ...]  # for each dimension [options, levels]
+    pick: tuple[Ints, ...] | None  # for a pair: which chain of each dimension an option takes
+    group: Ints  # [options] key of the group
+
+
+class _Problem:
+    """One layer on one machine under one dataflow."""
+
+    def __init__(
+        self, layer: Layer, accelerator: Accelerator, dataflow: Dataflow, objective: str
+    ) -> None:
+        self.layer, self.machine, self.dataflow = layer, accelerator, dataflow
+        self.levels = accelerator.levels
+        self.depth = len(self.levels)
+        self.arrays = accelerator.arrays
+        self.array_gaps = [n for n, array in enumerate(self.arrays) if array]
+        self.element_gap = self.array_gaps[-1] if self.array_gaps else None
+        self.padded = accelerator.charge_padding
+        self.timed = objective != "energy" or bool(
+            accelerator.static_power and accelerator.clock
+        )
+        self._columns: dict[object, Floats] = {}
+        self._chains: dict[Dim, tuple[Ints, Ints]] = {}
+        self.complete_space = True
+        self.keeps = tuple(self._keeps())
+        self.blocks = {keeps: self._blocks(keeps) for keeps in self.keeps}
+        self.space = self._space()
+
+    # -- what may be kept where ------------------------------------------------------------
+
+    def _keeps(self) -> Iterator[tuple[frozenset[Operand], ...]]:
+        choices: list[list[frozenset[Operand]]] = []
+        for index, level in enumerate(self.levels):
+            inside = self.element_gap is not None and index > self.element_gap
+            wanted = self.dataflow.element_keeps if inside else None
+            if wanted is not None:
+                choices.append([self._forced(index, level, wanted)])
+                continue
+            optional = [o for o in OPERANDS if o in level.may_bypass]
+            choices.append(
+                [
+                    level.keeps - frozenset(skipped)
+                    for n in range(len(optional) + 1)
+                    for skipped in itertools.combinations(optional, n)
+                ]
+            )
+        yield from itertools.product(*choices)
+
+    def _forced(self, index: int, level: Level, wanted: frozenset[Operand]) -> frozenset[Operand]:
+        stuck = level.keeps - wanted - level.may_bypass
+        if stuck:
+            names = ", ".join(o.value for o in OPERANDS if o in stuck)
+            raise NoMappingError(
+                f"dataflow {self.dataflow.name!r} does not store the {names} in level {index} "
+                f"({level.name}), which {self.machine.name!r} does not let bypass it"
+            )
+        return level.keeps & wanted
+
+    # -- chains of one dimension -----------------------------------------------------------
+
+    def _largest(self, dim: Dim, level: int) -> int:
+        """The largest tile of *dim* that any memory of *level* can hold."""
+        bound = self.layer.bounds[DIMS.index(dim)]
+        low, high = 1, bound
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._fits(Extents()._replace(**{dim.value: middle}), level, self.levels[level].keeps):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _fits(self, tile: Extents, level: int, keeps: frozenset[Operand]) -> bool:
+        for memory in self.levels[level].memories:
+            if memory.capacity is None:
+                continue
+            need = sum(
+                tile_words(self.layer, tile, o, padded=self.padded) * self._width(o)
+                for o in OPERANDS
+                if o in memory.keeps & keeps and not (o in memory.may_bypass)
+            )
+            if need > memory.capacity:
+                return False
+        return True
+
+    def _width(self, operand: Operand) -> int:
+        width = self.layer.bits[OPERANDS.index(operand)]
+        return self.machine.psum_bits(width) if operand is OUTPUT else width
+
+    def chains(self, dim: Dim, keeps: tuple[frozenset[Operand], ...]) -> tuple[Ints, Ints]:
+        """All chains of *dim* that the dataflow allows: tiles and unrollings."""
+        bound = self.layer.bounds[DIMS.index(dim)]
+        depth = self.depth
+        empty = frozenset(n for n in range(1, depth) if not keeps[n])
+        limits = [bound] + [
+            1 if n in empty and n == depth - 1 else self._largest(dim, n) for n in range(1, depth)
+        ]
+        if dim is G and not self.timed:
+            limits = [bound] + [1] * (depth - 1)
+        fan = [
+            0 if array is None else self._fan_limit(dim, n, array.size)
+            for n, array in enumerate(self.arrays)
+        ]
+        windowed = dim in (P, Q, R, S) and self.layer.bounds[6 + (dim in (Q, S))] > 1
+        if depth == 3 and self.array_gaps in ([1], []) and bound <= 1 << 16:
+            raw = complete_chains(bound, limits[2], max(1, fan[1]), windowed)
+            raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
+            count = len(raw)
+            tiles = np.ones((count, 4), np.int64)
+            tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]
+            fans = np.ones((count, 3), np.int64)
+            fans[:, 1] = raw[:, 2]
+        else:
+            tiles, fans = self._nested(bound, limits, fan, dim)
+        keep = self._allowed(dim, tiles, fans)
+        return tiles[keep], fans[keep]
+
+    def _fan_limit(self, dim: Dim, gap: int, size: int) -> int:
+        array = self.arrays[gap]
+        assert array is not None
+        if gap == self.element_gap and dim not in self.dataflow.spatial:
+            return 1
+        if dim is G and not self.timed:
+            return 1
+        reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
+        return min(size, reach)
+
+    def _nested(
+        self, bound: int, limits: Sequence[int], fan: Sequence[int], dim: Dim
+    ) -> tuple[Ints, Ints]:
+        """Balanced chains for other depths: every tile an even split of the one outside."""
+        small = bound <= 12 and self.depth <= 3
+        found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+        def even(size: int, largest: int) -> list[int]:
+            if small:
+                return list(range(1, min(size, largest) + 1))
+            return sorted({-(-size // k) for k in _counts(size)} & set(range(1, largest + 1)))
+
+        def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
+            level = len(tiles) - 1
+            size = tiles[-1]
+            last = level == self.depth - 1
+            inner = [1] if last else even(size, min(limits[level + 1], size))
+            for piece in inner:
+                units = -(-size // piece)
+                if fan[level] <= 1:
+                    factors = {1}
+                elif small:
+                    factors = set(range(1, min(fan[level], units) + 1))
+                else:
+                    factors = {-(-units // k) for k in _counts(units)}
+                for factor in sorted(factors):
+                    if factor <= max(1, fan[level]):
+                        if last:
+                            found.append((tiles, (*fans, factor)))
+                        else:
+                            walk((*tiles, piece), (*fans, factor))
+
+        walk((bound,), ())
+        if not small and bound > 1:
+            self.complete_space = False
+        tiles = np.array([(*t, 1) for t, _ in found], np.int64)
+        return tiles, np.array([f for _, f in found], np.int64)
+
+    def _allowed(self, dim: Dim, tiles: Ints, fans: Ints) -> Bools:
+        """Which chains the dataflow allows."""
+        keep = np.ones(len(tiles), bool)
+        gap = self.element_gap
+        if gap is None:
+            return keep
+        bound = self.layer.bounds[DIMS.index(dim)]
+        flow, array = self.dataflow, self.arrays[gap]
+        assert array is not None
+        wanted = flow.element_tile.get(dim)
+        if wanted is not None and gap + 1 < self.depth:
+            keep &= tiles[:, gap + 1] == (1 if wanted is Size.ONE else bound)
+        wanted = flow.buffer_tile.get(dim)
+        if wanted is not None:
+            keep &= tiles[:, gap] == (1 if wanted is Size.ONE else bound)
+        if dim in flow.unrolled and bound <= max(
+            (axis.size for axis in array.axes if dim in axis.dims), default=1
+        ):
+            keep &= fans[:, gap] * tiles[:, gap + 1] >= bound
+        return keep
+
+    # -- blocks ----------------------------------------------------------------------------
+
+    def _blocks(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[_Block, ...]:
+        singles, pairs = [], []
+        for dims in ((P, R), (Q, S)):
+            pairs.append(self._pair(dims, keeps))
+        for dim in (M, C, N, G):
+            tiles, fans = self.chains(dim, keeps)
+            singles.append(_Block((dim,), (tiles,), (fans,), None, _group_key((tiles,))))
+        # Large blocks last: bounds are exact in what comes first.
+        return tuple(sorted((*pairs, *singles), key=lambda block: len(block.group)))
+
+    def _pair(self, dims: tuple[Dim, Dim], keeps: tuple[frozenset[Operand], ...]) -> _Block:
+        outer, tap = (self.chains(dim, keeps) for dim in dims)
+        a = np.repeat(np.arange(len(outer[0])), len(tap[0]))
+        b = np.tile(np.arange(len(tap[0])), len(outer[0]))
+        keep = np.ones(len(a), bool)
+        axis = 0 if dims[0] is P else 1
+        for gap in self.array_gaps:
+            array = self.arrays[gap]
+            assert array is not None
+            keep &= outer[1][a, gap] * tap[1][b, gap] <= array.size
+        for level in range(1, self.depth):
+            memory = self.levels[level].holder(INPUT)
+            if INPUT not in keeps[level] or memory is None or memory.capacity is None:
+                continue
+            words = self._extent(outer[0][a, level], tap[0][b, level], axis)
+            keep &= words * self._width(INPUT) <= memory.capacity
+        a, b = a[keep], b[keep]
+        tiles = (outer[0][a], tap[0][b])
+        fans = (outer[1][a], tap[1][b])
+        return _Block(dims, tiles, fans, (a, b), _group_key(tiles))
+
+    def _extent(self, outputs: Ints, taps: Ints, axis: int) -> Ints:
+        stride, dilation = self.layer.stride[axis], self.layer.dilation[axis]
+        common = math.gcd(stride, dilation)
+        rows = outputs * taps - np.maximum(0, outputs - dilation // common) * np.maximum(
+            0, taps - stride // common
+        )
+        stored = self.layer.input_size[axis]
+        if self.padded:
+            stored += sum(self.layer.padding[2 * axis : 2 * axis + 2])
+        return np.minimum(rows, stored)
+
+    # -- classes ---------------------------------------------------------------------------
+
+    def _orders(self) -> list[_Order]:
+        bounds = dict(zip(DIMS, self.layer.bounds, strict=True))
+        slides = {
+            WEIGHT: (Q, P),
+            INPUT: (Q, P, S, R),
+            OUTPUT: (S, R),
+        }
+        useful = {P: bounds[R] > 1, R: bounds[R] > 1, Q: bounds[S] > 1, S: bounds[S] > 1}
+        found = []
+        for operand, dims in slides.items():
+            chosen = [d for d in dims if useful[d] and bounds[d] > 1] or [dims[0]]
+            found += [_Order(operand, d) for d in chosen]
+        return found
+
+    def classes(self) -> Iterator[_Class]:
+        """Every combination of kept operands, orders and levels stayed across."""
+        flow, gap = self.dataflow, self.element_gap
+        for keeps in self.keeps:
+            choices = []
+            for level in range(self.depth - 1):
+                orders = self._orders()
+                if level == gap and flow.inner_loop is not None:
+                    inner = flow.inner_loop
+                    if self.layer.bounds[DIMS.index(inner)] > 1:
+                        orders = [_Order(WEIGHT, inner)]
+                choices.append(orders)
+            for orders in itertools.product(*choices):
+                stayable = [
+                    n
+                    for n in range(1, len(orders))
+                    if orders[n].stays is orders[n - 1].stays
+                    # a level that a class crosses keeps nothing of its order's loops' operand:
+                    # all loops there belong to it, so the slide of that level is idle
+                    and (orders[n].slides in IRRELEVANT[orders[n].stays] or orders[n].slides is orders[n - 1].slides)
+                ]
+                for count in range(len(stayable) + 1):
+                    for carried in itertools.combinations(stayable, count):
+                        yield _Class(keeps, tuple(orders), frozenset(carried))
+
+    def _edges(self, keeps: tuple[frozenset[Operand], ...]) -> Iterator[_Edge]:
+        for operand in OPERANDS:
+            holders = [n for n in range(self.depth) if operand in keeps[n]]
+            for parent, child in zip(holders, [*holders[1:], self.depth], strict=True):
+                yield _Edge(operand, parent, child)
+
+    def _stay(self, cls: _Class, edge: _Edge) -> tuple[int, tuple[int, Dim] | None]:
+        """Levels whose loops leave the edge's tile in place, and where its window slides."""
+        still = 0
+        if edge.child == self.depth:
+            return 0, None
+        for level in reversed(range(edge.child)):
+            order = cls.orders[level]
+            if order.stays is edge.operand:
+                still |= 1 << level
+                if level in cls.carried:
+                    continue
+            if edge.operand is INPUT:
+                return still, (level, order.slides)
+            break
+        return still, None
+
+    def _grain(self, parent: int, grain: int) -> int:
+        """The outermost grain with the same words: no array lies between."""
+        while grain > parent and self.arrays[grain - 1] is None:
+            grain -= 1
+        return grain
+
+    def model(self, cls: _Class, mode: int, cycle_limit: float) -> tuple[list[_Monomial], branch.Objective]:
+        """The class as monomials and their coefficients, priced by the ledger of ``cost``."""
+        monomials: list[_Monomial] = []
+        constants: dict[_Monomial, float] = {}
+        edges = list(self._edges(cls.keeps))
+        shapes: list[tuple[_Edge, list[_Monomial]]] = []
+        for edge in edges:
+            still, slide = self._stay(cls, edge)
+            per_grain = []
+            for grain in range(edge.parent, edge.child + 1):
+                grain = self._grain(edge.parent, grain)
+                monomial = _Monomial(edge.operand, edge.child, grain, still, slide)
+                if edge.child == self.depth and not any(
+                    self.arrays[n] for n in range(edge.parent, self.depth)
+                ):
+                    constants[monomial] = self._mac_words(edge.operand)
+                elif monomial not in monomials:
+                    monomials.append(monomial)
+                per_grain.append(monomial)
+            shapes.append((edge, per_grain))
+        pairs: list[tuple[int, int]] = []
+        for edge, per_grain in shapes:
+            if edge.operand is OUTPUT:
+                continue
+            for level in range(edge.parent, edge.child):
+                if self.arrays[level] is not None:
+                    outside, inside = (per_grain[level - edge.parent + n] for n in (0, 1))
+                    pairs.append((monomials.index(outside), monomials.index(inside)))
+        size = 1 + len(monomials) + len(pairs)
+        unit = np.eye(size)
+
+        def vector(monomial: _Monomial) -> Floats:
+            if monomial in constants:
+                return constants[monomial] * unit[0]
+            return unit[1 + monomials.index(monomial)]
+
+        flows, used = [], 0
+        for edge, per_grain in shapes:
+            sharing = {}
+            if edge.operand is not OUTPUT:
+                for level in range(edge.parent, edge.child):
+                    if self.arrays[level] is not None:
+                        sharing[level] = unit[1 + len(monomials) + used]
+                        used += 1
+            flows.append(_SymbolicFlow(*edge, tuple(map(vector, per_grain)), sharing))
+        ledger = Ledger(self.layer, self.machine, one=unit[0])
+        ledger.book(flows)  # type: ignore[arg-type]
+        energy = sum(
+            access.energy
+            for table in (ledger.accesses, ledger.hops)
+            for operands in table.values()
+            for access in operands.values()
+        )
+        energy = np.asarray(energy, float) + ledger.compute * unit[0]
+        times, outside_of = self._times(ledger, len(monomials)) if self.timed else ([], [])
+        steps = -1
+        if self.timed:
+            monomials.append(_Monomial(None, self.depth, 0, 0, None))
+            steps = len(monomials) - 1
+        count = len(monomials)
+        coefficients = np.zeros(count)
+        known = size - 1 - len(pairs)
+        coefficients[:known] = energy[1 : 1 + known]
+        shared = np.array(
+            [
+                (a, b, energy[1 + known + n])
+                for n, (a, b) in enumerate(pairs)
+                if energy[1 + known + n]
+            ],
+            float,
+        ).reshape(-1, 3)
+        table = np.zeros((len(times), count + 1))
+        for row, time_vector in zip(table, times, strict=True):
+            row[:known] = time_vector[1 : 1 + known]
+            # a shared hop's words bound its time from below by nothing, from above by its words
+            row[-1] = time_vector[0]
+        return monomials, branch.Objective(
+            mode,
+            float(energy[0]),
+            coefficients,
+            shared,
+            ledger.static_per_cycle if self.timed else 0.0,
+            steps,
+            ledger.cycles_per_step,
+            table,
+            np.array(outside_of, np.int64),
+            cycle_limit,
+        )
+
+    def _times(self, ledger: Ledger, known: int) -> tuple[list[Floats], list[int]]:
+        del known
+        vectors, outside = [], []
+        arrays_outside = 0
+        for index, level in enumerate(self.levels):
+            for memory in level.memories:
+                if memory.bandwidth is not None:
+                    vectors.append(np.asarray(ledger.bits_moved[memory.name]) / memory.bandwidth)
+                    outside.append(arrays_outside)
+            array = self.arrays[index]
+            if array is not None:
+                if array.bandwidth is not None:
+                    vectors.append(np.asarray(ledger.bits_moved[array.name]) / array.bandwidth)
+                    outside.append(arrays_outside)
+                arrays_outside += 1
+        return vectors, outside
+
+    def _mac_words(self, operand: Operand) -> float:
+        """Words that the multipliers take from a memory right above them."""
+        if operand is not INPUT:
+            return float(self.layer.macs)
+        words = self.layer.bounds.N * self.layer.bounds.G * self.layer.bounds.M * self.layer.bounds.C
+        total = float(words)
+        for axis in (0, 1):
+            low, high = self._stored(axis)
+            outputs, taps = self.layer.bounds[4 + axis], self.layer.bounds[6 + axis]
+            rows = (
+                np.arange(outputs)[:, None] * self.layer.stride[axis]
+                + np.arange(taps)[None, :] * self.layer.dilation[axis]
+            )
+            total *= int(((rows >= low) & (rows < high)).sum())
+        return total
+
+    def _stored(self, axis: int) -> tuple[int, int]:
+        before, after = self.layer.padding[2 * axis : 2 * axis + 2]
+        size = self.layer.input_size[axis]
+        return (0, before + size + after) if self.padded else (before, before + size)
+
+    # -- factors ---------------------------------------------------------------------------
+
+    def _factor(self, block: _Block, which: int, monomial: _Monomial) -> Floats:
+        """The factor of one block in one monomial, for all of its options."""
+        operand = monomial.operand
+        if len(block.dims) == 1 or operand is not INPUT:
+            total = np.ones(len(block.group))
+            for n, dim in enumerate(block.dims):
+                total = total * self._single(block, which, n, dim, monomial)
+            return total
+        axis = 0 if block.dims[0] is P else 1
+        slide = monomial.slide
+        level, tap = -1, False
+        if slide is not None and slide[1] in block.dims:
+            level, tap = slide[0], slide[1] is block.dims[1]
+        key = (which, "window", monomial.child, monomial.grain, level, tap)
+        if key not in self._columns:
+            self._columns[key] = self._window(block, axis, monomial, level, tap)
+        return self._columns[key]
+
+    def _single(
+        self, block: _Block, which: int, n: int, dim: Dim, monomial: _Monomial
+    ) -> Floats:
+        operand = monomial.operand
+        bound = self.layer.bounds[DIMS.index(dim)]
+        if operand is not None and dim in RELEVANT[operand]:
+            return np.full(len(block.group), float(bound))
+        if bound == 1:
+            return np.ones(len(block.group))
+        key = (which, n, monomial.child, monomial.grain, monomial.still)
+        if key not in self._columns:
+            if block.pick is None:
+                self._columns[key] = repeats(
+                    block.tiles[n], block.fans[n], monomial.child, monomial.grain, monomial.still
+                )
+            else:
+                chains, back = np.unique(block.pick[n], return_index=True)
+                del chains
+                per_chain = repeats(
+                    block.tiles[n][back],
+                    block.fans[n][back],
+                    monomial.child,
+                    monomial.grain,
+                    monomial.still,
+                )
+                lookup = np.zeros(int(block.pick[n].max()) + 1)
+                lookup[block.pick[n][back]] = per_chain
+                self._columns[key] = lookup[block.pick[n]]
+        return self._columns[key]
+
+    def _window(
+        self, block: _Block, axis: int, monomial: _Monomial, level: int, tap: bool
+    ) -> Floats:
+        """Window words of all options of a pair; equal prefixes of chains are counted once."""
+        child, grain = monomial.child, monomial.grain
+        low, high = self._stored(axis)
+        picks, firsts, inverses = [], [], []
+        for n in (0, 1):
+            # Only what lies outside the child matters, and without sliding only the steps do.
+            columns = np.concatenate(
+                [block.tiles[n][:, 1 : child + 1], block.fans[n][:, :child]], axis=1
+            )
+            _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
+            firsts.append(first)
+            inverses.append(inverse.ravel())
+            picks.append((block.tiles[n][first], block.fans[n][first]))
+        table = window_words(
+            picks[0][0],
+            picks[0][1],
+            picks[1][0],
+            picks[1][1],
+            self.layer.stride[axis],
+            self.layer.dilation[axis],
+            low,
+            high,
+            child,
+            grain,
+            level,
+            tap,
+        )
+        return table[inverses[0], inverses[1]]
+
+    def _capacities(
+        self, keeps: tuple[frozenset[Operand], ...]
+    ) -> tuple[list[tuple[int, Operand]], Floats, Floats]:
+        """Capacity monomials (level, operand), bits per word in each memory, and its size."""
+        monomials: list[tuple[int, Operand]] = []
+        rows: list[dict[int, float]] = []
+        sizes: list[float] = []
+        for index, level in enumerate(self.levels):
+            for memory in level.memories:
+                held = [o for o in OPERANDS if o in memory.keeps & keeps[index]]
+                if memory.capacity is None or not held:
+                    continue
+                row = {}
+                for operand in held:
+                    monomials.append((index, operand))
+                    row[len(monomials) - 1] = float(self._width(operand))
+                rows.append(row)
+                sizes.append(memory.capacity)
+        weights = np.zeros((len(rows), len(monomials)))
+        for n, row in enumerate(rows):
+            for column, width in row.items():
+                weights[n, column] = width
+        return monomials, weights, np.array(sizes)
+
+    def _tile_factor(self, block: _Block, level: int, operand: Operand) -> Floats:
+        if operand is INPUT and len(block.dims) == 2:
+            axis = 0 if block.dims[0] is P else 1
+            extent = self._extent(block.tiles[0][:, level], block.tiles[1][:, level], axis)
+            return extent.astype(float)
+        total = np.ones(len(block.group))
+        for n, dim in enumerate(block.dims):
+            if dim in RELEVANT[operand]:
+                total = total * block.tiles[n][:, level]
+        return total
+
+    # -- solving ---------------------------------------------------------------------------
+
+    def solve(self, mode: int, cycle_limit: float, deadline: float | None) -> _Result:
+        """The best mapping over all classes."""
+        pending = []
+        for cls in self.classes():
+            prepared = self._prepare(cls, mode, cycle_limit)
+            if prepared is not None:
+                pending.append((prepared.bound, len(pending), prepared))
+        pending.sort(key=lambda entry: entry[:2])
+        best, chosen = math.inf, None
+        explored = pruned = 0
+        for position, (bound, _, prepared) in enumerate(pending):
+            if bound >= best * (1 - SMALLEST_GAIN):
+                pruned += len(pending) - position
+                break
+            options, picks = self._options(prepared)
+            if options is None:
+                continue
+            value, choice, looked, cut, ended = branch.search(
+                options,
+                prepared.objective,
+                prepared.limits,
+                best * (1 - SMALLEST_GAIN) if best < math.inf else math.inf,
+                (1 << 62) if deadline is None else 5_000_000,
+            )
+            explored, pruned = explored + looked, pruned + cut
+            if choice[0] >= 0:
+                best = value
+                chosen = self._mapping(prepared, [picks[o] for o in choice])
+            late = deadline is not None and time.perf_counter() > deadline
+            if not ended or late:
+                rest = min([bound, *(b for b, _, _ in pending[position:])])
+                return _Result(best, chosen, rest, explored, pruned, False)
+        return _Result(best, chosen, best, explored, pruned, True)
+
+    def _prepare(self, cls: _Class, mode: int, cycle_limit: float) -> _Prepared | None:
+        monomials, objective = self.model(cls, mode, cycle_limit)
+        capacities, weights, sizes = self._capacities(cls.keeps)
+        blocks = self.blocks[cls.keeps]
+        masks = []
+        low, high = np.ones(len(monomials)), np.ones(len(monomials))
+        columns = []
+        for which, block in enumerate(blocks):
+            mask = self._mask(cls, block, which)
+            if not mask.any():
+                return None
+            masks.append(mask)
+            factors = [
+                self._factor(block, (self.keeps.index(cls.keeps), which), m) for m in monomials
+            ]
+            columns.append(factors)
+            for k, factor in enumerate(factors):
+                inside = factor if mask.all() else factor[mask]
+                low[k] *= inside.min()
+                high[k] *= inside.max()
+        limits = branch.Limits(weights, sizes, *self._array_limits())
+        instances = np.cumprod(
+            [1.0, *(float(a.size) for a in self.arrays if a is not None)]
+        )
+        bound = branch._value(low, high, instances, np.zeros(len(objective.shared) + 1), objective)
+        return _Prepared(cls, bound, objective, capacities, limits, masks, columns)
+
+    def _array_limits(self) -> tuple[Floats, Ints, Ints]:
+        arrays = [array for array in self.arrays if array is not None]
+        most = max((len(array.axes) for array in arrays), default=1)
+        axes = np.ones((len(arrays), most), np.int64)
+        allowed = np.zeros((len(arrays), most), np.int64)
+        for a, array in enumerate(arrays):
+            for n, axis in enumerate(array.axes):
+                axes[a, n] = axis.size
+                allowed[a, n] = sum(1 << DIMS.index(dim) for dim in axis.dims)
+        return np.array([float(array.size) for array in arrays]), axes, allowed
+
+    def _mask(self, cls: _Class, block: _Block, which: int) -> Bools:
+        """Options that take no step at a level that the class stays across."""
+        mask = np.ones(len(block.group), bool)
+        for level in cls.carried:
+            operand = cls.orders[level].stays
+            for n, dim in enumerate(block.dims):
+                if dim in RELEVANT[operand]:
+                    inner = block.tiles[n][:, level + 1] * block.fans[n][:, level]
+                    mask &= inner >= block.tiles[n][:, level]
+        flow, gap = self.dataflow, self.element_gap
+        if flow.stationary is not None and gap is not None:
+            # The operand enters the elements once: no loop outside them makes it come again.
+            for edge in self._edges(cls.keeps):
+                if edge.operand is flow.stationary and edge.parent <= gap < edge.child:
+                    still, slide = self._stay(cls, edge)
+                    monomial = _Monomial(edge.operand, edge.child, edge.parent, still, slide)
+                    keeps = self.keeps.index(cls.keeps)
+                    for n, dim in enumerate(block.dims):
+                        if dim in IRRELEVANT[flow.stationary]:
+                            mask &= self._single(block, (keeps, which), n, dim, monomial) == 1
+        return mask
+
+    def _options(self, prepared: _Prepared) -> tuple[branch.Options | None, list[tuple[int, int]]]:
+        """The options of a class: masked, Pareto-filtered within their groups, concatenated."""
+        blocks = self.blocks[prepared.cls.keeps]
+        objective = prepared.objective
+        first_group, first_option = [0], [0]
+        factors, tiles, fans, dims = [], [], [], []
+        picks: list[tuple[int, int]] = []
+        positive = objective.energy >= 0
+        for which, (block, mask, columns) in enumerate(
+            zip(blocks, prepared.masks, prepared.columns, strict=True)
+        ):
+            table = np.stack(columns, axis=1)
+            held = np.stack(
+                [np.ones(len(block.group))]
+                + [self._tile_factor(block, n, o) for n, o in prepared.capacities],
+                axis=1,
+            )
+            spread = np.ones((len(block.group), len(self.array_gaps), 2), np.int64)
+            for n in range(len(block.dims)):
+                spread[:, :, n] = block.fans[n][:, self.array_gaps]
+            # Smaller is better in every column; where a larger count lowers the price, or an outer
+            # array's use divides time, the reciprocal is taken.
+            merit = np.concatenate(
+                [
+                    np.where(positive, table, 1 / table),
+                    held,
+                    spread.reshape(len(block.group), -1),
+                    *([1.0 / spread.prod(axis=2)] if len(objective.times) else []),
+                ],
+                axis=1,
+            )
+            negative_times = (objective.times[:, :-1] < 0).any(axis=0) if len(objective.times) else None
+            if negative_times is not None and (negative_times & positive).any():
+                merit = np.concatenate([merit, 1 / table[:, negative_times]], axis=1)
+            for a, b, _ in objective.shared:
+                merit = np.concatenate(
+                    [merit, 1.0 + (table[:, [int(a)]] != table[:, [int(b)]])], axis=1
+                )
+            merit = merit[:, merit.min(axis=0) < merit.max(axis=0)] if len(merit) > 1 else merit
+            indices = np.flatnonzero(mask)
+            order = indices[np.argsort(block.group[indices], kind="stable")]
+            edges = np.flatnonzero(np.diff(block.group[order], prepend=-1, append=-1))
+            for start, stop in itertools.pairwise(edges):
+                members = order[start:stop]
+                if merit.shape[1]:
+                    members = members[pareto(merit[members])]
+                else:
+                    members = members[:1]
+                factors.append(table[members])
+                tiles.append(held[members, 1:])
+                fans.append(spread[members])
+                picks += [(which, int(o)) for o in members]
+                first_option.append(first_option[-1] + len(members))
+            first_group.append(len(first_option) - 1)
+            ids = [DIMS.index(d) for d in block.dims]
+            dims.append((ids + [-1])[:2])
+        return branch.Options(
+            np.array(first_group, np.int64),
+            np.array(first_option, np.int64),
+            np.concatenate(factors),
+            np.concatenate(tiles),
+            np.concatenate(fans),
+            np.array(dims, np.int64),
+        ), picks
+
+    def _mapping(self, prepared: _Prepared, choice: Sequence[tuple[int, int]]) -> Mapping:
+        blocks = self.blocks[prepared.cls.keeps]
+        tile = np.ones((8, self.depth), np.int64)
+        fan = np.ones((8, self.depth), np.int64)
+        for which, option in choice:
+            block = blocks[which]
+            for n, dim in enumerate(block.dims):
+                tile[DIMS.index(dim)] = block.tiles[n][option][: self.depth]
+                fan[DIMS.index(dim)] = block.fans[n][option]
+        stages = []
+        for level in range(self.depth):
+            array = self.arrays[level]
+            spatial: tuple[Extents, ...] = ()
+            if array is not None:
+                spatial = _spread(
+                    [int(x) for x in fan[:, level]],
+                    [axis.size for axis in array.axes],
+                    [axis.dims for axis in array.axes],
+                )
+            order = prepared.cls.orders[level].loops() if level < self.depth - 1 else ()
+            stages.append(
+                Stage(
+                    Extents(*(int(x) for x in tile[:, level])),
+                    order,
+                    prepared.cls.keeps[level],
+                    spatial,
+                )
+            )
+        return Mapping(tuple(stages))
+
+    def _space(self) -> str:
+        tiles = (
+            "all tile sizes, dividing or not"
+            if self.complete_space
+            else "all balanced tile sizes (even splits, dividing or not)"
+        )
+        return (
+            f"{tiles}; all loop orders; all unrollings and bypasses that {self.machine.name} and "
+            f"the dataflow {self.dataflow.name} allow"
+        )
+
+
+class _Prepared(NamedTuple):
+    """A class ready to be searched."""
+
+    cls: _Class
+    bound: float
+    objective: branch.Objective
+    capacities: list[tuple[int, Operand]]  # (level, operand) of each capacity monomial
+    limits: branch.Limits
+    masks: list[Bools]  # for each block, the options the class allows
+    columns: list[list[Floats]]  # for each block, its factor in each monomial
+
+
+def _counts(size: int) -> list[int]:
+    """Numbers of pieces that give different even splits of *size*."""
+    found, count = [], 1
+    while count <= size:
+        found.append(count)
+        piece = -(-size // count)
+        if piece == 1:
+            break
+        count = -(-size // (piece - 1))
+    return found
+
+
+def _group_key(tiles: Sequence[Ints]) -> Ints:
+    """Options share a group if they cut the outermost level into as many tiles."""
+    key = np.zeros(len(tiles[0]), np.int64)
+    for table in tiles:
+        counts = -(-table[:, 0] // table[:, 1])
+        key = key * (int(counts.max(initial=0)) + 1) + counts
+    return key
+
+
+def _spread(
+    fans: Sequence[int], sizes: Sequence[int], allowed: Sequence[frozenset[Dim]]
+) -> tuple[Extents, ...]:
+    """Split unrollings over the axes of an array, as :func:`branch.packable` has found possible."""
+
+    def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+        if index == len(fans):
+            return []
+        ranges = [
+            range(1, min(room, fans[index]) + 1 if DIMS[index] in dims else 2)
+            for room, dims in zip(left, allowed, strict=True)
+        ]
+        for split in itertools.product(*ranges):
+            if math.prod(split) < fans[index]:
+                continue
+            rest = place(index + 1, tuple(r // f for r, f in zip(left, split, strict=True)))
+            if rest is not None:
+                return [split, *rest]
+        return None
+
+    placed = place(0, tuple(sizes))
+    assert placed is not None
+    return tuple(Extents(*(split[axis] for split in placed)) for axis in range(len(sizes)))

@@ -1,0 +1,190 @@
+"""The mapping: how a layer's loops are cut into tiles, ordered, and spread over an array.
+
+A :class:`Mapping` has one :class:`Stage` per memory level, outermost first. A stage says what one
+instance of its level holds (``tile``), in which order its loops run over the steps below it
+(``order``, outermost first), which operands it keeps, and how each step is spread over the axes of
+the array beneath it (``spatial``). Tile sizes need not divide anything: a step at the edge is
+smaller, never rounded up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from picojoule.errors import InputError, Mistake, did_you_mean
+from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Operand
+
+ONES = Extents()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One memory level of a mapping.
+
+    Args:
+        tile: what one instance of the level holds; for the outermost level, the whole layer.
+        order: the level's loops, outermost first; dimensions left out run outside the others.
+        keeps: operands held here; the others pass by.
+        spatial: for each axis of the array beneath the level, the unrolling along it.
+    """
+
+    tile: Extents
+    order: tuple[Dim, ...] = ()
+    keeps: frozenset[Operand] = frozenset(OPERANDS)
+    spatial: tuple[Extents, ...] = ()
+
+    @property
+    def fanout(self) -> Extents:
+        """Unrolling of each dimension over all axes together."""
+        return Extents(*(math.prod(axis[d] for axis in self.spatial) for d in range(8)))
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Stages, outermost first."""
+
+    stages: tuple[Stage, ...]
+
+    def tile(self, level: int) -> Extents:
+        """The tile of *level*; below the innermost level, the single MAC."""
+        return self.stages[level].tile if level < len(self.stages) else ONES
+
+    def step(self, level: int) -> Extents:
+        """By how much the loops of *level* advance: the tiles of all elements beneath, together."""
+        inner, fanout = self.tile(level + 1), self.stages[level].fanout
+        return Extents(
+            *(
+                min(t, f * i)
+                for t, f, i in zip(self.stages[level].tile, fanout, inner, strict=True)
+            )
+        )
+
+    def loops(self, level: int) -> tuple[tuple[Dim, int], ...]:
+        """The loops of *level* that run more than once: (dimension, steps), outermost first."""
+        tile, step = self.stages[level].tile, self.step(level)
+        counts = {d: -(-t // s) for d, t, s in zip(DIMS, tile, step, strict=True)}
+        order = self.stages[level].order
+        full = tuple(d for d in DIMS if d not in order) + order
+        return tuple((d, counts[d]) for d in full if counts[d] > 1)
+
+    def active(self, level: int) -> Extents:
+        """Elements of the array beneath *level* in use along each dimension in a full step."""
+        step, inner = self.step(level), self.tile(level + 1)
+        return Extents(*(-(-s // i) for s, i in zip(step, inner, strict=True)))
+
+    def text(self, names: Sequence[str]) -> str:
+        """The loop nest as Timeloop draws it; *names* are the levels', outermost first."""
+        lines: list[str] = []
+        depth = 0
+        for level, stage in enumerate(self.stages):
+            kept = ", ".join(o.value for o in OPERANDS if o in stage.keeps) or "nothing"
+            title = f"{names[level]} [ {kept} ; tile {stage.tile} ]"
+            lines += [title, "-" * len(title)]
+            for dim, count in self.loops(level):
+                lines.append(f"{'  ' * depth}for {dim.value.lower()} in [0:{count})")
+                depth += 1
+            inner = self.tile(level + 1)
+            for axis, unrolled in enumerate(stage.spatial):
+                for d, factor in zip(DIMS, unrolled, strict=True):
+                    used = min(factor, -(-stage.tile[DIMS.index(d)] // inner[DIMS.index(d)]))
+                    if used > 1:
+                        lines.append(
+                            f"{'  ' * depth}parallel_for {d.value.lower()} in [0:{used})"
+                            f"  # axis {axis}"
+                        )
+                        depth += 1
+        lines.append(f"{'  ' * depth}multiply, accumulate")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON and YAML."""
+        return {
+            "stages": [
+                {
+                    "tile": stage.tile._asdict(),
+                    "order": [d.value for d in stage.order],
+                    "keeps": [o.value for o in OPERANDS if o in stage.keeps],
+                    "spatial": [
+                        {d: f for d, f in axis._asdict().items() if f > 1} for axis in stage.spatial
+                    ],
+                }
+                for stage in self.stages
+            ]
+        }
+
+
+def parse_mapping(data: object, source: str) -> Mapping:
+    """Read what :meth:`Mapping.to_dict` wrote; all mistakes at once.
+
+    Raises:
+        InputError: with a path for each mistake.
+    """
+    mistakes: list[Mistake] = []
+    stages: list[Stage] = []
+    known = ("tile", "order", "keeps", "spatial")
+    if not isinstance(data, dict) or not isinstance(data.get("stages"), list) or len(data) != 1:
+        raise InputError(source, [Mistake("$", "a mapping has one key, 'stages', with a list")])
+    for index, raw in enumerate(data["stages"]):
+        path = f"$.stages[{index}]"
+        if not isinstance(raw, dict):
+            mistakes.append(Mistake(path, f"a stage has the keys {', '.join(known)}"))
+            continue
+        mistakes += [
+            Mistake(f"{path}.{key}", f"unknown key{did_you_mean(str(key), known)}")
+            for key in raw
+            if key not in known
+        ]
+        if "tile" not in raw:
+            mistakes.append(Mistake(f"{path}.tile", "required field missing"))
+        tile = _extents(raw.get("tile", {}), f"{path}.tile", mistakes)
+        order = _members(Dim, raw.get("order", []), f"{path}.order", mistakes)
+        keeps = _members(
+            Operand, raw.get("keeps", [o.value for o in OPERANDS]), f"{path}.keeps", mistakes
+        )
+        spatial = raw.get("spatial", [])
+        if not isinstance(spatial, list):
+            mistakes.append(Mistake(f"{path}.spatial", "a list with one entry for each axis"))
+            spatial = []
+        axes = tuple(
+            _extents(axis, f"{path}.spatial[{n}]", mistakes) for n, axis in enumerate(spatial)
+        )
+        stages.append(Stage(tile, tuple(order), frozenset(keeps), axes))
+    if mistakes:
+        raise InputError(source, mistakes)
+    return Mapping(tuple(stages))
+
+
+def _extents(raw: object, path: str, mistakes: list[Mistake]) -> Extents:
+    if not isinstance(raw, MappingABC):
+        mistakes.append(Mistake(path, "a table of dimensions, such as {M: 16, C: 4}"))
+        return ONES
+    sizes: dict[str, int] = {}
+    for key, value in raw.items():
+        if key not in Extents._fields:
+            mistakes.append(Mistake(f"{path}.{key}", "unknown dimension; N G M C P Q R S exist"))
+        elif not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1 << 40:
+            mistakes.append(Mistake(f"{path}.{key}", f"{value!r} is not a whole number above 0"))
+        else:
+            sizes[key] = value
+    return Extents(**sizes)
+
+
+def _members(kind: Any, raw: object, path: str, mistakes: list[Mistake]) -> list[Any]:
+    known = [member.value for member in kind]
+    if not isinstance(raw, list):
+        mistakes.append(Mistake(path, f"a list of {', '.join(known)}"))
+        return []
+    found = []
+    for value in raw:
+        if value not in known:
+            mistakes.append(Mistake(path, f"{value!r} is none of {', '.join(known)}"))
+        elif kind(value) in found:
+            mistakes.append(Mistake(path, f"{value!r} stands twice"))
+        else:
+            found.append(kind(value))
+    return found
+

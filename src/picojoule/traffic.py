@@ -1,0 +1,312 @@
+"""How many words a mapping moves over every edge of the machine.
+
+An *edge* joins a level that keeps an operand to the next level inward that keeps it, or to the
+multipliers. What is counted (DESIGN: "What is counted, and how"):
+
+- A child's tile is loaded again only when a loop that changes it advances. The innermost run of
+  loops that do not index the operand leaves it in place, across levels too. The nest is static: a
+  loop counts as running if a full tile takes more than one step, even where an edge tile takes one.
+- If the innermost loop that indexes the input moves its window (P, Q, R or S), each step of that
+  loop loads only the rows or columns that the child does not already hold.
+- An edge tile has its true size. Words for several elements of an array are read once outside it.
+
+Because the nest is a Cartesian product, every count is a product of one factor per dimension, or
+per pair (P, R), (Q, S) for the input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from picojoule.mapping import Mapping
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
+
+_WINDOW = ((Dim.P, Dim.R), (Dim.Q, Dim.S))
+
+
+class Chain(NamedTuple):
+    """One dimension of a mapping: tiles of the levels and the MAC, and the unrolling below each."""
+
+    tiles: tuple[int, ...]
+    fanouts: tuple[int, ...]
+
+    def step(self, level: int) -> int:
+        """By how much the loop of *level* advances."""
+        return min(self.tiles[level], self.fanouts[level] * self.tiles[level + 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Words over one edge in the whole layer (all batches).
+
+    ``words[k]`` counts them at the granularity of ``parent + k``: the first entry is what the
+    parent sends or receives, the last what all children together receive or send, those between
+    what the elements of arrays in between handle.
+    """
+
+    operand: Operand
+    parent: int
+    child: int
+    words: tuple[int, ...]
+
+    @property
+    def at_parent(self) -> int:
+        return self.words[0]
+
+    @property
+    def at_child(self) -> int:
+        return self.words[-1]
+
+    def passed(self, level: int) -> tuple[int, int]:
+        """Words outside the array beneath *level*, and at its elements."""
+        return self.words[level - self.parent], self.words[level + 1 - self.parent]
+
+    def shared(self, level: int) -> int:
+        """Words at the elements of the array beneath *level* if some are shared there, else 0."""
+        outside, inside = self.passed(level)
+        return inside if inside != outside else 0
+
+
+def chain(mapping: Mapping, dim: Dim) -> Chain:
+    """The tiles and unrollings of one dimension."""
+    index = DIMS.index(dim)
+    tiles = (*(stage.tile[index] for stage in mapping.stages), 1)
+    return Chain(tiles, tuple(stage.fanout[index] for stage in mapping.stages))
+
+
+def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow, ...]:
+    """All edges of a mapping with their words, operand by operand, outermost edge first.
+
+    Args:
+        padded: count the zeros of the padding as words (ISCA'16) instead of leaving them out.
+    """
+    chains = {dim: chain(mapping, dim) for dim in DIMS}
+    found = []
+    for operand in OPERANDS:
+        holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
+        for parent, child in zip(holders, [*holders[1:], len(mapping.stages)], strict=True):
+            words = tuple(
+                _words(layer, mapping, chains, operand, parent, child, grain, padded)
+                for grain in range(parent, child + 1)
+            )
+            found.append(Flow(operand, parent, child, words))
+    return tuple(found)
+
+
+def compute_steps(mapping: Mapping) -> int:
+    """Steps in which all elements work side by side; each element does one MAC a step."""
+    depth = len(mapping.stages)
+    return math.prod(repeats(chain(mapping, dim), 0, depth, 0, ()) for dim in DIMS)
+
+
+def window_extent(outputs: int, taps: int, stride: int, dilation: int) -> int:
+    """Distinct input rows under *outputs* consecutive outputs and *taps* consecutive taps.
+
+    Output p and tap r touch row ``p*U + r*D``; two pairs meet iff they differ by a multiple of
+    ``(D, -U)`` in lowest terms, so all pairs but those with a predecessor count.
+
+    >>> window_extent(4, 3, 1, 1), window_extent(4, 3, 2, 1), window_extent(4, 1, 2, 1)
+    (6, 9, 4)
+    """
+    common = math.gcd(stride, dilation)
+    u, d = stride // common, dilation // common
+    return outputs * taps - max(0, outputs - d) * max(0, taps - u)
+
+
+def _words(
+    layer: Layer,
+    mapping: Mapping,
+    chains: dict[Dim, Chain],
+    operand: Operand,
+    parent: int,
+    child: int,
+    grain: int,
+    padded: bool,
+) -> int:
+    still, slide = stay(mapping, operand, child)
+    words = 1
+    for dim, bound in zip(DIMS, layer.bounds, strict=True):
+        if dim not in RELEVANT[operand]:
+            levels = tuple(level for level, d in still if d is dim)
+            words *= repeats(chains[dim], parent, child, grain, levels)
+        elif operand is not Operand.INPUT or dim in (Dim.N, Dim.G, Dim.C):
+            words *= bound
+    if operand is Operand.INPUT:
+        for axis, (outer, tap) in enumerate(_WINDOW):
+            low, high = _valid(layer, axis, padded)
+            along = None
+            if slide is not None and slide[1] in (outer, tap):
+                along = (slide[0], 0 if slide[1] is outer else 1)
+            words *= window_words(
+                chains[outer],
+                chains[tap],
+                layer.stride[axis],
+                layer.dilation[axis],
+                low,
+                high,
+                parent,
+                child,
+                grain,
+                along,
+            )
+    return words
+
+
+def _valid(layer: Layer, axis: int, padded: bool) -> tuple[int, int]:
+    """First and last-but-one row (column) that is stored, counted from the first padded one."""
+    before, after = layer.padding[2 * axis], layer.padding[2 * axis + 1]
+    size = layer.input_size[axis]
+    return (0, before + size + after) if padded else (before, before + size)
+
+
+def stay(
+    mapping: Mapping, operand: Operand, child: int
+) -> tuple[tuple[tuple[int, Dim], ...], tuple[int, Dim] | None]:
+    """Loops that leave the tile of *operand* in *child* in place, and the loop its window slides on.
+
+    A multiplier holds nothing, so nothing stays there.
+    """
+    if child == len(mapping.stages):
+        return (), None
+    still: list[tuple[int, Dim]] = []
+    for level in reversed(range(child)):
+        for dim, _ in reversed(mapping.loops(level)):
+            if dim in RELEVANT[operand]:
+                windowed = operand is Operand.INPUT and dim in (Dim.P, Dim.Q, Dim.R, Dim.S)
+                return tuple(still), (level, dim) if windowed else None
+            still.append((level, dim))
+    return tuple(still), None
+
+
+@lru_cache(maxsize=1 << 16)
+def repeats(dim: Chain, parent: int, child: int, grain: int, still: tuple[int, ...]) -> int:
+    """How often a dimension that does not index an operand makes the edge move its tile.
+
+    Loops of the levels in *still* count once. Arrays outside *grain* count every element in use,
+    those from *grain* to the child once (multicast, or accumulation on the way).
+    """
+
+    def count(level: int, size: int) -> int:
+        if level == child:
+            return 1
+        total = 0
+        for step, times in _pieces(size, dim.step(level)):
+            inner = dim.tiles[level + 1]
+            if level < grain:
+                below = sum(n * count(level + 1, piece) for piece, n in _pieces(step, inner))
+            else:
+                below = count(level + 1, min(step, inner))
+            if level in still:
+                return below
+            total += times * below
+        return total
+
+    del parent  # the arrays outside the parent lie outside the grain as well
+    return count(0, dim.tiles[0])
+
+
+def _pieces(size: int, piece: int) -> Iterator[tuple[int, int]]:
+    """Cut *size* into pieces: (length, how many), the full ones first."""
+    full, rest = divmod(size, piece)
+    if full:
+        yield piece, full
+    if rest:
+        yield rest, 1
+
+
+@lru_cache(maxsize=1 << 16)
+def window_words(
+    outputs: Chain,
+    taps: Chain,
+    stride: int,
+    dilation: int,
+    low: int,
+    high: int,
+    parent: int,
+    child: int,
+    grain: int,
+    slide: tuple[int, int] | None,
+) -> int:
+    """Rows (or columns) moved over an edge, summed over all positions of both loops.
+
+    Args:
+        low, high: stored rows, ``low <= row < high``.
+        slide: (level, 0 for outputs or 1 for taps) of the loop the window slides on.
+    """
+    if slide is None and taps.tiles[0] == 1 and child > grain == parent == 0 and stride > 0:
+        # One tap: every output touches a row of its own.
+        return sum(low <= p * stride < high for p in range(outputs.tiles[0]))
+    visits = (_visits(outputs, child, grain), _visits(taps, child, grain))
+    total = 0
+    for key_p, children_p in visits[0].items():
+        for key_r, children_r in visits[1].items():
+            before_p, before_r = children_p, children_r
+            moving = False
+            if slide is not None:
+                level, which = slide
+                key = (key_p, key_r)[which]
+                if key[0][level] > 0:
+                    moving = True
+                    previous = visits[which][
+                        ((*key[0][:level], key[0][level] - 1, *key[0][level + 1 :]), key[1])
+                    ]
+                    if which == 0:
+                        before_p = previous
+                    else:
+                        before_r = previous
+            rows: set[int] = set()
+            for path_p, (p0, p1) in children_p.items():
+                for path_r, (r0, r1) in children_r.items():
+                    now = _rows(p0, p1, r0, r1, stride, dilation, low, high)
+                    if moving:
+                        q0, q1 = before_p.get(path_p, (0, 0))
+                        s0, s1 = before_r.get(path_r, (0, 0))
+                        now = now - _rows(q0, q1, s0, s1, stride, dilation, low, high)
+                    rows |= now
+            total += len(rows)
+    return total
+
+
+@lru_cache(maxsize=1 << 14)
+def _rows(
+    p0: int, p1: int, r0: int, r1: int, stride: int, dilation: int, low: int, high: int
+) -> frozenset[int]:
+    return frozenset(
+        row
+        for p in range(p0, p1)
+        for row in range(p * stride + r0 * dilation, p * stride + r1 * dilation, dilation)
+        if low <= row < high
+    )
+
+
+_Time = tuple[int, ...]
+_Path = tuple[int, ...]
+_Range = tuple[int, int]
+
+
+def _visits(dim: Chain, child: int, grain: int) -> dict[tuple[_Time, _Path], dict[_Path, _Range]]:
+    """What the children hold of one dimension, step by step.
+
+    For each moment (step index at every level) and each instance outside *grain*, the range that
+    each child inside holds.
+    """
+    visits: dict[tuple[_Time, _Path], dict[_Path, _Range]] = {}
+
+    def walk(level: int, start: int, size: int, time: _Time, outer: _Path, inner: _Path) -> None:
+        if level == child:
+            visits.setdefault((time, outer), {})[inner] = (start, start + size)
+            return
+        step, tile = dim.step(level), dim.tiles[level + 1]
+        for now, first in enumerate(range(start, start + size, step)):
+            end = min(first + step, start + size)
+            for element, low in enumerate(range(first, end, tile)):
+                here = (*outer, element) if level < grain else outer
+                path = inner if level < grain else (*inner, element)
+                walk(level + 1, low, min(tile, end - low), (*time, now), here, path)
+
+    walk(0, 0, dim.tiles[0], (), (), ())
+    return visits

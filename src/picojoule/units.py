@@ -1,0 +1,162 @@
+"""Quantities with units, read from text and written for people.
+
+Inside the package a quantity is a plain number in one base unit:
+
+========== ============= ==========================================
+kind       base unit     examples
+========== ============= ==========================================
+capacity   bit           ``"108 KiB"``, ``"224 x 16 bit"``, ``"100 kB"``
+energy     as declared   ``"460 pJ"``, ``"200 MAC"``
+bandwidth  bit per cycle ``"64 bit/cycle"``, ``"4 B/cycle"``
+frequency  hertz         ``"200 MHz"``
+count      one           ``"1.8 M"``
+========== ============= ==========================================
+
+Papers of this field write *kB* and mean 1024 bytes; SI says 1000. ``kB`` is read as the papers
+mean it (1024), because every published capacity here (108 kB buffer, 0.5 kB register file) is a
+power of two times a word; ``KiB`` says the same without ambiguity.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from picojoule.errors import UnitError
+
+_NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_QUANTITY = re.compile(
+    rf"^\s*({_NUMBER})\s*(?:[x×*]\s*({_NUMBER})\s*)?([A-Za-zµμ/%]*(?:\s*/\s*[A-Za-z]+)?)\s*$"
+)
+
+_BITS = {
+    "bit": 1,
+    "bits": 1,
+    "b": 1,
+    "B": 8,
+    "byte": 8,
+    "bytes": 8,
+    "kB": 8 * 1024,
+    "KB": 8 * 1024,
+    "KiB": 8 * 1024,
+    "MB": 8 * 1024**2,
+    "MiB": 8 * 1024**2,
+    "GB": 8 * 1024**3,
+    "GiB": 8 * 1024**3,
+    "Kibit": 1024,
+    "Mibit": 1024**2,
+}
+_PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "µJ": 1e6, "uJ": 1e6, "mJ": 1e9, "J": 1e12}
+_HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
+
+
+def _split(text: str) -> tuple[float, str]:
+    match = _QUANTITY.match(text)
+    if match is None:
+        raise UnitError(f"cannot read {text!r} as a number with a unit")
+    number, times, unit = match.groups()
+    value = float(number) * (float(times) if times else 1.0)
+    if not math.isfinite(value):
+        raise UnitError(f"{text!r} is not a finite number")
+    return value, unit.replace(" ", "").replace("μ", "µ")
+
+
+def _scaled(text: str, table: dict[str, float] | dict[str, int], kind: str) -> float:
+    value, unit = _split(text)
+    if unit not in table:
+        raise UnitError(f"{text!r}: {kind} needs one of the units {', '.join(table)}")
+    return value * table[unit]
+
+
+def bits(text: str) -> float:
+    """Read a capacity or a width in bits.
+
+    >>> bits("0.5 kB")
+    4096.0
+    >>> bits("224 x 16 bit")
+    3584.0
+    """
+    return _scaled(text, _BITS, "a capacity")
+
+
+def bits_per_cycle(text: str) -> float:
+    """Read a bandwidth in bits per cycle.
+
+    >>> bits_per_cycle("4 B/cycle")
+    32.0
+    """
+    value, unit = _split(text)
+    size, slash, per = unit.partition("/")
+    if slash != "/" or per != "cycle" or size not in _BITS:
+        raise UnitError(f"{text!r}: a bandwidth reads like '64 bit/cycle' or '4 B/cycle'")
+    return value * _BITS[size]
+
+
+def hertz(text: str) -> float:
+    """Read a frequency in hertz.
+
+    >>> hertz("200 MHz")
+    200000000.0
+    """
+    return _scaled(text, _HERTZ, "a frequency")
+
+
+def energy(text: str, unit: str) -> float:
+    """Read an energy in *unit*: ``"MAC"`` (multiples of one 16-bit MAC) or ``"pJ"``.
+
+    >>> energy("200 MAC", "MAC"), energy("0.46 nJ", "pJ")
+    (200.0, 460.0)
+    """
+    if unit == "MAC":
+        return _scaled(text, {"MAC": 1.0}, "an energy of this file")
+    return _scaled(text, _PICOJOULES, "an energy of this file")
+
+
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def show_count(value: float) -> str:
+    """Write a count with three significant digits.
+
+    >>> show_count(724_406_816), show_count(12), show_count(1536)
+    ('724 M', '12', '1.54 k')
+    """
+    for scale, prefix in _PREFIXES:
+        if abs(value) >= scale * 0.9995:
+            return f"{_three_digits(value / scale)} {prefix}"
+    return _three_digits(value)
+
+
+def show_energy(value: float, unit: str) -> str:
+    """Write an energy for people.
+
+    >>> show_energy(3.97e9, "MAC"), show_energy(59.3e6, "pJ")
+    ('3.97 GMAC', '59.3 µJ')
+    """
+    if unit == "MAC":
+        text = show_count(value)
+        return text + ("MAC" if text[-1].isalpha() else " MAC")
+    for name in ("J", "mJ", "µJ", "nJ"):
+        if abs(value) >= _PICOJOULES[name] * 0.9995:
+            return f"{_three_digits(value / _PICOJOULES[name])} {name}"
+    return f"{_three_digits(value)} pJ"
+
+
+def show_capacity(value: float) -> str:
+    """Write a number of bits as a capacity.
+
+    >>> show_capacity(108 * 8192), show_capacity(192)
+    ('108 KiB', '24 B')
+    """
+    for name in ("GiB", "MiB", "KiB", "B"):
+        if value >= _BITS[name]:
+            return f"{_three_digits(value / _BITS[name])} {name}"
+    return f"{_three_digits(value)} bit"
+
+
+def _three_digits(value: float) -> str:
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))
+    text = f"{value:.{min(digits, 6)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

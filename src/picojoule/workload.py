@@ -1,0 +1,496 @@
+"""What is computed: one canonical loop nest for every layer that multiplies and accumulates.
+
+A :class:`Layer` is the eight-dimensional nest of a grouped convolution::
+
+    for n, g, m, c, p, q, r, s:
+        output[n, g, m, p, q] += weight[g, m, c, r, s] * input[n, g, c, p*U + r*D - pad, q*V + s*E - pad]
+
+Convolutions, fully connected layers and (batched) matrix products are constructors of it, and
+nothing downstream asks which it was. ``M`` and ``C`` count channels *per group*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeVar
+
+from picojoule.errors import WorkloadError, did_you_mean
+
+
+class Operand(Enum):
+    """The three operands of a MAC. In attention, WEIGHT is the second activation."""
+
+    INPUT = "input"
+    WEIGHT = "weight"
+    OUTPUT = "output"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Dim(Enum):
+    """The eight loop dimensions, in the order of :class:`Extents`."""
+
+    N = "N"  # batch
+    G = "G"  # groups (depthwise channels, attention heads)
+    M = "M"  # output channels per group
+    C = "C"  # input channels per group
+    P = "P"  # output rows
+    Q = "Q"  # output columns
+    R = "R"  # filter rows
+    S = "S"  # filter columns
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Extents(NamedTuple):
+    """One whole number per dimension: the bounds of a layer, or the size of a tile."""
+
+    N: int = 1
+    G: int = 1
+    M: int = 1
+    C: int = 1
+    P: int = 1
+    Q: int = 1
+    R: int = 1
+    S: int = 1
+
+    def __str__(self) -> str:
+        return " ".join(f"{d}{v}" for d, v in zip(self._fields, self, strict=True) if v != 1) or "1"
+
+
+T = TypeVar("T")
+
+
+class PerOperand(NamedTuple, Generic[T]):
+    """One value for each operand, in the order input, weight, output."""
+
+    input: T
+    weight: T
+    output: T
+
+    def of(self, operand: Operand) -> T:
+        """Return the value that belongs to *operand*."""
+        return self[OPERANDS.index(operand)]
+
+
+DIMS = tuple(Dim)
+OPERANDS = tuple(Operand)
+
+RELEVANT: Mapping[Operand, frozenset[Dim]] = MappingProxyType(
+    {
+        Operand.INPUT: frozenset({Dim.N, Dim.G, Dim.C, Dim.P, Dim.Q, Dim.R, Dim.S}),
+        Operand.WEIGHT: frozenset({Dim.G, Dim.M, Dim.C, Dim.R, Dim.S}),
+        Operand.OUTPUT: frozenset({Dim.N, Dim.G, Dim.M, Dim.P, Dim.Q}),
+    }
+)
+"""The dimensions that index each operand. A loop over any other dimension reuses it."""
+
+# A dimension this large is a mistake in a file, not a network; it also keeps every product of
+# eight bounds and an energy exactly representable or at least finite.
+LARGEST_BOUND = 1 << 24
+
+# A transposed convolution is as many layers as its stride has phases (16 x 16 in segmentation
+# decoders); thousands of them are a mistake in a file.
+LARGEST_PHASES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One canonical layer.
+
+    Args:
+        name: as the network calls it.
+        bounds: loop bounds; ``M`` and ``C`` per group.
+        stride, dilation: along rows and columns.
+        padding: zeros added at the top, bottom, left, right of the input.
+        input_size: rows and columns of the unpadded input; by default just what the windows need.
+        bits: width of each operand in bits.
+        density: fraction of non-zero values of each operand, 0 to 1.
+        weight_is_activation: the second operand is computed, not stored with the network
+            (attention): it grows with the batch and its density comes from data.
+    """
+
+    name: str
+    bounds: Extents
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    input_size: tuple[int, int] = (0, 0)
+    bits: PerOperand[int] = PerOperand(16, 16, 16)
+    density: PerOperand[float] = PerOperand(1.0, 1.0, 1.0)
+    weight_is_activation: bool = False
+
+    def __post_init__(self) -> None:
+        for dim, bound in zip(DIMS, self.bounds, strict=True):
+            if not 1 <= bound <= LARGEST_BOUND:
+                raise WorkloadError(
+                    f"layer {self.name!r}: {dim.value} = {bound} is not within 1 to {LARGEST_BOUND}"
+                )
+        if min(self.stride) < 1 or min(self.dilation) < 1 or min(self.padding) < 0:
+            raise WorkloadError(
+                f"layer {self.name!r}: stride {self.stride} and dilation {self.dilation} "
+                f"must be at least 1, padding {self.padding} at least 0"
+            )
+        if self.input_size == (0, 0):
+            object.__setattr__(self, "input_size", self._needed_size())
+        for axis, (size, outputs) in enumerate(zip(self.input_size, self.bounds[4:6], strict=True)):
+            if not 1 <= size <= LARGEST_BOUND:
+                raise WorkloadError(
+                    f"layer {self.name!r}: an input of {size} {('rows', 'columns')[axis]} is not "
+                    f"within 1 to {LARGEST_BOUND}"
+                )
+            found = self.output_size_of(size, axis)
+            if found != outputs:
+                raise WorkloadError(
+                    f"layer {self.name!r}: an input of {size} {('rows', 'columns')[axis]} gives "
+                    f"{found} outputs, not {outputs}"
+                )
+        for operand, width, density in zip(OPERANDS, self.bits, self.density, strict=True):
+            if not 1 <= width <= 64:
+                raise WorkloadError(
+                    f"layer {self.name!r}: {operand.value} of {width} bits; 1 to 64 are possible"
+                )
+            if not 0.0 <= density <= 1.0:
+                raise WorkloadError(
+                    f"layer {self.name!r}: {operand.value} density {density} is not within 0 to 1"
+                )
+
+    def _needed_size(self) -> tuple[int, int]:
+        needed = []
+        for axis in (0, 1):
+            outputs, taps = self.bounds[4 + axis], self.bounds[6 + axis]
+            window = (outputs - 1) * self.stride[axis] + (taps - 1) * self.dilation[axis] + 1
+            needed.append(max(1, window - sum(self.padding[2 * axis : 2 * axis + 2])))
+        return needed[0], needed[1]
+
+    def output_size_of(self, size: int, axis: int) -> int:
+        """Outputs along *axis* (0 rows, 1 columns) for an unpadded input of *size*."""
+        window = (self.bounds[6 + axis] - 1) * self.dilation[axis] + 1
+        room = size + sum(self.padding[2 * axis : 2 * axis + 2]) - window
+        return room // self.stride[axis] + 1 if room >= 0 else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, those with padding zeros included, as the field counts them."""
+        return math.prod(self.bounds)
+
+    @property
+    def effectual_macs(self) -> float:
+        """Expected MACs with both factors non-zero (CVPR'17 §2: dense MACs x both densities)."""
+        return self.macs * self.density.input * self.density.weight
+
+    @property
+    def weights(self) -> int:
+        """Stored weights (biases not counted); 0 if the second operand is an activation."""
+        return 0 if self.weight_is_activation else self.size(Operand.WEIGHT)
+
+    def size(self, operand: Operand) -> int:
+        """Words of a whole operand; of the input only real values, never padding."""
+        b = self.bounds
+        if operand is Operand.INPUT:
+            return b.N * b.G * b.C * self.input_size[0] * self.input_size[1]
+        return math.prod(b[DIMS.index(d)] for d in RELEVANT[operand])
+
+    def with_batch(self, batch: int) -> Layer:
+        """The same layer for *batch* times as many inferences at once."""
+        grown = "G" if self.weight_is_activation else "N"
+        return replace(
+            self, bounds=self.bounds._replace(**{grown: getattr(self.bounds, grown) * batch})
+        )
+
+    def signature(self) -> tuple[object, ...]:
+        """All that decides the energy, so everything but the name."""
+        return (
+            self.bounds,
+            self.stride,
+            self.dilation,
+            self.padding,
+            self.input_size,
+            self.bits,
+            self.density,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A named network: its layers in order, and what it contains that is not modelled.
+
+    ``layers`` are for *batch* inferences; energies are reported per inference.
+    ``not_counted`` maps an operator's name to how often it occurs.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    batch: int = 1
+    not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise WorkloadError(f"network {self.name!r}: a batch of {self.batch} is not possible")
+        seen: set[str] = set()
+        for layer in self.layers:
+            if layer.name in seen:
+                raise WorkloadError(f"network {self.name!r}: two layers are named {layer.name!r}")
+            seen.add(layer.name)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, name: str) -> Layer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = [layer.name for layer in self.layers]
+        raise WorkloadError(
+            f"network {self.name!r} has no layer {name!r}{did_you_mean(name, known)}; "
+            f"it has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
+        )
+
+    @property
+    def macs(self) -> int:
+        """MACs of one inference."""
+        return sum(layer.macs for layer in self.layers) // self.batch
+
+    @property
+    def weights(self) -> int:
+        """Stored weights of all layers (biases not counted)."""
+        return sum(layer.weights for layer in self.layers)
+
+    def with_batch(self, batch: int) -> Workload:
+        """The same network for *batch* inferences at once, whatever it was before."""
+        if batch < 1:
+            raise WorkloadError(f"batch {batch}: at least one inference is needed")
+        if self.batch == batch:
+            return self
+        if self.batch != 1:
+            raise WorkloadError(
+                f"network {self.name!r} is already for a batch of {self.batch}; "
+                "start from the one of batch 1"
+            )
+        return replace(self, layers=tuple(x.with_batch(batch) for x in self.layers), batch=batch)
+
+    def with_layers(self, **changes: object) -> Workload:
+        """The same network with fields of every layer replaced (``bits=…``, ``density=…``)."""
+        return replace(self, layers=tuple(replace(x, **changes) for x in self.layers))  # type: ignore[arg-type]
+
+
+def conv(
+    name: str,
+    *,
+    input_size: tuple[int, int],
+    in_channels: int,
+    out_channels: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    batch: int = 1,
+    **rest: object,
+) -> Layer:
+    """A convolution; ``in_channels`` and ``out_channels`` are totals over all groups.
+
+    >>> conv("conv1", input_size=(227, 227), in_channels=3, out_channels=96, kernel=(11, 11),
+    ...      stride=(4, 4)).bounds
+    Extents(N=1, G=1, M=96, C=3, P=55, Q=55, R=11, S=11)
+    """
+    if groups < 1 or in_channels % groups or out_channels % groups:
+        raise WorkloadError(
+            f"layer {name!r}: {in_channels} input and {out_channels} output channels "
+            f"do not split into {groups} groups"
+        )
+    if min(stride) < 1 or min(dilation) < 1:
+        raise WorkloadError(f"layer {name!r}: stride {stride}, dilation {dilation}: at least 1")
+    outputs = []
+    for axis in (0, 1):
+        window = (kernel[axis] - 1) * dilation[axis] + 1
+        room = input_size[axis] + padding[2 * axis] + padding[2 * axis + 1] - window
+        if room < 0:
+            raise WorkloadError(
+                f"layer {name!r}: a window of {window} {('rows', 'columns')[axis]} does not fit "
+                f"into the padded input of {room + window}"
+            )
+        outputs.append(room // stride[axis] + 1)
+    return Layer(
+        name,
+        Extents(
+            batch,
+            groups,
+            out_channels // groups,
+            in_channels // groups,
+            outputs[0],
+            outputs[1],
+            kernel[0],
+            kernel[1],
+        ),
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        input_size=input_size,
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+def depthwise(name: str, *, channels: int, multiplier: int = 1, **rest: object) -> Layer:
+    """A depthwise convolution: one group per channel.
+
+    >>> depthwise("dw", channels=32, input_size=(112, 112), kernel=(3, 3),
+    ...           padding=(1, 1, 1, 1)).bounds
+    Extents(N=1, G=32, M=1, C=1, P=112, Q=112, R=3, S=3)
+    """
+    return conv(
+        name,
+        in_channels=channels,
+        out_channels=channels * multiplier,
+        groups=channels,
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+def linear(
+    name: str, *, in_features: int, out_features: int, rows: int = 1, batch: int = 1, **rest: object
+) -> Layer:
+    """A fully connected layer applied to *rows* positions (tokens) of each inference.
+
+    >>> linear("fc8", in_features=4096, out_features=1000).bounds
+    Extents(N=1, G=1, M=1000, C=4096, P=1, Q=1, R=1, S=1)
+    """
+    return Layer(name, Extents(N=batch, M=out_features, C=in_features, P=rows), **rest)  # type: ignore[arg-type]
+
+
+def matmul(
+    name: str, *, rows: int, inner: int, columns: int, heads: int = 1, **rest: object
+) -> Layer:
+    """A batched product of two activations, ``[heads, rows, inner] x [heads, inner, columns]``.
+
+    The second factor is indexed by batch and head (through G) and never shared over the batch.
+
+    >>> matmul("scores", rows=128, inner=64, columns=128, heads=12).bounds
+    Extents(N=1, G=12, M=128, C=64, P=128, Q=1, R=1, S=1)
+    """
+    rest.setdefault("weight_is_activation", True)
+    return Layer(name, Extents(G=heads, M=columns, C=inner, P=rows), **rest)  # type: ignore[arg-type]
+
+
+def transposed_conv(
+    name: str,
+    *,
+    input_size: tuple[int, int],
+    in_channels: int,
+    out_channels: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    output_padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+    **rest: object,
+) -> tuple[Layer, ...]:
+    """A transposed convolution as the ordinary convolutions it consists of.
+
+    Output rows of equal phase (row modulo stride) see the same subset of filter taps, so a
+    transposed convolution of stride ``U x V`` is ``U*V`` convolutions of stride 1 over the same
+    input (sub-pixel decomposition; Shi et al., arXiv:1609.07009). No inserted zero is ever
+    multiplied. Each phase is a layer named ``name[i,j]`` and reads the input for itself.
+    ``padding`` is the transposed convolution's own (it crops the output).
+    """
+    if min(*input_size, *kernel, *stride, *dilation, groups) < 1:
+        raise WorkloadError(
+            f"layer {name!r}: input {input_size}, kernel {kernel}, stride {stride}, dilation "
+            f"{dilation} and groups {groups} must be at least 1"
+        )
+    if min(*padding, *output_padding) < 0:
+        raise WorkloadError(
+            f"layer {name!r}: padding {padding} and output padding {output_padding} "
+            "must be at least 0"
+        )
+    if max(*kernel, *stride) > LARGEST_PHASES or math.prod(stride) > LARGEST_PHASES:
+        raise WorkloadError(
+            f"layer {name!r}: kernel {kernel} and stride {stride} of a transposed convolution "
+            f"give more than {LARGEST_PHASES} convolutions or taps; not modelled"
+        )
+    phases = [
+        _phases(
+            name,
+            input_size[axis],
+            kernel[axis],
+            stride[axis],
+            dilation[axis],
+            padding[2 * axis : 2 * axis + 2],
+            output_padding[axis],
+        )
+        for axis in (0, 1)
+    ]
+    layers = []
+    for i, rows in phases[0]:
+        for j, columns in phases[1]:
+            layers.append(
+                conv(
+                    name if len(phases[0]) * len(phases[1]) == 1 else f"{name}[{i},{j}]",
+                    input_size=(rows.size, columns.size),
+                    in_channels=in_channels,
+                    out_channels=out_channels,
+                    kernel=(rows.taps, columns.taps),
+                    dilation=(rows.dilation, columns.dilation),
+                    padding=(rows.before, rows.after, columns.before, columns.after),
+                    groups=groups,
+                    **rest,  # type: ignore[arg-type]
+                )
+            )
+    return tuple(layers)
+
+
+class _Phase(NamedTuple):
+    size: int
+    taps: int
+    dilation: int
+    before: int
+    after: int
+
+
+def _phases(
+    name: str,
+    size: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    padding: tuple[int, ...],
+    output_padding: int,
+) -> list[tuple[int, _Phase]]:
+    """The one-dimensional convolutions, by output phase, of a transposed convolution.
+
+    Output o receives input i through tap k whenever o = i*stride + k*dilation - padding[0].
+    """
+    outputs = (size - 1) * stride + (kernel - 1) * dilation + 1 - sum(padding) + output_padding
+    if outputs < 1:
+        raise WorkloadError(f"layer {name!r}: its output would have {outputs} rows or columns")
+    # Taps that reach one phase are this far apart, and step this far through the input.
+    period = stride // math.gcd(stride, dilation)
+    step = period * dilation // stride
+    phases = []
+    for phase in range(min(stride, outputs)):
+        taps = [k for k in range(kernel) if (phase + padding[0] - k * dilation) % stride == 0]
+        if not taps:
+            continue  # these outputs are only the bias
+        count = len(range(phase, outputs, stride))
+        highest = (phase + padding[0] - taps[0] * dilation) // stride
+        lowest = (phase + padding[0] - taps[-1] * dilation) // stride
+        # Output j of this phase reads inputs lowest + j to highest + j; what lies outside the real
+        # input is padding, what no output reads is left out.
+        last = highest + count - 1
+        used = min(last, size - 1) - max(lowest, 0) + 1
+        if used < 1:
+            continue
+        before, after = max(0, -lowest), max(0, last - (size - 1))
+        phases.append((phase, _Phase(used, len(taps), step, before, after)))
+    return phases

@@ -1,0 +1,656 @@
+"""ONNX graphs: the nine light graphs of the onnx wheel, and small graphs counted by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+
+from picojoule.errors import InputError
+from picojoule.frontends import load
+from picojoule.frontends.onnx_graph import read_onnx
+from picojoule.workload import Extents, PerOperand, Workload
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+Shape = Sequence[int | str | None]
+
+
+def value(name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def ones(name: str, *shape: int) -> TensorProto:
+    return numpy_helper.from_array(np.ones(shape, dtype=np.float32), name)
+
+
+def graph_of(
+    nodes: list[NodeProto],
+    inputs: dict[str, Shape],
+    weights: Sequence[TensorProto] = (),
+    output: str = "y",
+) -> GraphProto:
+    return helper.make_graph(
+        nodes,
+        "g",
+        [value(name, shape) for name, shape in inputs.items()],
+        [value(output, None)],  # type: ignore[arg-type]
+        list(weights),
+    )
+
+
+def saved(graph: GraphProto, folder: Path, *, opset: int = 21, **rest: object) -> Path:
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("local", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, **rest)
+    path = folder / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def network_of(
+    folder: Path,
+    nodes: list[NodeProto],
+    inputs: dict[str, Shape],
+    *weights: TensorProto,
+    opset: int = 21,
+    dims: dict[str, int] | None = None,
+) -> Workload:
+    return load(saved(graph_of(nodes, inputs, weights), folder, opset=opset), dims=dims)
+
+
+def mistakes(path: Path, **rest: object) -> dict[str, str]:
+    with pytest.raises(InputError) as caught:
+        read_onnx(path, **rest)  # type: ignore[arg-type]
+    return {mistake.path: mistake.message for mistake in caught.value.mistakes}
+
+
+# -- real graphs -----------------------------------------------------------------------------------
+
+
+# MACs as published for ResNet-50 (4.09 G), DenseNet-121 (2.83 G), GoogLeNet (1.43 G), VGG-19
+# (19.6 G), SqueezeNet 1.1 (0.349 G); the others are our own counts, kept against change.
+@pytest.mark.parametrize(
+    ("name", "layers", "macs", "weights"),
+    [
+        ("bvlc_alexnet", 8, 654_560_384, 60_954_656),
+        ("densenet121", 121, 2_834_161_664, 7_894_208),
+        ("inception_v1", 58, 1_431_556_352, 6_990_272),
+        ("inception_v2", 70, 2_018_851_840, 11_174_080),
+        ("resnet50", 54, 4_089_184_256, 25_502_912),
+        ("shufflenet", 50, 124_664_528, 1_365_464),
+        ("squeezenet", 26, 349_151_936, 1_231_552),
+        ("vgg19", 19, 19_632_062_464, 143_652_544),
+        ("zfnet512", 8, 1_481_727_008, 87_242_528),
+    ],
+)
+def test_light_graphs(name: str, layers: int, macs: int, weights: int) -> None:
+    network = load(LIGHT / f"light_{name}.onnx")
+    assert (len(network), network.macs, network.weights) == (layers, macs, weights)
+    # Constant fills are no zeros, whatever the fill.
+    assert {layer.density for layer in network} == {PerOperand(1.0, 1.0, 1.0)}
+
+
+def test_alexnet_at_the_papers_input_size() -> None:
+    # The file says 224 x 224; the papers, and its own fc6 of 9216 inputs, mean 227 x 227.
+    network = read_onnx(
+        LIGHT / "light_bvlc_alexnet.onnx", dims={"data_0[2]": 227, "data_0[3]": 227}
+    )
+    assert network.macs == 724_406_816
+    assert network.weights == 60_954_656
+    assert [round(layer.macs / 1e6, 1) for layer in network] == [
+        105.4,
+        223.9,
+        149.5,
+        112.1,
+        74.8,
+        37.7,
+        16.8,
+        4.1,
+    ]
+    assert dict(network.not_counted) == {"LRN": 2, "MaxPool": 3, "Relu": 7, "Softmax": 1}
+
+
+# -- convolutions ----------------------------------------------------------------------------------
+
+
+def test_asymmetric_padding_grouped_and_dilated(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node(
+            "Conv",
+            ["x", "w"],
+            ["y"],
+            "c",
+            pads=[1, 2, 3, 4],
+            strides=[2, 1],
+            group=2,
+            dilations=[1, 2],
+        )  # fmt: skip
+    ]
+    network = network_of(tmp_path, nodes, {"x": ["batch", 4, 10, 11]}, ones("w", 6, 2, 3, 3))
+    # rows (10 + 1 + 3 - 3) // 2 + 1 = 6, columns (11 + 2 + 4 - 5) + 1 = 13.
+    layer = network["c"]
+    assert layer.bounds == Extents(1, 2, 3, 2, 6, 13, 3, 3)
+    assert layer.padding == (1, 3, 2, 4)
+    assert layer.macs == 6 * 13 * 6 * 2 * 9
+
+
+@pytest.mark.parametrize(
+    ("auto_pad", "padding"),
+    # ceil(10 / 3) = 4 outputs need (4 - 1) * 3 + 2 - 10 = 1 more row; 5 columns need 0 + 2 + ... :
+    # ceil(9 / 3) = 3 outputs need 2 * 3 + 2 - 9 < 0 more columns.
+    [("SAME_UPPER", (0, 1, 0, 0)), ("SAME_LOWER", (1, 0, 0, 0)), ("VALID", (0, 0, 0, 0))],
+)
+def test_automatic_padding(
+    tmp_path: Path, auto_pad: str, padding: tuple[int, int, int, int]
+) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], auto_pad=auto_pad, strides=[3, 3])]
+    network = network_of(tmp_path, nodes, {"x": [1, 1, 10, 9]}, ones("w", 1, 1, 2, 2))
+    assert network.layers[0].padding == padding
+    assert network.layers[0].bounds[4:6] == ((3 if auto_pad == "VALID" else 4), 3)
+
+
+def test_one_dimension_is_one_row_and_three_are_listed(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], pads=[2, 1]),
+        helper.make_node("Conv", ["v", "u"], ["z"]),
+    ]
+    network = network_of(
+        tmp_path,
+        nodes,
+        {"x": [1, 3, 20], "v": [1, 1, 4, 4, 4]},
+        ones("w", 5, 3, 4),
+        ones("u", 1, 1, 2, 2, 2),
+    )
+    assert network.layers[0].bounds == Extents(M=5, C=3, Q=20, S=4)
+    assert network.layers[0].padding == (0, 0, 2, 1)
+    assert dict(network.not_counted) == {"Conv (3-D)": 1}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "outputs"),
+    [
+        ({"strides": [2, 2]}, (9, 9)),
+        ({"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}, (8, 8)),
+        ({"strides": [3, 2], "auto_pad": "SAME_UPPER"}, (12, 8)),
+        ({"strides": [2, 2], "output_shape": [10, 8]}, (10, 8)),
+        ({"dilations": [2, 3]}, (8, 10)),
+    ],
+)
+def test_transposed_convolution(
+    tmp_path: Path, attributes: dict[str, object], outputs: tuple[int, int]
+) -> None:
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], "up", **attributes)]
+    network = network_of(tmp_path, nodes, {"x": [1, 2, 4, 4]}, ones("w", 2, 3, 3, 3))
+    # Each phase delivers its share of the outputs; together they are all of them but those that
+    # are only the bias.
+    strides = attributes.get("strides", [1, 1])
+    rows = {layer.name.split(",")[0]: layer.bounds.P for layer in network}
+    columns = {layer.name.split(",")[-1]: layer.bounds.Q for layer in network}
+    assert (sum(rows.values()), sum(columns.values())) == outputs
+    assert len(network) == strides[0] * strides[1]  # type: ignore[index]
+    assert network.weights == 2 * 3 * 9
+
+
+# -- products --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "weight", "bounds"),
+    [
+        # tokens x weights
+        ([1, 5, 8], [8, 3], True, Extents(M=3, C=8, P=5)),
+        # heads of attention
+        ([1, 4, 5, 8], [1, 4, 8, 5], False, Extents(G=4, M=5, C=8, P=5)),
+        # one key for four heads of queries: rows over the same operand
+        ([1, 4, 5, 8], [1, 1, 8, 6], False, Extents(M=6, C=8, P=20)),
+        # one input for four second operands: more columns
+        ([1, 1, 5, 8], [4, 8, 6], False, Extents(M=24, C=8, P=5)),
+        # a weight for each head
+        ([1, 4, 5, 8], [4, 8, 6], True, Extents(G=4, M=6, C=8, P=5)),
+        # vectors
+        ([5, 8], [8], True, Extents(M=1, C=8, P=5)),
+    ],
+)
+def test_matmul_broadcasts_as_numpy_does(
+    tmp_path: Path, left: list[int], right: list[int], weight: bool, bounds: Extents
+) -> None:
+    nodes = [helper.make_node("MatMul", ["a", "b"], ["y"])]
+    inputs: dict[str, Shape] = {"a": left} if weight else {"a": left, "b": right}
+    stored = [ones("b", *right)] if weight else []
+    layer = network_of(tmp_path, nodes, inputs, *stored).layers[0]
+    if layer.bounds.N > 1:  # a first dimension of 5 reads as the batch
+        layer = layer.__class__(layer.name, layer.bounds._replace(N=1, P=layer.bounds.N))
+    assert layer.bounds == bounds
+    assert layer.macs == np.matmul(np.ones(left), np.ones(right)).size * left[-1]
+
+
+def test_gemm_transposed_and_constant_on_the_left(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], "fc", transB=1),
+        helper.make_node("MatMul", ["m", "h"], ["y"], "left"),
+    ]
+    network = network_of(tmp_path, nodes, {"x": [1, 8]}, ones("w", 3, 8), ones("m", 4, 1))
+    assert network["fc"].bounds == Extents(M=3, C=8)
+    # [4, 1] x [1, 3]: 4 outputs for each of 3 columns, and 4 weights.
+    assert network["left"].bounds == Extents(M=4, C=1, P=3)
+    assert network["left"].weights == 4
+
+
+def test_attention_written_as_products(tmp_path: Path) -> None:
+    """Two heads of 4 over 6 tokens of width 8, with shapes computed in the graph."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "one"], ["tokens"]),
+        helper.make_node("Concat", ["unknown", "tokens", "heads"], ["split"], axis=0),
+        *[
+            node
+            for of in "qkv"
+            for node in (
+                helper.make_node("MatMul", ["x", "w"], [of], f"project_{of}"),
+                helper.make_node("Reshape", [of, "split"], [f"{of}4"]),
+                helper.make_node(
+                    "Transpose", [f"{of}4"], [f"{of}t"], perm=[0, 2, 3, 1] if of == "k" else [0, 2, 1, 3]
+                ),
+            )
+        ],
+        helper.make_node("MatMul", ["qt", "kt"], ["s"], "scores"),
+        helper.make_node("Softmax", ["s"], ["p"]),
+        helper.make_node("MatMul", ["p", "vt"], ["y"], "context"),
+    ]  # fmt: skip
+    integers = {"one": [1], "unknown": [-1], "heads": [2, 4]}
+    network = network_of(
+        tmp_path,
+        nodes,
+        {"x": ["batch", "sequence", 8]},
+        ones("w", 8, 8),
+        *(numpy_helper.from_array(np.array(v, dtype=np.int64), k) for k, v in integers.items()),
+        dims={"sequence": 6},
+    )
+    assert network["scores"].bounds == Extents(G=2, M=6, C=4, P=6)
+    assert network["context"].bounds == Extents(G=2, M=4, C=6, P=6)
+    assert network["scores"].weight_is_activation
+    # 3 * 6 * 8 * 8 + 2 * (2 * 6 * 6 * 4) = 1152 + 576.
+    assert network.macs == 1728
+    # The Gather and Concat of sizes are done before inference.
+    assert dict(network.not_counted) == {"Softmax": 1, "Transpose": 3}
+
+
+def test_attention_operator_with_grouped_queries(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Attention", ["q", "k", "v"], ["y"], "att", q_num_heads=4, kv_num_heads=2)
+    ]
+    network = network_of(
+        tmp_path, nodes, {"q": [1, 3, 32], "k": [1, 5, 16], "v": [1, 5, 12]}, opset=23
+    )
+    assert network["att.scores"].bounds == Extents(G=2, M=5, C=8, P=6)
+    assert network["att.context"].bounds == Extents(G=2, M=6, C=5, P=6)
+
+
+def test_einsum(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Einsum", ["q", "k"], ["y"], "scores", equation="bhqd,bhkd->bhqk"),
+        helper.make_node("Einsum", ["q", "w"], ["z"], "project", equation="bhqd,hde->bqe"),
+        helper.make_node("Einsum", ["q"], ["d"], "sum", equation="bhqd->b"),
+    ]
+    network = network_of(
+        tmp_path, nodes, {"q": [1, 2, 3, 4], "k": [1, 2, 5, 4]}, ones("w", 2, 4, 7)
+    )
+    assert network["scores"].bounds == Extents(G=2, M=5, C=4, P=3)
+    assert network["project"].bounds == Extents(M=7, C=8, P=3)
+    assert dict(network.not_counted) == {"Einsum": 1}
+
+
+def test_a_fixed_batch_belongs_to_the_network(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], "conv"),
+        helper.make_node("Flatten", ["h"], ["f"]),
+        helper.make_node("Gemm", ["f", "v"], ["y"], "fc"),
+    ]
+    network = network_of(
+        tmp_path, nodes, {"x": [4, 1, 2, 2]}, ones("w", 3, 1, 1, 1), ones("v", 12, 5)
+    )
+    assert network.batch == 4
+    assert network.macs == 3 * 4 + 60
+    assert network["fc"].bounds == Extents(N=4, M=5, C=12)
+
+
+# -- widths and densities --------------------------------------------------------------------------
+
+
+def quantized(name: str, values: list[int], kind: type, *shape: int) -> TensorProto:
+    return numpy_helper.from_array(np.array(values, dtype=kind).reshape(shape), name)
+
+
+def test_integer_operators_have_their_widths(tmp_path: Path) -> None:
+    scale = numpy_helper.from_array(np.float32(1.0), "s")
+    nodes = [
+        helper.make_node("QLinearConv", ["x", "s", "zx", "w", "s", "zw", "s", "zx"], ["y"], "conv"),
+        helper.make_node("MatMulInteger", ["y", "m"], ["z"], "product"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", [1, 1, 2, 2], TensorProto.UINT8)],
+        [value("z", None, TensorProto.INT32)],  # type: ignore[arg-type]
+        [
+            scale,
+            numpy_helper.from_array(np.uint8(0), "zx"),
+            # Two filters with zero points 1 and 2: 1 and 3 of their 4 weights mean zero.
+            quantized("zw", [1, 2], np.int8, 2),
+            quantized("w", [1, 5, 6, 7, 2, 2, 2, 1], np.int8, 2, 1, 2, 2),
+            quantized("m", [0, 1, 2], np.int8, 1, 3),
+        ],
+    )
+    network = load(saved(graph, tmp_path))
+    assert network["conv"].bits == PerOperand(8, 8, 8)
+    assert network["conv"].density.weight == 0.5
+    assert network["product"].bits == PerOperand(8, 8, 32)
+    assert network["product"].density.weight == pytest.approx(2 / 3)
+
+
+def test_quantize_dequantize_pairs_give_widths(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "zw"], ["wd"]),
+        helper.make_node("Transpose", ["wd"], ["wt"], perm=[1, 0]),
+        helper.make_node("MatMul", ["xd", "wt"], ["h"], "fc"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "s", "z"], ["y"]),
+    ]
+    network = network_of(
+        tmp_path,
+        nodes,
+        {"x": [1, 4]},
+        numpy_helper.from_array(np.float32(1.0), "s"),
+        numpy_helper.from_array(np.uint8(0), "z"),
+        numpy_helper.from_array(np.int8(0), "zw"),
+        quantized("w", [0, 0, 1, 2], np.int8, 1, 4),
+    )
+    assert network["fc"].bits == PerOperand(8, 8, 8)
+    assert network["fc"].density.weight == 0.5
+    assert dict(network.not_counted) == {"DequantizeLinear": 1, "QuantizeLinear": 2, "Relu": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [
+        (TensorProto.FLOAT, 16),
+        (TensorProto.FLOAT16, 16),
+        (TensorProto.BFLOAT16, 16),
+        (TensorProto.FLOAT8E4M3FN, 8),
+        (TensorProto.INT4, 4),
+        (TensorProto.UINT4, 4),
+    ],
+)
+@pytest.mark.parametrize("raw", [True, False])
+def test_density_of_every_storage(tmp_path: Path, kind: int, width: int, raw: bool) -> None:
+    values = [0.0, 1.0, 2.0, 0.0, 3.0, 0.0, 1.0, 1.0, 1.0]
+    tensor = helper.make_tensor("w", kind, [3, 3], values)
+    if raw:
+        tensor = numpy_helper.from_array(numpy_helper.to_array(tensor), "w")
+        assert tensor.data_type == kind
+    layer = network_of(
+        tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [1, 3]}, tensor
+    ).layers[0]
+    assert layer.density.weight == pytest.approx(6 / 9)
+    assert layer.bits.weight == width
+
+
+def test_minus_zero_is_zero_and_a_stored_zero_tensor_is_sparse(tmp_path: Path) -> None:
+    weights = numpy_helper.from_array(np.array([[-0.0], [0.0]], dtype=np.float32), "w")
+    layer = network_of(
+        tmp_path, [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [1, 2]}, weights
+    ).layers[0]
+    assert layer.density.weight == 0.0
+
+
+@pytest.mark.parametrize("wrapper", ["Identity", "Transpose", "Reshape", "Constant"])
+def test_density_through_views_of_the_weights(tmp_path: Path, wrapper: str) -> None:
+    weights = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
+    shape = numpy_helper.from_array(np.array([4, 4], dtype=np.int64), "shape")
+    if wrapper == "Constant":
+        before = [helper.make_node("Constant", [], ["v"], value=weights)]
+    else:
+        before = [helper.make_node(wrapper, ["w", "shape"][: 1 + (wrapper == "Reshape")], ["v"])]
+    network = network_of(
+        tmp_path,
+        [*before, helper.make_node("MatMul", ["x", "v"], ["y"])],
+        {"x": [1, 4]},
+        weights,
+        shape,
+    )
+    assert network.layers[0].density.weight == 0.25
+    assert dict(network.not_counted) == {}
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_fills_are_placeholders_for_weights(tmp_path: Path, fill: float) -> None:
+    shape = numpy_helper.from_array(np.array([4, 4], dtype=np.int64), "shape")
+    value_of = numpy_helper.from_array(np.array([fill], dtype=np.float32), "fill")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["w"], value=value_of),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    assert network_of(tmp_path, nodes, {"x": [1, 4]}, shape).layers[0].density.weight == 1.0
+
+
+# -- control flow, functions, what is not counted --------------------------------------------------
+
+
+def test_operators_inside_subgraphs_are_listed(tmp_path: Path) -> None:
+    def branch(name: str) -> GraphProto:
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], [f"{name}1"]),
+            helper.make_node("Relu", [f"{name}1"], [f"{name}2"]),
+        ]
+        return helper.make_graph(nodes, name, [], [value(f"{name}2", [1, 4])])
+
+    nodes = [
+        helper.make_node("If", ["c"], ["h"], then_branch=branch("t"), else_branch=branch("e")),
+        helper.make_node("MatMul", ["h", "w"], ["y"], "after"),
+    ]
+    graph = graph_of(nodes, {"x": [1, 4]}, [ones("w", 4, 4)])
+    graph.input.append(value("c", [], TensorProto.BOOL))
+    network = load(saved(graph, tmp_path))
+    assert [layer.name for layer in network] == ["after"]
+    assert dict(network.not_counted) == {"If": 1, "MatMul": 2, "Relu": 2}
+
+    del graph.input[-1]
+    graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    network = load(saved(graph, tmp_path))  # now the branch is known
+    assert len(network) == 2
+    assert dict(network.not_counted) == {"Relu": 1}
+
+
+def test_local_functions_are_written_out(tmp_path: Path) -> None:
+    function = helper.make_function(
+        "local",
+        "Block",
+        ["a", "w"],
+        ["b"],
+        [helper.make_node("MatMul", ["a", "w"], ["m"]), helper.make_node("Relu", ["m"], ["b"])],
+        [helper.make_opsetid("", 21)],
+    )
+    nodes = [
+        helper.make_node("Block", ["x", "w"], ["h"], domain="local"),
+        helper.make_node("Block", ["h", "w"], ["y"], domain="local"),
+    ]
+    path = saved(graph_of(nodes, {"x": [1, 4]}, [ones("w", 4, 4)]), tmp_path, functions=[function])
+    network = load(path)
+    assert len(network) == 2
+    assert network.macs == 32
+    assert dict(network.not_counted) == {"Relu": 2}
+
+
+def test_custom_operators_are_listed_by_domain(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        helper.make_node("Magic", ["y"], ["z"], domain="local"),
+    ]
+    network = network_of(tmp_path, nodes, {"x": [1, 4]}, ones("w", 4, 4))
+    assert dict(network.not_counted) == {"local.Magic": 1}
+
+
+def test_shape_behind_an_unknown_operator_is_an_error_that_names_the_tensor(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Magic", ["x"], ["hidden"], domain="local"),
+        helper.make_node("MatMul", ["hidden", "w"], ["y"], "fc"),
+    ]
+    path = saved(graph_of(nodes, {"x": [1, 4]}, [ones("w", 4, 4)]), tmp_path)
+    assert "'hidden'" in mistakes(path)["graph.node[1] 'fc' (MatMul)"]
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+
+
+def test_missing_sizes_are_asked_for_by_name(tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = saved(graph_of(nodes, {"x": ["batch", "sequence", 4]}, [ones("w", 4, 4)]), tmp_path)
+    assert "dims={'sequence': …}" in mistakes(path)["graph.input[0] 'x'"]
+    assert read_onnx(path, dims={"sequence": 7}).macs == 7 * 16
+    assert read_onnx(path, dims={"x[1]": 7, "batch": 2}).batch == 2
+    found = mistakes(path, dims={"sequence": 7, "sequnce": 3})
+    assert "did you mean 'sequence'" in found["dims 'sequnce'"]
+    assert "dims 'sequence'" in mistakes(path, dims={"sequence": 0})
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight"),
+    [
+        ([1, 1, 10**9, 10**9], [1, 1, 3, 3]),
+        ([1, 3, 8, 8], [4, 2, 3, 3]),
+        ([1, 1, 2, 2], [1, 1, 3, 3]),
+    ],
+)
+def test_impossible_layers_are_mistakes(
+    tmp_path: Path, shape: list[int], weight: list[int]
+) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "c")]
+    path = saved(graph_of(nodes, {"x": shape}, [ones("w", *weight)]), tmp_path)
+    assert "graph.node[0] 'c' (Conv)" in mistakes(path)
+
+
+def test_layers_of_one_name_stay_apart(tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", [a, "w"], [b], "fc") for a, b in ("xh", "hy")]
+    network = network_of(tmp_path, nodes, {"x": [1, 4]}, ones("w", 4, 4))
+    assert [layer.name for layer in network] == ["fc", "fc_2"]
+
+
+# -- weights beside the model ----------------------------------------------------------------------
+
+
+def with_external_weights(
+    folder: Path, shape: tuple[int, int], location: str = "w.bin", **entries: object
+) -> Path:
+    weights = TensorProto(
+        name="w", data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL
+    )
+    for key, entry in {"location": location, **entries}.items():
+        weights.external_data.add(key=key, value=str(entry))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], "fc")]
+    return saved(graph_of(nodes, {"x": [1, shape[0]]}, [weights]), folder)
+
+
+def test_external_weights_are_measured_at_their_offset(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(b"x" * 8 + np.float32([0, 1, 0, 2, 0, 0]).tobytes())
+    network = load(with_external_weights(tmp_path, (2, 3), offset=8))
+    assert network["fc"].density.weight == pytest.approx(2 / 6)
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ({"location": "../w.bin"}, "not inside"),
+        ({"location": "/etc/passwd"}, "not inside"),
+        ({"location": "link.bin"}, "not inside"),
+        ({"location": ""}, "not inside"),
+        ({"location": "none.bin"}, "missing"),
+        ({"location": "w.bin", "offset": 8}, "outside"),
+        ({"location": "w.bin", "offset": -8}, "outside"),
+        ({"location": "w.bin", "length": 3}, "24 are needed"),
+        ({"location": "w.bin", "offset": "far"}, "whole number"),
+    ],
+)
+def test_external_weights_that_cannot_be_read(
+    tmp_path: Path, entries: dict[str, object], problem: str
+) -> None:
+    outside = tmp_path / "secret.bin"
+    outside.write_bytes(bytes(24))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "w.bin").write_bytes(bytes(24))
+    (folder / "link.bin").symlink_to(outside)
+    path = with_external_weights(folder, (2, 3), **entries)  # type: ignore[arg-type]
+    assert problem in mistakes(path)["graph.node[0] 'fc' (MatMul)"]
+    assert read_onnx(path, values=False)["fc"].density.weight == 1.0
+
+
+MEASURE = """
+import re, sys
+from pathlib import Path
+from picojoule.frontends import load
+layer = load(sys.argv[1])["fc"]
+# Not ru_maxrss, which a child inherits from a larger parent.
+peak = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(layer.macs, layer.density.weight, peak)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from Linux")
+def test_large_external_weights_are_never_in_memory(tmp_path: Path) -> None:
+    rows = 1 << 14
+    size = rows * 4 * 19_000  # 1.25 GB, all of it a hole in the file
+    with (tmp_path / "w.bin").open("wb") as file:
+        file.truncate(size)
+    path = with_external_weights(tmp_path, (rows, 19_000))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    macs, density, kilobytes = done.stdout.split()
+    assert int(macs) == rows * 19_000
+    assert float(density) == 0.0
+    assert int(kilobytes) < 400 * 1024
+
+
+# -- files that are no models ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x08", bytes(1000), b"\xff" * 100])
+def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    mistakes(path)
+
+
+def test_missing_folder_and_too_large(tmp_path: Path) -> None:
+    assert "no such file" in mistakes(tmp_path / "none.onnx")["file"]
+    (tmp_path / "folder.onnx").mkdir()
+    assert "folder" in mistakes(tmp_path / "folder.onnx")["file"]
+    with (tmp_path / "large.onnx").open("wb") as file:
+        file.truncate((1 << 31) + 5)
+    assert "external data" in mistakes(tmp_path / "large.onnx")["file"]
+
+
+def test_recursive_functions_are_refused(tmp_path: Path) -> None:
+    function = helper.make_function(
+        "local",
+        "F",
+        ["a"],
+        ["b"],
+        [helper.make_node("F", ["a"], ["b"], domain="local")],
+        [helper.make_opsetid("local", 1)],
+    )
+    nodes = [helper.make_node("F", ["x"], ["y"], domain="local")]
+    path = saved(graph_of(nodes, {"x": [1]}), tmp_path, functions=[function])
+    assert "functions" in mistakes(path)

@@ -1,0 +1,211 @@
+"""A slow, obvious interpreter of a mapping, to hold ``traffic`` and ``cost`` to account.
+
+It walks the loop nest one step at a time with real sets of indices, and books a word whenever an
+index enters or leaves a tile. It shares no formula with the package: only the rules.
+
+1. Time advances by one step of the innermost loop that is not at its end; loops inside it restart.
+2. A child's tile is (re)loaded if a loop outside the child that indexes the operand advanced or
+   restarted; otherwise it stays. A loop that takes one step in a full tile does not run.
+3. If the advanced loop is the innermost one outside the child that indexes the input and it moves
+   the window, only indices that the child did not hold are loaded.
+4. A multiplier holds nothing: it is loaded at every step.
+5. Partial sums leave a child before its next load and at the end. A child is handed a partial sum
+   only if its parent has one. Of the children that add up one sum, only one is handed it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+
+from picojoule.mapping import Mapping
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
+
+WINDOW = (Dim.P, Dim.Q, Dim.R, Dim.S)
+
+
+@dataclass
+class Tally:
+    """Words by (operand, parent, child)."""
+
+    loads: Counter = field(default_factory=Counter)  # (edge, grain) -> words down (or sums up)
+    reads: Counter = field(default_factory=Counter)  # edge -> sums handed down
+    steps: int = 0
+
+
+def interpret(layer: Layer, mapping: Mapping, padded: bool) -> Tally:
+    """Count the words of every edge of *mapping*."""
+    return _Interpreter(layer, mapping, padded).run()
+
+
+class _Interpreter:
+    def __init__(self, layer: Layer, mapping: Mapping, padded: bool) -> None:
+        self.layer, self.mapping, self.padded = layer, mapping, padded
+        self.depth = len(mapping.stages)
+        self.tally = Tally()
+        # Loops that run, outermost first: (level, dim).
+        self.nest = [
+            (level, dim) for level in range(self.depth) for dim, _ in mapping.loops(level)
+        ]
+        self.edges = []
+        for operand in OPERANDS:
+            holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
+            self.edges += [
+                (operand, a, b)
+                for a, b in zip(holders, [*holders[1:], self.depth], strict=True)
+            ]
+        self.held = {edge: {} for edge in self.edges}  # child path -> set of indices
+        self.sums = {}  # (level, path) -> indices of partial sums that are there
+
+    def elements(self, level):
+        """All paths of elements down to *level* (those of arrays outside it)."""
+        ranges = []
+        for outer in range(level):
+            ranges.append(
+                list(itertools.product(*(range(f) for f in self.mapping.stages[outer].fanout)))
+            )
+        return list(itertools.product(*ranges))
+
+    def tile(self, time, path, level):
+        """Per dimension the half-open range that the instance at *path* works on, or None."""
+        ranges = []
+        for index in range(8):
+            low, high = 0, self.layer.bounds[index]
+            for outer in range(level):
+                step = self.mapping.step(outer)[index]
+                inner = self.mapping.tile(outer + 1)[index]
+                low += time.get((outer, DIMS[index]), 0) * step
+                high = min(high, low + step)
+                low += path[outer][index] * inner
+                high = min(high, low + inner)
+                if low >= high:
+                    return None
+            ranges.append((low, high))
+        return ranges
+
+    def indices(self, ranges, operand):
+        """The set of an operand's indices in a tile."""
+        span = dict(zip(DIMS, ranges, strict=True))
+        if operand is not Operand.INPUT:
+            dims = [d for d in DIMS if d in RELEVANT[operand]]
+            return set(itertools.product(*(range(*span[d]) for d in dims)))
+        found = []
+        for axis, (outer, tap) in enumerate(((Dim.P, Dim.R), (Dim.Q, Dim.S))):
+            before, after = self.layer.padding[2 * axis : 2 * axis + 2]
+            rows = set()
+            for p in range(*span[outer]):
+                for r in range(*span[tap]):
+                    row = p * self.layer.stride[axis] + r * self.layer.dilation[axis] - before
+                    low, high = 0, self.layer.input_size[axis]
+                    if self.padded:
+                        low, high = -before, high + after
+                    if low <= row < high:
+                        rows.add(row)
+            found.append(rows)
+        ngc = [range(*span[d]) for d in (Dim.N, Dim.G, Dim.C)]
+        return set(itertools.product(*ngc, *found))
+
+    def run(self):
+        counts = {
+            (level, dim): count
+            for level in range(self.depth)
+            for dim, count in self.mapping.loops(level)
+        }
+        time = dict.fromkeys(self.nest, 0)
+        self.load(time, None)
+        self.tally.steps = 1
+        while True:
+            for loop in reversed(self.nest):
+                time[loop] += 1
+                if time[loop] < counts[loop] and self.first_works(time):
+                    break
+                time[loop] = 0
+            else:
+                break
+            self.load(time, loop)
+            self.tally.steps += 1
+        self.finish()
+        return self.tally
+
+    def first_works(self, time):
+        """Whether anything is left to do at this time: the first element always has most."""
+        first = tuple((0,) * 8 for _ in range(self.depth))
+        return self.tile(time, first, self.depth) is not None
+
+    def load(self, time, advanced):
+        moved = self.nest if advanced is None else self.nest[self.nest.index(advanced) :]
+        changed = []
+        for edge in self.edges:
+            operand, _, child = edge
+            outside = [x for x in self.nest if x[0] < child and x[1] in RELEVANT[operand]]
+            if child == self.depth or advanced is None or any(loop in moved for loop in outside):
+                slides = (
+                    advanced is not None
+                    and child < self.depth
+                    and operand is Operand.INPUT
+                    and bool(outside)
+                    and advanced == outside[-1]
+                    and advanced[1] in WINDOW
+                )
+                changed.append((edge, slides))
+        # Sums leave from the inside out, then tiles are filled from the outside in.
+        for edge, _ in sorted(changed, key=lambda x: -x[0][2]):
+            if edge[0] is Operand.OUTPUT:
+                self.leave(edge)
+        for edge, slides in sorted(changed, key=lambda x: x[0][1]):
+            self.enter(edge, time, slides)
+
+    def enter(self, edge, time, slides):
+        operand, parent, child = edge
+        fresh = {}
+        old = self.held[edge]
+        self.held[edge] = {}
+        for path in self.elements(child):
+            ranges = self.tile(time, path, child)
+            if ranges is None:
+                continue
+            now = self.indices(ranges, operand)
+            self.held[edge][path] = now
+            fresh[path] = now - old.get(path, set()) if slides else now
+        if operand is Operand.OUTPUT:
+            self.hand_down(edge, fresh)
+            return
+        for grain in range(parent, child + 1):
+            groups = {}
+            for path, words in fresh.items():
+                groups.setdefault(path[:grain], set()).update(words)
+            self.tally.loads[edge, grain] += sum(len(words) for words in groups.values())
+
+    def hand_down(self, edge, fresh):
+        _, parent, child = edge
+        for path in fresh:
+            self.sums[child, path] = set()
+        taken = set()
+        for path, words in fresh.items():
+            up = path[:parent]
+            there = self.there(parent, up)
+            for word in words:
+                if word in there and (up, word) not in taken:
+                    taken.add((up, word))
+                    self.tally.reads[edge] += 1
+                    self.sums[child, path].add(word)
+
+    def there(self, level, path):
+        return self.sums.setdefault((level, path), set())
+
+    def leave(self, edge):
+        _, parent, child = edge
+        for grain in range(parent, child + 1):
+            groups = {}
+            for path, words in self.held[edge].items():
+                groups.setdefault(path[:grain], set()).update(words)
+            self.tally.loads[edge, grain] += sum(len(words) for words in groups.values())
+        for path, words in self.held[edge].items():
+            self.there(parent, path[:parent]).update(words)
+        self.held[edge] = {}
+
+    def finish(self):
+        for edge in sorted(self.edges, key=lambda e: -e[2]):
+            if edge[0] is Operand.OUTPUT:
+                self.leave(edge)

@@ -1,0 +1,133 @@
+"""Random layers, machines and mappings for property tests."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import strategies as st
+
+from picojoule.accelerator import (
+    Accelerator,
+    Array,
+    Axis,
+    Charging,
+    Compute,
+    HopCharge,
+    Level,
+    Memory,
+    SparseSupport,
+    ZeroSkip,
+)
+from picojoule.mapping import Mapping, Stage
+from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand
+
+
+@st.composite
+def layers(draw, largest=160):
+    """Small layers with strides, dilation, lopsided padding, spare input rows."""
+    bounds = []
+    for limit in (2, 2, 4, 4, 5, 5, 3, 3):
+        room = max(1, largest // math.prod(bounds))
+        bounds.append(draw(st.integers(1, min(limit, room))))
+    shape = Extents(*bounds)
+    stride = tuple(draw(st.tuples(st.integers(1, 3), st.integers(1, 2))))
+    dilation = tuple(draw(st.tuples(st.integers(1, 2), st.integers(1, 3))))
+    padding, sizes = [], []
+    for axis in (0, 1):
+        window = (shape[6 + axis] - 1) * dilation[axis] + 1
+        whole = (shape[4 + axis] - 1) * stride[axis] + window
+        before = draw(st.integers(0, min(2, whole - 1)))
+        after = draw(st.integers(0, min(2, whole - 1 - before)))
+        padding += [before, after]
+        spare = draw(st.integers(0, stride[axis] - 1))
+        sizes.append(whole - before - after + spare)
+    return Layer(
+        "x",
+        shape,
+        stride=stride,
+        dilation=dilation,
+        padding=tuple(padding),
+        input_size=tuple(sizes),
+        bits=PerOperand(*(draw(st.sampled_from([4, 8, 16])) for _ in range(3))),
+        density=PerOperand(*(draw(st.sampled_from([0.0, 0.3, 1.0])) for _ in range(3))),
+    )
+
+
+def machine(
+    keeps,
+    arrays,
+    *,
+    charging=Charging.BOTH_ENDS,
+    hop_charge=HopCharge.EVERY,
+    padded=False,
+    capacities=None,
+    sparse=SparseSupport(),
+    bypass=(),
+):
+    """A machine with one shared memory per level; ``arrays[i]`` are axis sizes beneath level i."""
+    nest = []
+    capacities = capacities or [None] * len(keeps)
+    for index, kept in enumerate(keeps):
+        cost = (200.0, 6.0, 3.0, 1.0, 0.5)[index]
+        nest.append(
+            Level(
+                (
+                    Memory(
+                        f"m{index}",
+                        frozenset(kept),
+                        capacities[index],
+                        cost,
+                        cost * 1.25,
+                        may_bypass=frozenset(bypass) & frozenset(kept) if index else frozenset(),
+                    ),
+                )
+            )
+        )
+        if arrays[index]:
+            axes = tuple(Axis(f"a{index}{n}", size) for n, size in enumerate(arrays[index]))
+            nest.append(Array(f"array{index}", axes, 2.0, hop_charge))
+    return Accelerator(
+        "random",
+        tuple(nest),
+        Compute(1.0),
+        charging=charging,
+        charge_padding=padded,
+        sparse=sparse,
+    )
+
+
+@st.composite
+def mappings(draw, layer, levels=None):
+    """A legal mapping of *layer* onto some machine, as (mapping, fanout axis sizes per level)."""
+    depth = levels or draw(st.integers(1, 4))
+    stages, tile = [], layer.bounds
+    for level in range(depth):
+        order = tuple(draw(st.permutations(DIMS)))
+        keeps = frozenset(OPERANDS)
+        if level:
+            keeps = frozenset(draw(st.sets(st.sampled_from(OPERANDS), max_size=3)))
+        inner = Extents()
+        if level + 1 < depth:
+            inner = Extents(*(draw(st.integers(1, size)) for size in tile))
+        fanout, spatial, budget = [], [], 8
+        if draw(st.booleans()):
+            for size, piece in zip(tile, inner, strict=True):
+                factor = draw(st.integers(1, min(-(-size // piece), budget, 3)))
+                budget //= factor
+                fanout.append(factor)
+            spatial = [Extents(*fanout)]
+        stages.append(Stage(tile, order, keeps, tuple(spatial)))
+        tile = inner
+    return Mapping(tuple(stages))
+
+
+def sized_for(mapping, **rest):
+    """A machine on which *mapping* is legal."""
+    return machine(
+        [stage.keeps for stage in mapping.stages],
+        [[math.prod(axis) for axis in stage.spatial] for stage in mapping.stages],
+        **rest,
+    )
+
+
+__all__ = ["Operand", "ZeroSkip", "layers", "machine", "mappings", "sized_for"]

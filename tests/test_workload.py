@@ -1,0 +1,216 @@
+"""The canonical layer: its constructors, what they count, and what they refuse."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product as pairs
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from picojoule.errors import WorkloadError
+from picojoule.workload import (
+    LARGEST_BOUND,
+    Extents,
+    Layer,
+    Operand,
+    PerOperand,
+    Workload,
+    conv,
+    depthwise,
+    linear,
+    matmul,
+    transposed_conv,
+)
+
+
+def test_alexnet_conv1_by_hand() -> None:
+    # AlexNet CONV1 (JSSC'17 Table II): 227 x 227 x 3, 96 filters of 11 x 11, stride 4.
+    # (227 - 11) / 4 + 1 = 55; 55 * 55 * 96 * 11 * 11 * 3 = 105 415 200.
+    layer = conv(
+        "conv1",
+        input_size=(227, 227),
+        in_channels=3,
+        out_channels=96,
+        kernel=(11, 11),
+        stride=(4, 4),
+    )
+    assert layer.macs == 105_415_200
+    assert layer.weights == 96 * 3 * 121
+    assert layer.size(Operand.INPUT) == 3 * 227 * 227
+    assert layer.size(Operand.OUTPUT) == 96 * 55 * 55
+
+
+def test_grouped_convolution_splits_channels() -> None:
+    # AlexNet CONV2: two groups of 48 -> 128 channels, 27 x 27 outputs:
+    # 27 * 27 * 256 * 5 * 5 * 48 = 223 948 800.
+    layer = conv(
+        "conv2",
+        input_size=(27, 27),
+        in_channels=96,
+        out_channels=256,
+        kernel=(5, 5),
+        padding=(2, 2, 2, 2),
+        groups=2,
+    )
+    assert layer.bounds == Extents(1, 2, 128, 48, 27, 27, 5, 5)
+    assert layer.macs == 223_948_800
+
+
+def test_depthwise_has_one_input_channel_per_group() -> None:
+    layer = depthwise("dw", channels=32, multiplier=2, input_size=(8, 8), kernel=(3, 3))
+    assert layer.bounds == Extents(G=32, M=2, C=1, P=6, Q=6, R=3, S=3)
+
+
+def test_a_second_activation_grows_with_the_batch_and_is_no_weight() -> None:
+    scores = matmul("scores", rows=7, inner=4, columns=5, heads=3)
+    assert scores.weights == 0
+    assert scores.with_batch(2).bounds.G == 6
+    assert linear("fc", in_features=4, out_features=5).with_batch(2).bounds.N == 2
+
+
+def test_effectual_macs_multiply_both_densities() -> None:
+    layer = replace(
+        linear("fc", in_features=10, out_features=10), density=PerOperand(0.5, 0.2, 1.0)
+    )
+    assert layer.effectual_macs == pytest.approx(10.0)  # 100 * 0.5 * 0.2
+
+
+def test_batch_of_a_network_divides_its_macs() -> None:
+    network = Workload("net", (linear("fc", in_features=4, out_features=5),))
+    assert network.with_batch(8).macs == network.macs == 20
+    with pytest.raises(WorkloadError, match="already for a batch of 8"):
+        network.with_batch(8).with_batch(4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"density": PerOperand(1.0, math.nan, 1.0)},
+        {"density": PerOperand(1.0, 1.1, 1.0)},
+        {"density": PerOperand(-0.1, 1.0, 1.0)},
+        {"bits": PerOperand(0, 8, 8)},
+        {"bits": PerOperand(8, 65, 8)},
+        {"stride": (0, 1)},
+        {"dilation": (1, 0)},
+        {"padding": (-1, 0, 0, 0)},
+        {"bounds": Extents(M=0)},
+        {"bounds": Extents(P=LARGEST_BOUND + 1)},
+        {"input_size": (10**9, 1)},
+        {"input_size": (5, 5)},
+    ],
+)
+def test_impossible_layers_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(WorkloadError, match="layer 'x'"):
+        replace(Layer("x", Extents()), **change)  # type: ignore[arg-type]
+
+
+def test_window_larger_than_the_padded_input_is_refused() -> None:
+    with pytest.raises(WorkloadError, match="window of 5 rows"):
+        conv("x", input_size=(4, 9), in_channels=1, out_channels=1, kernel=(5, 1))
+
+
+def test_two_layers_of_one_name_are_refused() -> None:
+    layer = linear("fc", in_features=1, out_features=1)
+    with pytest.raises(WorkloadError, match="two layers are named 'fc'"):
+        Workload("net", (layer, layer))
+    with pytest.raises(WorkloadError, match="batch of 0"):
+        Workload("net", (layer,), batch=0)
+
+
+def test_unknown_layer_suggests_a_near_name() -> None:
+    network = Workload("net", (linear("conv1", in_features=1, out_features=1),))
+    with pytest.raises(WorkloadError, match="did you mean 'conv1'"):
+        network["conv2"]
+
+
+def real_products(
+    size: int, kernel: int, stride: int, dilation: int, before: int, outputs: int
+) -> int:
+    """Pairs (input, tap) that land on an output of a 1-D transposed convolution, one by one."""
+    landed = 0
+    for i, k in pairs(range(size), range(kernel)):
+        landed += 0 <= i * stride + k * dilation - before < outputs
+    return landed
+
+
+def real_products_of(layer: Layer) -> int:
+    """MACs of a layer with one channel that touch a real input, not padding, one by one."""
+    total = 1
+    for axis in (0, 1):
+        outputs, taps = layer.bounds[4 + axis], layer.bounds[6 + axis]
+        inside = 0
+        for o, k in pairs(range(outputs), range(taps)):
+            place = o * layer.stride[axis] + k * layer.dilation[axis] - layer.padding[2 * axis]
+            inside += 0 <= place < layer.input_size[axis]
+        total *= inside
+    return total
+
+
+@given(
+    size=st.integers(1, 9),
+    kernel=st.integers(1, 7),
+    stride=st.integers(1, 5),
+    dilation=st.integers(1, 4),
+    before=st.integers(0, 6),
+    after=st.integers(0, 6),
+    output_padding=st.integers(0, 4),
+)
+@settings(max_examples=300, deadline=None)
+def test_transposed_convolution_multiplies_no_inserted_zero(
+    size: int, kernel: int, stride: int, dilation: int, before: int, after: int, output_padding: int
+) -> None:
+    outputs = (size - 1) * stride + (kernel - 1) * dilation + 1 - before - after + output_padding
+    shape = {
+        "input_size": (size, 3),
+        "in_channels": 1,
+        "out_channels": 1,
+        "kernel": (kernel, 2),
+        "stride": (stride, 2),
+        "dilation": (dilation, 1),
+        "padding": (before, after, 1, 0),
+        "output_padding": (output_padding, 1),
+    }
+    if outputs < 1:
+        with pytest.raises(WorkloadError, match="output would have"):
+            transposed_conv("up", **shape)  # type: ignore[arg-type]
+        return
+    layers = transposed_conv("up", **shape)  # type: ignore[arg-type]
+    columns = 2 * 2 + 1 + 1 - 1 + 1
+    rows_now = real_products(size, kernel, stride, dilation, before, outputs)
+    columns_now = real_products(3, 2, 2, 1, 1, columns)
+    assert sum(map(real_products_of, layers)) == rows_now * columns_now
+    # Every tap belongs to one phase only.
+    assert sum(layer.weights for layer in layers) <= kernel * 2
+    assert all(layer.stride == (1, 1) for layer in layers)
+
+
+def test_transposed_convolution_by_hand() -> None:
+    # 2 x 2 kernel of stride 2 over 4 x 4: each of the 8 x 8 outputs needs one product per channel.
+    layers = transposed_conv(
+        "up", input_size=(4, 4), in_channels=3, out_channels=5, kernel=(2, 2), stride=(2, 2)
+    )
+    assert [layer.name for layer in layers] == ["up[0,0]", "up[0,1]", "up[1,0]", "up[1,1]"]
+    assert sum(layer.macs for layer in layers) == 8 * 8 * 3 * 5
+    assert sum(layer.weights for layer in layers) == 2 * 2 * 3 * 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kernel": (0, 1)},
+        {"stride": (10**9, 1)},
+        {"kernel": (10**9, 1)},
+        {"padding": (-1, 0, 0, 0)},
+        {"groups": 0},
+        {"input_size": (0, 1)},
+    ],
+)
+def test_impossible_transposed_convolutions_are_refused_at_once(
+    change: dict[str, object],
+) -> None:
+    shape = {"input_size": (4, 4), "in_channels": 1, "out_channels": 1, "kernel": (2, 2)}
+    with pytest.raises(WorkloadError, match="layer 'up'"):
+        transposed_conv("up", **{**shape, **change})  # type: ignore[arg-type]

@@ -1,0 +1,609 @@
+"""Write the networks that picojoule ships: ``python tools/make_networks.py [FOLDER]``.
+
+Every network is defined here from its architecture and written to
+``src/picojoule/data/networks/`` as CSV; AlexNet also as the 25-column file that
+energyestimation.mit.edu read. ``tests/test_networks.py`` regenerates all of them, compares them
+byte for byte, and checks their totals against published ones.
+
+Conventions
+- Batch 1; biases are not counted; fully connected layers behind a feature map are convolutions
+  with a kernel as large as the map (Asilomar'17: an FC layer is a CONV layer with H = R, E = 1).
+- Operators that are not modelled are counted under their ONNX names. Dropout, reshape and
+  transpose do no arithmetic and are left out.
+- Densities come from ``data/published``; where none are published they are 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from picojoule.frontends.energy_site import format_energy_site
+from picojoule.frontends.table import format_table
+from picojoule.workload import Layer, PerOperand, Workload, conv, linear, matmul
+
+DATA = Path(__file__).resolve().parent.parent / "src" / "picojoule" / "data"
+
+Pads = tuple[int, int, int, int]
+
+
+@dataclass
+class Builder:
+    """Layers in order of execution, and the square feature map that flows through them."""
+
+    channels: int
+    size: int
+    layers: list[Layer] = field(default_factory=list)
+    not_counted: Counter[str] = field(default_factory=Counter)
+
+    def conv(
+        self,
+        name: str,
+        out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        pad: int | Pads = 0,
+        groups: int = 1,
+        then: str = "Relu",
+    ) -> None:
+        """A convolution to *out* channels, and the operators applied to its output."""
+        layer = conv(
+            name,
+            input_size=(self.size, self.size),
+            in_channels=self.channels,
+            out_channels=out,
+            kernel=(kernel, kernel),
+            stride=(stride, stride),
+            padding=pad if isinstance(pad, tuple) else (pad,) * 4,
+            groups=groups,
+        )
+        self.layers.append(layer)
+        self.channels, self.size = out, layer.bounds.P
+        self.count(*then.split())
+
+    def full(self, name: str, out: int, then: str = "Relu") -> None:
+        """A fully connected layer: a convolution as large as the feature map."""
+        self.conv(name, out, self.size, then=then)
+
+    def pool(
+        self, operator: str, kernel: int, stride: int, pad: int = 0, ceil: bool = False
+    ) -> None:
+        """A pooling layer; Caffe rounds its output size up (*ceil*)."""
+        steps = (self.size + 2 * pad - kernel) / stride
+        self.size = (math.ceil(steps) if ceil else math.floor(steps)) + 1
+        self.count(operator)
+
+    def global_pool(self) -> None:
+        self.size = 1
+        self.count("GlobalAveragePool")
+
+    def count(self, *operators: str) -> None:
+        """Operators that are there and are not modelled."""
+        self.not_counted.update(operators)
+
+    def workload(self, name: str, source: str) -> Workload:
+        return Workload(
+            name,
+            tuple(self.layers),
+            not_counted=dict(sorted(self.not_counted.items())),
+            source=source,
+        )
+
+
+# --- AlexNet -----------------------------------------------------------------------------------
+
+ALEXNET_PAPER = (
+    "Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012"
+)
+ALEXNET_TABLE = (
+    "layer table: BVLC Caffe bvlc_alexnet (227 x 227 input, conv2, conv4, conv5 in two groups), "
+    "the network of ISCA'16, JSSC'17, CVPR'17 and Asilomar'17; MACs and weights per layer agree "
+    "with the figures derived from them"
+)
+
+
+def bvlc_alexnet(classes: int = 1000) -> Builder:
+    net = Builder(channels=3, size=227)
+    net.conv("conv1", 96, 11, stride=4, then="Relu LRN")
+    net.pool("MaxPool", 3, 2)
+    net.conv("conv2", 256, 5, pad=2, groups=2, then="Relu LRN")
+    net.pool("MaxPool", 3, 2)
+    net.conv("conv3", 384, 3, pad=1)
+    net.conv("conv4", 384, 3, pad=1, groups=2)
+    net.conv("conv5", 256, 3, pad=1, groups=2)
+    net.pool("MaxPool", 3, 2)
+    net.full("fc6", 4096)
+    net.full("fc7", 4096)
+    net.full("fc8", classes, then="Softmax")
+    return net
+
+
+def published(file: str, quantity: str, network: str, figure: str = "") -> dict[str, float]:
+    """Layer -> value of *quantity* in ``data/published/FILE.csv``."""
+    with (DATA / "published" / f"{file}.csv").open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(line for line in stream if not line.startswith("#"))
+        return {
+            row["layer"]: float(row["value"])
+            for row in rows
+            if row["quantity"] == quantity
+            and row["network"] == network
+            and row["figure"].startswith(figure)
+            and row["layer"]
+        }
+
+
+def with_densities(
+    workload: Workload, inputs: dict[str, float], weights: dict[str, float]
+) -> Workload:
+    """Set the densities of inputs and weights, and those of the outputs that follow from them.
+
+    conv3, conv4, fc6 and fc7 write just what the next layer reads. Max-pooling stands behind
+    conv1, conv2 and conv5: there the output density is the one that CNNergy publishes for the
+    unpruned network. The scores of fc8 are dense.
+    """
+    zeros = published("alexnet_densities", "output_zeros", "bvlc-alexnet")
+    names = [layer.name for layer in workload]
+    outputs = {name: inputs[after] for name, after in pairwise(names)}
+    for pooled in ("conv1", "conv2", "conv5"):
+        outputs[pooled] = round(1 - zeros[pooled], 4)
+    outputs["fc8"] = 1.0
+    layers = [
+        replace(x, density=PerOperand(inputs[x.name], weights.get(x.name, 1.0), outputs[x.name]))
+        for x in workload
+    ]
+    return replace(workload, layers=tuple(layers))
+
+
+OUTPUTS = (
+    "output densities: the next layer's input density; before max-pooling (conv1, conv2, conv5) "
+    "1 - CNNergy's ofmap zero fractions, which are of the unpruned network"
+)
+NO_PADDING = (
+    "a density is effectual over dense MACs, so MACs on padding zeros count as skipped and the "
+    "stored map is a little denser"
+)
+
+
+def alexnet_cvpr17() -> Workload:
+    source = (
+        f"{ALEXNET_PAPER}; {ALEXNET_TABLE}; input densities: computation bars of CVPR'17 Fig. 4 / "
+        f"dense MACs (digitised), {NO_PADDING}; {OUTPUTS}"
+    )
+    name = "bvlc-alexnet-cvpr17"
+    inputs = published("alexnet_densities", "input_density", name)
+    return with_densities(bvlc_alexnet().workload(name, source), inputs, {})
+
+
+def alexnet_asilomar() -> Workload:
+    source = (
+        f"{ALEXNET_PAPER}; {ALEXNET_TABLE}; input densities: conv1-conv5 computation bars of "
+        "Asilomar'17 Fig. 6 / dense MACs (digitised), fc6-fc8 the website's sample as quoted by "
+        f"its users (0.2887, 0.1688, 0.1875); {OUTPUTS}"
+    )
+    name = "bvlc-alexnet-asilomar"
+    inputs = published("alexnet_densities", "input_density", name)
+    return with_densities(bvlc_alexnet().workload(name, source), inputs, {})
+
+
+def pruned_weights(name: str) -> dict[str, float]:
+    """Weight densities: 1 - CVPR'17 Table 2."""
+    removed = published("cvpr17_table2", "weights_removed", name)
+    return {layer: round(1 - percent / 100, 2) for layer, percent in removed.items()}
+
+
+def pruned_inputs(name: str) -> dict[str, float]:
+    """Input densities: non-skipped MACs / (dense MACs x weight density), at most 1.
+
+    Two digits, as many as the weight densities have.
+    """
+    effectual = published("cvpr17_macs_pruned", "effectual_macs", name)
+    weights = pruned_weights(name)
+    return {
+        layer.name: min(1.0, round(effectual[layer.name] / (layer.macs * weights[layer.name]), 2))
+        for layer in bvlc_alexnet().layers
+    }
+
+
+PRUNED = (
+    "weight densities: 1 - CVPR'17 Table 2; input densities: non-skipped MACs of CVPR'17 Fig. 4 "
+    f"(digitised) / (dense MACs x weight density), at most 1, two digits; {NO_PADDING}; {OUTPUTS}"
+)
+
+
+def alexnet_dc() -> Workload:
+    source = f"Han et al., Deep Compression, ICLR 2016; {ALEXNET_TABLE}; {PRUNED}"
+    net = bvlc_alexnet().workload("bvlc-alexnet-dc", source)
+    return with_densities(net, pruned_inputs(net.name), pruned_weights(net.name))
+
+
+def alexnet_eap() -> Workload:
+    source = f"Yang et al., Energy-Aware Pruning, CVPR 2017; {ALEXNET_TABLE}; {PRUNED}"
+    net = bvlc_alexnet().workload("bvlc-alexnet-eap", source)
+    return with_densities(net, pruned_inputs(net.name), pruned_weights(net.name))
+
+
+def alexnet_eap_classes(suffix: str, classes: int, note: str) -> Workload:
+    """Energy-aware pruned AlexNet for fewer classes; its activations are not published."""
+    name = f"bvlc-alexnet-eap-{suffix}"
+    source = (
+        f"Yang et al., Energy-Aware Pruning, CVPR 2017; {ALEXNET_TABLE}, fc8 with {classes} "
+        "outputs; weight densities: 1 - CVPR'17 Table 2; input densities are NOT published: those "
+        f"of bvlc-alexnet-eap stand in; {note}; {OUTPUTS}"
+    )
+    net = bvlc_alexnet(classes).workload(name, source)
+    weights = pruned_weights(name)
+    if not weights["fc6"]:  # printed as "~100 % removed"
+        total = {"10r": 0.100e6, "10d": 0.090e6}[suffix]  # non-zero weights, CVPR'17 Fig. 5
+        left = total - sum(x.weights * weights[x.name] for x in net if x.name.startswith("conv"))
+        dense = sum(x.weights for x in net if x.name.startswith("fc"))
+        weights |= dict.fromkeys(("fc6", "fc7", "fc8"), round(left / dense, 4))
+    return with_densities(net, pruned_inputs("bvlc-alexnet-eap"), weights)
+
+
+FC_LEFT = (
+    "fc6-fc8 are printed as ~100 % removed: their density spreads evenly what Fig. 5's weights "
+    "leave after conv1-conv5, good to its order of magnitude; "
+)
+
+# --- convolutional networks ---------------------------------------------------------------------
+
+
+def googlenet(five: int = 5) -> Builder:
+    """BVLC GoogLeNet; *five* is the kernel of the 5 x 5 branches (torchvision's net has 3)."""
+    net = Builder(channels=3, size=224)
+    net.conv("conv1/7x7_s2", 64, 7, stride=2, pad=3)
+    net.pool("MaxPool", 3, 2, ceil=True)
+    net.count("LRN")
+    net.conv("conv2/3x3_reduce", 64, 1)
+    net.conv("conv2/3x3", 192, 3, pad=1, then="Relu LRN")
+    net.pool("MaxPool", 3, 2, ceil=True)
+    modules = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection: Table 1 of the paper
+        "3a": (64, 96, 128, 16, 32, 32),
+        "3b": (128, 128, 192, 32, 96, 64),
+        "4a": (192, 96, 208, 16, 48, 64),
+        "4b": (160, 112, 224, 24, 64, 64),
+        "4c": (128, 128, 256, 24, 64, 64),
+        "4d": (112, 144, 288, 32, 64, 64),
+        "4e": (256, 160, 320, 32, 128, 128),
+        "5a": (256, 160, 320, 32, 128, 128),
+        "5b": (384, 192, 384, 48, 128, 128),
+    }
+    for module, (one, reduce3, three, reduce5, out5, projection) in modules.items():
+        if module in ("4a", "5a"):
+            net.pool("MaxPool", 3, 2, ceil=True)
+        start, prefix = net.channels, f"inception_{module}"
+        net.conv(f"{prefix}/1x1", one, 1)
+        net.channels = start
+        net.conv(f"{prefix}/3x3_reduce", reduce3, 1)
+        net.conv(f"{prefix}/3x3", three, 3, pad=1)
+        net.channels = start
+        net.conv(f"{prefix}/5x5_reduce", reduce5, 1)
+        net.conv(f"{prefix}/5x5", out5, five, pad=five // 2)
+        net.channels = start
+        net.pool("MaxPool", 3, 1, pad=1)
+        net.conv(f"{prefix}/pool_proj", projection, 1)
+        net.channels = one + three + out5 + projection
+        net.count("Concat")
+    net.pool("AveragePool", 7, 1)
+    net.full("loss3/classifier", 1000, then="Softmax")
+    return net
+
+
+def squeezenet(
+    stem: tuple[int, int], size: int, pools: tuple[int, int], last_pad: int = 0
+) -> Builder:
+    """SqueezeNet with a *stem* of (channels, kernel) and max-pooling before the fires *pools*."""
+    net = Builder(channels=3, size=size)
+    net.conv("conv1", stem[0], stem[1], stride=2)
+    net.pool("MaxPool", 3, 2, ceil=True)
+    fires = (16, 16, 32, 32, 48, 48, 64, 64)
+    for number, squeeze in enumerate(fires, start=2):
+        if number in pools:
+            net.pool("MaxPool", 3, 2, ceil=True)
+        net.conv(f"fire{number}/squeeze1x1", squeeze, 1)
+        net.conv(f"fire{number}/expand1x1", 4 * squeeze, 1)
+        net.channels = squeeze
+        net.conv(f"fire{number}/expand3x3", 4 * squeeze, 3, pad=1)
+        net.channels = 8 * squeeze
+        net.count("Concat")
+    net.conv("conv10", 1000, 1, pad=last_pad)
+    net.global_pool()
+    net.count("Softmax")
+    return net
+
+
+def squeezenet_10() -> Builder:
+    return squeezenet(stem=(96, 7), size=227, pools=(5, 9), last_pad=1)
+
+
+def squeezenet_11() -> Builder:
+    return squeezenet(stem=(64, 3), size=224, pools=(4, 6))
+
+
+def vgg16() -> Builder:
+    net = Builder(channels=3, size=224)
+    for block, (count, out) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
+        for number in range(1, count + 1):
+            net.conv(f"conv{block}_{number}", out, 3, pad=1)
+        net.pool("MaxPool", 2, 2)
+    net.full("fc6", 4096)
+    net.full("fc7", 4096)
+    net.full("fc8", 1000, then="")
+    return net
+
+
+NORM = "BatchNormalization"
+NORM_RELU, NORM_CLIP = f"{NORM} Relu", f"{NORM} Clip"
+
+
+def resnet(blocks: Sequence[int], bottleneck: bool) -> Builder:
+    """ResNet with *blocks* residual blocks per stage; strides sit at the 3 x 3 (v1.5)."""
+    net = Builder(channels=3, size=224)
+    net.conv("conv1", 64, 7, stride=2, pad=3, then=NORM_RELU)
+    net.pool("MaxPool", 3, 2, pad=1)
+    for stage, count in enumerate(blocks, start=1):
+        width = 64 << (stage - 1)
+        out = 4 * width if bottleneck else width
+        for number in range(count):
+            prefix = f"layer{stage}.{number}"
+            stride = 2 if stage > 1 and number == 0 else 1
+            channels, size = net.channels, net.size
+            if bottleneck:
+                net.conv(f"{prefix}.conv1", width, 1, then=NORM_RELU)
+                net.conv(f"{prefix}.conv2", width, 3, stride, pad=1, then=NORM_RELU)
+                net.conv(f"{prefix}.conv3", out, 1, then=NORM)
+            else:
+                net.conv(f"{prefix}.conv1", width, 3, stride, pad=1, then=NORM_RELU)
+                net.conv(f"{prefix}.conv2", out, 3, pad=1, then=NORM)
+            if stride != 1 or channels != out:
+                net.channels, net.size = channels, size
+                net.conv(f"{prefix}.downsample", out, 1, stride, then=NORM)
+            net.count("Add", "Relu")
+    net.global_pool()
+    net.full("fc", 1000, then="")
+    return net
+
+
+def mobilenet_v1() -> Builder:
+    net = Builder(channels=3, size=224)
+    net.conv("conv_0", 32, 3, stride=2, pad=(0, 1, 0, 1), then=NORM_CLIP)
+    strides = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+    widths = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+    for number, (stride, out) in enumerate(zip(strides, widths, strict=True), start=1):
+        same = (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1)  # TensorFlow's SAME padding
+        depthwise = f"conv_{number}_depthwise"
+        net.conv(depthwise, net.channels, 3, stride, pad=same, groups=net.channels, then=NORM_CLIP)
+        net.conv(f"conv_{number}_pointwise", out, 1, then=NORM_CLIP)
+    net.global_pool()
+    net.full("classifier", 1000, then="Softmax")
+    return net
+
+
+def mobilenet_v2() -> Builder:
+    net = Builder(channels=3, size=224)
+    net.conv("stem", 32, 3, stride=2, pad=1, then=NORM_CLIP)
+    # expansion, channels, blocks, stride: Table 2 of the paper
+    table = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
+    block = 0
+    for expansion, out, count, first_stride in table:
+        for number in range(count):
+            block += 1
+            stride, channels = first_stride if number == 0 else 1, net.channels
+            wide = expansion * channels
+            if expansion != 1:
+                net.conv(f"block{block}/expand", wide, 1, then=NORM_CLIP)
+            net.conv(f"block{block}/depthwise", wide, 3, stride, pad=1, groups=wide, then=NORM_CLIP)
+            net.conv(f"block{block}/project", out, 1, then=NORM)
+            if stride == 1 and channels == out:
+                net.count("Add")
+    net.conv("head", 1280, 1, then=NORM_CLIP)
+    net.global_pool()
+    net.full("classifier", 1000, then="")
+    return net
+
+
+# --- transformers -------------------------------------------------------------------------------
+
+
+def encoder(
+    net: Builder,
+    prefix: str,
+    *,
+    rows: int,
+    attended: int,
+    fused: bool,
+    width: int = 768,
+    heads: int = 12,
+) -> None:
+    """One transformer block: attention of *rows* tokens to *attended* ones, then the MLP.
+
+    The second operands of the two attention products (keys, then values) are activations.
+    """
+
+    def dense(name: str, inputs: int, outputs: int) -> None:
+        net.layers.append(
+            linear(f"{prefix}{name}", in_features=inputs, out_features=outputs, rows=rows)
+        )
+
+    if fused:
+        dense("attention.qkv", width, 3 * width)
+    else:
+        for name in ("query", "key", "value"):
+            dense(f"attention.{name}", width, width)
+    head = width // heads
+    shape = {"rows": rows, "heads": heads}
+    net.layers += [
+        matmul(f"{prefix}attention.scores", inner=head, columns=attended, **shape),
+        matmul(f"{prefix}attention.context", inner=attended, columns=head, **shape),
+    ]
+    dense("attention.output", width, width)
+    dense("mlp.expand", width, 4 * width)
+    dense("mlp.project", 4 * width, width)
+    # Mul scales the scores by 1 / sqrt(head); the two Add are the residual connections.
+    net.count("Mul", "Softmax", "Gelu", "Add", "Add", "LayerNormalization", "LayerNormalization")
+
+
+def vit_b16() -> Builder:
+    net = Builder(channels=3, size=224)
+    net.conv("patches", 768, 16, stride=16, then="")
+    tokens = net.size**2 + 1  # and the class token
+    net.count("Concat", "Add")  # class token, position embedding
+    for block in range(12):
+        encoder(net, f"encoder.{block}.", rows=tokens, attended=tokens, fused=True)
+    net.count("LayerNormalization")
+    net.layers.append(linear("head", in_features=768, out_features=1000))
+    return net
+
+
+def bert_base(tokens: int = 128) -> Builder:
+    net = Builder(channels=768, size=1)
+    net.count("Gather", "Gather", "Gather", "Add", "Add", "LayerNormalization")  # embeddings
+    for block in range(12):
+        encoder(net, f"encoder.{block}.", rows=tokens, attended=tokens, fused=False)
+        net.count("Add")  # attention mask
+    net.layers.append(linear("pooler", in_features=768, out_features=768))
+    net.count("Tanh")
+    return net
+
+
+def gpt2(rows: int, attended: int) -> Builder:
+    net = Builder(channels=768, size=1)
+    net.count("Gather", "Gather", "Add")  # token and position embedding
+    for block in range(12):
+        encoder(net, f"h.{block}.", rows=rows, attended=attended, fused=True)
+        if rows > 1:
+            net.count("Where")  # causal mask
+    net.count("LayerNormalization")
+    net.layers.append(linear("lm_head", in_features=768, out_features=50257, rows=rows))
+    return net
+
+
+# --- all networks -------------------------------------------------------------------------------
+
+GPT2_PAPER = "Radford et al., Language Models are Unsupervised Multitask Learners, 2019"
+GPT2_TABLE = (
+    "layer table: the 124 M parameter model as in transformers' GPT2LMHeadModel (fused QKV; the "
+    "output layer shares its weights with the embedding)"
+)
+
+NETWORKS: dict[str, Callable[[], Workload]] = {
+    "bvlc-alexnet": lambda: bvlc_alexnet().workload(
+        "bvlc-alexnet", f"{ALEXNET_PAPER}; {ALEXNET_TABLE}; dense"
+    ),
+    "bvlc-alexnet-cvpr17": alexnet_cvpr17,
+    "bvlc-alexnet-asilomar": alexnet_asilomar,
+    "bvlc-alexnet-dc": alexnet_dc,
+    "bvlc-alexnet-eap": alexnet_eap,
+    "bvlc-alexnet-eap-100": lambda: alexnet_eap_classes(
+        "100",
+        100,
+        "with them the non-skipped MACs come to 3.44e7 where Fig. 5 has 3.70e7, "
+        "the weights to 3.95e6 where it has 3.92e6",
+    ),
+    "bvlc-alexnet-eap-10r": lambda: alexnet_eap_classes(
+        "10r",
+        10,
+        f"{FC_LEFT}the non-skipped MACs come to 2.01e7 where Fig. 5 has 1.90e7",
+    ),
+    "bvlc-alexnet-eap-10d": lambda: alexnet_eap_classes(
+        "10d",
+        10,
+        f"{FC_LEFT}the non-skipped MACs come to 2.34e7 where Fig. 5 has 2.20e7",
+    ),
+    "googlenet": lambda: googlenet().workload(
+        "googlenet",
+        "Szegedy et al., Going Deeper with Convolutions, CVPR 2015, Table 1; layer table: BVLC "
+        "Caffe bvlc_googlenet (224 x 224 input, pooling rounds up, no auxiliary classifiers)",
+    ),
+    "squeezenet1.0": lambda: squeezenet_10().workload(
+        "squeezenet1.0",
+        "Iandola et al., SqueezeNet, arXiv 1602.07360; layer table: forresti/SqueezeNet "
+        "SqueezeNet_v1.0/deploy.prototxt (227 x 227 input; conv10 has pad 1 there, so 15 x 15 "
+        "outputs of which the border is only the bias)",
+    ),
+    "squeezenet1.1": lambda: squeezenet_11().workload(
+        "squeezenet1.1",
+        "Iandola et al., SqueezeNet, arXiv 1602.07360; layer table: v1.1 as in torchvision and "
+        "in onnx's light_squeezenet.onnx (224 x 224 input)",
+    ),
+    "vgg16": lambda: vgg16().workload(
+        "vgg16",
+        "Simonyan and Zisserman, Very Deep Convolutional Networks, ICLR 2015, configuration D; "
+        "layer table: Caffe's VGG_ILSVRC_16_layers = torchvision vgg16 (224 x 224 input)",
+    ),
+    "resnet18": lambda: resnet((2, 2, 2, 2), bottleneck=False).workload(
+        "resnet18",
+        "He et al., Deep Residual Learning, CVPR 2016, Table 1; layer table: torchvision resnet18 "
+        "(224 x 224 input, projection shortcuts)",
+    ),
+    "resnet50": lambda: resnet((3, 4, 6, 3), bottleneck=True).workload(
+        "resnet50",
+        "He et al., Deep Residual Learning, CVPR 2016, Table 1; layer table: torchvision resnet50, "
+        "v1.5: a bottleneck's stride is at its 3 x 3 (224 x 224 input, projection shortcuts)",
+    ),
+    "mobilenetv1": lambda: mobilenet_v1().workload(
+        "mobilenetv1",
+        "Howard et al., MobileNets, arXiv 1704.04861, Table 1; layer table: TensorFlow slim "
+        "mobilenet_v1 1.0-224 with 1000 classes (SAME padding: bottom and right at stride 2)",
+    ),
+    "mobilenetv2": lambda: mobilenet_v2().workload(
+        "mobilenetv2",
+        "Sandler et al., MobileNetV2, CVPR 2018, Table 2; layer table: torchvision mobilenet_v2 "
+        "1.0 (224 x 224 input, padding 1)",
+    ),
+    "vit-b16": lambda: vit_b16().workload(
+        "vit-b16",
+        "Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, Table 1; layer table: "
+        "torchvision vit_b_16 (224 x 224 input, 197 tokens, fused QKV)",
+    ),
+    "bert-base": lambda: bert_base().workload(
+        "bert-base",
+        "Devlin et al., BERT, NAACL 2019; layer table: transformers' BertModel (12 layers of 768, "
+        "12 heads, 128 tokens, pooler; no task head; the embeddings are look-ups)",
+    ),
+    "gpt2": lambda: gpt2(rows=1024, attended=1024).workload(
+        "gpt2",
+        f"{GPT2_PAPER}; {GPT2_TABLE}; one forward pass over 1024 tokens with scores for every "
+        "position, the masked upper half of the attention included",
+    ),
+    "gpt2-decode": lambda: gpt2(rows=1, attended=1024).workload(
+        "gpt2-decode",
+        f"{GPT2_PAPER}; {GPT2_TABLE}; one token is decoded and attends to 1024 tokens, itself "
+        "included; the key-value cache is the second operand of the attention products",
+    ),
+}
+
+
+def files() -> dict[str, str]:
+    """File name -> content of everything this script writes."""
+    content = {f"{name}.csv": format_table(make()) for name, make in NETWORKS.items()}
+    content["NetworkConf_AlexNet_Asilomar.txt"] = format_energy_site(alexnet_asilomar())
+    return content
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the shipped networks.")
+    parser.add_argument("folder", type=Path, nargs="?", default=DATA / "networks")
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files().items():
+        (folder / name).write_bytes(text.encode())
+
+
+if __name__ == "__main__":
+    main()
