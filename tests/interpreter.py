@@ -43,29 +43,28 @@ class _Interpreter:
     def __init__(self, layer: Layer, mapping: Mapping, padded: bool) -> None:
         self.layer, self.mapping, self.padded = layer, mapping, padded
         self.depth = len(mapping.stages)
+        self.fanouts = [stage.fanout for stage in mapping.stages]
+        self.steps = [mapping.step(level) for level in range(self.depth)]
+        self.tiles = [mapping.tile(level) for level in range(self.depth + 1)]
         self.tally = Tally()
         # Loops that run, outermost first: (level, dim).
-        self.nest = [
-            (level, dim) for level in range(self.depth) for dim, _ in mapping.loops(level)
-        ]
+        self.nest = [(level, dim) for level in range(self.depth) for dim, _ in mapping.loops(level)]
         self.edges = []
         for operand in OPERANDS:
             holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
             self.edges += [
-                (operand, a, b)
-                for a, b in zip(holders, [*holders[1:], self.depth], strict=True)
+                (operand, a, b) for a, b in zip(holders, [*holders[1:], self.depth], strict=True)
             ]
         self.held = {edge: {} for edge in self.edges}  # child path -> set of indices
+        self.paths = {}  # level -> paths of elements
         self.sums = {}  # (level, path) -> indices of partial sums that are there
 
     def elements(self, level):
         """All paths of elements down to *level* (those of arrays outside it)."""
-        ranges = []
-        for outer in range(level):
-            ranges.append(
-                list(itertools.product(*(range(f) for f in self.mapping.stages[outer].fanout)))
-            )
-        return list(itertools.product(*ranges))
+        if level not in self.paths:
+            ranges = [itertools.product(*map(range, self.fanouts[outer])) for outer in range(level)]
+            self.paths[level] = list(itertools.product(*ranges))
+        return self.paths[level]
 
     def tile(self, time, path, level):
         """Per dimension the half-open range that the instance at *path* works on, or None."""
@@ -73,8 +72,7 @@ class _Interpreter:
         for index in range(8):
             low, high = 0, self.layer.bounds[index]
             for outer in range(level):
-                step = self.mapping.step(outer)[index]
-                inner = self.mapping.tile(outer + 1)[index]
+                step, inner = self.steps[outer][index], self.tiles[outer + 1][index]
                 low += time.get((outer, DIMS[index]), 0) * step
                 high = min(high, low + step)
                 low += path[outer][index] * inner

@@ -130,9 +130,7 @@ def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tupl
     found = []
     if mapping.stages[0].tile != layer.bounds:
         found.append(f"the outermost tile {mapping.stages[0].tile} is not the layer {layer.bounds}")
-    for index, (level, array, stage) in enumerate(
-        zip(levels, arrays, mapping.stages, strict=True)
-    ):
+    for index, (level, array, stage) in enumerate(zip(levels, arrays, mapping.stages, strict=True)):
         where = f"level {index} ({level.name})"
         inner = mapping.tile(index + 1)
         if any(i > t for i, t in zip(inner, stage.tile, strict=True)):
@@ -206,9 +204,7 @@ class Ledger:
         self.hops: dict[str, dict[Operand, Access]] = {
             array.name: {} for array in accelerator.arrays if array
         }
-        self.bits_moved: dict[str, Any] = {
-            name: 0.0 * one for name in (*self.accesses, *self.hops)
-        }
+        self.bits_moved: dict[str, Any] = {name: 0.0 * one for name in (*self.accesses, *self.hops)}
 
     def book(self, all_flows: Sequence[Flow]) -> None:
         """Book every flow of a mapping, given operand by operand, outermost edge first."""
@@ -371,7 +367,6 @@ class Ledger:
                     longest, limit = time, array.name
             instances *= math.prod(mapping.active(index))
         return longest, limit
-
 
 
 def _sum(booked: Access | None, access: Access) -> Access:

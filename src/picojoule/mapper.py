@@ -18,19 +18,19 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
 
 from picojoule import branch
-from picojoule.accelerator import Accelerator, Level
+from picojoule.accelerator import Accelerator, Charging, Level
 from picojoule.cost import Cost, Ledger, evaluate, tile_words
 from picojoule.dataflow import DATAFLOWS, Dataflow, Size
-from picojoule.errors import MappingError, NoMappingError, PicojouleError
+from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapping import Mapping, Stage
 from picojoule.tilings import Bools, Floats, Ints, complete_chains, pareto, repeats, window_words
-from picojoule.traffic import Flow, window_extent
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -159,12 +159,20 @@ class _Order(NamedTuple):
         return (*outer, self.slides, *inner)
 
 
+class _Runs(Enum):
+    """Which loops of a level run at all."""
+
+    ANY = "any"
+    OWN = "own"  # only those that do not index the operand that stays: it stays across the level
+    NONE = "none"  # no loop: every operand stays across the level
+
+
 class _Class(NamedTuple):
-    """What is fixed before the tiles: operands kept, orders, levels an operand stays across."""
+    """What is fixed before the tiles: operands kept, loop orders, and which loops run."""
 
     keeps: tuple[frozenset[Operand], ...]
     orders: tuple[_Order, ...]
-    carried: frozenset[int]  # levels whose loops all leave their order's operand in place
+    runs: tuple[_Runs, ...]
 
 
 class _Result(NamedTuple):
@@ -242,12 +250,29 @@ class _Problem:
         self.timed = objective != "energy" or bool(
             accelerator.static_power and accelerator.clock
         )
+        self.every_chain = self._adding_up_pays()
         self._columns: dict[object, Floats] = {}
         self._chains: dict[Dim, tuple[Ints, Ints]] = {}
         self.complete_space = True
         self.keeps = tuple(self._keeps())
         self.blocks = {keeps: self._blocks(keeps) for keeps in self.keeps}
         self.space = self._space()
+
+    def _adding_up_pays(self) -> bool:
+        """Whether a hop between elements costs less than keeping a partial sum in one.
+
+        Then spreading wider may pay although it saves no step, and no chain can be left out.
+        """
+        if self.machine.charging is not Charging.DEARER_END:
+            return False
+        return any(
+            memory.read_energy + memory.write_energy > array.hop_energy
+            for gap, array in enumerate(self.arrays)
+            if array is not None
+            for level in self.levels[gap + 1 :]
+            for memory in level.memories
+            if OUTPUT in memory.keeps
+        )
 
     # -- what may be kept where ------------------------------------------------------------
 
@@ -326,7 +351,9 @@ class _Problem:
         ]
         windowed = dim in (P, Q, R, S) and self.layer.bounds[6 + (dim in (Q, S))] > 1
         if depth == 3 and self.array_gaps in ([1], []) and bound <= 1 << 16:
-            raw = complete_chains(bound, limits[2], max(1, fan[1]), windowed)
+            raw = complete_chains(
+                bound, limits[2], max(1, fan[1]), windowed or self.every_chain
+            )
             raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
             count = len(raw)
             tiles = np.ones((count, 4), np.int64)
@@ -471,26 +498,38 @@ class _Problem:
         """Every combination of kept operands, orders and levels stayed across."""
         flow, gap = self.dataflow, self.element_gap
         for keeps in self.keeps:
-            choices = []
+            choices: list[list[tuple[_Order, _Runs]]] = []
             for level in range(self.depth - 1):
                 orders = self._orders()
                 if level == gap and flow.inner_loop is not None:
                     inner = flow.inner_loop
                     if self.layer.bounds[DIMS.index(inner)] > 1:
                         orders = [_Order(WEIGHT, inner)]
-                choices.append(orders)
-            for orders in itertools.product(*choices):
-                stayable = [
-                    n
-                    for n in range(1, len(orders))
-                    if orders[n].stays is orders[n - 1].stays
-                    # a level that a class crosses keeps nothing of its order's loops' operand:
-                    # all loops there belong to it, so the slide of that level is idle
-                    and (orders[n].slides in IRRELEVANT[orders[n].stays] or orders[n].slides is orders[n - 1].slides)
-                ]
-                for count in range(len(stayable) + 1):
-                    for carried in itertools.combinations(stayable, count):
-                        yield _Class(keeps, tuple(orders), frozenset(carried))
+                states = [(order, _Runs.ANY) for order in orders]
+                if level > 0:
+                    states += [(order, _Runs.OWN) for order in orders]
+                    states.append((orders[0], _Runs.NONE))
+                choices.append(states)
+            for picked in itertools.product(*choices):
+                cls = _Class(keeps, tuple(o for o, _ in picked), tuple(r for _, r in picked))
+                if self._worthwhile(cls):
+                    yield cls
+
+    def _worthwhile(self, cls: _Class) -> bool:
+        """Whether staying across levels gains anything that another class does not cover."""
+        outside: _Order | None = None
+        for order, runs in zip(cls.orders, cls.runs, strict=True):
+            if runs is _Runs.OWN:
+                assert outside is not None
+                if order.stays is INPUT:
+                    # Only M runs here, so what this level slides on is idle: one name for it.
+                    if order != next(o for o in self._orders() if o.stays is INPUT):
+                        return False
+                elif order.stays is not outside.stays:
+                    return False
+            if runs is not _Runs.NONE:
+                outside = order
+        return True
 
     def _edges(self, keeps: tuple[frozenset[Operand], ...]) -> Iterator[_Edge]:
         for operand in OPERANDS:
@@ -504,14 +543,14 @@ class _Problem:
         if edge.child == self.depth:
             return 0, None
         for level in reversed(range(edge.child)):
-            order = cls.orders[level]
+            order, runs = cls.orders[level], cls.runs[level]
+            if runs is _Runs.NONE:
+                continue
             if order.stays is edge.operand:
                 still |= 1 << level
-                if level in cls.carried:
+                if runs is _Runs.OWN:
                     continue
-            if edge.operand is INPUT:
-                return still, (level, order.slides)
-            break
+            return still, (level, order.slides) if edge.operand is INPUT else None
         return still, None
 
     def _grain(self, parent: int, grain: int) -> int:
@@ -841,10 +880,11 @@ class _Problem:
     def _mask(self, cls: _Class, block: _Block, which: int) -> Bools:
         """Options that take no step at a level that the class stays across."""
         mask = np.ones(len(block.group), bool)
-        for level in cls.carried:
-            operand = cls.orders[level].stays
+        for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True)):
+            if runs is _Runs.ANY:
+                continue
             for n, dim in enumerate(block.dims):
-                if dim in RELEVANT[operand]:
+                if runs is _Runs.NONE or dim in RELEVANT[order.stays]:
                     inner = block.tiles[n][:, level + 1] * block.fans[n][:, level]
                     mask &= inner >= block.tiles[n][:, level]
         flow, gap = self.dataflow, self.element_gap

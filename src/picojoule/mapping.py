@@ -57,10 +57,7 @@ class Mapping:
         """By how much the loops of *level* advance: the tiles of all elements beneath, together."""
         inner, fanout = self.tile(level + 1), self.stages[level].fanout
         return Extents(
-            *(
-                min(t, f * i)
-                for t, f, i in zip(self.stages[level].tile, fanout, inner, strict=True)
-            )
+            *(min(t, f * i) for t, f, i in zip(self.stages[level].tile, fanout, inner, strict=True))
         )
 
     def loops(self, level: int) -> tuple[tuple[Dim, int], ...]:
@@ -187,4 +184,3 @@ def _members(kind: Any, raw: object, path: str, mistakes: list[Mistake]) -> list
         else:
             found.append(kind(value))
     return found
-

@@ -9,6 +9,7 @@ capacity   bit           ``"108 KiB"``, ``"224 x 16 bit"``, ``"100 kB"``
 energy     as declared   ``"460 pJ"``, ``"200 MAC"``
 bandwidth  bit per cycle ``"64 bit/cycle"``, ``"4 B/cycle"``
 frequency  hertz         ``"200 MHz"``
+power      watt          ``"30 mW"``
 count      one           ``"1.8 M"``
 ========== ============= ==========================================
 
@@ -24,9 +25,11 @@ import re
 
 from picojoule.errors import UnitError
 
-_NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+# Longer texts are no quantities, and not worth a regular expression's time.
+_LONGEST = 100
+_NUMBER = r"[+-]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?"
 _QUANTITY = re.compile(
-    rf"^\s*({_NUMBER})\s*(?:[x×*]\s*({_NUMBER})\s*)?([A-Za-zµμ/%]*(?:\s*/\s*[A-Za-z]+)?)\s*$"
+    rf"\s*({_NUMBER})\s*(?:[x×*]\s*({_NUMBER})\s*)?([A-Za-zµμ]*(?:\s*/\s*[A-Za-z]+)?)\s*"
 )
 
 _BITS = {
@@ -47,18 +50,20 @@ _BITS = {
     "Mibit": 1024**2,
 }
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "µJ": 1e6, "uJ": 1e6, "mJ": 1e9, "J": 1e12}
+_WATTS = {"nW": 1e-9, "µW": 1e-6, "uW": 1e-6, "mW": 1e-3, "W": 1.0}
 _HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 
 
 def _split(text: str) -> tuple[float, str]:
-    match = _QUANTITY.match(text)
+    match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
-        raise UnitError(f"cannot read {text!r} as a number with a unit")
+        shown = text if len(text) <= 40 else text[:39] + "…"
+        raise UnitError(f"cannot read {shown!r} as a number with a unit")
     number, times, unit = match.groups()
     value = float(number) * (float(times) if times else 1.0)
     if not math.isfinite(value):
         raise UnitError(f"{text!r} is not a finite number")
-    return value, unit.replace(" ", "").replace("μ", "µ")
+    return value, "".join(unit.split()).replace("μ", "µ")
 
 
 def _scaled(text: str, table: dict[str, float] | dict[str, int], kind: str) -> float:
@@ -99,6 +104,15 @@ def hertz(text: str) -> float:
     200000000.0
     """
     return _scaled(text, _HERTZ, "a frequency")
+
+
+def watts(text: str) -> float:
+    """Read a power in watts.
+
+    >>> watts("30 mW")
+    0.03
+    """
+    return _scaled(text, _WATTS, "a power")
 
 
 def energy(text: str, unit: str) -> float:
@@ -155,8 +169,10 @@ def show_capacity(value: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if abs(value) < 1e-4:
+        return f"{value:.3g}"
     digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))
     text = f"{value:.{min(digits, 6)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

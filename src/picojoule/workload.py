@@ -3,7 +3,9 @@
 A :class:`Layer` is the eight-dimensional nest of a grouped convolution::
 
     for n, g, m, c, p, q, r, s:
-        output[n, g, m, p, q] += weight[g, m, c, r, s] * input[n, g, c, p*U + r*D - pad, q*V + s*E - pad]
+        output[n, g, m, p, q] += (
+            weight[g, m, c, r, s] * input[n, g, c, p*U + r*D - pad, q*V + s*E - pad]
+        )
 
 Convolutions, fully connected layers and (batched) matrix products are constructors of it, and
 nothing downstream asks which it was. ``M`` and ``C`` count channels *per group*.
@@ -99,6 +101,10 @@ LARGEST_BOUND = 1 << 24
 # decoders); thousands of them are a mistake in a file.
 LARGEST_PHASES = 4096
 
+# The field's word: Eyeriss and the estimators of its authors compute in 16-bit fixed point.
+DEFAULT_BITS: PerOperand[int] = PerOperand(16, 16, 16)
+DENSE: PerOperand[float] = PerOperand(1.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -122,8 +128,8 @@ class Layer:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     input_size: tuple[int, int] = (0, 0)
-    bits: PerOperand[int] = PerOperand(16, 16, 16)
-    density: PerOperand[float] = PerOperand(1.0, 1.0, 1.0)
+    bits: PerOperand[int] = DEFAULT_BITS
+    density: PerOperand[float] = DENSE
     weight_is_activation: bool = False
 
     def __post_init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def quick(examples: int) -> settings:
-    return settings(max_examples=examples * int(os.environ.get("FUZZ", "1")), deadline=4000, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=examples, deadline=4000, suppress_health_check=list(HealthCheck))
 
 
 TABLE = format_table(
@@ -39,7 +38,7 @@ TABLE = format_table(
         source="somewhere",
     )
 ).encode()
-SITE = b"1,9,9,4,1,0,16,3,3,4,8,5,16,7,7,8,1,0,16,1,1,0,0,0,0\n" * 1
+SITE = b"1,9,9,4,1,0,16,3,3,4,8,5,16,7,7,8,1,0,16,1,1,0,0,0,0\n"
 CONV = b"Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,\
 Strides,\na,9,9,3,3,4,4,1,\nb,9,9,3,3,4,4,2,1:4,\n"
 GEMM = b"Layer,M,N,K,\na,2,3,4,\nb,2,3,4,1:2,5\n"
@@ -80,9 +79,13 @@ def _onnx() -> bytes:
     external = TensorProto(name="x2", data_type=1, dims=[2], data_location=TensorProto.EXTERNAL)
     external.external_data.add(key="location", value="w.bin")
     function = helper.make_function(
-        "local", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])],
+        "local",
+        "F",
+        ["a"],
+        ["b"],
+        [helper.make_node("Relu", ["a"], ["b"])],
         [helper.make_opsetid("", 21)],
-    )  # fmt: skip
+    )
     nodes += [
         helper.make_node("F", ["y"], ["y2"], domain="local"),
         helper.make_node("MatMul", ["y2", "x2"], ["y3"]),
@@ -105,13 +108,12 @@ def load_bytes(content: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"net{suffix}"
         path.write_bytes(content)
+        refused = None
         try:
-            network = load(path)
+            assert load(path).macs >= 0
         except InputError as error:
-            assert error.mistakes
-            assert len(str(error)) < 20_000
-        else:
-            assert network.macs >= 0
+            refused = error
+        assert refused is None or 0 < len(str(refused)) < 20_000
 
 
 @st.composite
@@ -159,8 +161,40 @@ def test_any_bytes(content: bytes, suffix: str) -> None:
 
 NASTY = st.one_of(
     st.sampled_from(
-        "0 -1 1 2 3 1.5 1e9 1e99 1e400 -0 +3 nan inf -inf 1_0 0x10 ١ ½ 1000000000 16777216 16777217 "
-        "999999999999999999 99999999999999999999999999 1: 1:0 2:1 weight activation # \" ' ;".split()
+        [
+            "0",
+            "-1",
+            "1",
+            "2",
+            "3",
+            "1.5",
+            "1e9",
+            "1e99",
+            "1e400",
+            "-0",
+            "+3",
+            "nan",
+            "inf",
+            "-inf",
+            "1_0",
+            "0x10",
+            "\u0661",
+            "\u00bd",
+            "1000000000",
+            "16777216",
+            "16777217",
+            "999999999999999999",
+            "99999999999999999999999999",
+            "1:",
+            "1:0",
+            "2:1",
+            "weight",
+            "activation",
+            "#",
+            '"',
+            "'",
+            ";",
+        ]
     ),
     st.integers(-5, 70).map(str),
     st.text(max_size=5),
@@ -198,10 +232,12 @@ def test_any_text(text: str) -> None:
 
 
 def refused_or_read(parse: Callable[..., Workload], text: str) -> None:
+    refused = None
     try:
         assert len(parse(text, source="x")) > 0
     except InputError as error:
-        assert error.mistakes
+        refused = error
+    assert refused is None or refused.mistakes
 
 
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([10**9, 2**31, 2**62, -(2**62)]))
@@ -209,14 +245,34 @@ SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([10**9, 2**31, 2**62, -(2*
 
 @given(
     op=st.sampled_from(
-        "Conv ConvTranspose MatMul Gemm Einsum Attention QLinearConv ConvInteger".split()
+        [
+            "Conv",
+            "ConvTranspose",
+            "MatMul",
+            "Gemm",
+            "Einsum",
+            "Attention",
+            "QLinearConv",
+            "ConvInteger",
+        ]
     ),
     left=st.lists(SIZES, max_size=5),
     right=st.lists(SIZES, max_size=5),
     numbers=st.lists(SIZES, max_size=4),
     attribute=st.sampled_from(
-        "strides pads dilations group kernel_shape output_padding output_shape transA equation "
-        "auto_pad q_num_heads".split()
+        [
+            "strides",
+            "pads",
+            "dilations",
+            "group",
+            "kernel_shape",
+            "output_padding",
+            "output_shape",
+            "transA",
+            "equation",
+            "auto_pad",
+            "q_num_heads",
+        ]
     ),
 )
 @quick(250)

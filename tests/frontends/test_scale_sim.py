@@ -30,7 +30,7 @@ def mistakes(text: str) -> dict[str, str]:
 def test_convolutions() -> None:
     network = parse_scale_sim(CONV, source="net.csv")
     assert network["Conv1"].macs == 105_415_200
-    # ceil((224 - 7 + 2) / 2) = 110 outputs, as SCALE-Sim counts; the last window needs one more row.
+    # ceil((224 - 7 + 2) / 2) = 110 outputs, as SCALE-Sim counts: one row is missing.
     assert network["Conv2"].bounds[4:6] == (110, 110)
     assert network["Conv2"].padding == (0, 1, 0, 1)
     assert network["Conv3DP"].bounds == Extents(G=32, P=7, Q=7, R=3, S=3)
@@ -49,7 +49,8 @@ def test_gemms() -> None:
 
 def test_mistakes() -> None:
     found = mistakes(
-        "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides\n"
+        "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,"
+        "Channels,Num Filter,Strides\n"
         "a,8,8,9,1,3,4,1,\n"
         "b,8,8,1,1,0,4,1.5,\n"
         "c,8,8,1,1,3,4\n"

@@ -106,7 +106,7 @@ LAYERS = st.builds(
     lambda name, bounds, stride, dilation, padding, extra, bits, density, kind: _layer(
         name, bounds, stride, dilation, padding, extra, bits, density, kind
     ),
-    st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=8),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
     st.tuples(*[SIDES] * 8),
     st.tuples(SIDES, SIDES),
     st.tuples(SIDES, SIDES),

@@ -174,7 +174,7 @@ def _not_expressible(layer: Layer, batch: int) -> list[str]:
         problems.append("a product of two activations has no place in this format")
     if any(layer.dilation[axis] > 1 and layer.bounds[6 + axis] > 1 for axis in (0, 1)):
         problems.append(f"dilation {layer.dilation} has no place in this format")
-    if layer.bounds.N != batch:
+    if batch != layer.bounds.N:
         problems.append(f"{layer.bounds.N} maps in a network for a batch of {batch}")
     return problems
 

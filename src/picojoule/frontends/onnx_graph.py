@@ -12,7 +12,6 @@ Every other operator is listed in ``not_counted``, those inside If, Loop and Sca
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
@@ -24,15 +23,26 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from picojoule.errors import InputError, Mistake
-from picojoule.frontends.onnx_layers import LayerBuilder, NotABatchError
+from picojoule.frontends.onnx_layers import LayerBuilder, NotABatchError, label_of
 from picojoule.frontends.onnx_shapes import Traced, subgraphs, trace
 from picojoule.frontends.onnx_tensors import TensorValues
 from picojoule.frontends.source_file import Findings, check_file
 from picojoule.workload import Workload
 
 BOOKKEEPING = frozenset(
-    "Cast Constant ConstantOfShape Dropout Flatten Identity Reshape Shape Size Squeeze "
-    "Unsqueeze".split()
+    [
+        "Cast",
+        "Constant",
+        "ConstantOfShape",
+        "Dropout",
+        "Flatten",
+        "Identity",
+        "Reshape",
+        "Shape",
+        "Size",
+        "Squeeze",
+        "Unsqueeze",
+    ]
 )
 """Operators without arithmetic or data movement at inference. Cast is one of constants only."""
 
@@ -137,8 +147,6 @@ def convert(
         builder = LayerBuilder(traced, tensors, findings, batch)
         not_counted = _walk(traced, builder)
     findings.raise_if_any()
-    del model, initializers
-    gc.collect(0)
     return Workload(
         name,
         tuple(builder.layers),
@@ -152,7 +160,8 @@ def _undecoded(message: Message, path: str) -> Iterator[str]:
     """Paths of the texts that are not UTF-8: protobuf hands those out as bytes, unasked."""
     if isinstance(message, TensorProto):
         # Not by ListFields, which would copy the values of the weights.
-        if isinstance(message.name, bytes):
+        name: object = message.name  # its type is a promise protobuf does not keep
+        if isinstance(name, bytes):
             yield f"{path}.name"
         for index, entry in enumerate(message.external_data):
             yield from _undecoded(entry, f"{path}.external_data[{index}]")
@@ -225,8 +234,3 @@ def _count_inside(node: NodeProto, not_counted: Counter[str]) -> None:
             if not _is_bookkeeping(inner):
                 not_counted[label_of(inner)] += 1
             _count_inside(inner, not_counted)
-
-
-def label_of(node: NodeProto) -> str:
-    """What an operator is called in ``not_counted``."""
-    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type

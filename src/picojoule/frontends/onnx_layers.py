@@ -19,13 +19,18 @@ from picojoule.frontends.products import (
     product,
 )
 from picojoule.frontends.source_file import Findings, shortened
-from picojoule.workload import Layer, PerOperand, conv, transposed_conv
+from picojoule.workload import DENSE, Layer, PerOperand, conv, transposed_conv
 
-__all__ = ["LayerBuilder", "NotABatchError"]
+__all__ = ["LayerBuilder", "NotABatchError", "label_of"]
 
 # Between a layer and the QuantizeLinear that narrows its output: they change no width.
 _KEEPS_WIDTH = frozenset({"Relu", "Clip", "LeakyRelu"})
 ACCUMULATOR_BITS = 32  # ConvInteger and MatMulInteger deliver int32
+
+
+def label_of(node: NodeProto) -> str:
+    """What an operator is called in ``not_counted``."""
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class LayerBuilder:
             NotABatchError: its work does not divide by the batch.
         """
         node = step.node
-        label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        label = label_of(node)
         convert = _CONVERTERS.get(label)
         if convert is None:
             return label
@@ -126,9 +131,9 @@ class LayerBuilder:
 
     def _density(self, weight: Constant | None) -> PerOperand[float]:
         if weight is None or self._tensors is None:
-            return PerOperand(1.0, 1.0, 1.0)
+            return DENSE
         try:
-            return PerOperand(1.0, self._tensors.density_of(weight), 1.0)
+            return DENSE._replace(weight=self._tensors.density_of(weight))
         except TensorError as error:
             name = weight.tensor.name if weight.tensor is not None else ""
             raise TensorError(f"weights {shortened(name)}: {error}") from error

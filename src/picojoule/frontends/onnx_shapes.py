@@ -30,15 +30,67 @@ MOST_FOLDED = 4096
 
 # Operators on shapes and indices, evaluated when all of their inputs are known.
 FOLDABLE = frozenset(
-    "Abs Add And Cast CastLike Ceil Concat ConstantOfShape CumSum Div Equal Expand Flatten Floor "
-    "Gather GatherElements GatherND Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod "
-    "Mul Neg Not NonZero Or Pow Range ReduceMax ReduceMin ReduceProd ReduceSum Reshape Round "
-    "ScatterElements ScatterND Shape Sign Size Slice Split Sqrt Squeeze Sub Tile Transpose "
-    "Unsqueeze Where Xor".split()
+    [
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "CastLike",
+        "Ceil",
+        "Concat",
+        "ConstantOfShape",
+        "CumSum",
+        "Div",
+        "Equal",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "NonZero",
+        "Or",
+        "Pow",
+        "Range",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "Reshape",
+        "Round",
+        "ScatterElements",
+        "ScatterND",
+        "Shape",
+        "Sign",
+        "Size",
+        "Slice",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+        "Xor",
+    ]
 )
 
 # Operators that keep the fraction of zeros of their first input.
-SAME_ZEROS = frozenset("Identity Reshape Flatten Squeeze Unsqueeze Transpose Cast Expand".split())
+SAME_ZEROS = frozenset(
+    ["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Expand"]
+)
 
 Values = NDArray[np.generic]
 
@@ -212,7 +264,8 @@ class _Tracer:
                     used.add(key)
                 elif dim.dim_param in self._bound:
                     dim.dim_value = self._bound[dim.dim_param]
-                elif not dim.HasField("dim_value") or dim.dim_value < 1:
+                elif not dim.HasField("dim_value") or dim.dim_value < (1 if axis == 0 else 0):
+                    # No length at all is possible (no past keys yet), no batch at all is not.
                     if axis == 0 and not dim.dim_param:
                         dim.dim_value = 1
                         continue
@@ -409,7 +462,7 @@ class _Tracer:
         try:
             with np.errstate(all="ignore"):
                 results = ReferenceEvaluator(model).run(None, feeds)
-        except Exception:  # noqa: BLE001 - the reference operators raise whatever numpy raises
+        except Exception:  # the reference operators raise whatever numpy raises
             return
         for name, result in zip(outputs, results, strict=False):
             if isinstance(result, (np.ndarray, np.generic)) and result.size <= MOST_FOLDED:

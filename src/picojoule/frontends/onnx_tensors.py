@@ -195,10 +195,14 @@ class TensorValues:
         """The file *location* names, which must not leave the model's folder, by link or name."""
         folder = os.path.realpath(self._folder)
         try:
-            path = os.path.realpath(os.path.join(folder, location))
+            path = os.path.realpath(Path(folder, location))
         except (OSError, ValueError) as error:
             raise TensorError(f"its file name {location[:60]!r} is not usable") from error
-        if not location or os.path.isabs(location) or os.path.commonpath([folder, path]) != folder:
+        if (
+            not location
+            or Path(location).is_absolute()
+            or os.path.commonpath([folder, path]) != folder
+        ):
             raise TensorError(f"its file {location[:60]!r} is not inside the model's folder")
         return Path(path)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from picojoule.workload import Extents, Layer, PerOperand
-
-DENSE = PerOperand(1.0, 1.0, 1.0)
+from picojoule.workload import DENSE, Extents, Layer, PerOperand
 
 
 class ProblemError(Exception):

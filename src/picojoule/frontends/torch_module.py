@@ -21,7 +21,6 @@ from torch import fx, nn
 
 from picojoule.errors import InputError, Mistake, WorkloadError
 from picojoule.frontends.products import (
-    DENSE,
     NotABatchError,
     ProblemError,
     attention_layers,
@@ -29,12 +28,28 @@ from picojoule.frontends.products import (
     product,
 )
 from picojoule.frontends.source_file import Findings, shortened
-from picojoule.workload import Layer, PerOperand, Workload, conv, transposed_conv
+from picojoule.workload import DENSE, Layer, PerOperand, Workload, conv, transposed_conv
 
 BOOKKEEPING = frozenset(
-    "alias detach detach_ dropout feature_dropout flatten identity lift_fresh_copy reshape "
-    "squeeze sym_size unflatten unsqueeze view view_as _assert_tensor_metadata "
-    "_unsafe_view".split()
+    [
+        "alias",
+        "detach",
+        "detach_",
+        "dropout",
+        "feature_dropout",
+        "flatten",
+        "identity",
+        "lift_fresh_copy",
+        "reshape",
+        "squeeze",
+        "sym_size",
+        "unflatten",
+        "unsqueeze",
+        "view",
+        "view_as",
+        "_assert_tensor_metadata",
+        "_unsafe_view",
+    ]
 )
 """ATen operators without arithmetic or data movement at inference."""
 
@@ -148,8 +163,10 @@ class _Graph:
         except (ProblemError, WorkloadError) as error:
             self._findings.add(f"{name} ({op})", str(error))
             return None
-        if not layers or isinstance(layers, str):
-            return layers or op
+        if isinstance(layers, str):
+            return layers
+        if not layers:
+            return op
         self.layers += layers
         self._names.update(layer.name for layer in layers)
         self._names.add(name)

@@ -1,0 +1,50 @@
+# make demo | test | lint | clean. Everything is installed into .venv; nothing outside it is touched.
+# Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+# Stamps: an install is repeated when pyproject.toml is newer than the last one that succeeded.
+# The package itself is installed in place, so that a change of the sources needs no install.
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+# AlexNet as published by Caffe's authors; the graph comes with the onnx package.
+ALEXNET = $$($(BIN)/python -c "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend/test/data/light/light_bvlc_alexnet.onnx')")
+
+.PHONY: demo test lint clean
+
+demo: $(INSTALLED)
+	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss
+
+test: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src tools
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "No '$(PYTHON)' here. picojoule needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "picojoule needs Python 3.11 or newer; '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1). Try: make PYTHON=python3.11 ..." >&2; \
+	  exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(INSTALLED) $@

@@ -1,0 +1,416 @@
+"""What one inference costs: the best mapping of every layer, priced and added up."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from picojoule.accelerator import Accelerator
+from picojoule.cost import Cost, evaluate
+from picojoule.dataflow import Dataflow, dataflow as named_dataflow
+from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.frontends import load
+from picojoule.mapping import parse_mapping
+from picojoule.specs import load_accelerator
+from picojoule.workload import OPERANDS, Layer, Operand, PerOperand, Workload
+
+if TYPE_CHECKING:
+    from picojoule.mapper import Found
+    from picojoule.mapping import Mapping as LoopNest
+
+SCHEMA_VERSION = 1
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRecord:
+    """How a mapping was found: "optimal" or "feasible" by search, "given" by the user."""
+
+    status: str
+    lower_bound: float
+    explored: int
+    pruned: int
+    seconds: float
+    space: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEstimate:
+    """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
+
+    ``accesses`` are charged words per inference: memory -> operand -> (read, write).
+    """
+
+    name: str
+    macs: float
+    effectual_macs: float
+    energy: float
+    by_operand: Mapping[str, float]
+    by_memory: Mapping[str, float]
+    accesses: Mapping[str, Mapping[str, Mapping[str, float]]]
+    cycles: float
+    utilization: float
+    limited_by: str
+    mapping: LoopNest
+    search: SearchRecord
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in ``estimate --json``."""
+        return {
+            "name": self.name,
+            "macs": _whole(self.macs),
+            "effectual_macs": _whole(self.effectual_macs),
+            "energy": self.energy,
+            "by_operand": dict(self.by_operand),
+            "by_memory": dict(self.by_memory),
+            "accesses": {
+                memory: {operand: dict(words) for operand, words in operands.items()}
+                for memory, operands in self.accesses.items()
+            },
+            "cycles": _whole(self.cycles),
+            "utilization": self.utilization,
+            "limited_by": self.limited_by,
+            "mapping": self.mapping.to_dict(),
+            "search": {
+                "status": self.search.status,
+                "lower_bound": self.search.lower_bound,
+                "explored": self.search.explored,
+                "pruned": self.search.pruned,
+                "seconds": self.search.seconds,
+                "space": self.search.space,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A network's price on an accelerator. Energies, MACs and cycles are per inference."""
+
+    network: str
+    accelerator: str
+    batch: int
+    energy_unit: str
+    dataflow: str
+    objective: str
+    layers: tuple[LayerEstimate, ...]
+    not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def energy(self) -> float:
+        """Energy of one inference."""
+        return math.fsum(layer.energy for layer in self.layers)
+
+    @property
+    def macs(self) -> float:
+        return math.fsum(layer.macs for layer in self.layers)
+
+    @property
+    def effectual_macs(self) -> float:
+        return math.fsum(layer.effectual_macs for layer in self.layers)
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of one inference, layer after layer."""
+        return math.fsum(layer.cycles for layer in self.layers)
+
+    @property
+    def by_operand(self) -> dict[str, float]:
+        """Energy by operand, and compute; sums to ``energy``."""
+        return _added([layer.by_operand for layer in self.layers])
+
+    @property
+    def by_memory(self) -> dict[str, float]:
+        """Energy by place; sums to ``energy``."""
+        return _added([layer.by_memory for layer in self.layers])
+
+    def __getitem__(self, name: str) -> LayerEstimate:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise PicojouleError(f"the estimate of {self.network!r} has no layer {name!r}")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat record per layer, for tables and data frames."""
+        return [
+            {
+                "layer": layer.name,
+                "macs": _whole(layer.macs),
+                "effectual_macs": _whole(layer.effectual_macs),
+                "energy": layer.energy,
+                **{f"energy_{name}": value for name, value in layer.by_operand.items()},
+                **{f"energy_at_{name}": value for name, value in layer.by_memory.items()},
+                "cycles": _whole(layer.cycles),
+                "utilization": layer.utilization,
+                "limited_by": layer.limited_by,
+                "status": layer.search.status,
+            }
+            for layer in self.layers
+        ]
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas data frame (pandas must be installed)."""
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def to_polars(self) -> Any:
+        """The rows as a polars data frame (polars must be installed)."""
+        import polars
+
+        return polars.DataFrame(self.rows())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the schema of ``picojoule estimate --json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "picojoule": VERSION,
+            "network": self.network,
+            "accelerator": self.accelerator,
+            "batch": self.batch,
+            "dataflow": self.dataflow,
+            "objective": self.objective,
+            "energy_unit": self.energy_unit,
+            "total": {
+                "energy": self.energy,
+                "macs": _whole(self.macs),
+                "effectual_macs": _whole(self.effectual_macs),
+                "cycles": _whole(self.cycles),
+                "by_operand": self.by_operand,
+                "by_memory": self.by_memory,
+            },
+            "layers": [layer.to_dict() for layer in self.layers],
+            "not_counted": [
+                {"op": op, "count": count} for op, count in sorted(self.not_counted.items())
+            ],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimate as JSON; the file is replaced whole or not at all."""
+        write_atomically(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+
+    def _repr_html_(self) -> str:
+        from picojoule.reports.html import estimate_fragment
+
+        return estimate_fragment(self)
+
+
+def load_estimate(path: str | os.PathLike[str]) -> Estimate:
+    """Read what :meth:`Estimate.save` wrote.
+
+    Raises:
+        InputError: if the file is no estimate of this schema version.
+    """
+    source = os.fspath(path)
+    try:
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InputError(source, [Mistake("$", f"cannot be read as JSON: {error}")]) from None
+    if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
+        found = raw.get("schema_version") if isinstance(raw, dict) else None
+        raise InputError(
+            source,
+            [Mistake("$.schema_version", f"{found!r}; this picojoule reads {SCHEMA_VERSION}")],
+        )
+    try:
+        return Estimate(
+            raw["network"],
+            raw["accelerator"],
+            raw["batch"],
+            raw["energy_unit"],
+            raw["dataflow"],
+            raw["objective"],
+            tuple(
+                _layer_from(item, f"{source}: $.layers[{n}]")
+                for n, item in enumerate(raw["layers"])
+            ),
+            MappingProxyType({item["op"]: item["count"] for item in raw["not_counted"]}),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(source, [Mistake("$", f"not an estimate: {error!r}")]) from None
+
+
+def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
+    fields = {
+        name: raw[name]
+        for name in LayerEstimate.__dataclass_fields__
+        if name not in ("mapping", "search")
+    }
+    return LayerEstimate(
+        **fields,
+        mapping=parse_mapping(raw["mapping"], where),
+        search=SearchRecord(**raw["search"]),
+    )
+
+
+def estimate(
+    source: object,
+    accelerator: str | os.PathLike[str] | Accelerator,
+    *,
+    batch: int | None = None,
+    dataflow: str | Dataflow | None = None,
+    objective: str = "energy",
+    bits: int | PerOperand[int] | None = None,
+    density: Mapping[str, float] | None = None,
+    budget: float | None = None,
+    mappings: Mapping[str, LoopNest] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Estimate:
+    """Estimate the energy of one inference, each layer under its best mapping.
+
+    Args:
+        source: anything :func:`frontends.load` reads.
+        accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
+        batch: inferences at once; by default what the network says.
+        dataflow: by default the accelerator's own.
+        objective: "energy", "latency" or "edp".
+        bits: width of all operands, or one per operand, instead of the network's.
+        density: by operand name ("input", "weight", "output"), instead of the network's.
+        budget: seconds of search per distinct layer; by default until proved optimal.
+        mappings: by layer name; these layers are priced as given, not searched.
+        progress: called with (layers done, layers in all, layer name).
+
+    Raises:
+        InputError: if the network or the accelerator cannot be read.
+        NoMappingError: if a layer has no legal mapping.
+    """
+    machine = load_accelerator(accelerator)
+    network = prepared(load(source), batch=batch, bits=bits, density=density)
+    flow = (
+        dataflow
+        if isinstance(dataflow, Dataflow)
+        else named_dataflow(dataflow or machine.default_dataflow)
+    )
+    given = mappings or {}
+    for name in given:
+        network[name]  # a name without a layer is an error, not without effect
+    known: dict[tuple[object, ...], Found] = {}
+    layers = []
+    for done, layer in enumerate(network):
+        if progress is not None:
+            progress(done, len(network), layer.name)
+        if layer.name in given:
+            cost = evaluate(layer, machine, given[layer.name])
+            record = SearchRecord("given", 0.0, 0, 0, 0.0)
+            layers.append(_priced(layer, cost, given[layer.name], record, network.batch))
+            continue
+        key = layer.signature()
+        if key not in known:
+            from picojoule.mapper import search
+
+            known[key] = search(layer, machine, flow, objective, budget=budget)
+        found = known[key]
+        record = SearchRecord(
+            found.status,
+            found.lower_bound / (network.batch if objective == "energy" else 1),
+            found.explored,
+            found.pruned,
+            found.seconds,
+            found.space,
+        )
+        layers.append(_priced(layer, found.cost, found.mapping, record, network.batch))
+    return Estimate(
+        network.name,
+        machine.name,
+        network.batch,
+        machine.energy_unit,
+        flow.name,
+        objective,
+        tuple(layers),
+        network.not_counted,
+    )
+
+
+def prepared(
+    network: Workload,
+    *,
+    batch: int | None = None,
+    bits: int | PerOperand[int] | None = None,
+    density: Mapping[str, float] | None = None,
+) -> Workload:
+    """The network with the caller's batch, widths and densities in place of its own."""
+    if batch is not None:
+        network = network.with_batch(batch)
+    if bits is not None:
+        widths = bits if isinstance(bits, PerOperand) else PerOperand(bits, bits, bits)
+        network = network.with_layers(bits=widths)
+    if density:
+        known = [operand.value for operand in OPERANDS]
+        for name in density:
+            if name not in known:
+                raise PicojouleError(f"density of {name!r}; the operands are {', '.join(known)}")
+        network = replace(
+            network,
+            layers=tuple(
+                replace(layer, density=layer.density._replace(**density)) for layer in network
+            ),
+        )
+    return network
+
+
+def _priced(
+    layer: Layer, cost: Cost, mapping: LoopNest, record: SearchRecord, batch: int
+) -> LayerEstimate:
+    by_operand = {name: value / batch for name, value in cost.by_operand.items()}
+    by_memory = {name: value / batch for name, value in cost.by_memory.items()}
+    return LayerEstimate(
+        layer.name,
+        cost.macs / batch,
+        cost.effectual_macs / batch,
+        math.fsum(by_memory.values()),
+        by_operand,
+        by_memory,
+        {name: dict(_words(operands, batch)) for name, operands in cost.accesses.items()},
+        cost.cycles / batch,
+        cost.utilization,
+        cost.limited_by,
+        mapping,
+        record,
+    )
+
+
+def _words(operands: Mapping[Operand, Any], batch: int) -> Iterator[tuple[str, dict[str, float]]]:
+    for operand, access in operands.items():
+        yield (
+            operand.value,
+            {"read": _whole(access.read / batch), "write": _whole(access.write / batch)},
+        )
+
+
+def _added(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {name: math.fsum(table.get(name, 0.0) for table in tables) for name in names}
+
+
+def _whole(value: float) -> float:
+    """A count as an integer where it is one, so that JSON shows it as such."""
+    return int(value) if float(value).is_integer() else value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write *text* to *path* so that readers see the old file or the whole new one.
+
+    Raises:
+        InputError: if the place cannot be written; nothing is left behind.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""Results as HTML: a fragment for a notebook, self-contained and escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from picojoule.estimation import Estimate
+from picojoule.units import show_count, show_energy
+
+_NUMBER = ' style="text-align:right;padding:0 .6em"'
+_NAME = ' style="text-align:left;padding:0 .6em"'
+
+
+def estimate_fragment(estimate: Estimate) -> str:
+    """A network's price as one HTML table; every name is escaped."""
+    unit, whole = estimate.energy_unit, estimate.energy
+    places = list(estimate.by_memory)
+    heads = ["layer", "MACs", "energy", "share", *places, "cycles", "status"]
+    lines = [
+        '<div class="picojoule"><table>',
+        f"<caption>{escape(estimate.network)} on {escape(estimate.accelerator)}: "
+        f"{escape(show_energy(whole, unit))} per inference</caption>",
+        f"<thead>{_row(heads, 'th')}</thead>",
+        "<tbody>",
+    ]
+    for layer in estimate.layers:
+        lines.append(
+            _row(
+                [
+                    layer.name,
+                    show_count(layer.macs),
+                    show_energy(layer.energy, unit),
+                    _percent(layer.energy, whole),
+                    *(show_energy(layer.by_memory.get(name, 0.0), unit) for name in places),
+                    show_count(layer.cycles),
+                    layer.search.status,
+                ]
+            )
+        )
+    totals = [
+        "total",
+        show_count(estimate.macs),
+        show_energy(whole, unit),
+        _percent(whole, whole),
+        *(show_energy(value, unit) for value in estimate.by_memory.values()),
+        show_count(estimate.cycles),
+        "",
+    ]
+    left_out = ", ".join(f"{op} ×{n}" for op, n in sorted(estimate.not_counted.items()))
+    note = (
+        f"Per inference, batch {estimate.batch}; dataflow {estimate.dataflow}; "
+        f"objective {estimate.objective}; not counted: {left_out or 'no operator'}; "
+        "control, clock and undeclared leakage are not modelled."
+    )
+    lines += ["</tbody>", f"<tfoot>{_row(totals, 'th')}</tfoot>", "</table>"]
+    lines.append(f"<p>{escape(note)}</p></div>")
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str], tag: str = "td") -> str:
+    made = [
+        f"<{tag}{_NUMBER if index else _NAME}>{escape(cell)}</{tag}>"
+        for index, cell in enumerate(cells)
+    ]
+    return f"<tr>{''.join(made)}</tr>"
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"

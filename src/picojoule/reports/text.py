@@ -1,0 +1,536 @@
+"""Results as text: tables for a terminal, or for a file without any colour.
+
+Every function returns something that :func:`show` prints and :func:`plain` turns into a string.
+Names come from the user's files, so they are never read as markup and lose control characters.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
+from typing import IO, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
+from picojoule.cost import tile_bits
+from picojoule.dataflow import DATAFLOWS, Dataflow
+from picojoule.estimation import Estimate, LayerEstimate
+from picojoule.mapping import Mapping as LoopNest, Stage
+from picojoule.units import show_capacity, show_count, show_energy
+from picojoule.workload import OPERANDS, Layer, Workload
+
+WIDTH = 100
+_SCALES = {
+    "MAC": ((1e9, "GMAC"), (1e6, "MMAC"), (1e3, "kMAC"), (1.0, "MAC")),
+    "pJ": ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ")),
+}
+_NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
+
+
+# -- writing -------------------------------------------------------------------------------
+
+
+def show(renderable: RenderableType, file: IO[str]) -> None:
+    """Print to a terminal or a pipe; colours only on a terminal, and not under ``NO_COLOR``."""
+    console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH
+    _fit(console, renderable)
+    console.print(renderable)
+
+
+def plain(renderable: RenderableType, width: int = WIDTH) -> str:
+    """Return as text without colours; wider than *width* only where a table needs it."""
+    file = StringIO()
+    console = Console(
+        file=file, width=width, highlight=False, markup=False, emoji=False, color_system=None
+    )
+    _fit(console, renderable)
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _fit(console: Console, renderable: RenderableType) -> None:
+    """Widen a console that a table would not fit into: no number may be cut."""
+    wide = console.options.update_width(10_000)
+    parts = renderable.renderables if isinstance(renderable, Group) else [renderable]
+    needed = [Measurement.get(console, wide, x).maximum for x in parts if isinstance(x, Table)]
+    console.width = max([console.width, *needed])
+
+
+def printable(text: str) -> str:
+    """*text* with its control characters replaced, so that no name can steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+def _text(value: object, style: str = "") -> Text:
+    return Text(printable(str(value)), style=style)
+
+
+def _prose(text: str, style: str = "") -> Text:
+    return _text(textwrap.fill(printable(text), WIDTH - 2), style)
+
+
+def _table(*columns: str, title: str = "", footer: bool = False) -> Table:
+    """A table whose first column is a name and whose other columns are numbers."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_footer=footer,
+        header_style="bold",
+        title=_text(title, "bold") if title else None,
+        title_justify="left",
+    )
+    for index, name in enumerate(columns):
+        if index == 0:
+            table.add_column(_text(name), overflow="fold", max_width=30)
+        else:
+            table.add_column(_text(name), justify="right", no_wrap=True)
+    return table
+
+
+def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
+    """Two columns: what, and its value."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", max_width=WIDTH - 18)
+    for name, value in facts:
+        table.add_row(_text(name, "bold"), _text(value))
+    return table
+
+
+class _Scale:
+    """One unit and one number of decimals for a whole table of energies."""
+
+    def __init__(self, largest: float, unit: str) -> None:
+        scales = _SCALES[unit]
+        self.factor, self.name = next((s for s in scales if largest >= s[0]), scales[-1])
+        shown = largest / self.factor
+        self.decimals = 3 if shown < 10 else 2 if shown < 100 else 1
+
+    def __call__(self, value: float) -> str:
+        return f"{value / self.factor:.{self.decimals}f}" if value else "0"
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+# -- an estimate ---------------------------------------------------------------------------
+
+
+def estimate_report(estimate: Estimate) -> Group:
+    """A network's price: per layer, in all, what is left out, and what the numbers mean."""
+    unit = estimate.energy_unit
+    title = (
+        f"{estimate.network} on {estimate.accelerator}: "
+        f"{show_energy(estimate.energy, unit)} per inference"
+    )
+    parts: list[RenderableType] = [
+        _text(title, "bold"),
+        _layers_table(estimate),
+        _places_table(estimate),
+        facts_table(_totals(estimate)),
+        Text(),
+        _prose(not_counted_line(estimate.not_counted)),
+        _prose(meaning(estimate)),
+    ]
+    return Group(*parts)
+
+
+def _layers_table(estimate: Estimate) -> Table:
+    scale = _Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
+    sparse = any(x.effectual_macs != x.macs for x in estimate.layers)
+    table = _table(
+        "layer",
+        "MACs",
+        *(["effectual"] if sparse else []),
+        f"energy [{scale.name}]",
+        "share",
+        "cycles",
+        "utilization",
+        "limited by",
+        "status",
+        footer=True,
+    )
+    for layer in estimate.layers:
+        table.add_row(
+            _text(layer.name),
+            show_count(layer.macs),
+            *([show_count(layer.effectual_macs)] if sparse else []),
+            scale(layer.energy),
+            _percent(layer.energy, estimate.energy),
+            show_count(layer.cycles),
+            f"{100 * layer.utilization:.0f} %",
+            _text(layer.limited_by),
+            _text(layer.search.status, "" if layer.search.status == "optimal" else "yellow"),
+        )
+    footers = [
+        "total",
+        show_count(estimate.macs),
+        *([show_count(estimate.effectual_macs)] if sparse else []),
+        scale(estimate.energy),
+        _percent(estimate.energy, estimate.energy),
+        show_count(estimate.cycles),
+    ]
+    for column, footer in zip(table.columns, footers, strict=False):
+        column.footer = _text(footer, "bold")
+    return table
+
+
+def _places_table(estimate: Estimate) -> Table:
+    scale = _Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
+    places = list(estimate.by_memory)
+    operands = [name for name in estimate.by_operand if name not in ("compute", "static")]
+    table = _table(
+        f"energy [{scale.name}]", *places, "|", *operands, title="at which place | for which operand"
+    )
+    table.show_footer = True
+    for layer in estimate.layers:
+        table.add_row(
+            _text(layer.name),
+            *(scale(layer.by_memory.get(name, 0.0)) for name in places),
+            "|",
+            *(scale(layer.by_operand.get(name, 0.0)) for name in operands),
+        )
+    footers = [
+        "total",
+        *(scale(value) for value in estimate.by_memory.values()),
+        "|",
+        *(scale(estimate.by_operand[name]) for name in operands),
+    ]
+    for column, footer in zip(table.columns, footers, strict=True):
+        column.footer = _text(footer, "bold")
+    return table
+
+
+def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
+    unit, energy = estimate.energy_unit, estimate.energy
+    per_mac = f" ({energy / estimate.macs:.3g} {unit} for each MAC)" if estimate.macs else ""
+    yield "energy", show_energy(energy, unit) + per_mac
+    yield "place", _shares(estimate.by_memory, energy)
+    yield "operand", _shares(estimate.by_operand, energy)
+    macs = show_count(estimate.macs)
+    if estimate.effectual_macs != estimate.macs:
+        share = _percent(estimate.effectual_macs, estimate.macs)
+        macs += f", {show_count(estimate.effectual_macs)} of them done ({share})"
+    yield "MACs", macs
+    yield "cycles", show_count(estimate.cycles)
+
+
+def _shares(parts: Mapping[str, float], whole: float) -> str:
+    return ", ".join(f"{name} {_percent(value, whole)}" for name, value in parts.items())
+
+
+def not_counted_line(not_counted: Mapping[str, int]) -> str:
+    """What the estimate leaves out, by name and count."""
+    names = [f"{op} ×{count}" for op, count in sorted(not_counted.items())]
+    return f"not counted: {'; '.join([', '.join(names), _NOT_MODELLED] if names else [_NOT_MODELLED])}"
+
+
+def gap(estimate: Estimate, layer: LayerEstimate) -> float:
+    """How far a layer's value may be above the optimum, relative to the lower bound."""
+    value = {
+        "energy": layer.energy,
+        "latency": layer.cycles * estimate.batch,
+        "edp": layer.energy * layer.cycles * estimate.batch**2,
+    }[estimate.objective]
+    bound = layer.search.lower_bound
+    return max(0.0, value / bound - 1) if bound > 0 else math.inf
+
+
+def meaning(estimate: Estimate) -> str:
+    """One line that says what the numbers are."""
+    unit = (
+        "in multiples of the energy of one MAC" if estimate.energy_unit == "MAC" else "in joules"
+    )
+    statuses = [layer.search.status for layer in estimate.layers]
+    if statuses.count("optimal") == len(statuses):
+        proof = f"every mapping proved optimal ({estimate.objective})"
+    else:
+        counts = [(s, statuses.count(s)) for s in ("optimal", "feasible", "given")]
+        proof = "mappings: " + ", ".join(f"{n} {s}" for s, n in counts if n)
+        gaps = [gap(estimate, x) for x in estimate.layers if x.search.status == "feasible"]
+        if gaps:
+            worst = max(gaps)
+            far = f"at most {100 * worst:.2g} %" if math.isfinite(worst) else "unknown how far"
+            proof += f" ({far} above the optimum of the {estimate.objective})"
+    return (
+        f"meaning: energies, MACs and cycles are for one inference (batch {estimate.batch}), "
+        f"energies {unit}; dataflow {estimate.dataflow}; {proof}"
+    )
+
+
+# -- one layer's mapping -------------------------------------------------------------------
+
+
+def mapping_report(estimate: Estimate, layer: Layer, machine: Accelerator) -> Group:
+    """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate."""
+    found = estimate.layers[0]
+    unit = estimate.energy_unit
+    title = f"{layer.name} of {estimate.network} on {machine.name}: {layer.bounds}"
+    facts = [
+        ("energy", f"{show_energy(found.energy, unit)} per inference"),
+        ("place", _shares(found.by_memory, found.energy)),
+        ("operand", _shares(found.by_operand, found.energy)),
+        (
+            "cycles",
+            f"{show_count(found.cycles)} per inference, limited by {found.limited_by}; "
+            f"utilization {100 * found.utilization:.0f} %",
+        ),
+        ("certificate", certificate(estimate, found)),
+    ]
+    names = [level.name for level in machine.levels]
+    return Group(
+        _text(title, "bold"),
+        Text(),
+        _text(found.mapping.text(names)),
+        Text(),
+        _contents_table(layer, machine, found.mapping),
+        _accesses_table(found, unit),
+        facts_table(facts),
+        Text(),
+        _prose(meaning(estimate)),
+    )
+
+
+def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Table:
+    table = _table("memory", "input", "weight", "output", "together", "capacity", "full")
+    table.title = _text("what one instance holds", "bold")
+    for row in contents(layer, machine, mapping):
+        capacity = row["capacity"]
+        table.add_row(
+            _text(row["memory"]),
+            *(
+                show_capacity(row["holds"][o.value]) if o.value in row["holds"] else "-"
+                for o in OPERANDS
+            ),
+            show_capacity(row["used"]),
+            "unbounded" if capacity is None else show_capacity(capacity),
+            "" if capacity is None else _percent(row["used"], capacity),
+        )
+    return table
+
+
+def contents(layer: Layer, machine: Accelerator, mapping: LoopNest) -> list[dict[str, Any]]:
+    """For each memory, the bits of each operand that one instance holds, and its capacity."""
+    return [
+        _held(layer, machine, memory, stage)
+        for level, stage in zip(machine.levels, mapping.stages, strict=True)
+        for memory in level.memories
+    ]
+
+
+def _held(layer: Layer, machine: Accelerator, memory: Memory, stage: Stage) -> dict[str, Any]:
+    holds = {
+        operand.value: tile_bits(layer, machine, stage.tile, operand)
+        for operand in OPERANDS
+        if operand in memory.keeps & stage.keeps
+    }
+    return {
+        "memory": memory.name,
+        "holds": holds,
+        "used": sum(holds.values()),
+        "capacity": memory.capacity,
+    }
+
+
+def _accesses_table(found: LayerEstimate, unit: str) -> Table:
+    scale = _Scale(found.energy, unit)
+    heads = [f"{o.value} {way}" for o in OPERANDS for way in ("read", "write")]
+    table = _table("charged words", *heads, f"energy [{scale.name}]", "share")
+    table.title = _text("accesses per inference", "bold")
+    for name, energy in found.by_memory.items():
+        operands = found.accesses.get(name, {})
+        table.add_row(
+            _text(name),
+            *(
+                show_count(operands[o.value][way]) if o.value in operands else ""
+                for o in OPERANDS
+                for way in ("read", "write")
+            ),
+            scale(energy),
+            _percent(energy, found.energy),
+        )
+    return table
+
+
+def certificate(estimate: Estimate, found: LayerEstimate) -> str:
+    """In words, what is known about how good a mapping is."""
+    record = found.search
+    if record.status == "given":
+        return "the mapping was given; nothing was searched"
+    work = (
+        f"{record.explored:,} choices looked at, {record.pruned:,} discarded with all they "
+        f"contain, {record.seconds:.2f} s"
+    )
+    space = f"; space: {record.space}" if record.space else ""
+    if record.status == "optimal":
+        return f"optimal: no mapping of the space has less {estimate.objective} ({work}){space}"
+    far = gap(estimate, found)
+    how_far = f"at most {100 * far:.2g} %" if math.isfinite(far) else "unknown how far"
+    return (
+        f"feasible, not proved: {how_far} above the least {estimate.objective} "
+        f"(lower bound {record.lower_bound:.6g}; {work}){space}"
+    )
+
+
+# -- machines and lists --------------------------------------------------------------------
+
+
+def accelerator_report(machine: Accelerator) -> Group:
+    """A machine: its nest, capacities and energies, and where each number comes from."""
+    clock = f"{show_count(machine.clock)}Hz" if machine.clock else "not given"
+    facts = [
+        ("elements", f"{machine.elements} processing elements"),
+        ("energies", f"in {machine.energy_unit}, for words of {machine.word_bits} bit"),
+        ("charging", machine.charging.value),
+        ("dataflow", machine.default_dataflow),
+        ("zeros", _zeros(machine)),
+        ("clock", clock),
+    ]
+    if machine.static_power:
+        facts.append(("static", f"{machine.static_power:g} W"))
+    if machine.charge_padding:
+        facts.append(("padding", "zeros of the padding are stored and moved"))
+    parts: list[RenderableType] = [_text(machine.name, "bold")]
+    if machine.description:
+        parts.append(_prose(machine.description))
+    parts += [_nest_table(machine), facts_table(facts)]
+    if machine.sources:
+        parts += [Text(), _text("where the numbers come from", "bold")]
+        parts += [
+            _text(f"{x.path} = {x.value} ({x.status}): {x.source}") for x in machine.sources
+        ]
+    return Group(*parts)
+
+
+def _zeros(machine: Accelerator) -> str:
+    sparse = machine.sparse
+    if sparse.zeros is ZeroSkip.NONE or not sparse.of:
+        return "every MAC is done"
+    of = " or ".join(o.value for o in OPERANDS if o in sparse.of)
+    return f"{sparse.zeros.value}: MACs with a zero {of}"
+
+
+def _nest_table(machine: Accelerator) -> Table:
+    table = _table("part", "keeps", "capacity", "read", "write", "bit/cycle", "coding")
+    depth = 0
+    for part in machine.nest:
+        if isinstance(part, Array):
+            size = " × ".join(f"{axis.size}" for axis in part.axes)
+            table.add_row(
+                _text(f"{'  ' * depth}{part.name} [{size}]"),
+                "",
+                f"{part.size} copies",
+                f"hop {part.hop_energy:g}",
+                part.hop_charge.value,
+                "" if part.bandwidth is None else f"{part.bandwidth:g}",
+                "",
+            )
+            depth += 1
+            continue
+        for memory in part.memories:
+            codes = dict.fromkeys(memory.formats[OPERANDS.index(o)].value for o in OPERANDS)
+            table.add_row(
+                _text(f"{'  ' * depth}{memory.name}"),
+                ", ".join(o.value for o in OPERANDS if o in memory.keeps),
+                "unbounded" if memory.capacity is None else show_capacity(memory.capacity),
+                f"{memory.read_energy:g}",
+                f"{memory.write_energy:g}",
+                "" if memory.bandwidth is None else f"{memory.bandwidth:g}",
+                ", ".join(codes),
+            )
+        depth += 1
+    per_cycle = machine.compute.per_cycle
+    table.add_row(
+        _text(f"{'  ' * depth}multiplier"),
+        "",
+        f"{per_cycle}/cycle",
+        f"MAC {machine.compute.mac_energy:g}",
+        "",
+        "",
+        "",
+    )
+    return table
+
+
+def accelerators_table(machines: Sequence[Accelerator]) -> Table:
+    """The machines, one a line."""
+    table = _table("chip", "elements", "unit", "dataflow", "description")
+    _last_is_words(table)
+    for x in machines:
+        table.add_row(
+            _text(x.name),
+            str(x.elements),
+            x.energy_unit,
+            x.default_dataflow,
+            _text(x.description),
+        )
+    return table
+
+
+def networks_table(networks: Sequence[tuple[str, Workload]]) -> Table:
+    """The networks, one a line; MACs of one inference."""
+    table = _table("network", "layers", "MACs", "weights", "not counted")
+    _last_is_words(table)
+    for name, x in networks:
+        left_out = ", ".join(f"{op} ×{count}" for op, count in sorted(x.not_counted.items()))
+        table.add_row(
+            _text(name), str(len(x)), show_count(x.macs), show_count(x.weights), _text(left_out)
+        )
+    return table
+
+
+def dataflows_table(flows: Iterable[Dataflow] = DATAFLOWS.values()) -> Table:
+    """The dataflows, one a line."""
+    table = _table("dataflow", "what", "source")
+    table.columns[1].justify = "left"
+    table.columns[1].no_wrap = False
+    table.columns[1].max_width = 30
+    _last_is_words(table)
+    for x in flows:
+        table.add_row(_text(x.name), _text(x.title), _text(x.source))
+    return table
+
+
+def _last_is_words(table: Table) -> None:
+    last = table.columns[-1]
+    last.justify, last.no_wrap, last.overflow, last.max_width = "left", False, "fold", 52
+
+
+def validation_table(rows: Sequence[Any]) -> Table:
+    """What papers print beside what picojoule says; *rows* as ``validation.validate`` gives."""
+    table = _table("figure", "quantity", "paper", "ours", "ratio", "note")
+    table.columns[1].justify = "left"
+    table.columns[1].no_wrap = False
+    table.columns[1].max_width = 30
+    _last_is_words(table)
+    table.columns[-1].max_width = 34
+    table.columns[0].max_width = 18
+    for row in rows:
+        table.add_row(
+            _text(row.figure),
+            _text(row.quantity),
+            _value(row.paper),
+            _value(row.ours),
+            _value(row.ratio),
+            _text(row.note or ""),
+            style="" if getattr(row, "ok", True) else "red",
+        )
+    return table
+
+
+def _value(value: object) -> Text:
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return _text(show_count(value) if abs(value) >= 1000 else f"{value:.4g}")
+    return _text("-" if value is None else value)

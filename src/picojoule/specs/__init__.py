@@ -1,0 +1,42 @@
+"""Accelerators as YAML: read with all mistakes at once, written back without loss.
+
+A file names the machine's parts as :mod:`accelerator` does, outermost first::
+
+    name: my-chip
+    energy_unit: MAC                       # or pJ
+    word_bits: 16 bit                      # the width that every energy refers to
+    compute: {mac_energy: 1 MAC}
+    nest:
+      - memories:
+          - {name: dram, keeps: [input, weight, output], access_energy: 200 MAC}
+      - memories:
+          - name: buffer
+            keeps: [input, output]
+            capacity: {value: 108 KiB, source: "JSSC'17 Table IV", status: published}
+            access_energy: 6 MAC           # or read_energy and write_energy
+            bandwidth: 64 bit/cycle        # left out: unbounded
+      - array: pe-array
+        axes: [{name: rows, size: 12}, {name: columns, size: 14, loops: [M, P]}]
+        hop_energy: 2 MAC
+      - memories:
+          - {name: spads, keeps: [input, weight, output], capacity: 512 B, access_energy: 1 MAC}
+
+Every number is a text with its unit, or a mapping ``{value, source, status}`` with the status
+``published``, ``derived`` or ``assumed``; shipped files always say where a number comes from.
+
+A machine that differs from another in a few numbers says only these. A change names the part (a
+memory, an array and its axis, or a key of the file) and the number::
+
+    name: my-chip-large
+    based_on: my-chip.yaml                 # beside this file, or the name of a shipped machine
+    changes:
+      buffer.capacity: 216 KiB
+      pe-array.rows.size: 24
+"""
+
+from __future__ import annotations
+
+from picojoule.specs.reading import load_accelerator, parse_accelerator, shipped_accelerators
+from picojoule.specs.writing import dump_accelerator
+
+__all__ = ["dump_accelerator", "load_accelerator", "parse_accelerator", "shipped_accelerators"]

@@ -1,0 +1,160 @@
+"""The search finds the optimum: against exhaustive enumeration, and against random mappings."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+
+from picojoule.accelerator import Charging, HopCharge, SparseSupport, ZeroSkip
+from picojoule.cost import evaluate, violations
+from picojoule.errors import NoMappingError
+from picojoule.mapper import search
+from picojoule.mapping import Mapping, Stage
+from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand
+from tests.strategies import machine
+
+PROBLEMS = 60
+
+
+def _layer(rng):
+    """Two or three dimensions that matter, small bounds, windows now and then."""
+    bounds = dict.fromkeys("NGMCPQRS", 1)
+    kind = rng.choice(["window", "window", "gemm", "mixed"])
+    names = {"window": "PR", "gemm": "MC", "mixed": rng.choice(["MPR", "CPR", "MCP", "NMC"])}[kind]
+    for name in names:
+        bounds[name] = rng.randint(2, 5 if len(names) == 2 else 3)
+    shape = Extents(**bounds)
+    stride, dilation = rng.choice([1, 1, 2]), rng.choice([1, 1, 2])
+    whole = (shape.P - 1) * stride + (shape.R - 1) * dilation + 1
+    before = rng.randint(0, min(2, whole - 1))
+    after = rng.randint(0, min(2, whole - 1 - before))
+    return Layer(
+        "x",
+        shape,
+        stride=(stride, 1),
+        dilation=(dilation, 1),
+        padding=(before, after, 0, 0),
+        density=PerOperand(rng.choice([0.4, 1.0]), rng.choice([0.4, 1.0]), 1.0),
+    )
+
+
+def _machine(rng):
+    depth = rng.choice([2, 3, 3])
+    capacities = [None] + [rng.choice([6, 10, 16, 40]) * 16 for _ in range(depth - 1)]
+    arrays = [[] for _ in range(depth)]
+    arrays[rng.choice([depth - 2, depth - 2, depth - 1])] = rng.choice([[2], [4], [2, 2], [3, 2]])
+    return machine(
+        [OPERANDS] * depth,
+        arrays,
+        charging=rng.choice(list(Charging)),
+        hop_charge=rng.choice(list(HopCharge)),
+        padded=rng.random() < 0.3,
+        capacities=capacities,
+        sparse=SparseSupport(
+            rng.choice(list(ZeroSkip)), frozenset({Operand.INPUT, Operand.WEIGHT})
+        ),
+        bypass=rng.choice([(), (), (Operand.WEIGHT,), (Operand.INPUT, Operand.OUTPUT)]),
+    )
+
+
+def _every_mapping(layer, accelerator):
+    """All legal mappings: every tile, every unrolling, every order, every bypass."""
+    depth = len(accelerator.levels)
+    live = [n for n in range(8) if layer.bounds[n] > 1]
+    orders = list(itertools.permutations([DIMS[n] for n in live]))
+    sizes = [math.prod(a.size for a in array.axes) if array else 1 for array in accelerator.arrays]
+
+    def chains(bound):
+        def walk(tiles, fans):
+            level = len(tiles) - 1
+            inner = [1] if level == depth - 1 else range(1, tiles[-1] + 1)
+            for piece in inner:
+                for fan in range(1, min(sizes[level], -(-tiles[-1] // piece)) + 1):
+                    if level == depth - 1:
+                        yield tiles, (*fans, fan)
+                    else:
+                        yield from walk((*tiles, piece), (*fans, fan))
+
+        return list(walk((bound,), ()))
+
+    keeps = [
+        [
+            level.keeps - frozenset(skipped)
+            for n in range(len(level.may_bypass) + 1)
+            for skipped in itertools.combinations(sorted(level.may_bypass, key=str), n)
+        ]
+        for level in accelerator.levels
+    ]
+    for picked in itertools.product(*(chains(layer.bounds[n]) for n in live)):
+        tiles = [[1] * 8 for _ in range(depth)]
+        fans = [[1] * 8 for _ in range(depth)]
+        for n, (tile, fan) in zip(live, picked, strict=True):
+            for level in range(depth):
+                tiles[level][n], fans[level][n] = tile[level], fan[level]
+        if any(math.prod(fan) > size for fan, size in zip(fans, sizes, strict=True)):
+            continue
+        spreads = [_spread(fan, array) for fan, array in zip(fans, accelerator.arrays, strict=True)]
+        if any(spread is None for spread in spreads):
+            continue
+        for kept in itertools.product(*keeps):
+            stages = [
+                Stage(Extents(*tile), (), k, spread)
+                for tile, k, spread in zip(tiles, kept, spreads, strict=True)
+            ]
+            if violations(layer, accelerator, Mapping(tuple(stages))):
+                continue
+            for order in itertools.product(orders, repeat=depth - 1):
+                yield Mapping(
+                    tuple(
+                        Stage(s.tile, o, s.keeps, s.spatial)
+                        for s, o in zip(stages, [*order, ()], strict=True)
+                    )
+                )
+
+
+def _spread(fan, array):
+    if array is None:
+        return ()
+    splits = [
+        [
+            s
+            for s in itertools.product(*(range(1, min(f, a.size) + 1) for a in array.axes))
+            if math.prod(s) >= f
+        ]
+        for f in fan
+    ]
+    for choice in itertools.product(*splits):
+        axes = list(zip(*choice, strict=True))
+        if all(math.prod(x) <= a.size for x, a in zip(axes, array.axes, strict=True)):
+            return tuple(Extents(*x) for x in axes)
+    return None
+
+
+def _value(cost, objective):
+    return {"energy": cost.energy, "latency": cost.cycles, "edp": cost.energy * cost.cycles}[
+        objective
+    ]
+
+
+@pytest.mark.parametrize("seed", range(PROBLEMS))
+def test_exhaustive(seed):
+    rng = random.Random(seed)
+    layer, accelerator = _layer(rng), _machine(rng)
+    objective = rng.choice(["energy", "energy", "energy", "edp", "latency"])
+    least, tried = math.inf, 0
+    for mapping in _every_mapping(layer, accelerator):
+        tried += 1
+        least = min(least, _value(evaluate(layer, accelerator, mapping), objective))
+        if tried > 40_000:
+            pytest.skip("too many mappings to enumerate")
+    if least == math.inf:
+        with pytest.raises(NoMappingError):
+            search(layer, accelerator, "flexible", objective)
+        return
+    found = search(layer, accelerator, "flexible", objective)
+    assert found.status == "optimal"
+    assert found.lower_bound == found.value
+    assert found.value == pytest.approx(least, rel=1e-9)
