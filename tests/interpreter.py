@@ -47,6 +47,12 @@ class _Interpreter:
         self.steps = [mapping.step(level) for level in range(self.depth)]
         self.tiles = [mapping.tile(level) for level in range(self.depth + 1)]
         self.tally = Tally()
+        # Dimensions of one index, never unrolled, are the same in every tile.
+        self.live = [
+            index
+            for index, bound in enumerate(layer.bounds)
+            if bound > 1 or any(fanout[index] > 1 for fanout in self.fanouts)
+        ]
         # Loops that run, outermost first: (level, dim).
         self.nest = [(level, dim) for level in range(self.depth) for dim, _ in mapping.loops(level)]
         self.edges = []
@@ -55,6 +61,11 @@ class _Interpreter:
             self.edges += [
                 (operand, a, b) for a, b in zip(holders, [*holders[1:], self.depth], strict=True)
             ]
+        # The loops outside each child that index its operand, outermost first.
+        self.outside = {
+            (operand, a, b): [x for x in self.nest if x[0] < b and x[1] in RELEVANT[operand]]
+            for operand, a, b in self.edges
+        }
         self.held = {edge: {} for edge in self.edges}  # child path -> set of indices
         self.paths = {}  # level -> paths of elements
         self.sums = {}  # (level, path) -> indices of partial sums that are there
@@ -66,20 +77,24 @@ class _Interpreter:
             self.paths[level] = list(itertools.product(*ranges))
         return self.paths[level]
 
-    def tile(self, time, path, level):
+    def clock(self, time):
+        """The step each level's loop over each dimension is in."""
+        return [[time.get((level, dim), 0) for dim in DIMS] for level in range(self.depth)]
+
+    def tile(self, now, path, level):
         """Per dimension the half-open range that the instance at *path* works on, or None."""
-        ranges = []
-        for index in range(8):
+        ranges = [(0, 1)] * 8
+        for index in self.live:
             low, high = 0, self.layer.bounds[index]
             for outer in range(level):
                 step, inner = self.steps[outer][index], self.tiles[outer + 1][index]
-                low += time.get((outer, DIMS[index]), 0) * step
+                low += now[outer][index] * step
                 high = min(high, low + step)
                 low += path[outer][index] * inner
                 high = min(high, low + inner)
                 if low >= high:
                     return None
-            ranges.append((low, high))
+            ranges[index] = (low, high)
         return ranges
 
     def indices(self, ranges, operand):
@@ -129,14 +144,14 @@ class _Interpreter:
     def first_works(self, time):
         """Whether anything is left to do at this time: the first element always has most."""
         first = tuple((0,) * 8 for _ in range(self.depth))
-        return self.tile(time, first, self.depth) is not None
+        return self.tile(self.clock(time), first, self.depth) is not None
 
     def load(self, time, advanced):
         moved = self.nest if advanced is None else self.nest[self.nest.index(advanced) :]
         changed = []
         for edge in self.edges:
             operand, _, child = edge
-            outside = [x for x in self.nest if x[0] < child and x[1] in RELEVANT[operand]]
+            outside = self.outside[edge]
             if child == self.depth or advanced is None or any(loop in moved for loop in outside):
                 slides = (
                     advanced is not None
@@ -151,16 +166,17 @@ class _Interpreter:
         for edge, _ in sorted(changed, key=lambda x: -x[0][2]):
             if edge[0] is Operand.OUTPUT:
                 self.leave(edge)
+        clock = self.clock(time)
         for edge, slides in sorted(changed, key=lambda x: x[0][1]):
-            self.enter(edge, time, slides)
+            self.enter(edge, clock, slides)
 
-    def enter(self, edge, time, slides):
+    def enter(self, edge, clock, slides):
         operand, parent, child = edge
         fresh = {}
         old = self.held[edge]
         self.held[edge] = {}
         for path in self.elements(child):
-            ranges = self.tile(time, path, child)
+            ranges = self.tile(clock, path, child)
             if ranges is None:
                 continue
             now = self.indices(ranges, operand)

@@ -117,7 +117,7 @@ def packable(fans: Ints, dims: Ints, axes: Ints, allowed: Ints) -> bool:
 
 
 @njit(cache=True)
-def _value(
+def value_of(
     low: Floats, high: Floats, instances: Floats, differs: Floats, objective: Objective
 ) -> float:
     """The objective for products between *low* and *high*; the bound if they differ."""
@@ -261,7 +261,7 @@ def search(
             else:
                 new = not group_same[here, h]
             differs[depth + 1, h] = 1.0 if new or differs[depth, h] > 0 else 0.0
-        value = _value(
+        value = value_of(
             line[:monomials], line[monomials : 2 * monomials], instances, differs[depth + 1],
             objective,
         )

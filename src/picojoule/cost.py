@@ -204,7 +204,10 @@ class Ledger:
         self.hops: dict[str, dict[Operand, Access]] = {
             array.name: {} for array in accelerator.arrays if array
         }
-        self.bits_moved: dict[str, Any] = {name: 0.0 * one for name in (*self.accesses, *self.hops)}
+        # A zero of its own for each: *one* may be an array, which is added to in place.
+        self.bits_moved: dict[str, Any] = {  # noqa: C420
+            name: 0.0 * one for name in (*self.accesses, *self.hops)
+        }
 
     def book(self, all_flows: Sequence[Flow]) -> None:
         """Book every flow of a mapping, given operand by operand, outermost edge first."""

@@ -18,7 +18,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -39,6 +39,9 @@ INPUT, WEIGHT, OUTPUT = OPERANDS
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
 OBJECTIVES = {"energy": branch.ENERGY, "latency": branch.LATENCY, "edp": branch.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
+FIRST_TRIES = 8  # classes tried with perfect factors for a first good mapping
+FIXING_PASSES = 4  # rounds of dropping options by bounds
+NODES_PER_SECOND = 5_000_000  # of branch.search, on a slow machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +255,14 @@ class _Problem:
         )
         self.every_chain = self._adding_up_pays()
         self._columns: dict[object, Floats] = {}
+        self._ranges: dict[object, tuple[float, float]] = {}
+        self._tiles: dict[tuple[int, int], Floats] = {}
         self._chains: dict[Dim, tuple[Ints, Ints]] = {}
         self.complete_space = True
         self.keeps = tuple(self._keeps())
-        self.blocks = {keeps: self._blocks(keeps) for keeps in self.keeps}
+        # Blocks are the same for all choices of kept operands that leave the same levels empty.
+        self.shapes = tuple(dict.fromkeys(map(_empty_levels, self.keeps)))
+        self.blocks = [self._blocks(empty) for empty in self.shapes]
         self.space = self._space()
 
     def _adding_up_pays(self) -> bool:
@@ -335,11 +342,10 @@ class _Problem:
         width = self.layer.bits[OPERANDS.index(operand)]
         return self.machine.psum_bits(width) if operand is OUTPUT else width
 
-    def chains(self, dim: Dim, keeps: tuple[frozenset[Operand], ...]) -> tuple[Ints, Ints]:
+    def chains(self, dim: Dim, empty: frozenset[int]) -> tuple[Ints, Ints]:
         """All chains of *dim* that the dataflow allows: tiles and unrollings."""
         bound = self.layer.bounds[DIMS.index(dim)]
         depth = self.depth
-        empty = frozenset(n for n in range(1, depth) if not keeps[n])
         limits = [bound] + [
             1 if n in empty and n == depth - 1 else self._largest(dim, n) for n in range(1, depth)
         ]
@@ -436,18 +442,18 @@ class _Problem:
 
     # -- blocks ----------------------------------------------------------------------------
 
-    def _blocks(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[_Block, ...]:
+    def _blocks(self, empty: frozenset[int]) -> tuple[_Block, ...]:
         singles, pairs = [], []
         for dims in ((P, R), (Q, S)):
-            pairs.append(self._pair(dims, keeps))
+            pairs.append(self._pair(dims, empty))
         for dim in (M, C, N, G):
-            tiles, fans = self.chains(dim, keeps)
+            tiles, fans = self.chains(dim, empty)
             singles.append(_Block((dim,), (tiles,), (fans,), None, _group_key((tiles,))))
         # Large blocks last: bounds are exact in what comes first.
         return tuple(sorted((*pairs, *singles), key=lambda block: len(block.group)))
 
-    def _pair(self, dims: tuple[Dim, Dim], keeps: tuple[frozenset[Operand], ...]) -> _Block:
-        outer, tap = (self.chains(dim, keeps) for dim in dims)
+    def _pair(self, dims: tuple[Dim, Dim], empty: frozenset[int]) -> _Block:
+        outer, tap = (self.chains(dim, empty) for dim in dims)
         a = np.repeat(np.arange(len(outer[0])), len(tap[0]))
         b = np.tile(np.arange(len(tap[0])), len(outer[0]))
         keep = np.ones(len(a), bool)
@@ -458,7 +464,8 @@ class _Problem:
             keep &= outer[1][a, gap] * tap[1][b, gap] <= array.size
         for level in range(1, self.depth):
             memory = self.levels[level].holder(INPUT)
-            if INPUT not in keeps[level] or memory is None or memory.capacity is None:
+            always = all(INPUT in keeps[level] for keeps in self.keeps)
+            if not always or memory is None or memory.capacity is None:
                 continue
             words = self._extent(outer[0][a, level], tap[0][b, level], axis)
             keep &= words * self._width(INPUT) <= memory.capacity
@@ -688,7 +695,7 @@ class _Problem:
 
     # -- factors ---------------------------------------------------------------------------
 
-    def _factor(self, block: _Block, which: int, monomial: _Monomial) -> Floats:
+    def _factor(self, block: _Block, which: tuple[int, int], monomial: _Monomial) -> Floats:
         """The factor of one block in one monomial, for all of its options."""
         operand = monomial.operand
         if len(block.dims) == 1 or operand is not INPUT:
@@ -707,7 +714,7 @@ class _Problem:
         return self._columns[key]
 
     def _single(
-        self, block: _Block, which: int, n: int, dim: Dim, monomial: _Monomial
+        self, block: _Block, which: tuple[int, int], n: int, dim: Dim, monomial: _Monomial
     ) -> Floats:
         operand = monomial.operand
         bound = self.layer.bounds[DIMS.index(dim)]
@@ -806,65 +813,218 @@ class _Problem:
     # -- solving ---------------------------------------------------------------------------
 
     def solve(self, mode: int, cycle_limit: float, deadline: float | None) -> _Result:
-        """The best mapping over all classes."""
-        pending = []
-        for cls in self.classes():
-            prepared = self._prepare(cls, mode, cycle_limit)
-            if prepared is not None:
-                pending.append((prepared.bound, len(pending), prepared))
-        pending.sort(key=lambda entry: entry[:2])
-        best, chosen = math.inf, None
-        explored = pruned = 0
-        for position, (bound, _, prepared) in enumerate(pending):
-            if bound >= best * (1 - SMALLEST_GAIN):
-                pruned += len(pending) - position
+        """The best mapping over all classes.
+
+        First a good mapping from perfect factors, polished one block at a time; with its value
+        most classes and most options of the others fall to their bounds before any search.
+        """
+        pending = [
+            prepared
+            for cls in self.classes()
+            if (prepared := self._prepare(cls, mode, cycle_limit)) is not None
+        ]
+        pending.sort(key=lambda prepared: prepared.bound)  # stable: equal bounds keep their order
+        tally = _Tally(math.inf if deadline is None else deadline)
+        best, chosen, first = math.inf, None, None
+        for prepared in pending[:FIRST_TRIES]:
+            if prepared.bound < best:
+                masks = [
+                    mask & self._perfect(block)
+                    for mask, block in zip(prepared.masks, prepared.blocks, strict=True)
+                ]
+                value, choice = self._search(prepared, masks, best, tally)
+                if choice is not None:
+                    best, first = value, (prepared, choice)
+        if first is not None:
+            prepared, choice = first
+            best, choice = self._polish(prepared, best, choice)
+            chosen = self._mapping(prepared, choice)
+        for position, prepared in enumerate(pending):
+            if prepared.bound >= best * (1 - SMALLEST_GAIN):
+                tally.pruned += len(pending) - position
                 break
-            options, picks = self._options(prepared)
-            if options is None:
-                continue
-            value, choice, looked, cut, ended = branch.search(
-                options,
-                prepared.objective,
-                prepared.limits,
-                best * (1 - SMALLEST_GAIN) if best < math.inf else math.inf,
-                (1 << 62) if deadline is None else 5_000_000,
-            )
-            explored, pruned = explored + looked, pruned + cut
-            if choice[0] >= 0:
-                best = value
-                chosen = self._mapping(prepared, [picks[o] for o in choice])
-            late = deadline is not None and time.perf_counter() > deadline
-            if not ended or late:
-                rest = min([bound, *(b for b, _, _ in pending[position:])])
-                return _Result(best, chosen, rest, explored, pruned, False)
-        return _Result(best, chosen, best, explored, pruned, True)
+            value, choice = self._search(prepared, prepared.masks, best, tally)
+            if choice is not None:
+                best, chosen = value, self._mapping(prepared, choice)
+            if tally.late:
+                return _Result(best, chosen, prepared.bound, tally.explored, tally.pruned, False)
+        return _Result(best, chosen, best, tally.explored, tally.pruned, True)
+
+    def _search(
+        self, prepared: _Prepared, masks: list[Bools], best: float, tally: _Tally
+    ) -> tuple[float, list[int] | None]:
+        """The best choice of a class among the options in *masks*, if it beats *best*."""
+        limit = best * (1 - SMALLEST_GAIN) if best < math.inf else math.inf
+        fixed = self._fix(prepared, masks, limit, tally)
+        if fixed is None:
+            return best, None
+        options, picks = self._options(prepared, fixed)
+        value, choice, looked, cut, ended = branch.search(
+            options, prepared.objective, prepared.limits, limit, tally.nodes_left()
+        )
+        tally.explored += looked
+        tally.pruned += cut
+        tally.late = tally.late or not ended
+        return value, [picks[o] for o in choice] if choice[0] >= 0 else None
+
+    def _fix(
+        self, prepared: _Prepared, masks: list[Bools], limit: float, tally: _Tally
+    ) -> list[Bools] | None:
+        """Drop options that no choice of the others can bring below *limit* or into the memories.
+
+        Each pass sharpens the least of every block and so the bounds of the others.
+        """
+        weights, capacity = prepared.limits.weights, prepared.limits.capacity
+        left = [np.flatnonzero(mask) for mask in masks]
+        table, held = [], []
+        for which, indices in enumerate(left):
+            whole = len(indices) == len(masks[which])
+            for made, found in ((table, prepared.tables[which]), (held, self._held(prepared, which))):
+                made.append(found if whole else found[indices])
+        for _ in range(FIXING_PASSES):
+            if not all(map(len, left)):
+                return None
+            least = [t.min(axis=0) for t in table]
+            most = [t.max(axis=0) for t in table]
+            small = [h.min(axis=0) for h in held]
+            dropped = 0
+            for which in range(len(left)):
+                others = [n for n in range(len(left)) if n != which]
+                low = np.prod([least[n] for n in others], axis=0)
+                high = np.prod([most[n] for n in others], axis=0)
+                tile = np.prod([small[n] for n in others], axis=0)
+                keep = self._below(prepared, table[which], low, high, limit)
+                if len(capacity):
+                    keep &= ((held[which] @ (weights * tile).T) <= capacity).all(axis=1)
+                if keep.all():
+                    continue
+                dropped += len(keep) - int(keep.sum())
+                left[which], table[which], held[which] = (
+                    left[which][keep],
+                    table[which][keep],
+                    held[which][keep],
+                )
+                if not len(left[which]):
+                    tally.pruned += dropped
+                    return None
+                least[which], most[which] = table[which].min(axis=0), table[which].max(axis=0)
+                small[which] = held[which].min(axis=0)
+            tally.pruned += dropped
+            if not dropped:
+                break
+        fixed = [np.zeros_like(mask) for mask in masks]
+        for mask, indices in zip(fixed, left, strict=True):
+            mask[indices] = True
+        return fixed
+
+    @staticmethod
+    def _below(
+        prepared: _Prepared, table: Floats, low: Floats, high: Floats, limit: float
+    ) -> Bools:
+        """Which options of a block may stay below *limit*, the others at their least."""
+        objective = prepared.objective
+        up, down = np.maximum(objective.energy, 0), np.minimum(objective.energy, 0)
+        value = objective.constant + table @ (up * low + down * high)
+        if objective.steps >= 0:
+            cycles = table[:, objective.steps] * (low[objective.steps] * objective.per_step)
+            if cycles.size and objective.mode == branch.LATENCY:
+                value = cycles
+            else:
+                value = value + objective.static * cycles
+                if objective.mode == branch.EDP:
+                    value = value * cycles
+            return np.asarray((value < limit) & (cycles <= objective.cycle_limit))
+        return np.asarray(value < limit)
+
+    def _perfect(self, block: _Block) -> Bools:
+        """Options in which every tile divides the one outside it."""
+        keep = np.ones(len(block.group), bool)
+        for tiles, fans in zip(block.tiles, block.fans, strict=True):
+            for level in range(self.depth):
+                step = np.minimum(tiles[:, level], fans[:, level] * tiles[:, level + 1])
+                keep &= (tiles[:, level] % step == 0) & (step % tiles[:, level + 1] == 0)
+        return keep
+
+    def _polish(
+        self, prepared: _Prepared, value: float, choice: list[int]
+    ) -> tuple[float, list[int]]:
+        """Improve a choice one block at a time, over all options, until none helps."""
+        count = len(choice)
+        improved = True
+        while improved:
+            improved = False
+            for which in range(count):
+                masks = []
+                for n, mask in enumerate(prepared.masks):
+                    only = np.zeros_like(mask)
+                    only[choice[n]] = True
+                    masks.append(mask if n == which else only)
+                better, found = self._search(prepared, masks, value, _Tally(math.inf))
+                if found is not None:
+                    value, choice, improved = better, found, True
+        return value, choice
 
     def _prepare(self, cls: _Class, mode: int, cycle_limit: float) -> _Prepared | None:
+        """Model a class, find which options it allows, and bound it; None if it allows none."""
         monomials, objective = self.model(cls, mode, cycle_limit)
         capacities, weights, sizes = self._capacities(cls.keeps)
-        blocks = self.blocks[cls.keeps]
+        shape = self.shapes.index(_empty_levels(cls.keeps))
+        blocks = self.blocks[shape]
         masks = []
         low, high = np.ones(len(monomials)), np.ones(len(monomials))
-        columns = []
         for which, block in enumerate(blocks):
-            mask = self._mask(cls, block, which)
+            mask = self._mask(cls, block, (shape, which))
             if not mask.any():
                 return None
             masks.append(mask)
-            factors = [
-                self._factor(block, (self.keeps.index(cls.keeps), which), m) for m in monomials
-            ]
-            columns.append(factors)
-            for k, factor in enumerate(factors):
-                inside = factor if mask.all() else factor[mask]
-                low[k] *= inside.min()
-                high[k] *= inside.max()
+            everything = bool(mask.all())
+            for k, monomial in enumerate(monomials):
+                least, most = self._range(block, (shape, which), monomial, mask, everything)
+                low[k] *= least
+                high[k] *= most
         limits = branch.Limits(weights, sizes, *self._array_limits())
-        instances = np.cumprod(
-            [1.0, *(float(a.size) for a in self.arrays if a is not None)]
+        instances = np.cumprod([1.0, *limits.sizes])
+        bound = branch.value_of(
+            low, high, instances, np.zeros(len(objective.shared) + 1), objective
         )
-        bound = branch._value(low, high, instances, np.zeros(len(objective.shared) + 1), objective)
-        return _Prepared(cls, bound, objective, capacities, limits, masks, columns)
+        return _Prepared(
+            self, cls, shape, blocks, bound, objective, monomials, capacities, limits, masks
+        )
+
+    def _range(
+        self,
+        block: _Block,
+        which: tuple[int, int],
+        monomial: _Monomial,
+        mask: Bools,
+        everything: bool,
+    ) -> tuple[float, float]:
+        """Least and greatest factor of a block in a monomial."""
+        if not everything:
+            inside = self._factor(block, which, monomial)[mask]
+            return float(inside.min()), float(inside.max())
+        key = ("range", which, monomial)
+        if key not in self._ranges:
+            factor = self._factor(block, which, monomial)
+            self._ranges[key] = (float(factor.min()), float(factor.max()))
+        return self._ranges[key]
+
+    def table(self, prepared: _Prepared, which: int) -> Floats:
+        """The factors of a block's options in all monomials of a class."""
+        key, block = (prepared.shape, which), prepared.blocks[which]
+        return np.stack([self._factor(block, key, m) for m in prepared.monomials], axis=1)
+
+    def _held(self, prepared: _Prepared, which: int) -> Floats:
+        """The factors of a block's options in all capacity monomials of a class."""
+        key = (self.keeps.index(prepared.cls.keeps), which)
+        if key not in self._tiles:
+            block = prepared.blocks[which]
+            self._tiles[key] = np.stack(
+                [np.ones(len(block.group))]
+                + [self._tile_factor(block, n, o) for n, o in prepared.capacities],
+                axis=1,
+            )[:, 1:]
+        return self._tiles[key]
 
     def _array_limits(self) -> tuple[Floats, Ints, Ints]:
         arrays = [array for array in self.arrays if array is not None]
@@ -877,7 +1037,7 @@ class _Problem:
                 allowed[a, n] = sum(1 << DIMS.index(dim) for dim in axis.dims)
         return np.array([float(array.size) for array in arrays]), axes, allowed
 
-    def _mask(self, cls: _Class, block: _Block, which: int) -> Bools:
+    def _mask(self, cls: _Class, block: _Block, which: tuple[int, int]) -> Bools:
         """Options that take no step at a level that the class stays across."""
         mask = np.ones(len(block.group), bool)
         for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True)):
@@ -894,68 +1054,41 @@ class _Problem:
                 if edge.operand is flow.stationary and edge.parent <= gap < edge.child:
                     still, slide = self._stay(cls, edge)
                     monomial = _Monomial(edge.operand, edge.child, edge.parent, still, slide)
-                    keeps = self.keeps.index(cls.keeps)
                     for n, dim in enumerate(block.dims):
                         if dim in IRRELEVANT[flow.stationary]:
-                            mask &= self._single(block, (keeps, which), n, dim, monomial) == 1
+                            mask &= self._single(block, which, n, dim, monomial) == 1
         return mask
 
-    def _options(self, prepared: _Prepared) -> tuple[branch.Options | None, list[tuple[int, int]]]:
-        """The options of a class: masked, Pareto-filtered within their groups, concatenated."""
-        blocks = self.blocks[prepared.cls.keeps]
-        objective = prepared.objective
+    def _options(
+        self, prepared: _Prepared, masks: list[Bools]
+    ) -> tuple[branch.Options, list[int]]:
+        """The options in *masks*, Pareto-filtered within their groups, and which they are."""
+        blocks = prepared.blocks
         first_group, first_option = [0], [0]
         factors, tiles, fans, dims = [], [], [], []
-        picks: list[tuple[int, int]] = []
-        positive = objective.energy >= 0
-        for which, (block, mask, columns) in enumerate(
-            zip(blocks, prepared.masks, prepared.columns, strict=True)
-        ):
-            table = np.stack(columns, axis=1)
-            held = np.stack(
-                [np.ones(len(block.group))]
-                + [self._tile_factor(block, n, o) for n, o in prepared.capacities],
-                axis=1,
-            )
-            spread = np.ones((len(block.group), len(self.array_gaps), 2), np.int64)
-            for n in range(len(block.dims)):
-                spread[:, :, n] = block.fans[n][:, self.array_gaps]
-            # Smaller is better in every column; where a larger count lowers the price, or an outer
-            # array's use divides time, the reciprocal is taken.
-            merit = np.concatenate(
-                [
-                    np.where(positive, table, 1 / table),
-                    held,
-                    spread.reshape(len(block.group), -1),
-                    *([1.0 / spread.prod(axis=2)] if len(objective.times) else []),
-                ],
-                axis=1,
-            )
-            negative_times = (objective.times[:, :-1] < 0).any(axis=0) if len(objective.times) else None
-            if negative_times is not None and (negative_times & positive).any():
-                merit = np.concatenate([merit, 1 / table[:, negative_times]], axis=1)
-            for a, b, _ in objective.shared:
-                merit = np.concatenate(
-                    [merit, 1.0 + (table[:, [int(a)]] != table[:, [int(b)]])], axis=1
-                )
-            merit = merit[:, merit.min(axis=0) < merit.max(axis=0)] if len(merit) > 1 else merit
+        picks: list[int] = []
+        for which, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
             indices = np.flatnonzero(mask)
-            order = indices[np.argsort(block.group[indices], kind="stable")]
-            edges = np.flatnonzero(np.diff(block.group[order], prepend=-1, append=-1))
+            indices = indices[np.argsort(block.group[indices], kind="stable")]
+            table = prepared.tables[which][indices]
+            held = self._held(prepared, which)[indices]
+            spread = np.ones((len(indices), len(self.array_gaps), 2), np.int64)
+            for n in range(len(block.dims)):
+                spread[:, :, n] = block.fans[n][indices][:, self.array_gaps]
+            merit = _merit(table, held, spread, prepared.objective)
+            group = block.group[indices]
+            edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
             for start, stop in itertools.pairwise(edges):
-                members = order[start:stop]
-                if merit.shape[1]:
-                    members = members[pareto(merit[members])]
-                else:
-                    members = members[:1]
+                members = start + (
+                    pareto(merit[start:stop]) if merit.shape[1] else np.zeros(1, np.int64)
+                )
                 factors.append(table[members])
-                tiles.append(held[members, 1:])
+                tiles.append(held[members])
                 fans.append(spread[members])
-                picks += [(which, int(o)) for o in members]
+                picks += [int(o) for o in indices[members]]
                 first_option.append(first_option[-1] + len(members))
             first_group.append(len(first_option) - 1)
-            ids = [DIMS.index(d) for d in block.dims]
-            dims.append((ids + [-1])[:2])
+            dims.append(([DIMS.index(d) for d in block.dims] + [-1])[:2])
         return branch.Options(
             np.array(first_group, np.int64),
             np.array(first_option, np.int64),
@@ -965,12 +1098,11 @@ class _Problem:
             np.array(dims, np.int64),
         ), picks
 
-    def _mapping(self, prepared: _Prepared, choice: Sequence[tuple[int, int]]) -> Mapping:
-        blocks = self.blocks[prepared.cls.keeps]
+    def _mapping(self, prepared: _Prepared, choice: Sequence[int]) -> Mapping:
+        blocks = prepared.blocks
         tile = np.ones((8, self.depth), np.int64)
         fan = np.ones((8, self.depth), np.int64)
-        for which, option in choice:
-            block = blocks[which]
+        for block, option in zip(blocks, choice, strict=True):
             for n, dim in enumerate(block.dims):
                 tile[DIMS.index(dim)] = block.tiles[n][option][: self.depth]
                 fan[DIMS.index(dim)] = block.fans[n][option]
@@ -1007,16 +1139,76 @@ class _Problem:
         )
 
 
-class _Prepared(NamedTuple):
+@dataclass(slots=True)
+class _Prepared:
     """A class ready to be searched."""
 
+    problem: _Problem
     cls: _Class
+    shape: int  # which of the problem's sets of blocks
+    blocks: tuple[_Block, ...]
     bound: float
     objective: branch.Objective
+    monomials: list[_Monomial]
     capacities: list[tuple[int, Operand]]  # (level, operand) of each capacity monomial
     limits: branch.Limits
     masks: list[Bools]  # for each block, the options the class allows
-    columns: list[list[Floats]]  # for each block, its factor in each monomial
+    made: list[Floats] = field(default_factory=list)
+
+    @property
+    def tables(self) -> list[Floats]:
+        """For each block, the factor of every option in every monomial; made when first asked."""
+        if not self.made:
+            self.made = [self.problem.table(self, n) for n in range(len(self.masks))]
+        return self.made
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a search has looked at, and until when it may go on."""
+
+    deadline: float
+    explored: int = 0
+    pruned: int = 0
+    late: bool = False
+
+    def nodes_left(self) -> int:
+        """How many nodes the time left is good for, at a cautious rate."""
+        if self.deadline == math.inf:
+            return 1 << 62
+        left = self.deadline - time.perf_counter()
+        self.late = self.late or left <= 0
+        return max(1000, int(left * NODES_PER_SECOND))
+
+
+def _merit(
+    table: Floats, held: Floats, spread: Ints, objective: branch.Objective
+) -> Floats:
+    """Columns in which a smaller entry is never worse, for the Pareto filter.
+
+    Where a larger count lowers the price or a time, or an outer array's use divides a time, the
+    reciprocal stands; a shared hop is dearer where words outside and inside differ.
+    """
+    columns = [held, spread.reshape(len(spread), -1).astype(float)]
+    signs = np.sign(objective.energy)
+    for k in range(table.shape[1]):
+        ups = signs[k] > 0 or k == objective.steps or (objective.times[:, k] > 0).any()
+        downs = signs[k] < 0 or (objective.times[:, k] < 0).any()
+        if ups or (objective.shared[:, :2] == k).any():
+            columns.append(table[:, [k]])
+        if downs:
+            columns.append(1 / table[:, [k]])
+    if len(objective.times):
+        columns.append(1.0 / spread.prod(axis=2))
+    for a, b, _ in objective.shared:
+        columns.append(1.0 + (table[:, [int(a)]] != table[:, [int(b)]]))
+    merit = np.concatenate(columns, axis=1)
+    return np.ascontiguousarray(merit[:, merit.min(axis=0) < merit.max(axis=0)])
+
+
+def _empty_levels(keeps: tuple[frozenset[Operand], ...]) -> frozenset[int]:
+    """Levels at which nothing is kept: they are not there, so no tile is cut for them."""
+    return frozenset(n for n in range(1, len(keeps)) if not keeps[n])
 
 
 def _counts(size: int) -> list[int]:

@@ -166,7 +166,7 @@ def _valid(layer: Layer, axis: int, padded: bool) -> tuple[int, int]:
 def stay(
     mapping: Mapping, operand: Operand, child: int
 ) -> tuple[tuple[tuple[int, Dim], ...], tuple[int, Dim] | None]:
-    """Loops that leave the tile of *operand* in *child* in place, and the loop its window slides on.
+    """Loops that leave *operand*'s tile in *child* in place, and the loop its window slides on.
 
     A multiplier holds nothing, so nothing stays there.
     """

@@ -29,7 +29,7 @@ from picojoule.errors import UnitError
 _LONGEST = 100
 _NUMBER = r"[+-]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?"
 _QUANTITY = re.compile(
-    rf"\s*({_NUMBER})\s*(?:[x×*]\s*({_NUMBER})\s*)?([A-Za-zµμ]*(?:\s*/\s*[A-Za-z]+)?)\s*"
+    rf"\s*({_NUMBER})\s*(?:[x\u00d7*]\s*({_NUMBER})\s*)?([A-Za-zµμ]*(?:\s*/\s*[A-Za-z]+)?)\s*"
 )
 
 _BITS = {

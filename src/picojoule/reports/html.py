@@ -47,7 +47,7 @@ def estimate_fragment(estimate: Estimate) -> str:
         show_count(estimate.cycles),
         "",
     ]
-    left_out = ", ".join(f"{op} ×{n}" for op, n in sorted(estimate.not_counted.items()))
+    left_out = ", ".join(f"{op} x{n}" for op, n in sorted(estimate.not_counted.items()))
     note = (
         f"Per inference, batch {estimate.batch}; dataflow {estimate.dataflow}; "
         f"objective {estimate.objective}; not counted: {left_out or 'no operator'}; "

@@ -23,7 +23,8 @@ from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
 from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimation import Estimate, LayerEstimate
-from picojoule.mapping import Mapping as LoopNest, Stage
+from picojoule.mapping import Mapping as LoopNest
+from picojoule.mapping import Stage
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
 
@@ -44,7 +45,9 @@ def show(renderable: RenderableType, file: IO[str]) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDTH
     _fit(console, renderable)
-    console.print(renderable)
+    with console.capture() as captured:  # rich itself would exit where a pipe is closed early
+        console.print(renderable)
+    file.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
 
 
 def plain(renderable: RenderableType, width: int = WIDTH) -> str:
@@ -113,11 +116,14 @@ class _Scale:
 
     def __init__(self, largest: float, unit: str) -> None:
         scales = _SCALES[unit]
-        self.factor, self.name = next((s for s in scales if largest >= s[0]), scales[-1])
-        shown = largest / self.factor
-        self.decimals = 3 if shown < 10 else 2 if shown < 100 else 1
+        # The largest value has two to four digits before the point.
+        self.factor, self.name = next((s for s in scales if largest >= 10 * s[0]), scales[-1])
+        self.decimals = 2 if largest < 100 * self.factor else 1
 
     def __call__(self, value: float) -> str:
+        least = 10.0**-self.decimals
+        if 0 < value < least / 2 * self.factor:
+            return f"<{least:g}"
         return f"{value / self.factor:.{self.decimals}f}" if value else "0"
 
 
@@ -192,7 +198,11 @@ def _places_table(estimate: Estimate) -> Table:
     places = list(estimate.by_memory)
     operands = [name for name in estimate.by_operand if name not in ("compute", "static")]
     table = _table(
-        f"energy [{scale.name}]", *places, "|", *operands, title="at which place | for which operand"
+        f"energy [{scale.name}]",
+        *places,
+        "|",
+        *operands,
+        title="at which place | for which operand",
     )
     table.show_footer = True
     for layer in estimate.layers:
@@ -233,8 +243,9 @@ def _shares(parts: Mapping[str, float], whole: float) -> str:
 
 def not_counted_line(not_counted: Mapping[str, int]) -> str:
     """What the estimate leaves out, by name and count."""
-    names = [f"{op} ×{count}" for op, count in sorted(not_counted.items())]
-    return f"not counted: {'; '.join([', '.join(names), _NOT_MODELLED] if names else [_NOT_MODELLED])}"
+    names = [f"{op} x{count}" for op, count in sorted(not_counted.items())]
+    operators = [", ".join(names)] if names else []
+    return f"not counted: {'; '.join([*operators, _NOT_MODELLED])}"
 
 
 def gap(estimate: Estimate, layer: LayerEstimate) -> float:
@@ -250,9 +261,7 @@ def gap(estimate: Estimate, layer: LayerEstimate) -> float:
 
 def meaning(estimate: Estimate) -> str:
     """One line that says what the numbers are."""
-    unit = (
-        "in multiples of the energy of one MAC" if estimate.energy_unit == "MAC" else "in joules"
-    )
+    unit = "in multiples of the energy of one MAC" if estimate.energy_unit == "MAC" else "in joules"
     statuses = [layer.search.status for layer in estimate.layers]
     if statuses.count("optimal") == len(statuses):
         proof = f"every mapping proved optimal ({estimate.objective})"
@@ -408,9 +417,7 @@ def accelerator_report(machine: Accelerator) -> Group:
     parts += [_nest_table(machine), facts_table(facts)]
     if machine.sources:
         parts += [Text(), _text("where the numbers come from", "bold")]
-        parts += [
-            _text(f"{x.path} = {x.value} ({x.status}): {x.source}") for x in machine.sources
-        ]
+        parts += [_text(f"{x.path} = {x.value} ({x.status}): {x.source}") for x in machine.sources]
     return Group(*parts)
 
 
@@ -427,7 +434,7 @@ def _nest_table(machine: Accelerator) -> Table:
     depth = 0
     for part in machine.nest:
         if isinstance(part, Array):
-            size = " × ".join(f"{axis.size}" for axis in part.axes)
+            size = " x ".join(f"{axis.size}" for axis in part.axes)
             table.add_row(
                 _text(f"{'  ' * depth}{part.name} [{size}]"),
                 "",
@@ -440,7 +447,9 @@ def _nest_table(machine: Accelerator) -> Table:
             depth += 1
             continue
         for memory in part.memories:
-            codes = dict.fromkeys(memory.formats[OPERANDS.index(o)].value for o in OPERANDS)
+            codes = dict.fromkeys(
+                memory.formats[OPERANDS.index(o)].value for o in OPERANDS if o in memory.keeps
+            )
             table.add_row(
                 _text(f"{'  ' * depth}{memory.name}"),
                 ", ".join(o.value for o in OPERANDS if o in memory.keeps),
@@ -484,7 +493,7 @@ def networks_table(networks: Sequence[tuple[str, Workload]]) -> Table:
     table = _table("network", "layers", "MACs", "weights", "not counted")
     _last_is_words(table)
     for name, x in networks:
-        left_out = ", ".join(f"{op} ×{count}" for op, count in sorted(x.not_counted.items()))
+        left_out = ", ".join(f"{op} x{count}" for op, count in sorted(x.not_counted.items()))
         table.add_row(
             _text(name), str(len(x)), show_count(x.macs), show_count(x.weights), _text(left_out)
         )

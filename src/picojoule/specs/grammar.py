@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -22,11 +22,12 @@ from pydantic import (
 from picojoule import units
 from picojoule.accelerator import Charging, Format, HopCharge, Memory, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
-from picojoule.errors import Mistake, UnitError, did_you_mean
-from picojoule.specs.document import Document, child, placed, shown_short
+from picojoule.errors import UnitError, did_you_mean
+from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
-
+# These stand beside the names of memories and arrays where energies are split by place.
+_RESERVED = ("compute", "static", "total")
 
 
 class _Part(BaseModel):
@@ -34,7 +35,11 @@ class _Part(BaseModel):
 
 
 class Quantity(_Part):
-    """A number with its unit, where it comes from, and how sure that is."""
+    """A number with its unit, where it comes from, and how sure that is.
+
+    Beyond the limits of a kind (``least`` to ``most``) it is a slip of the unit, and sums of
+    products might overflow.
+    """
 
     value: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     source: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)] | None
@@ -57,107 +62,97 @@ class Quantity(_Part):
     @classmethod
     def _readable(cls, text: str, info: ValidationInfo) -> str:
         try:
-            cls.read(text, (info.context or {}).get("energy_unit", "MAC"))
+            cls.read(text, (info.context or {}).get("energy_unit", ""))
         except UnitError as error:
             raise ValueError(str(error)) from error
         return text
 
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> float:
-        """The number in base units."""
+    unit: ClassVar[str]
+    least: ClassVar[float] = 0
+    most: ClassVar[float]
+    whole: ClassVar[bool] = False
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """The number in base units, whatever its size."""
         raise NotImplementedError
+
+    @classmethod
+    def read(cls, text: str, energy_unit: str) -> Any:
+        """The number in base units."""
+        del energy_unit
+        return cls._checked(text, cls.parse(text), cls.unit)
+
+    @classmethod
+    def _checked(cls, text: str, number: float, unit: str) -> float:
+        if cls.whole and number != int(number):
+            raise UnitError(f"{text!r} is not a whole number")
+        if not cls.least <= number <= cls.most:
+            limits = f"{cls.least:g} to {cls.most:g} {unit}".rstrip()
+            raise UnitError(f"{text!r} is not within {limits}")
+        return int(number) if cls.whole else number
 
     @classmethod
     def write(cls, amount: float, energy_unit: str) -> str:
         """A text that reads as exactly this number."""
-        raise NotImplementedError
+        number = float(amount)
+        digits = str(int(number)) if number == int(number) and number < 2**53 else repr(number)
+        return f"{digits} {cls.unit or energy_unit}"
 
-    def amount(self, energy_unit: str) -> float:
+    def amount(self, energy_unit: str) -> Any:
         """The number in base units."""
         return self.read(self.value, energy_unit)
 
 
-def _within(text: str, value: float, least: float, most: float, unit: str) -> float:
-    if not least <= value <= most:
-        raise UnitError(f"{text!r} is not within {least:g} to {most:g} {unit}".rstrip())
-    return value
-
-
-def _whole(text: str, value: float, most: int) -> int:
-    if value != int(value) or not 1 <= value <= most:
-        raise UnitError(f"{text!r} is not a whole number from 1 to {most}")
-    return int(value)
-
-
 class Capacity(Quantity):
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> float:
-        return _within(text, units.bits(text), 1, _LARGEST_CAPACITY, "bit")
-
-    @classmethod
-    def write(cls, amount: float, energy_unit: str) -> str:
-        return f"{amount!r} bit"
+    parse, unit = staticmethod(units.bits), "bit"
+    least, most = 1, 2.0**60
 
 
 class Width(Quantity):
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> int:
-        return _whole(text, units.bits(text), 64)
-
-    @classmethod
-    def write(cls, amount: float, energy_unit: str) -> str:
-        return f"{amount} bit"
-
-
-class Energy(Quantity):
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> float:
-        return _within(text, units.energy(text, energy_unit), 0, _LARGEST_ENERGY, energy_unit)
-
-    @classmethod
-    def write(cls, amount: float, energy_unit: str) -> str:
-        return f"{amount!r} {energy_unit}"
+    parse, unit, whole = staticmethod(units.bits), "bit", True
+    least, most = 1, 64
 
 
 class Bandwidth(Quantity):
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> float:
-        return _within(text, units.bits_per_cycle(text), 1e-9, _LARGEST_CAPACITY, "bit/cycle")
-
-    @classmethod
-    def write(cls, amount: float, energy_unit: str) -> str:
-        return f"{amount!r} bit/cycle"
+    parse, unit = staticmethod(units.bits_per_cycle), "bit/cycle"
+    least, most = 1e-9, 2.0**60
 
 
 class Frequency(Quantity):
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> float:
-        return _within(text, units.hertz(text), 1, 1e15, "Hz")
-
-    @classmethod
-    def write(cls, amount: float, energy_unit: str) -> str:
-        return f"{amount!r} Hz"
+    parse, unit = staticmethod(units.hertz), "Hz"
+    least, most = 1, 1e15
 
 
 class Power(Quantity):
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> float:
-        return _within(text, units.watts(text), 0, 1e9, "W")
+    parse, unit = staticmethod(units.watts), "W"
+    most = 1e9
+
+
+class Energy(Quantity):
+    unit = ""  # the file's
+    most = 1e15
 
     @classmethod
-    def write(cls, amount: float, energy_unit: str) -> str:
-        return f"{amount!r} W"
+    def read(cls, text: str, energy_unit: str) -> Any:
+        if not energy_unit:  # the file names none that exists, which is mistake enough
+            return 0.0
+        return cls._checked(text, units.energy(text, energy_unit), energy_unit)
+
+
+def _digits(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UnitError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 class Count(Quantity):
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text):
-            raise UnitError(f"{text!r} is not a whole number")
-        return _whole(text, int(text), _LARGEST_COUNT)
+    parse, unit, whole = staticmethod(_digits), "", True
+    least, most = 1, 1 << 16
 
     @classmethod
     def write(cls, amount: float, energy_unit: str) -> str:
+        del energy_unit
         return str(amount)
 
 
@@ -172,7 +167,7 @@ def _all_different(found: Any) -> Any:
     if isinstance(found, list):
         for item in found:
             if found.count(item) > 1:
-                raise ValueError(f"{shown_short(item)} is listed twice")
+                raise ValueError(f"{_shown(item)} is listed twice")
     return found
 
 
@@ -234,7 +229,8 @@ class _MemoryPart(_Part):
         """The memory, with numbers in base units."""
         read = self.access_energy or self.read_energy
         write = self.access_energy or self.write_energy
-        assert read is not None and write is not None  # _consistent has seen to it
+        assert read is not None  # _consistent has seen to it
+        assert write is not None
         return Memory(
             self.name,
             frozenset(self.keeps),
@@ -311,7 +307,11 @@ class _SparsePart(_Part):
 
 _Nest: TypeAlias = Annotated[
     Annotated[LevelPart, Tag("level")] | Annotated[ArrayPart, Tag("array")],
-    Discriminator(lambda part: "array" if isinstance(part, dict) and "array" in part else "level"),
+    Discriminator(
+        lambda part: (
+            "array" if isinstance(part, dict) and part.keys() & {"array", "axes"} else "level"
+        )
+    ),
 ]
 
 
@@ -346,7 +346,6 @@ class VariantFile(_Part):
 
 
 _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
-    (): MachineFile,
     ("nest", "level"): LevelPart,
     ("nest", "level", "memories"): _MemoryPart,
     ("nest", "level", "memories", "formats"): _Formats,
@@ -357,74 +356,73 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
 }
 
 
-def mistakes_of(error: ValidationError, document: Document, top: type[BaseModel]) -> list[Mistake]:
-    """pydantic's findings in the words and places of the file."""
-    found: dict[tuple[str, str], Mistake] = {}
-    for detail in error.errors(include_url=False):
-        loc = list(detail["loc"])
-        words = tuple(part for part in loc if isinstance(part, str))
-        path = "$"
-        for index, part in enumerate(loc):
-            if not (part in ("level", "array") and index == 2 and loc[0] == "nest"):
-                longer = child(path, part)
-                if longer in document.lines or detail["type"] in ("missing", "extra_forbidden"):
-                    path = longer
-        known = top if not words[:-1] else _KEYS.get(words[:-1], Quantity)
-        mistake = placed(document, path, _message(detail, words, known))
-        found.setdefault((mistake.path, mistake.message), mistake)
-    return list(found.values())
+def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseModel]) -> None:
+    """Raise what pydantic found against *whole* in the words and places of the file."""
+    details = error.errors(include_url=False)
+    found: dict[tuple[str, str], None] = {}
+    for detail in details[:MOST_MISTAKES]:
+        words = tuple(part for part in detail["loc"] if isinstance(part, str))
+        path, node = "$", document.root
+        for index, part in enumerate(detail["loc"]):
+            if index == 2 and detail["loc"][0] == "nest":
+                continue  # says which kind of part was tried
+            try:
+                node = node[part]  # type: ignore[index]
+            except (LookupError, TypeError):
+                if detail["type"] not in ("missing", "extra_forbidden"):
+                    break  # within a number that is written short
+            path = child(path, part)
+        known = _KEYS.get(words[:-1], Quantity) if words[:-1] else whole
+        found[path, _message(detail, words, known)] = None
+    document.refuse(found, more=max(0, len(details) - MOST_MISTAKES))
 
 
 def _message(detail: Any, words: tuple[str, ...], known: type[BaseModel]) -> str:
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        return f"unknown key{did_you_mean(words[-1], tuple(known.model_fields))}"
-    if kind in ("enum", "literal_error"):
-        choices = re.findall(r"'([^']*)'", context["expected"])
-        near = did_you_mean(given, choices) if isinstance(given, str) else ""
-        return f"{shown_short(given)} is not one of {', '.join(choices)}{near}"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "string_pattern_mismatch":
-        return f"{shown_short(given)} is not a name: letters, digits, - and _, at most 64"
-    if kind == "string_type":
-        return f"must be a text, not {_kind(given)}"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        wanted = "a number with its unit, or a mapping of keys"
-        wanted = "a mapping of keys" if known is not Quantity else wanted
-        return f"must be {wanted}, not {_kind(given)}"
-    if kind == "tuple_type":
-        return f"must be a list, not {_kind(given)}"
+    match kind:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            keys = tuple(known.model_fields)
+            near = did_you_mean(words[-1], keys)
+            return f"unknown key{near or '; there are ' + ', '.join(keys)}"
+        case "enum" | "literal_error":
+            choices = re.findall(r"'([^']*)'", context["expected"])
+            near = did_you_mean(given, choices) if isinstance(given, str) else ""
+            return f"{_shown(given)} is not one of {', '.join(choices)}{near}"
+        case "value_error":
+            return str(context["error"])
+        case "string_pattern_mismatch":
+            return f"{_shown(given)} is not a name: letters, digits, - and _, at most 64"
+        case "string_type":
+            return f"must be a text, not {_shown(given)}"
+        case "tuple_type":
+            return f"must be a list, not {_shown(given)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"must be {_wanted(words)}, not {_shown(given)}"
     return str(detail["msg"])
 
 
-def placed(document: Document, path: str, message: str) -> Mistake:
-    """The mistake at its place in the file, with its line where there is one."""
-    shown = path
-    if document.moved:
-        into = [
-            new for new in document.moved if path == new or path.startswith((new + ".", new + "["))
-        ]
-        if into:
-            nearest = max(into, key=len)
-            shown = document.moved[nearest] + path[len(nearest) :]
-        else:
-            shown, message = "$.changes", f"{path}: {message}"
-    place = shown
-    while place not in document.lines and place != "$":
-        place = re.sub(r'(\.[\w-]+|\["[^\]]*"\]|\[\d+\])$', "", place) if "." in place else "$"
-    line = document.lines.get(place)
-    return Mistake(shown, message + (f" (line {line})" if line else ""))
+def _wanted(words: tuple[str, ...]) -> str:
+    parts = {
+        "nest",
+        "level",
+        "array",
+        "memories",
+        "axes",
+        "compute",
+        "sparse",
+        "formats",
+        "changes",
+    }
+    if not words or words[-1] in parts:
+        return "a mapping of keys"
+    return "a number with its unit, or value, source and status"
 
 
-def _kind(given: Any) -> str:
+def _shown(given: Any) -> str:
+    if isinstance(given, str):
+        return repr(shortened(given))
     if given is None:
         return "nothing"
-    return {"dict": "a mapping", "list": "a list"}.get(type(given).__name__, shown_short(given))
-
-
-def shown_short(given: Any) -> str:
-    text = given if isinstance(given, str) else str(given)
-    return repr(text if len(text) <= 40 else text[:39] + "…")
+    return "a list" if isinstance(given, list | tuple) else "a mapping"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import resources
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,9 +21,24 @@ from picojoule.accelerator import (
     SparseSupport,
 )
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
+from picojoule.specs.grammar import (
+    LevelPart,
+    MachineFile,
+    Quantity,
+    VariantFile,
+    refuse_invalid,
+)
 from picojoule.workload import DIMS, Operand
 
+LONGEST_CHAIN = 8  # files, each based on the next
+UNSTATED = "unstated"
+"""Status of a number whose file does not say where it comes from."""
 
+# Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
+_GROUPS = ("compute", "sparse", "formats")
+_FIXED = ("name", "description", "nest", "memories", "array", "axes")
+_F = TypeVar("_F", MachineFile, VariantFile)
 
 
 def shipped_accelerators() -> tuple[str, ...]:
@@ -88,31 +102,28 @@ def _read(source: str | PathLike[str]) -> str:
 def parse_accelerator(text: str, source: str) -> Accelerator:
     """Return the machine that a YAML *text* describes; *source* names it in errors.
 
+    What the text is based on is looked for beside *source*.
+
     Raises:
         InputError: with every mistake of the text.
     """
-    return _accelerator(_complete(text, source, ()), source)
+    return _accelerator(_complete(text, source, ()))
 
 
-def _accelerator(document: Document, source: str) -> Accelerator:
-    unit = document.root.get("energy_unit") if isinstance(document.root, dict) else None
-    try:
-        context = {"energy_unit": unit if unit in ("MAC", "pJ") else "MAC"}
-        file = MachineFile.model_validate(document.root, context=context)
-    except ValidationError as error:
-        raise _error(source, mistakes_of(error, document, MachineFile)) from None
+def _accelerator(document: Document) -> Accelerator:
+    unit = document.root.get("energy_unit", "MAC") if isinstance(document.root, dict) else "MAC"
+    file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
     accelerator = _build(file)
-    problems = [*accelerator.problems(), *_unused(file)]
-    raise_if_any(source, [placed(document, path, message) for path, message in problems])
+    document.refuse([*accelerator.problems(), *_unused(file)])
     return accelerator
 
 
-def _error(source: str, mistakes: Sequence[Mistake]) -> InputError:
+def _validated(whole: type[_F], document: Document, **context: str) -> _F:
     try:
-        raise_if_any(source, mistakes)
-    except InputError as error:
-        return error
-    raise AssertionError("a ValidationError without a finding")
+        return whole.model_validate(document.root, context=context)
+    except ValidationError as error:
+        refuse_invalid(error, document, whole)
+        raise
 
 
 def _unused(file: MachineFile) -> Iterator[tuple[str, str]]:
@@ -188,82 +199,64 @@ def _constants(part: Any, path: str) -> Iterator[Constant]:
             yield from _constants(item, child(path, index))
 
 
-
-
 def _complete(text: str, source: str, chain: tuple[str, ...]) -> Document:
     """The document of *text*; of a variant, the machine it is based on with its changes made."""
     document = read_document(text, source)
     if not isinstance(document.root, dict) or "based_on" not in document.root:
         return document
+    variant = _validated(VariantFile, document)
     try:
-        variant = VariantFile.model_validate(document.root)
-    except ValidationError as error:
-        raise _error(source, mistakes_of(error, document, VariantFile)) from None
-    try:
-        base, name = _base(variant.based_on, source, chain)
+        root = _base(variant.based_on, source, chain)
     except InputError as error:
-        raise InputError(source, [placed(document, "$.based_on", str(error))]) from error
-    assert isinstance(base.root, dict)  # _base has seen to it
-    base.lines, base.moved = document.lines, {"$.name": "$.name", "$.description": "$.description"}
-    base.root |= {"name": variant.name, "description": variant.description}
-    mistakes = []
+        document.refuse([("$.based_on", str(error))])
+        raise
+    root |= {"name": variant.name, "description": variant.description}
+    moved = {"$.name": "$.name", "$.description": "$.description"}
+    wrong = []
     for target, value in variant.changes.items():
+        place = child("$.changes", target)
         try:
-            changed = _change(base.root, target, copy.deepcopy(value))
+            moved[_change(root, target, value)] = place
         except PicojouleError as error:
-            mistakes.append(placed(document, child("$.changes", target), f"{error} in {name}"))
-        else:
-            base.moved[changed] = child("$.changes", target)
-    raise_if_any(source, mistakes)
-    return base
+            wrong.append(document.mistake(place, str(error)))
+    return Document(source, root, document.lines, moved, tuple(wrong))
 
 
-def _base(named: str, source: str, chain: tuple[str, ...]) -> tuple[Document, str]:
-    """The document that a variant of *source* is based on, without mistakes of its own."""
+def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
+    """What a variant of *source* is based on, without mistakes of its own."""
     where: str | Path = Path(source).parent / named if _is_yaml(named) else named
     seen = (*chain, source)
     if fspath(where) in seen or len(seen) > LONGEST_CHAIN:
         message = f"{' -> '.join((*seen, fspath(where)))} has no end"
         raise InputError(named, [Mistake("$.based_on", message)])
     document = _complete(_read(where), fspath(where), seen)
-    _accelerator(document, fspath(where))
-    return document, named
+    _accelerator(document)
+    assert isinstance(document.root, dict)  # else _accelerator had refused it
+    return document.root
 
 
 def _change(root: dict[str, Any], target: str, value: Any) -> str:
     """Put *value* where *target* points; return the path of the place."""
     *parts, last = target.split(".")
-    place: dict[str, Any] = root
-    path = "$"
-    for depth, word in enumerate(parts):
-        choices = _named(place, path) if depth else {**_named(root, path), **_inner(root, path)}
-        if depth:
-            choices = {**choices, **_inner(place, path)}
-        if word not in choices:
-            near = did_you_mean(word, tuple(choices))
-            known = f"; there are {', '.join(choices)}" if choices else ""
-            raise PicojouleError(f"there is no {shown_short(word)}{near}{known}")
-        place, path = choices[word]
-    if last in ("memories", "axes", "nest", "based_on") or (
-        not parts and last in _named(root, "$")
-    ):
-        raise PicojouleError(f"{shown_short(target)} is not a number or an option")
+    place, path = root, "$"
+    for word in parts:
+        known = _parts(place, path)
+        if word not in known:
+            near = did_you_mean(word, tuple(known))
+            there = f"; there are {', '.join(known)}" if known else ""
+            raise PicojouleError(f"there is no {shortened(word)!r}{near}{there}")
+        place, path = known[word]
+    if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
+        raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
     place[last] = value
     return child(path, last)
 
 
-def _inner(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:
-    """Mappings directly within *place* that are parts (not numbers with a source)."""
-    return {
-        key: (place[key], child(path, key))
-        for key in ("compute", "sparse", "formats")
-        if isinstance(place.get(key), dict)
+def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:
+    """What *place* contains under a name: memories and arrays, axes of an array, groups of keys."""
+    found = {
+        key: (place[key], child(path, key)) for key in _GROUPS if isinstance(place.get(key), dict)
     }
-
-
-def _named(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:
-    """What *place* contains under a name: the machine's memories and arrays, an array's axes."""
-    found = {}
     for i, part in enumerate(place.get("nest", ())):
         inner = child(child(path, "nest"), i)
         if "array" in part:

@@ -9,9 +9,18 @@ import yaml
 
 from picojoule.accelerator import Accelerator, Format, Level, Memory, SparseSupport
 from picojoule.errors import UnitError
+from picojoule.specs.grammar import (
+    Bandwidth,
+    Capacity,
+    Count,
+    Energy,
+    Frequency,
+    Power,
+    Quantity,
+    Width,
+)
+from picojoule.specs.reading import UNSTATED
 from picojoule.workload import DIMS, OPERANDS
-
-
 
 
 def dump_accelerator(accelerator: Accelerator) -> str:
@@ -19,6 +28,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
 
     A number that was changed since it was read loses its source, and is written exactly.
 
+    >>> from picojoule.specs import load_accelerator, parse_accelerator
     >>> machine = load_accelerator("eyeriss")
     >>> parse_accelerator(dump_accelerator(machine), "copy") == machine
     True
@@ -115,9 +125,7 @@ def _memory_out(
         keeps=_names(memory.keeps, OPERANDS),
         may_bypass=_names(memory.may_bypass, OPERANDS) if memory.may_bypass else None,
         capacity=number(Capacity, f"{path}.capacity", memory.capacity),
-        access_energy=number(Energy, f"{path}.access_energy", memory.read_energy)
-        if both
-        else None,
+        access_energy=number(Energy, f"{path}.access_energy", memory.read_energy) if both else None,
         read_energy=None if both else number(Energy, f"{path}.read_energy", memory.read_energy),
         write_energy=None if both else number(Energy, f"{path}.write_energy", memory.write_energy),
         bandwidth=number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
@@ -135,7 +143,7 @@ def _memory_out(
 def _still(kind: type[Quantity], text: str, amount: float, unit: str) -> bool:
     """Whether *text* reads as *amount*."""
     try:
-        return kind.read(text, unit) == amount
+        return bool(kind.read(text, unit) == amount)
     except UnitError:
         return False
 
@@ -159,9 +167,8 @@ class _FlowList(list[str]):
 class _Dumper(yaml.SafeDumper):
     """Writes numbers with their sources, and lists of words, on one line; no aliases."""
 
-    kinds: ClassVar[tuple[type, ...]] = (_Flow, _FlowList)
-
     def ignore_aliases(self, data: Any) -> bool:
+        del data
         return True
 
 

@@ -1,0 +1,66 @@
+"""The command line: thin. stdout is the answer, stderr is talk.
+
+Exit codes: 0 yes; 1 the answer is no; 2 the question was wrong; 101 a bug of ours; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from picojoule.cli.answers import NO, YES, say
+from picojoule.cli.commands import app
+from picojoule.errors import NoMappingError, PicojouleError
+
+__all__ = ["app", "main"]
+
+WRONG, BUG, INTERRUPTED = 2, 101, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    traceback = "--traceback" in words
+    words = [word for word in words if word != "--traceback"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        code = command(*bound.args, **bound.kwargs)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else YES
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; keep the interpreter from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return YES
+    except CycloptsError as error:
+        return _refuse(_plain_message(error), WRONG, error if traceback else None)
+    except NoMappingError as error:
+        return _refuse(str(error), NO, error if traceback else None)
+    except PicojouleError as error:
+        return _refuse(str(error), WRONG, error if traceback else None)
+    except Exception as error:
+        message = f"a bug of picojoule: {type(error).__name__}: {error}".splitlines()[0]
+        if not traceback:
+            message += "; please report it with the output of the same command and --traceback"
+        return _refuse(message, BUG, error if traceback else None)
+
+
+def _plain_message(error: CycloptsError) -> str:
+    return " ".join(str(error).split())
+
+
+def _refuse(message: str, code: int, traced: BaseException | None) -> int:
+    if traced is not None:
+        import traceback
+
+        sys.stderr.write("".join(traceback.format_exception(traced)))
+    say(f"error: {message}")
+    return code

@@ -1,0 +1,163 @@
+"""How answers leave: stdout, a file, and the talk on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from picojoule import __version__
+from picojoule.errors import InputError, Mistake
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from picojoule.accelerator import Accelerator
+    from picojoule.estimation import Estimate
+    from picojoule.workload import Layer
+
+YES, NO = 0, 1
+SCHEMA_VERSION = 1
+
+
+def say(message: str) -> None:
+    shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in message)
+    sys.stderr.write(shown + "\n")
+
+
+def check_output(output: Path | None, endings: tuple[str, ...]) -> None:
+    """Refuse a file that could not be written before any work is done."""
+    if output is None:
+        return
+    if output.suffix.lower() not in endings:
+        problem = f"unknown ending {output.suffix!r}; written are {', '.join(endings)}"
+        raise InputError(str(output), [Mistake("file", problem)])
+    if not output.parent.is_dir():
+        raise InputError(str(output), [Mistake("file", f"no folder {str(output.parent)!r}")])
+    if output.is_dir():
+        raise InputError(str(output), [Mistake("file", "this is a folder")])
+    if not os.access(output.parent, os.W_OK):
+        raise InputError(str(output), [Mistake("file", f"{str(output.parent)!r} is read-only")])
+
+
+def give_answer(
+    record: dict[str, Any],
+    text: Callable[[], RenderableType],
+    as_json: bool,
+    output: Path | None,
+    writers: dict[str, Callable[[], str]],
+) -> int:
+    if output is not None:
+        from picojoule.estimation import write_atomically
+
+        write_atomically(output, writers[output.suffix.lower()]())
+        say(f"written: {output}")
+    if as_json:
+        print_json(record)
+    elif output is None:
+        print_report(text())
+    return YES
+
+
+def give_mapping(
+    found: Estimate, layer: Layer, machine: Accelerator, as_json: bool, output: Path | None
+) -> int:
+    nest = found.layers[0].mapping
+
+    def text() -> RenderableType:
+        from picojoule.reports.text import mapping_report
+
+        return mapping_report(found, layer, machine)
+
+    def as_yaml() -> str:
+        import yaml
+
+        made = yaml.safe_dump(nest.to_dict(), sort_keys=False, default_flow_style=None)
+        title = f"{layer.name} of {found.network} on {machine.name}, batch {found.batch}"
+        return f"# {title.encode('unicode_escape').decode()}\n{made}"
+
+    from picojoule.reports.text import contents
+
+    whole = found.to_dict()
+    shared = ("network", "accelerator", "batch", "dataflow", "objective", "energy_unit")
+    record = {
+        **json_head(),
+        **{name: whole[name] for name in shared},
+        "layer": whole["layers"][0],
+        "contents": contents(layer, machine, nest),
+        "loop_nest": nest.text([level.name for level in machine.levels]),
+    }
+    writers: dict[str, Callable[[], str]] = {
+        ".yaml": as_yaml,
+        ".yml": as_yaml,
+        ".json": lambda: as_json_text(nest.to_dict()),
+        ".txt": lambda: plain_text(text()),
+    }
+    return give_answer(record, text, as_json, output, writers)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
+    """A progress bar on a terminal's stderr; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.text import Text
+
+    from picojoule.reports.text import printable
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("")
+
+        def advance(done: int, total: int, layer: str) -> None:
+            bar.update(task, completed=done, total=total, description=str(Text(printable(layer))))
+
+        yield advance
+
+
+def json_head() -> dict[str, Any]:
+    return {"schema_version": SCHEMA_VERSION, "picojoule": __version__}
+
+
+def as_json_text(record: object) -> str:
+    return json.dumps(record, indent=1) + "\n"
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    file = StringIO()
+    writer = csv.DictWriter(file, list(dict.fromkeys(k for row in rows for k in row)), restval=0.0)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def plain_text(renderable: RenderableType) -> str:
+    from picojoule.reports.text import plain
+
+    return plain(renderable)
+
+
+def print_text(text: str) -> None:
+    from picojoule.reports.text import printable
+
+    sys.stdout.write(printable(text) + "\n")
+
+
+def print_json(record: object) -> None:
+    sys.stdout.write(as_json_text(record))
+
+
+def print_report(renderable: RenderableType) -> None:
+    from picojoule.reports.text import show
+
+    show(renderable, sys.stdout)

@@ -1,0 +1,119 @@
+"""What comes with picojoule, as records and as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from picojoule.workload import DIMS, OPERANDS
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from picojoule.accelerator import Accelerator, Array, Memory
+
+
+def list_chips() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.reports.text import accelerators_table
+    from picojoule.specs import load_accelerator, shipped_accelerators
+
+    machines = [load_accelerator(name) for name in shipped_accelerators()]
+    records = [
+        {
+            "name": x.name,
+            "elements": x.elements,
+            "energy_unit": x.energy_unit,
+            "default_dataflow": x.default_dataflow,
+            "description": x.description,
+        }
+        for x in machines
+    ]
+    return records, accelerators_table(machines)
+
+
+def list_networks() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.frontends import load, shipped_networks
+    from picojoule.reports.text import networks_table
+
+    networks = [(name, load(name)) for name in shipped_networks()]
+    records = [
+        {
+            "name": name,
+            "layers": len(x),
+            "macs": x.macs,
+            "weights": x.weights,
+            "not_counted": [{"op": op, "count": n} for op, n in sorted(x.not_counted.items())],
+        }
+        for name, x in networks
+    ]
+    return records, networks_table(networks)
+
+
+def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.dataflow import DATAFLOWS
+    from picojoule.reports.text import dataflows_table
+
+    records = [{"name": x.name, "title": x.title, "source": x.source} for x in DATAFLOWS.values()]
+    return records, dataflows_table()
+
+
+def machine_record(machine: Accelerator) -> dict[str, Any]:
+    """A machine as plain data: capacities in bits, energies in its unit for one word."""
+    from picojoule.accelerator import Array
+
+    nest = [
+        _array_record(part)
+        if isinstance(part, Array)
+        else {"memories": [_memory_record(memory) for memory in part.memories]}
+        for part in machine.nest
+    ]
+    sparse = machine.sparse
+    return {
+        "name": machine.name,
+        "description": machine.description,
+        "elements": machine.elements,
+        "energy_unit": machine.energy_unit,
+        "word_bits": machine.word_bits,
+        "charging": machine.charging.value,
+        "charge_padding": machine.charge_padding,
+        "default_dataflow": machine.default_dataflow,
+        "static_power": machine.static_power,
+        "clock": machine.clock,
+        "compute": {
+            "mac_energy": machine.compute.mac_energy,
+            "per_cycle": machine.compute.per_cycle,
+            "psum_bits": machine.compute.psum_bits,
+        },
+        "sparse": {
+            "zeros": sparse.zeros.value,
+            "of": [o.value for o in OPERANDS if o in sparse.of],
+        },
+        "nest": nest,
+        "sources": [constant._asdict() for constant in machine.sources],
+    }
+
+
+def _array_record(array: Array) -> dict[str, Any]:
+    return {
+        "array": array.name,
+        "axes": [
+            {"name": x.name, "size": x.size, "loops": [d.value for d in DIMS if d in x.dims]}
+            for x in array.axes
+        ],
+        "hop_energy": array.hop_energy,
+        "hop_charge": array.hop_charge.value,
+        "bandwidth": array.bandwidth,
+    }
+
+
+def _memory_record(memory: Memory) -> dict[str, Any]:
+    kept = [o for o in OPERANDS if o in memory.keeps]
+    return {
+        "name": memory.name,
+        "keeps": [o.value for o in kept],
+        "may_bypass": [o.value for o in OPERANDS if o in memory.may_bypass],
+        "capacity": memory.capacity,
+        "read_energy": memory.read_energy,
+        "write_energy": memory.write_energy,
+        "bandwidth": memory.bandwidth,
+        "formats": {o.value: memory.formats.of(o).value for o in kept},
+    }

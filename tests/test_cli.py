@@ -1,0 +1,339 @@
+"""The command line: answers on stdout, talk on stderr, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from picojoule import estimation
+from picojoule.cli import main
+from picojoule.cli.questions import read_bits, read_densities, read_seconds
+from picojoule.errors import PicojouleError
+
+CHIP = """\
+name: tiny
+energy_unit: MAC
+word_bits: 16 bit
+compute: {mac_energy: 1 MAC}
+nest:
+  - memories:
+      - {name: dram, keeps: [input, weight, output], access_energy: 200 MAC}
+  - memories:
+      - {name: buffer, keeps: [input, weight, output], capacity: 512 B, access_energy: 6 MAC}
+  - array: pes
+    axes: [{name: x, size: 4}]
+    hop_energy: 2 MAC
+  - memories:
+      - {name: spad, keeps: [input, weight, output], capacity: 32 B, access_energy: 1 MAC}
+"""
+NETWORK = """\
+from picojoule import Workload, conv, linear
+
+def net():
+    return Workload(
+        "net",
+        (
+            conv("conv[1]", input_size=(5, 5), in_channels=2, out_channels=3, kernel=(3, 3)),
+            linear("fc", in_features=12, out_features=5),
+        ),
+        not_counted={"Relu": 2},
+    )
+
+def broken():
+    return 1 / 0
+"""
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(tmp_path)
+    Path("chip.yaml").write_text(CHIP)
+    Path("nets.py").write_text(NETWORK)
+
+    def call(*words: str) -> Said:
+        code = main(words)
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return call
+
+
+ESTIMATE = ("estimate", "nets.py:net", "-a", "chip.yaml")
+
+
+def refused(said: Said, *parts: str, code: int = 2) -> None:
+    assert said.code == code, said
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert "Traceback" not in said.err
+    for part in parts:
+        assert part in said.err
+
+
+# -- estimate ------------------------------------------------------------------------------
+
+
+def test_estimate_prints_a_report(run: Run) -> None:
+    said = run(*ESTIMATE)
+    assert said.code == 0
+    assert said.err == ""
+    assert "\x1b" not in said.out
+    for part in ("conv[1]", "fc", "dram", "not counted: Relu x2", "proved optimal", "batch 1"):
+        assert part in " ".join(said.out.split())
+    assert max(map(len, said.out.splitlines())) <= 100
+
+
+def test_estimate_json_adds_up(run: Run) -> None:
+    said = run(*ESTIMATE, "--batch", "2", "--density", "weight=0.5", "--json")
+    record = json.loads(said.out)
+    assert record["schema_version"] == 1
+    assert (record["network"], record["accelerator"], record["batch"]) == ("net", "tiny", 2)
+    assert record["energy_unit"] == "MAC"
+    for part in (record["total"], *record["layers"]):
+        assert math.isclose(sum(part["by_operand"].values()), part["energy"])
+        assert math.isclose(sum(part["by_memory"].values()), part["energy"])
+        assert part["effectual_macs"] <= part["macs"]
+    assert math.isclose(sum(x["energy"] for x in record["layers"]), record["total"]["energy"])
+    assert record["not_counted"] == [{"op": "Relu", "count": 2}]
+    first = record["layers"][0]
+    assert first["macs"] == 3 * 3 * 3 * 2 * 9
+    assert {"read", "write"} == set(first["accesses"]["dram"]["input"])
+    assert first["search"]["status"] == "optimal"
+    assert len(first["mapping"]["stages"]) == 3
+
+
+def test_estimate_writes_files(run: Run) -> None:
+    for name in ("run.json", "run.csv", "run.txt"):
+        said = run(*ESTIMATE, "-o", name)
+        assert said.code == 0
+        assert said.out == ""
+        assert name in said.err
+    assert estimation.load_estimate("run.json").network == "net"
+    with Path("run.csv").open(newline="") as file:
+        assert [row["layer"] for row in csv.DictReader(file)] == ["conv[1]", "fc"]
+    assert "conv[1]" in Path("run.txt").read_text("utf-8")
+    assert run("check", "run.json").code == 0
+
+
+def test_widths_and_densities(run: Run) -> None:
+    def energy(*options: str) -> float:
+        return float(json.loads(run(*ESTIMATE, "--json", *options).out)["total"]["energy"])
+
+    assert energy("--bits", "8") < energy("--bits", "weight=8") < energy()
+    assert energy("--bits", "8", "--bits", "weight=16") > energy("--bits", "8")
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--bits", "x"], "width"),
+        (["--bits", "0"], "1 to 64"),
+        (["--bits", "8", "--bits", "9"], "two widths"),
+        (["--bits", "wieght=8"], "did you mean 'weight'"),
+        (["--bits", "weight=8", "--bits", "weight=8"], "twice"),
+        (["--density", "0.4"], "weight=0.4"),
+        (["--density", "weight=1.5"], "0 to 1"),
+        (["--density", "weight=nan"], "0 to 1"),
+        (["--budget", "soon"], "0.5s"),
+        (["--budget", "0s"], "0.5s"),
+        (["--batch", "0"], "batch"),
+        (["--batch", "x"], "batch"),
+        (["--dataflow", "rss"], "did you mean 'rs'"),
+        (["--objective", "enrgy"], "did you mean 'energy'"),
+        (["--nonsense"], "nonsense"),
+        (["extra"], "extra"),
+        (["-o", "run.pdf"], ".json, .csv, .txt"),
+        (["-o", "run"], "unknown ending"),
+        (["-o", "none/run.json"], "no folder"),
+    ],
+)
+def test_wrong_questions(run: Run, options: list[str], part: str) -> None:
+    refused(run(*ESTIMATE, *options), part)
+
+
+def test_a_bad_output_stops_before_the_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("worked")
+
+    monkeypatch.setattr(estimation, "estimate", never)
+    refused(run(*ESTIMATE, "-o", "none/run.json"))
+    assert sorted(x.name for x in Path().iterdir()) == ["chip.yaml", "nets.py"]
+
+
+MALFORMED = {
+    "bad.csv": "name,batch\nconv1,0\n",
+    "bad.txt": "1,2,3\n",
+    "bad.onnx": "not a protobuf",
+    "empty.csv": "",
+    "bad.yaml": "name: x\nnest: 3\ncolour: red\n",
+    "list.yaml": "- 1\n- 2\n",
+    "broken.yaml": "a: [1, 2\nb: }",
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_files(run: Run, name: str) -> None:
+    Path(name).write_text(MALFORMED[name])
+    if name.endswith(".yaml"):
+        refused(run("estimate", "nets.py:net", "-a", name, "-o", "run.json"), name)
+        refused(run("show", name), name)
+    else:
+        refused(run("estimate", name, "-a", "chip.yaml", "-o", "run.json"), name)
+    assert not Path("run.json").exists()
+    said = run("check", name)
+    assert said.code == 1
+    assert "no well-formed" in said.out
+    record = json.loads(run("check", name, "--json").out)
+    assert record["ok"] is False
+    assert record["mistakes"]
+
+
+def test_other_bad_sources(run: Run) -> None:
+    refused(run("estimate", "nets.py:broken", "-a", "chip.yaml"), "ZeroDivisionError")
+    refused(run("estimate", "resnet-50", "-a", "chip.yaml"), "did you mean 'resnet50'")
+    refused(run("estimate", "nets.py:net", "-a", "eyeris"), "did you mean 'eyeriss")
+    refused(run("estimate", "nets.py:net"), "accelerator")
+    refused(run("map", "nets.py:net", "fd", "-a", "chip.yaml"), "no layer 'fd'")
+    refused(run("estimat"), "estimat")
+    refused(run("check", "nowhere.csv"), "no such file")
+    refused(run("check", "nets.py"), "unknown ending")
+    refused(run("list", "chip"), "did you mean 'chips'")
+
+
+def test_no_mapping_is_the_answer_no(run: Run) -> None:
+    Path("chip.yaml").write_text(CHIP.replace("32 B", "1 B"))
+    refused(run(*ESTIMATE), "no mapping fits", code=1)
+
+
+# -- map and price -------------------------------------------------------------------------
+
+
+def test_map_then_price(run: Run) -> None:
+    ask = ("nets.py:net", "conv[1]", "-a", "chip.yaml")
+    found = json.loads(run("map", *ask, "-o", "mapping.yaml", "--json").out)
+    assert found["layer"]["search"]["status"] == "optimal"
+    assert found["contents"][1]["used"] <= found["contents"][1]["capacity"]
+    priced = json.loads(run("price", *ask, "-m", "mapping.yaml", "--json").out)
+    assert math.isclose(priced["layer"]["energy"], found["layer"]["energy"])
+    assert priced["layer"]["mapping"] == found["layer"]["mapping"]
+    assert priced["layer"]["search"]["status"] == "given"
+    assert "well-formed mapping" in run("check", "mapping.yaml").out
+    run("map", *ask, "-o", "mapping.json")
+    assert run("price", *ask, "-m", "mapping.json").code == 0
+
+
+def test_map_prints_the_nest_and_the_proof(run: Run) -> None:
+    said = run("map", "nets.py:net", "fc", "-a", "chip.yaml")
+    assert said.code == 0
+    for part in ("multiply, accumulate", "unbounded", "no mapping of the space has less energy"):
+        assert part in " ".join(said.out.split())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "stages: 3", "stages: [{tile: {X: 1}}]", "stages: [1]", "a: [", "stages: []"]
+)
+def test_mappings_that_cannot_be(run: Run, text: str) -> None:
+    Path("m.yaml").write_text(text)
+    refused(run("price", "nets.py:net", "fc", "-a", "chip.yaml", "-m", "m.yaml"))
+
+
+# -- the rest ------------------------------------------------------------------------------
+
+
+def test_lists(run: Run) -> None:
+    record = json.loads(run("list", "--json").out)
+    assert {"chips", "networks", "dataflows"} <= set(record)
+    assert "eyeriss" in [chip["name"] for chip in record["chips"]]
+    assert "bvlc-alexnet" in run("list", "networks").out
+    assert "row-stationary" in run("list", "dataflows").out
+
+
+def test_show(run: Run) -> None:
+    said = run("show", "chip.yaml")
+    assert said.code == 0
+    for part in ("buffer", "512 B", "pes", "every MAC is done"):
+        assert part in said.out
+    record = json.loads(run("show", "eyeriss", "--json").out)["accelerator"]
+    assert record["elements"] == 168
+    assert record["sources"]
+
+
+def test_validate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"figure": "F", "quantity": "q", "paper": 2.0, "ours": 3.0, "ratio": 1.5, "note": "n"}
+    module = ModuleType("picojoule.validation")
+    monkeypatch.setitem(sys.modules, "picojoule.validation", module)
+    for ok, code in ((True, 0), (False, 1)):
+        module.validate = lambda ok=ok: [SimpleNamespace(**row, ok=ok)]  # type: ignore[attr-defined]
+        said = run("validate")
+        assert said.code == code
+        assert "1.5" in said.out
+        assert json.loads(run("validate", "--json").out)["rows"] == [{**row, "ok": ok}]
+
+
+def test_help_and_version(run: Run) -> None:
+    assert "exit codes" in " ".join(run("--help").out.lower().split())
+    assert "--density" in run("estimate", "--help").out
+    assert run("--version").out.strip() == "0.1.0"
+
+
+def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(estimation, "estimate", bug)
+    said = run(*ESTIMATE)
+    refused(said, "ZeroDivisionError: oops", "--traceback", code=101)
+    assert said.err.count("\n") == 1
+    traced = run(*ESTIMATE, "--traceback")
+    assert traced.code == 101
+    assert "Traceback" in traced.err
+
+
+def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(estimation, "estimate", interrupt)
+    said = run(*ESTIMATE, "-o", "run.json")
+    assert said.code == 130
+    assert not Path("run.json").exists()
+
+
+def test_a_reader_that_leaves() -> None:
+    code = "import sys; from picojoule.cli import main; sys.exit(main(['list']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    made = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert made.returncode == 0
+    assert made.stderr == b""
+
+
+def test_options_are_read() -> None:
+    assert read_bits(None) == {}
+    assert read_bits(["output=32"]) == {"output": 32}
+    assert read_densities(["weight=.5", "output=0"]) == {"weight": 0.5, "output": 0.0}
+    assert read_seconds("500 ms") == 0.5
+    for text in ("-1s", "1h", "", "1e3"):
+        with pytest.raises(PicojouleError):
+            read_seconds(text)

@@ -1,0 +1,46 @@
+"""The package's face: what it offers, and how light it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import picojoule
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in picojoule.__all__:
+        assert getattr(picojoule, name) is not None
+    assert len(set(picojoule.__all__)) == len(picojoule.__all__)
+
+
+def test_lazy_names_are_public() -> None:
+    assert set(picojoule._LAZY) <= set(picojoule.__all__)
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="estimat"):
+        picojoule.estimat  # noqa: B018
+
+
+def loaded(statement: str, *names: str) -> list[str]:
+    code = f"import sys; {statement}; print([n for n in {names!r} if n in sys.modules])"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return eval(made.stdout)  # our own list of names
+
+
+HEAVY = ("torch", "onnx", "onnxruntime", "numba", "numpy", "matplotlib", "pandas", "pydantic")
+
+
+def test_the_import_is_light() -> None:
+    assert loaded("import picojoule", *HEAVY, "rich", "cyclopts", "yaml") == []
+
+
+def test_the_command_line_is_light() -> None:
+    assert loaded("import picojoule.cli", *HEAVY, "picojoule.estimation") == []
+
+
+def test_prices_need_no_search() -> None:
+    assert loaded("import picojoule.estimation", "torch", "onnx", "numba", "matplotlib") == []
