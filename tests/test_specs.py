@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from picojoule.accelerator import Array, Charging, Format, HopCharge, ZeroSkip
 from picojoule.errors import InputError

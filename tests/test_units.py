@@ -6,7 +6,8 @@ import math
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from picojoule import units
 from picojoule.errors import UnitError

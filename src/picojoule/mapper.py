@@ -355,10 +355,9 @@ class _Problem:
             0 if array is None else self._fan_limit(dim, n, array.size)
             for n, array in enumerate(self.arrays)
         ]
-        windowed = dim in (P, Q, R, S) and self.layer.bounds[6 + (dim in (Q, S))] > 1
         if depth == 3 and self.array_gaps in ([1], []) and bound <= 1 << 16:
             raw = complete_chains(
-                bound, limits[2], max(1, fan[1]), windowed or self.every_chain
+                bound, limits[2], max(1, fan[1]), bound if self.every_chain else self._edge(dim)
             )
             raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
             count = len(raw)
@@ -370,6 +369,33 @@ class _Problem:
             tiles, fans = self._nested(bound, limits, fan, dim)
         keep = self._allowed(dim, tiles, fans)
         return tiles[keep], fans[keep]
+
+    def _edge(self, dim: Dim) -> int:
+        """How near the ends of a window dimension a cut may save halo that lies in the padding.
+
+        Neighbouring outputs share rows; where all shared rows are stored, only the number of cuts
+        counts. Taps are few: all their chains are taken where there is padding.
+        """
+        if dim not in (P, Q, R, S):
+            return 0
+        axis = 0 if dim in (P, R) else 1
+        bounds = self.layer.bounds
+        outputs, taps = bounds[4 + axis], bounds[6 + axis]
+        low, high = self._stored(axis)
+        stride, reach = self.layer.stride[axis], (taps - 1) * self.layer.dilation[axis]
+        last = (outputs - 1) * stride + reach
+        if taps == 1:
+            return 0
+        if self.layer.dilation[axis] // math.gcd(self.layer.dilation[axis], stride) > 1:
+            return outputs if dim in (P, Q) else taps  # far outputs share rows, so size matters
+        if low == 0 and high > last:
+            return 0
+        if dim in (R, S):
+            return taps
+        # The cut before output p shares rows p*stride .. (p-1)*stride + reach.
+        before = max(0, -(-low // stride) - 1)
+        after = max(0, outputs - 1 - (high - 1 - reach) // stride - 1)
+        return max(before, after)
 
     def _fan_limit(self, dim: Dim, gap: int, size: int) -> int:
         array = self.arrays[gap]

@@ -35,19 +35,22 @@ def _total(bound: int, tile: int, step: int) -> int:
 
 
 @njit(cache=True)
-def complete_chains(bound: int, largest: int, fanout: int, every: bool) -> Ints:
+def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
     """Chains (tile, element tile, unrolling) of one dimension for two tiles and one array.
 
     For each element tile z and unrolling f (step u = z*f) and each number of tiles, the smallest
     tile, and the larger ones with the same number of tiles that save steps or element tiles. No
     other tile can be better: between two of these values no count changes but the capacity needed
-    grows. With *every*, all tiles are listed, because cuts near padding save halo (window
-    dimensions). An unrolling or element tile that one less would equal is left out.
+    grows. An unrolling or element tile that one less would equal is left out.
+
+    Cuts within *edge* of either end save halo where the window overlaps the padding, so such tiles
+    are listed too. An *edge* of at least *bound* lists every chain there is.
     """
     room = 1024
     out = np.empty((room, 3), np.int64)
     n = 0
-    tiles = np.empty(4 * fanout + 4 * bound + 8, np.int64)
+    tiles = np.empty(4 * fanout + 4 * bound + edge + 8, np.int64)
+    every = edge >= bound
     for z in range(1, min(bound, largest) + 1):
         for f in range(1, min(fanout, _ceil(bound, z)) + 1):
             u = z * f
@@ -95,6 +98,12 @@ def complete_chains(bound: int, largest: int, fanout: int, every: bool) -> Ints:
                         if top > low:
                             tiles[m] = top
                             m += 1
+                    for last in range(1, edge + 1):  # cuts near the far end
+                        if k > 1 and bound > last:
+                            x = _ceil(bound - last, k - 1)
+                            if low < x <= high:
+                                tiles[m] = x
+                                m += 1
                 for i in range(m):
                     x = tiles[i]
                     if x < z or (x == previous and not every):
@@ -106,13 +115,20 @@ def complete_chains(bound: int, largest: int, fanout: int, every: bool) -> Ints:
                     if seen:
                         continue
                     count = _total(bound, x, min(u, x))
-                    if f > 1 and _total(bound, x, min(u - z, x)) == count and not every:
+                    if f > 1 and f > _ceil(x, z):
                         continue
-                    if f > 1 and every and f > _ceil(x, z):
+                    tail = (bound - 1) % x + 1  # what the last tile holds
+                    near = (
+                        u <= edge
+                        or (tail - 1) % u < edge
+                        or (tail - 1) % z < edge
+                        or z <= edge
+                    )
+                    if f > 1 and not near and _total(bound, x, min(u - z, x)) == count:
                         continue
                     if (
                         z > 1
-                        and not every
+                        and not near
                         and _total(bound, x, min(u - f, x)) == count
                         and _total(bound, x, z - 1) == _total(bound, x, z)
                     ):

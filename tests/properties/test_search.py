@@ -144,9 +144,8 @@ def test_exhaustive(seed):
     rng = random.Random(seed)
     layer, accelerator = _layer(rng), _machine(rng)
     objective = rng.choice(["energy", "energy", "energy", "edp", "latency"])
-    least, tried = math.inf, 0
-    for mapping in _every_mapping(layer, accelerator):
-        tried += 1
+    least = math.inf
+    for tried, mapping in enumerate(_every_mapping(layer, accelerator), start=1):
         least = min(least, _value(evaluate(layer, accelerator, mapping), objective))
         if tried > 40_000:
             pytest.skip("too many mappings to enumerate")
