@@ -32,6 +32,8 @@ class Dataflow:
     Args:
         spatial: dimensions that may be unrolled over the array.
         unrolled: of those, the ones unrolled whole (if they fit the array at all).
+        spanned: of those, the ones that make up a set with the unrolled: whole if the array has
+            room for it, else cut into strips of which each is unrolled whole (ISCA'16 §V-B).
         element_keeps: what the elements store; None leaves it to the machine.
         element_tile: sizes forced on the tile of an element.
         buffer_tile: sizes forced on the tile of the level above the array.
@@ -44,6 +46,7 @@ class Dataflow:
     source: str
     spatial: frozenset[Dim] = frozenset(DIMS)
     unrolled: frozenset[Dim] = frozenset()
+    spanned: frozenset[Dim] = frozenset()
     element_keeps: frozenset[Operand] | None = None
     element_tile: Mapping[Dim, Size] = field(default_factory=lambda: MappingProxyType({}))
     buffer_tile: Mapping[Dim, Size] = field(default_factory=lambda: MappingProxyType({}))
@@ -67,10 +70,12 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
             Dataflow(
                 "rs",
                 "row-stationary",
-                f"{_ISCA} §V: each element convolves one filter row with one input row; rows of "
-                "filters run across the array, rows of inputs along its diagonals",
+                f"{_ISCA} §V: each element convolves one filter row with one input row; a set of "
+                "all filter rows by a strip of output rows is mapped as a whole, and sets are "
+                "replicated over images, filters and channels",
                 spatial=frozenset({G, N, M, C, P, R}),
                 unrolled=frozenset({R}),
+                spanned=frozenset({P}),
                 element_keeps=frozenset(OPERANDS),
                 element_tile=_sizes(P=Size.ONE, Q=Size.ONE, R=Size.ONE, S=Size.FULL),
                 inner_loop=Q,

@@ -460,6 +460,11 @@ class _Problem:
         wanted = flow.buffer_tile.get(dim)
         if wanted is not None:
             keep &= tiles[:, gap] == (1 if wanted is Size.ONE else bound)
+        if dim in flow.spanned:
+            keep &= fans[:, gap] * tiles[:, gap + 1] >= tiles[:, gap]
+            beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in flow.unrolled)
+            if beside * bound <= array.size:
+                keep &= tiles[:, gap] == bound
         if dim in flow.unrolled and bound <= max(
             (axis.size for axis in array.axes if dim in axis.dims), default=1
         ):
