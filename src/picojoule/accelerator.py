@@ -67,7 +67,8 @@ class Memory:
         read_energy, write_energy: for one word of the accelerator's ``word_bits``.
         bandwidth: bits per cycle of one instance, reads and writes together; None is unbounded.
         may_bypass: operands that a mapping may send past it.
-        formats: coding of each operand's transfers at this memory; dense by default.
+        formats: coding of each operand's transfers at this memory where that saves; dense by
+            default.
     """
 
     name: str
@@ -206,6 +207,9 @@ class Accelerator:
     Args:
         energy_unit: "MAC" (multiples of one MAC of ``word_bits``) or "pJ".
         word_bits: the width that all energies refer to.
+        resident_images: a batch runs in sets of as many images as the level below the outermost
+            can hold the layer's finished output maps of (at least one); weights are fetched anew
+            for each set. By default the whole batch is one set.
         charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
@@ -219,6 +223,7 @@ class Accelerator:
     word_bits: int = 16
     charging: Charging = Charging.DEARER_END
     charge_padding: bool = False
+    resident_images: bool = False
     sparse: SparseSupport = SparseSupport()
     static_power: float = 0.0
     clock: float | None = None

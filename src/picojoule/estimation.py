@@ -292,13 +292,15 @@ def estimate(
         network[name]  # a name without a layer is an error, not without effect
     known: dict[tuple[object, ...], Found] = {}
     layers = []
-    for done, layer in enumerate(network):
+    for done, whole in enumerate(network):
         if progress is not None:
-            progress(done, len(network), layer.name)
+            progress(done, len(network), whole.name)
+        images = images_at_once(whole, machine, network.batch)
+        layer = whole.with_batch_share(images, network.batch)
         if layer.name in given:
             cost = evaluate(layer, machine, given[layer.name])
             record = SearchRecord("given", 0.0, 0, 0, 0.0)
-            layers.append(_priced(layer, cost, given[layer.name], record, network.batch))
+            layers.append(_priced(layer, cost, given[layer.name], record, images))
             continue
         key = layer.signature()
         if key not in known:
@@ -308,13 +310,13 @@ def estimate(
         found = known[key]
         record = SearchRecord(
             found.status,
-            found.lower_bound / (network.batch if objective == "energy" else 1),
+            found.lower_bound / images,
             found.explored,
             found.pruned,
             found.seconds,
             found.space,
         )
-        layers.append(_priced(layer, found.cost, found.mapping, record, network.batch))
+        layers.append(_priced(layer, found.cost, found.mapping, record, images))
     return Estimate(
         network.name,
         machine.name,
@@ -325,6 +327,22 @@ def estimate(
         tuple(layers),
         network.not_counted,
     )
+
+
+def images_at_once(layer: Layer, machine: Accelerator, batch: int) -> int:
+    """How many of the batch's inferences share what is on the chip.
+
+    The whole batch, unless the machine runs sets of images whose output maps are all resident in
+    the level below the outermost: then the largest divisor of the batch that fits, at least one.
+    """
+    if not machine.resident_images:
+        return batch
+    memory = machine.levels[1].holder(Operand.OUTPUT)
+    if memory is None or memory.capacity is None:
+        return batch
+    per_image = layer.size(Operand.OUTPUT) / batch * machine.psum_bits(layer.bits.output)
+    room = int(memory.capacity // per_image)
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(1, room))
 
 
 def prepared(

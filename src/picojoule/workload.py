@@ -210,6 +210,14 @@ class Layer:
             self, bounds=self.bounds._replace(**{grown: getattr(self.bounds, grown) * batch})
         )
 
+    def with_batch_share(self, images: int, batch: int) -> Layer:
+        """The layer for *images* of the *batch* inferences it stands for."""
+        if images == batch:
+            return self
+        grown = "G" if self.weight_is_activation else "N"
+        share = getattr(self.bounds, grown) * images // batch
+        return replace(self, bounds=self.bounds._replace(**{grown: share}))
+
     def signature(self) -> tuple[object, ...]:
         """All that decides the energy, so everything but the name."""
         return (

@@ -75,6 +75,7 @@ def machine_record(machine: Accelerator) -> dict[str, Any]:
         "word_bits": machine.word_bits,
         "charging": machine.charging.value,
         "charge_padding": machine.charge_padding,
+        "resident_images": machine.resident_images,
         "default_dataflow": machine.default_dataflow,
         "static_power": machine.static_power,
         "clock": machine.clock,

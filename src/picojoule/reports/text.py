@@ -411,6 +411,8 @@ def accelerator_report(machine: Accelerator) -> Group:
         facts.append(("static", f"{machine.static_power:g} W"))
     if machine.charge_padding:
         facts.append(("padding", "zeros of the padding are stored and moved"))
+    if machine.resident_images:
+        facts.append(("batch", "in sets whose output maps fit the buffer"))
     parts: list[RenderableType] = [_text(machine.name, "bold")]
     if machine.description:
         parts.append(_prose(machine.description))

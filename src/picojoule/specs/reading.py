@@ -173,6 +173,7 @@ def _build(file: MachineFile) -> Accelerator:
         number(file.word_bits, 16),
         file.charging,
         file.charge_padding,
+        file.resident_images,
         SparseSupport(
             sparse.zeros,
             frozenset(Operand(name) for name in sparse.of),

@@ -92,6 +92,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         word_bits=number(Width, "$.word_bits", accelerator.word_bits),
         charging=accelerator.charging.value,
         charge_padding=accelerator.charge_padding,
+        resident_images=accelerator.resident_images,
         clock=number(Frequency, "$.clock", accelerator.clock),
         static_power=number(Power, "$.static_power", power)
         if power or "$.static_power" in sources
