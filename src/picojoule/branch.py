@@ -41,6 +41,7 @@ class Objective(NamedTuple):
     steps: int  # the monomial that counts steps (-1: not needed)
     per_step: float  # cycles per step
     times: Floats  # [limited memories and networks, monomials + 1] cycles; last: constant
+    shared_times: Floats  # [limited, shared hops] cycles per inside word where they differ
     outside: Ints  # [the same] the arrays outside it, as their number: instances work side by side
     cycle_limit: float
 
@@ -136,6 +137,9 @@ def value_of(
             for k in range(len(objective.energy)):
                 c = objective.times[t, k]
                 time += c * (low[k] if c > 0 else high[k])
+            for h in range(len(objective.shared)):
+                if differs[h] > 0:
+                    time += objective.shared_times[t, h] * low[int(objective.shared[h, 1])]
             cycles = max(cycles, time / instances[objective.outside[t]])
         if cycles > objective.cycle_limit:
             return np.inf
@@ -256,13 +260,13 @@ def search(
             continue
         for h in range(shared):
             x, y = int(objective.shared[h, 0]), int(objective.shared[h, 1])
-            if second:
-                new = row[x] != row[y]
-            else:
-                new = not group_same[here, h]
+            new = row[x] != row[y] if second else not group_same[here, h]
             differs[depth + 1, h] = 1.0 if new or differs[depth, h] > 0 else 0.0
         value = value_of(
-            line[:monomials], line[monomials : 2 * monomials], instances, differs[depth + 1],
+            line[:monomials],
+            line[monomials : 2 * monomials],
+            instances,
+            differs[depth + 1],
             objective,
         )
         if value >= best:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Cost, evaluate
-from picojoule.dataflow import Dataflow, dataflow as named_dataflow
+from picojoule.dataflow import Dataflow
+from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import InputError, Mistake, PicojouleError
 from picojoule.frontends import load
 from picojoule.mapping import parse_mapping

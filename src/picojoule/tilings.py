@@ -118,12 +118,7 @@ def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
                     if f > 1 and f > _ceil(x, z):
                         continue
                     tail = (bound - 1) % x + 1  # what the last tile holds
-                    near = (
-                        u <= edge
-                        or (tail - 1) % u < edge
-                        or (tail - 1) % z < edge
-                        or z <= edge
-                    )
+                    near = u <= edge or (tail - 1) % u < edge or (tail - 1) % z < edge or z <= edge
                     if f > 1 and not near and _total(bound, x, min(u - z, x)) == count:
                         continue
                     if (
@@ -174,9 +169,8 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
             for i in range(have):
                 size, weight = sizes[now, i], times[now, i]
                 full, rest = size // step, size % step
-                if still >> level & 1:
-                    if full:
-                        full, rest = 1, 0
+                if still >> level & 1 and full:
+                    full, rest = 1, 0
                 for part in range(2):
                     piece = step if part == 0 else rest
                     count = weight * full if part == 0 else weight
@@ -358,7 +352,12 @@ def window_words(
         )
         for a in range(p_tiles.shape[0]):
             pv, p_before, p0, p1 = _visits(
-                p_tiles[a], p_fans[a], child, grain, -1 if slide_tap else slide_level, slide_level < 0
+                p_tiles[a],
+                p_fans[a],
+                child,
+                grain,
+                -1 if slide_tap else slide_level,
+                slide_level < 0,
             )
             total = 0
             for v in range(len(pv) - 1):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from picojoule.accelerator import Charging, HopCharge, SparseSupport, ZeroSkip
+from picojoule.accelerator import Array, Charging, HopCharge, Level, SparseSupport, ZeroSkip
 from picojoule.cost import evaluate, violations
 from picojoule.errors import NoMappingError
 from picojoule.mapper import search
@@ -46,7 +47,7 @@ def _machine(rng):
     capacities = [None] + [rng.choice([6, 10, 16, 40]) * 16 for _ in range(depth - 1)]
     arrays = [[] for _ in range(depth)]
     arrays[rng.choice([depth - 2, depth - 2, depth - 1])] = rng.choice([[2], [4], [2, 2], [3, 2]])
-    return machine(
+    found = machine(
         [OPERANDS] * depth,
         arrays,
         charging=rng.choice(list(Charging)),
@@ -57,6 +58,16 @@ def _machine(rng):
             rng.choice(list(ZeroSkip)), frozenset({Operand.INPUT, Operand.WEIGHT})
         ),
         bypass=rng.choice([(), (), (Operand.WEIGHT,), (Operand.INPUT, Operand.OUTPUT)]),
+    )
+    return replace(found, nest=tuple(_narrowed(part, rng) for part in found.nest))
+
+
+def _narrowed(part, rng):
+    """The part with limited bandwidths, now and then."""
+    if isinstance(part, Array):
+        return replace(part, bandwidth=rng.choice([None, 8.0, 64.0]))
+    return Level(
+        tuple(replace(m, bandwidth=rng.choice([None, None, 16.0, 64.0])) for m in part.memories)
     )
 
 

@@ -1,0 +1,482 @@
+"""The space of mappings of one layer on one machine under one dataflow.
+
+Once three discrete things are fixed, a mapping is a choice of one chain (tiles and unrollings) for
+each dimension: which operands each level keeps, which operand stays in place while each level's
+innermost loops run, and on which loop the input's window slides. These are the *classes*.
+
+Only the innermost operand's loops matter for the order: the sets of dimensions that do not index
+the weights (N, P, Q), the inputs (M) and the outputs (C, R, S) are disjoint, so at each level at
+most one operand gains, and next to it one loop slides the window.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from picojoule.accelerator import Accelerator, Charging, Level
+from picojoule.cost import tile_words
+from picojoule.dataflow import Dataflow, Size
+from picojoule.errors import NoMappingError
+from picojoule.tilings import Bools, Ints, complete_chains
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand
+
+N, G, M, C, P, Q, R, S = DIMS
+INPUT, WEIGHT, OUTPUT = OPERANDS
+
+IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
+
+
+class Order(NamedTuple):
+    """The loop order of one level: who stays while the innermost loops run, and what slides."""
+
+    stays: Operand
+    slides: Dim
+
+    def loops(self) -> tuple[Dim, ...]:
+        """All dimensions, outermost first."""
+        inner = [d for d in (N, P, Q, M, C, R, S) if d in IRRELEVANT[self.stays]]
+        if self.slides in inner:
+            inner.remove(self.slides)
+            inner.append(self.slides)
+            return tuple(d for d in DIMS if d not in inner) + tuple(inner)
+        outer = [d for d in DIMS if d not in inner and d is not self.slides]
+        return (*outer, self.slides, *inner)
+
+
+class Runs(Enum):
+    """Which loops of a level run at all."""
+
+    ANY = "any"
+    OWN = "own"  # only those that do not index the operand that stays: it stays across the level
+    NONE = "none"  # no loop: every operand stays across the level
+
+
+class MappingClass(NamedTuple):
+    """What is fixed before the tiles: operands kept, loop orders, and which loops run."""
+
+    keeps: tuple[frozenset[Operand], ...]
+    orders: tuple[Order, ...]
+    runs: tuple[Runs, ...]
+
+
+class Edge(NamedTuple):
+    operand: Operand
+    parent: int
+    child: int
+
+
+class Block(NamedTuple):
+    """A dimension, or the pair of a window, with all its chains."""
+
+    dims: tuple[Dim, ...]
+    tiles: tuple[Ints, ...]  # for each dimension [options, levels + 1]
+    fans: tuple[Ints, ...]  # for each dimension [options, levels]
+    pick: tuple[Ints, ...] | None  # for a pair: which chain of each dimension an option takes
+    group: Ints  # [options] key of the group
+
+
+class Space:
+    """One layer on one machine under one dataflow.
+
+    Args:
+        timed: latency counts, so unrolling may pay although it saves no access.
+    """
+
+    def __init__(
+        self, layer: Layer, accelerator: Accelerator, dataflow: Dataflow, *, timed: bool
+    ) -> None:
+        self.layer, self.machine, self.dataflow = layer, accelerator, dataflow
+        self.timed = timed
+        self.levels = accelerator.levels
+        self.depth = len(self.levels)
+        self.arrays = accelerator.arrays
+        self.array_gaps = [n for n, array in enumerate(self.arrays) if array]
+        self.element_gap = self.array_gaps[-1] if self.array_gaps else None
+        self.every_chain = self._adding_up_pays()
+        self.complete = True
+        self.keeps = tuple(self._keeps())
+        # Blocks are the same for all choices of kept operands that leave the same levels empty.
+        self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
+        self.blocks = [self._blocks(empty) for empty in self.shapes]
+
+    def _adding_up_pays(self) -> bool:
+        """Whether a hop between elements costs less than keeping a partial sum in one.
+
+        Then spreading wider may pay although it saves no step, and no chain can be left out.
+        """
+        if self.machine.charging is not Charging.DEARER_END:
+            return False
+        return any(
+            memory.read_energy + memory.write_energy > array.hop_energy
+            for gap, array in enumerate(self.arrays)
+            if array is not None
+            for level in self.levels[gap + 1 :]
+            for memory in level.memories
+            if OUTPUT in memory.keeps
+        )
+
+    def _keeps(self) -> Iterator[tuple[frozenset[Operand], ...]]:
+        choices: list[list[frozenset[Operand]]] = []
+        for index, level in enumerate(self.levels):
+            inside = self.element_gap is not None and index > self.element_gap
+            wanted = self.dataflow.element_keeps if inside else None
+            if wanted is not None:
+                choices.append([self._forced(index, level, wanted)])
+                continue
+            optional = [o for o in OPERANDS if o in level.may_bypass]
+            choices.append(
+                [
+                    level.keeps - frozenset(skipped)
+                    for n in range(len(optional) + 1)
+                    for skipped in itertools.combinations(optional, n)
+                ]
+            )
+        yield from itertools.product(*choices)
+
+    def _forced(self, index: int, level: Level, wanted: frozenset[Operand]) -> frozenset[Operand]:
+        stuck = level.keeps - wanted - level.may_bypass
+        if stuck:
+            names = ", ".join(o.value for o in OPERANDS if o in stuck)
+            raise NoMappingError(
+                f"dataflow {self.dataflow.name!r} does not store the {names} in level {index} "
+                f"({level.name}), which {self.machine.name!r} does not let bypass it"
+            )
+        return level.keeps & wanted
+
+    def _largest(self, dim: Dim, level: int) -> int:
+        """The largest tile of *dim* that any memory of *level* can hold."""
+        bound = self.layer.bounds[DIMS.index(dim)]
+        low, high = 1, bound
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._fits(
+                Extents()._replace(**{dim.value: middle}), level, self.levels[level].keeps
+            ):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _fits(self, tile: Extents, level: int, keeps: frozenset[Operand]) -> bool:
+        for memory in self.levels[level].memories:
+            if memory.capacity is None:
+                continue
+            need = sum(
+                tile_words(self.layer, tile, o, padded=self.machine.charge_padding) * self.width(o)
+                for o in OPERANDS
+                if o in memory.keeps & keeps and o not in memory.may_bypass
+            )
+            if need > memory.capacity:
+                return False
+        return True
+
+    def width(self, operand: Operand) -> int:
+        """Bits of a word of *operand* on the chip."""
+        width = self.layer.bits[OPERANDS.index(operand)]
+        return self.machine.psum_bits(width) if operand is OUTPUT else width
+
+    def _chains(self, dim: Dim, empty: frozenset[int]) -> tuple[Ints, Ints]:
+        """All chains of *dim* that the dataflow allows: tiles and unrollings."""
+        bound = self.layer.bounds[DIMS.index(dim)]
+        depth = self.depth
+        limits = [bound] + [
+            1 if n in empty and n == depth - 1 else self._largest(dim, n) for n in range(1, depth)
+        ]
+        if dim is G and not self.timed:
+            limits = [bound] + [1] * (depth - 1)
+        fan = [
+            0 if array is None else self._fan_limit(dim, n, array.size)
+            for n, array in enumerate(self.arrays)
+        ]
+        if depth == 3 and self.array_gaps in ([1], []) and bound <= 1 << 16:
+            raw = complete_chains(
+                bound, limits[2], max(1, fan[1]), bound if self.every_chain else self._edge(dim)
+            )
+            raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
+            count = len(raw)
+            tiles = np.ones((count, 4), np.int64)
+            tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]
+            fans = np.ones((count, 3), np.int64)
+            fans[:, 1] = raw[:, 2]
+        else:
+            tiles, fans = self._nested(bound, limits, fan)
+        keep = self._allowed(dim, tiles, fans)
+        return tiles[keep], fans[keep]
+
+    def _edge(self, dim: Dim) -> int:
+        """How near the ends of a window dimension a cut may save halo that lies in the padding.
+
+        Neighbouring outputs share rows; where all shared rows are stored, only the number of cuts
+        counts. Taps are few: all their chains are taken where there is padding.
+        """
+        if dim not in (P, Q, R, S):
+            return 0
+        axis = 0 if dim in (P, R) else 1
+        bounds = self.layer.bounds
+        outputs, taps = bounds[4 + axis], bounds[6 + axis]
+        low, high = self.stored(axis)
+        stride, reach = self.layer.stride[axis], (taps - 1) * self.layer.dilation[axis]
+        last = (outputs - 1) * stride + reach
+        if taps == 1:
+            return 0
+        if self.layer.dilation[axis] // math.gcd(self.layer.dilation[axis], stride) > 1:
+            return outputs if dim in (P, Q) else taps  # far outputs share rows, so size matters
+        if low == 0 and high > last:
+            return 0
+        if dim in (R, S):
+            return taps
+        # The cut before output p shares rows p*stride .. (p-1)*stride + reach.
+        before = max(0, -(-low // stride) - 1)
+        after = max(0, outputs - 1 - (high - 1 - reach) // stride - 1)
+        return max(before, after)
+
+    def _fan_limit(self, dim: Dim, gap: int, size: int) -> int:
+        array = self.arrays[gap]
+        assert array is not None
+        if gap == self.element_gap and dim not in self.dataflow.spatial:
+            return 1
+        if dim is G and not self.timed:
+            return 1
+        reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
+        return min(size, reach)
+
+    def _nested(self, bound: int, limits: Sequence[int], fan: Sequence[int]) -> tuple[Ints, Ints]:
+        """Balanced chains for other depths: every tile an even split of the one outside."""
+        small = bound <= 12 and self.depth <= 3
+        found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+        def even(size: int, largest: int) -> list[int]:
+            if small:
+                return list(range(1, min(size, largest) + 1))
+            return sorted({-(-size // k) for k in _counts(size)} & set(range(1, largest + 1)))
+
+        def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
+            level = len(tiles) - 1
+            size = tiles[-1]
+            last = level == self.depth - 1
+            inner = [1] if last else even(size, min(limits[level + 1], size))
+            for piece in inner:
+                units = -(-size // piece)
+                if fan[level] <= 1:
+                    factors = {1}
+                elif small:
+                    factors = set(range(1, min(fan[level], units) + 1))
+                else:
+                    factors = {-(-units // k) for k in _counts(units)}
+                for factor in sorted(factors):
+                    if factor <= max(1, fan[level]):
+                        if last:
+                            found.append((tiles, (*fans, factor)))
+                        else:
+                            walk((*tiles, piece), (*fans, factor))
+
+        walk((bound,), ())
+        if not small and bound > 1:
+            self.complete = False
+        tiles = np.array([(*t, 1) for t, _ in found], np.int64)
+        return tiles, np.array([f for _, f in found], np.int64)
+
+    def _allowed(self, dim: Dim, tiles: Ints, fans: Ints) -> Bools:
+        """Which chains the dataflow allows."""
+        keep = np.ones(len(tiles), bool)
+        gap = self.element_gap
+        if gap is None:
+            return keep
+        bound = self.layer.bounds[DIMS.index(dim)]
+        flow, array = self.dataflow, self.arrays[gap]
+        assert array is not None
+        wanted = flow.element_tile.get(dim)
+        if wanted is not None and gap + 1 < self.depth:
+            keep &= tiles[:, gap + 1] == (1 if wanted is Size.ONE else bound)
+        wanted = flow.buffer_tile.get(dim)
+        if wanted is not None:
+            keep &= tiles[:, gap] == (1 if wanted is Size.ONE else bound)
+        if dim in flow.spanned:
+            keep &= fans[:, gap] * tiles[:, gap + 1] >= tiles[:, gap]
+            beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in flow.unrolled)
+            if beside * bound <= array.size:
+                keep &= tiles[:, gap] == bound
+        if dim in flow.unrolled and bound <= max(
+            (axis.size for axis in array.axes if dim in axis.dims), default=1
+        ):
+            keep &= fans[:, gap] * tiles[:, gap + 1] >= bound
+        return keep
+
+    def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
+        singles, pairs = [], []
+        for dims in ((P, R), (Q, S)):
+            pairs.append(self._pair(dims, empty))
+        for dim in (M, C, N, G):
+            tiles, fans = self._chains(dim, empty)
+            singles.append(Block((dim,), (tiles,), (fans,), None, _group_key((tiles,))))
+        # Large blocks last: bounds are exact in what comes first.
+        return tuple(sorted((*pairs, *singles), key=lambda block: len(block.group)))
+
+    def _pair(self, dims: tuple[Dim, Dim], empty: frozenset[int]) -> Block:
+        outer, tap = (self._chains(dim, empty) for dim in dims)
+        a = np.repeat(np.arange(len(outer[0])), len(tap[0]))
+        b = np.tile(np.arange(len(tap[0])), len(outer[0]))
+        keep = np.ones(len(a), bool)
+        axis = 0 if dims[0] is P else 1
+        for gap in self.array_gaps:
+            array = self.arrays[gap]
+            assert array is not None
+            keep &= outer[1][a, gap] * tap[1][b, gap] <= array.size
+        for level in range(1, self.depth):
+            memory = self.levels[level].holder(INPUT)
+            always = all(INPUT in keeps[level] for keeps in self.keeps)
+            if not always or memory is None or memory.capacity is None:
+                continue
+            words = self.extent(outer[0][a, level], tap[0][b, level], axis)
+            keep &= words * self.width(INPUT) <= memory.capacity
+        a, b = a[keep], b[keep]
+        tiles = (outer[0][a], tap[0][b])
+        fans = (outer[1][a], tap[1][b])
+        return Block(dims, tiles, fans, (a, b), _group_key(tiles))
+
+    def extent(self, outputs: Ints, taps: Ints, axis: int) -> Ints:
+        """Input rows (columns) under tiles of outputs and taps; at most what is stored."""
+        stride, dilation = self.layer.stride[axis], self.layer.dilation[axis]
+        common = math.gcd(stride, dilation)
+        rows = outputs * taps - np.maximum(0, outputs - dilation // common) * np.maximum(
+            0, taps - stride // common
+        )
+        stored = self.layer.input_size[axis]
+        if self.machine.charge_padding:
+            stored += sum(self.layer.padding[2 * axis : 2 * axis + 2])
+        return np.asarray(np.minimum(rows, stored))
+
+    def stored(self, axis: int) -> tuple[int, int]:
+        """First and last-but-one row (column) that is stored, counted from the first padded one."""
+        before, after = self.layer.padding[2 * axis : 2 * axis + 2]
+        size = self.layer.input_size[axis]
+        return (
+            (0, before + size + after) if self.machine.charge_padding else (before, before + size)
+        )
+
+    def _orders(self) -> list[Order]:
+        bounds = dict(zip(DIMS, self.layer.bounds, strict=True))
+        slides = {
+            WEIGHT: (Q, P),
+            INPUT: (Q, P, S, R),
+            OUTPUT: (S, R),
+        }
+        useful = {P: bounds[R] > 1, R: bounds[R] > 1, Q: bounds[S] > 1, S: bounds[S] > 1}
+        found = []
+        for operand, dims in slides.items():
+            chosen = [d for d in dims if useful[d] and bounds[d] > 1] or [dims[0]]
+            found += [Order(operand, d) for d in chosen]
+        return found
+
+    def classes(self) -> Iterator[MappingClass]:
+        """Every combination of kept operands, orders and levels stayed across."""
+        flow, gap = self.dataflow, self.element_gap
+        for keeps in self.keeps:
+            choices: list[list[tuple[Order, Runs]]] = []
+            for level in range(self.depth - 1):
+                orders = self._orders()
+                if level == gap and flow.inner_loop is not None:
+                    inner = flow.inner_loop
+                    if self.layer.bounds[DIMS.index(inner)] > 1:
+                        orders = [Order(WEIGHT, inner)]
+                states = [(order, Runs.ANY) for order in orders]
+                if level > 0:
+                    states += [(order, Runs.OWN) for order in orders]
+                    states.append((orders[0], Runs.NONE))
+                choices.append(states)
+            for picked in itertools.product(*choices):
+                cls = MappingClass(keeps, tuple(o for o, _ in picked), tuple(r for _, r in picked))
+                if self._worthwhile(cls):
+                    yield cls
+
+    def _worthwhile(self, cls: MappingClass) -> bool:
+        """Whether staying across levels gains anything that another class does not cover."""
+        outside: Order | None = None
+        for order, runs in zip(cls.orders, cls.runs, strict=True):
+            if runs is Runs.OWN:
+                assert outside is not None
+                if order.stays is INPUT:
+                    # Only M runs here, so what this level slides on is idle: one name for it.
+                    if order != next(o for o in self._orders() if o.stays is INPUT):
+                        return False
+                elif order.stays is not outside.stays:
+                    return False
+            if runs is not Runs.NONE:
+                outside = order
+        return True
+
+    def edges(self, keeps: tuple[frozenset[Operand], ...]) -> Iterator[Edge]:
+        """All edges, operand by operand, outermost first."""
+        for operand in OPERANDS:
+            holders = [n for n in range(self.depth) if operand in keeps[n]]
+            for parent, child in zip(holders, [*holders[1:], self.depth], strict=True):
+                yield Edge(operand, parent, child)
+
+    def stay(self, cls: MappingClass, edge: Edge) -> tuple[int, tuple[int, Dim] | None]:
+        """Levels whose loops leave the edge's tile in place, and where its window slides."""
+        still = 0
+        if edge.child == self.depth:
+            return 0, None
+        for level in reversed(range(edge.child)):
+            order, runs = cls.orders[level], cls.runs[level]
+            if runs is Runs.NONE:
+                continue
+            if order.stays is edge.operand:
+                still |= 1 << level
+                if runs is Runs.OWN:
+                    continue
+            return still, (level, order.slides) if edge.operand is INPUT else None
+        return still, None
+
+    def perfect(self, block: Block) -> Bools:
+        """Options in which every tile divides the one outside it."""
+        keep = np.ones(len(block.group), bool)
+        for tiles, fans in zip(block.tiles, block.fans, strict=True):
+            for level in range(self.depth):
+                step = np.minimum(tiles[:, level], fans[:, level] * tiles[:, level + 1])
+                keep &= (tiles[:, level] % step == 0) & (step % tiles[:, level + 1] == 0)
+        return keep
+
+    def text(self) -> str:
+        """The space in words."""
+        tiles = (
+            "all tile sizes, dividing or not"
+            if self.complete
+            else "all balanced tile sizes (even splits, dividing or not)"
+        )
+        return (
+            f"{tiles}; all loop orders; all unrollings and bypasses that {self.machine.name} and "
+            f"the dataflow {self.dataflow.name} allow"
+        )
+
+
+def empty_levels(keeps: tuple[frozenset[Operand], ...]) -> frozenset[int]:
+    """Levels at which nothing is kept: they are not there, so no tile is cut for them."""
+    return frozenset(n for n in range(1, len(keeps)) if not keeps[n])
+
+
+def _counts(size: int) -> list[int]:
+    """Numbers of pieces that give different even splits of *size*."""
+    found, count = [], 1
+    while count <= size:
+        found.append(count)
+        piece = -(-size // count)
+        if piece == 1:
+            break
+        count = -(-size // (piece - 1))
+    return found
+
+
+def _group_key(tiles: Sequence[Ints]) -> Ints:
+    """Options share a group if they cut the outermost level into as many tiles."""
+    key = np.zeros(len(tiles[0]), np.int64)
+    for table in tiles:
+        counts = -(-table[:, 0] // table[:, 1])
+        key = key * (int(counts.max(initial=0)) + 1) + counts
+    return key
