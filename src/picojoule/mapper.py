@@ -19,7 +19,7 @@ import numpy as np
 from picojoule import branch
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Cost, evaluate
-from picojoule.dataflow import Dataflow
+from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapping import Mapping, Stage
@@ -31,6 +31,7 @@ from picojoule.workload import DIMS, Dim, Extents, Layer
 OBJECTIVES = {"energy": branch.ENERGY, "latency": branch.LATENCY, "edp": branch.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 FIRST_TRIES = 8  # classes tried with perfect factors for a first good mapping
+FIRST_NODES = 2_000_000  # looked at in each of them at most
 FIXING_PASSES = 4  # rounds of dropping options by bounds
 NODES_PER_SECOND = 5_000_000  # of branch.search, on a slow machine
 
@@ -96,7 +97,10 @@ def search(
     timed = objective != "energy" or bool(accelerator.static_power and accelerator.clock)
     space = Space(layer, accelerator, flow, timed=timed)
     factors = Factors(space)
-    best = _solve(factors, OBJECTIVES[objective], math.inf, deadline)
+    known = None
+    if flow.name == "flexible" and objective == "energy":
+        known = _head_start(layer, accelerator, timed, deadline)
+    best = _solve(factors, OBJECTIVES[objective], math.inf, deadline, known)
     if objective == "latency" and best.chosen is not None:
         cycles = best.value
         second = _solve(factors, branch.ENERGY, cycles * (1 + SMALLEST_GAIN), deadline)
@@ -135,6 +139,23 @@ def search(
     )
 
 
+def _head_start(
+    layer: Layer, accelerator: Accelerator, timed: bool, deadline: float | None
+) -> tuple[float, Mapping] | None:
+    """The row-stationary optimum, which is quick to find and legal for any dataflow.
+
+    Only for layers with a window: without one it is no better a start than perfect factors.
+    """
+    if layer.bounds.R * layer.bounds.S == 1:
+        return None
+    try:
+        space = Space(layer, accelerator, DATAFLOWS["rs"], timed=timed)
+        found = _solve(Factors(space), branch.ENERGY, math.inf, deadline)
+    except NoMappingError:
+        return None
+    return None if found.chosen is None else (found.value, found.chosen)
+
+
 class _Result(NamedTuple):
     value: float
     chosen: Mapping | None
@@ -162,7 +183,13 @@ class _Tally:
         return max(1000, int(left * NODES_PER_SECOND))
 
 
-def _solve(factors: Factors, mode: int, cycle_limit: float, deadline: float | None) -> _Result:
+def _solve(
+    factors: Factors,
+    mode: int,
+    cycle_limit: float,
+    deadline: float | None,
+    known: tuple[float, Mapping] | None = None,
+) -> _Result:
     """The best mapping over all classes.
 
     First a good mapping from perfect factors, polished one block at a time; with its value
@@ -176,14 +203,15 @@ def _solve(factors: Factors, mode: int, cycle_limit: float, deadline: float | No
     ]
     pending.sort(key=lambda relaxed: relaxed.bound)  # stable: equal bounds keep their order
     tally = _Tally(math.inf if deadline is None else deadline)
-    best, chosen, first = math.inf, None, None
+    best, chosen = known or (math.inf, None)
+    first = None
     for relaxed in pending[:FIRST_TRIES]:
         if relaxed.bound < best:
             masks = [
                 mask & space.perfect(block)
                 for mask, block in zip(relaxed.masks, relaxed.blocks, strict=True)
             ]
-            value, choice = _search(relaxed, masks, best, tally)
+            value, choice = _search(relaxed, masks, best, tally, FIRST_NODES)
             if choice is not None:
                 best, first = value, (relaxed, choice)
     if first is not None:
@@ -203,20 +231,23 @@ def _solve(factors: Factors, mode: int, cycle_limit: float, deadline: float | No
 
 
 def _search(
-    relaxed: Relaxation, masks: list[Bools], best: float, tally: _Tally
+    relaxed: Relaxation, masks: list[Bools], best: float, tally: _Tally, nodes: int = 1 << 62
 ) -> tuple[float, list[int] | None]:
-    """The best choice of a class among the options in *masks*, if it beats *best*."""
+    """The best choice of a class among the options in *masks*, if it beats *best*.
+
+    A search given only some *nodes* is a try: that it was cut short says nothing of the whole.
+    """
     limit = best * (1 - SMALLEST_GAIN) if best < math.inf else math.inf
     fixed = _fix(relaxed, masks, limit, tally)
     if fixed is None:
         return best, None
     options, picks = relaxed.options(fixed)
     value, choice, looked, cut, ended = branch.search(
-        options, relaxed.objective, relaxed.limits, limit, tally.nodes_left()
+        options, relaxed.objective, relaxed.limits, limit, min(nodes, tally.nodes_left())
     )
     tally.explored += looked
     tally.pruned += cut
-    tally.late = tally.late or not ended
+    tally.late = tally.late or (not ended and looked <= nodes)
     return value, [picks[o] for o in choice] if choice[0] >= 0 else None
 
 
