@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -139,17 +139,27 @@ def search(
     )
 
 
+_SINGLE_ROWS = replace(
+    DATAFLOWS["rs"],
+    name="single rows",
+    spatial=frozenset(DIMS),
+    unrolled=frozenset(),
+    spanned=frozenset(),
+    inner_loop=None,
+)
+
+
 def _head_start(
     layer: Layer, accelerator: Accelerator, timed: bool, deadline: float | None
 ) -> tuple[float, Mapping] | None:
-    """The row-stationary optimum, which is quick to find and legal for any dataflow.
+    """The best mapping whose elements convolve single rows: quick to find, and a good start.
 
     Only for layers with a window: without one it is no better a start than perfect factors.
     """
     if layer.bounds.R * layer.bounds.S == 1:
         return None
     try:
-        space = Space(layer, accelerator, DATAFLOWS["rs"], timed=timed)
+        space = Space(layer, accelerator, _SINGLE_ROWS, timed=timed)
         found = _solve(Factors(space), branch.ENERGY, math.inf, deadline)
     except NoMappingError:
         return None
