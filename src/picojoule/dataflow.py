@@ -35,7 +35,7 @@ class Dataflow:
         spanned: of those, the ones that make up a set with the unrolled: whole if the array has
             room for it, else cut into strips of which each is unrolled whole (ISCA'16 §V-B).
         element_keeps: what the elements store; None leaves it to the machine.
-        element_tile: sizes forced on the tile of an element.
+        element_tile: sizes forced on the tile of an element, where an element can hold them.
         buffer_tile: sizes forced on the tile of the level above the array.
         stationary: this operand enters (or leaves) each element once and stays until done with.
         inner_loop: if this loop runs above the array, it is the innermost there.

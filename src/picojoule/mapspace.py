@@ -293,7 +293,9 @@ class Space:
         assert array is not None
         wanted = flow.element_tile.get(dim)
         if wanted is not None and gap + 1 < self.depth:
-            keep &= tiles[:, gap + 1] == (1 if wanted is Size.ONE else bound)
+            matches = tiles[:, gap + 1] == (1 if wanted is Size.ONE else bound)
+            if matches.any():  # a row that no element can hold is cut after all
+                keep &= matches
         wanted = flow.buffer_tile.get(dim)
         if wanted is not None:
             keep &= tiles[:, gap] == (1 if wanted is Size.ONE else bound)
