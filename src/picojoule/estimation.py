@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from picojoule import __version__
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Cost, evaluate
 from picojoule.dataflow import Dataflow
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
 
 SCHEMA_VERSION = 1
-VERSION = "0.1.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Estimate:
         """Plain data: the schema of ``picojoule estimate --json``."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "picojoule": VERSION,
+            "picojoule": __version__,
             "network": self.network,
             "accelerator": self.accelerator,
             "batch": self.batch,
@@ -311,7 +311,8 @@ def estimate(
         found = known[key]
         record = SearchRecord(
             found.status,
-            found.lower_bound / images,
+            # per inference; an energy-delay product is one of two per-inference figures
+            found.lower_bound / (images**2 if objective == "edp" else images),
             found.explored,
             found.pruned,
             found.seconds,

@@ -178,15 +178,15 @@ class Factors:
         hops = [
             n
             for n in range(len(pairs))
-            if energy[1 + known + n] or any(vector[1 + known + n] for vector in times)
+            if energy[1 + known + n] or any(cycles[1 + known + n] for cycles in times)
         ]
         shared = np.array([(*pairs[n], energy[1 + known + n]) for n in hops], float).reshape(-1, 3)
         table = np.zeros((len(times), count + 1))
         shared_times = np.zeros((len(times), len(hops)))
-        for row, shared_row, vector_of_time in zip(table, shared_times, times, strict=True):
-            row[:known] = vector_of_time[1 : 1 + known]
-            row[-1] = vector_of_time[0]
-            shared_row[:] = [vector_of_time[1 + known + n] for n in hops]
+        for row, shared_row, cycles in zip(table, shared_times, times, strict=True):
+            row[:known] = cycles[1 : 1 + known]
+            row[-1] = cycles[0]
+            shared_row[:] = [cycles[1 + known + n] for n in hops]
         return monomials, branch.Objective(
             mode,
             float(energy[0]),
