@@ -23,7 +23,7 @@ from picojoule.accelerator import Accelerator, Charging, Level
 from picojoule.cost import tile_words
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
-from picojoule.tilings import Bools, Ints, complete_chains
+from picojoule.tilings import Bools, Floats, Ints, complete_chains
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -75,10 +75,22 @@ class Block(NamedTuple):
     """A dimension, or the pair of a window, with all its chains."""
 
     dims: tuple[Dim, ...]
+    chains: tuple[
+        tuple[Ints, Ints], ...
+    ]  # for each dimension [chains, levels + 1], [chains, levels]
+    pick: tuple[Ints, ...] | None  # for a pair: which chain of each dimension an option takes
     tiles: tuple[Ints, ...]  # for each dimension [options, levels + 1]
     fans: tuple[Ints, ...]  # for each dimension [options, levels]
-    pick: tuple[Ints, ...] | None  # for a pair: which chain of each dimension an option takes
-    group: Ints  # [options] key of the group
+    group: Ints  # [options] alike where the outermost level is cut into as many tiles; ascending
+
+    @property
+    def size(self) -> int:
+        """How many options there are."""
+        return len(self.tiles[0])
+
+    def unrolled(self, gap: int) -> Floats:
+        """Elements of the array beneath a level that each option uses."""
+        return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
 
 
 class Space:
@@ -86,13 +98,20 @@ class Space:
 
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
+        perfect: only tiles that divide the tile outside them.
     """
 
     def __init__(
-        self, layer: Layer, accelerator: Accelerator, dataflow: Dataflow, *, timed: bool
+        self,
+        layer: Layer,
+        accelerator: Accelerator,
+        dataflow: Dataflow,
+        *,
+        timed: bool,
+        perfect: bool = False,
     ) -> None:
         self.layer, self.machine, self.dataflow = layer, accelerator, dataflow
-        self.timed = timed
+        self.timed, self.perfect = timed, perfect
         self.levels = accelerator.levels
         self.depth = len(self.levels)
         self.arrays = accelerator.arrays
@@ -207,6 +226,10 @@ class Space:
         else:
             tiles, fans = self._nested(bound, limits, fan)
         keep = self._allowed(dim, tiles, fans)
+        if self.perfect:
+            for level in range(depth):
+                step = np.minimum(tiles[:, level], fans[:, level] * tiles[:, level + 1])
+                keep &= (tiles[:, level] % step == 0) & (step % tiles[:, level + 1] == 0)
         return tiles[keep], fans[keep]
 
     def _edge(self, dim: Dim) -> int:
@@ -311,14 +334,15 @@ class Space:
         return keep
 
     def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
-        singles, pairs = [], []
-        for dims in ((P, R), (Q, S)):
-            pairs.append(self._pair(dims, empty))
+        pairs = [self._pair(dims, empty) for dims in ((P, R), (Q, S))]
+        singles = []
         for dim in (M, C, N, G):
             tiles, fans = self._chains(dim, empty)
-            singles.append(Block((dim,), (tiles,), (fans,), None, _group_key((tiles,))))
-        # Large blocks last: bounds are exact in what comes first.
-        return tuple(sorted((*pairs, *singles), key=lambda block: len(block.group)))
+            order = np.argsort(_group_key((tiles,)), kind="stable")
+            tiles, fans = tiles[order], fans[order]
+            key = _group_key((tiles,))
+            singles.append(Block((dim,), ((tiles, fans),), None, (tiles,), (fans,), key))
+        return (*pairs, *singles)
 
     def _pair(self, dims: tuple[Dim, Dim], empty: frozenset[int]) -> Block:
         outer, tap = (self._chains(dim, empty) for dim in dims)
@@ -338,9 +362,10 @@ class Space:
             words = self.extent(outer[0][a, level], tap[0][b, level], axis)
             keep &= words * self.width(INPUT) <= memory.capacity
         a, b = a[keep], b[keep]
-        tiles = (outer[0][a], tap[0][b])
-        fans = (outer[1][a], tap[1][b])
-        return Block(dims, tiles, fans, (a, b), _group_key(tiles))
+        order = np.argsort(_group_key((outer[0][a], tap[0][b])), kind="stable")
+        a, b = a[order], b[order]
+        tiles, fans = (outer[0][a], tap[0][b]), (outer[1][a], tap[1][b])
+        return Block(dims, (outer, tap), (a, b), tiles, fans, _group_key(tiles))
 
     def extent(self, outputs: Ints, taps: Ints, axis: int) -> Ints:
         """Input rows (columns) under tiles of outputs and taps; at most what is stored."""
@@ -436,22 +461,14 @@ class Space:
             return still, (level, order.slides) if edge.operand is INPUT else None
         return still, None
 
-    def perfect(self, block: Block) -> Bools:
-        """Options in which every tile divides the one outside it."""
-        keep = np.ones(len(block.group), bool)
-        for tiles, fans in zip(block.tiles, block.fans, strict=True):
-            for level in range(self.depth):
-                step = np.minimum(tiles[:, level], fans[:, level] * tiles[:, level + 1])
-                keep &= (tiles[:, level] % step == 0) & (step % tiles[:, level + 1] == 0)
-        return keep
-
     def text(self) -> str:
         """The space in words."""
-        tiles = (
-            "all tile sizes, dividing or not"
-            if self.complete
-            else "all balanced tile sizes (even splits, dividing or not)"
-        )
+        if self.perfect:
+            tiles = "all tile sizes that divide"
+        elif self.complete:
+            tiles = "all tile sizes, dividing or not"
+        else:
+            tiles = "all balanced tile sizes (even splits, dividing or not)"
         return (
             f"{tiles}; all loop orders; all unrollings and bypasses that {self.machine.name} and "
             f"the dataflow {self.dataflow.name} allow"
