@@ -7,12 +7,12 @@ are taken in the order of their bounds and skipped once no better than what is k
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
-import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,8 @@ from picojoule.workload import DIMS, Dim, Extents, Layer
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 DUAL_ROUNDS, DUAL_TURNS = 8, 200  # passes over all options, and steps on candidates between them
+ENOUGH = 0.02  # a dual bound that far above the least is not sharpened before its turn
+FIRST_STEP = 0.005  # how far above its bound a class is searched first; doubled each time
 CANDIDATES = 32  # options of each block that the steps between passes know
 
 
@@ -149,108 +151,95 @@ class _Result(NamedTuple):
     complete: bool
 
 
-class _Open(NamedTuple):
-    """A programme that its bound does not rule out."""
+@dataclass(order=True, slots=True)
+class _Open:
+    """A class that its bound does not rule out yet, at some stage of being solved."""
 
     bound: float
-    relaxed: Relaxed
-    logarithm: float  # of the bound, as the dual has it
+    number: int
+    stage: int = field(compare=False)
+    relaxed: Relaxed = field(compare=False)
+    dual: _Dual | None = field(default=None, compare=False)
+    step: float = field(default=FIRST_STEP, compare=False)
+
+
+class _Dual(NamedTuple):
+    """The dual bound of a programme, and what options and columns add to it."""
+
+    bound: float
     scores: Floats
     weights: Floats
 
 
+NEW, BOUNDED, CLOSED = range(3)  # stages: nothing done; dual bound; and every hop decided
+
+
 class _Solver:
-    """The search over all classes of a space for one objective."""
+    """The search over all classes of a space for one objective: best first.
+
+    A class is bounded ever more closely (by the least of every column, by the dual, by the dual
+    with every hop decided) and then searched up to a limit a little above its bound; a search
+    that finds nothing raises the bound to that limit.
+    """
 
     def __init__(
         self, relaxation: Relaxation, mode: int, cycle_limit: float, deadline: float
     ) -> None:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
         self.deadline = deadline
-        self.best, self.chosen = math.inf, None
+        self.best = math.inf
+        self.chosen: Mapping | None = None
         self.explored = self.pruned = 0
-        self.late = False
+        self._heap: list[_Open] = []
+        self._pushed = 0
+        self._lowest = math.inf  # settled dual bound so far
         # Similar programmes have similar multipliers and good options.
         self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
 
     def solve(self) -> _Result:
         """The best mapping over all classes."""
-        space = self.relaxation.space
-        pending = [
-            relaxed
-            for cls in space.classes()
-            if (relaxed := self.relaxation.relax(cls, self.mode, self.cycle_limit)) is not None
-        ]
-        pending.sort(key=lambda relaxed: relaxed.least)  # stable: equal bounds keep their order
-        waiting: list[_Open] = []
-        for relaxed in pending:
-            entry = self._bound(relaxed)
-            if entry is not None:
-                waiting.append(entry)
-                if self.chosen is None:
-                    self._probe(entry)
-        print("    probe", self.best, len(pending), len(waiting), min(e.bound for e in waiting))
-        waiting = [
-            closer for entry in waiting if entry.bound < self.best for closer in self._closer(entry)
-        ]
-        waiting.sort(key=lambda entry: entry.bound)
-        steps = eval(os.environ.get("STEPS", "(0.25,0.5,1)"))
-        import time
-
-        if waiting:
-            lowest, highest = waiting[0].bound, self.best
-            for part in steps:
-                limit = lowest + (highest - lowest) * part
-                t = time.process_time()
-                for entry in waiting:
-                    if entry.bound < min(limit, self.best * (1 - SMALLEST_GAIN)):
-                        self._search(entry, min(limit, self.best))
-                print(
-                    "    ",
-                    part,
-                    limit,
-                    self.best,
-                    time.process_time() - t,
-                    self.explored,
-                    len(waiting),
+        for cls in self.relaxation.space.classes():
+            relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
+            if relaxed is not None:
+                self._push(NEW, relaxed, relaxed.least)
+        while self._heap:
+            entry = heapq.heappop(self._heap)
+            if entry.bound >= self._limit():
+                self.pruned += 1 + len(self._heap)
+                break
+            if time.perf_counter() > self.deadline:
+                return _Result(
+                    self.best, self.chosen, entry.bound, self.explored, self.pruned, False
                 )
-                if self.best <= limit:
-                    break
+            if entry.stage == NEW:
+                self._bound(entry)
+            elif entry.stage == BOUNDED:
+                self._decide(entry)
+            else:
+                self._search(entry)
         return _Result(self.best, self.chosen, self.best, self.explored, self.pruned, True)
 
-    def _closer(self, entry: _Open) -> Iterator[_Open]:
-        """The ways to price the hops of a class that their bounds do not rule out."""
-        for sharing in self.relaxation.variants(entry.relaxed):
-            relaxed = self.relaxation.relax(entry.relaxed.cls, self.mode, self.cycle_limit, sharing)
-            closer = self._bound(relaxed) if relaxed is not None else None
-            if closer is not None:
-                yield closer
+    def _limit(self) -> float:
+        return self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf
 
-    def _probe(self, entry: _Open) -> None:
-        """A first good mapping: the best near the bound of one class."""
-        for closer in self._closer(entry):
-            for gap in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, math.inf):
-                self._search(closer, min(self.best, closer.bound * (1 + gap)))
-                if self.chosen is not None:
-                    return
+    def _push(
+        self,
+        stage: int,
+        relaxed: Relaxed,
+        bound: float,
+        dual: _Dual | None = None,
+        step: float = FIRST_STEP,
+    ) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, _Open(bound, self._pushed, stage, relaxed, dual, step))
 
-    def _bound(self, relaxed: Relaxed) -> _Open | None:
-        """The programme with its dual bound; None if nothing in it beats what is known."""
-        limit = self.best * (1 - SMALLEST_GAIN)
-        if relaxed.least >= limit:
-            self.pruned += 1
-            return None
-        problem = relaxed.programme
-        key = (relaxed.options, problem.where.shape, len(problem.limits))
-        if key not in self._starts:
-            means = np.zeros(problem.where.shape[1])
-            share = np.full(len(problem.times), 1 / max(1, len(problem.times)))
-            self._starts[key] = (
-                programme.Multipliers(means, share, np.full(len(problem.limits), 0.02)),
-                np.zeros((problem.where.shape[0], 1 + CANDIDATES), np.int64),
-            )
-        at, candidates = self._starts[key]
-        scores, weights = np.empty(len(relaxed.penalty)), np.empty(problem.where.shape[1])
+    def _bound(self, entry: _Open, stage: int = BOUNDED) -> None:
+        """Bound a class by the dual, unless that is clearly above the least so far."""
+        relaxed, problem = entry.relaxed, entry.relaxed.programme
+        limit = self._limit()
+        enough = min(limit, self._lowest * (1 + ENOUGH)) if entry.dual is None else limit
+        at, candidates = self._start(relaxed)
+        scores, weights = np.empty(len(relaxed.penalty)), np.empty(len(problem.energy) + 1)
         logarithm, _ = programme.dual(
             self.relaxation.options(relaxed.options),
             problem,
@@ -259,31 +248,55 @@ class _Solver:
             candidates,
             DUAL_ROUNDS,
             DUAL_TURNS,
-            programme.log_of(problem, limit),
+            programme.log_of(problem, enough),
             scores,
             weights,
         )
-        bound = math.exp(logarithm)
-        if self.mode == programme.ENERGY:
-            bound += problem.base
-        bound = max(bound, relaxed.least)
+        bound = math.exp(logarithm) + (problem.base if self.mode == programme.ENERGY else 0.0)
+        bound = max(bound, entry.bound)
         if bound >= limit:
             self.pruned += 1
-            return None
-        return _Open(bound, relaxed, logarithm, scores, weights)
+            return
+        found = _Dual(logarithm, scores, weights)
+        if bound >= enough:  # stopped early: look again when its turn comes
+            self._push(entry.stage, relaxed, bound, found)
+            return
+        self._lowest = min(self._lowest, bound)
+        self._push(stage if relaxed.model.hops else CLOSED, relaxed, bound, found)
 
-    def _search(self, entry: _Open, incumbent: float) -> None:
-        """Look for a mapping below *incumbent* in one class."""
-        relaxed = entry.relaxed
-        limit = incumbent * (1 - SMALLEST_GAIN)
+    def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
         problem = relaxed.programme
-        at, _ = self._starts[relaxed.options, problem.where.shape, len(problem.limits)]
+        key = (relaxed.options, problem.where.shape, len(problem.limits))
+        if key not in self._starts:
+            means = np.zeros(problem.where.shape[1] + 1)
+            share = np.full(len(problem.times), 1 / max(1, len(problem.times)))
+            share[~problem.plain] = 0.0
+            self._starts[key] = (
+                programme.Multipliers(means, share, np.full(len(problem.limits), 0.02)),
+                np.zeros((problem.where.shape[0], 1 + CANDIDATES), np.int64),
+            )
+        return self._starts[key]
+
+    def _decide(self, entry: _Open) -> None:
+        """Split a class by how its hops are priced."""
+        for sharing in self.relaxation.variants(entry.relaxed):
+            relaxed = self.relaxation.relax(entry.relaxed.cls, self.mode, self.cycle_limit, sharing)
+            if relaxed is not None:
+                bound = max(entry.bound, relaxed.least)
+                self._bound(_Open(bound, 0, NEW, relaxed, entry.dual), CLOSED)
+
+    def _search(self, entry: _Open) -> None:
+        """Look for a mapping a little above the bound of a class."""
+        relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
+        assert dual is not None
+        limit = min(self._limit(), entry.bound * (1 + entry.step))
+        at, _ = self._start(relaxed)
         value, choice, looked, cut = programme.search(
             self.relaxation.options(relaxed.options),
             problem,
-            entry.scores,
-            entry.weights,
-            entry.logarithm,
+            dual.scores,
+            dual.weights,
+            dual.bound,
             at,
             limit,
         )
@@ -292,6 +305,8 @@ class _Solver:
         if choice[0] >= 0:
             self.best = value
             self.chosen = _mapping(self.relaxation, relaxed, choice)
+        elif limit < self._limit():
+            self._push(CLOSED, relaxed, limit, dual, 2 * entry.step)
 
 
 def _mapping(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> Mapping:

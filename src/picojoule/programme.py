@@ -65,7 +65,7 @@ class Programme(NamedTuple):
 class Multipliers(NamedTuple):
     """Where the dual bound stands; updated in place, and a good start for a similar programme."""
 
-    means: Floats  # [columns] logarithm of each product, averaged over the best options seen
+    means: Floats  # [columns + 1] logarithm of each product, averaged over the best options seen
     share: Floats  # [times] weight of each time in the cycles
     price: Floats  # [limits] multiplier of each limit
 
@@ -131,47 +131,70 @@ def packable(fans: Ints, dims: Ints, axes: Ints, allowed: Ints) -> bool:
             i += 1
 
 
-@njit(cache=True)
-def _mean(means: Floats, terms: Floats, share: float, weights: Floats) -> float:
-    """The logarithm of a sum of terms from below, linear in their logarithms.
+class _Sums(NamedTuple):
+    """The sums of a programme, sparse: the energy, then the times, then the limits."""
 
-    Adds the linear part to *weights* and returns the constant part. *terms* may hold one
-    coefficient more than there are columns: the constant.
-    """
-    n = len(terms)
-    top = -np.inf
-    for k in range(n):
-        if terms[k] > 0:
-            top = max(top, np.log(terms[k]) + (means[k] if k < len(means) else 0.0))
-    total = 0.0
-    for k in range(n):
-        if terms[k] > 0:
-            total += np.exp(np.log(terms[k]) + (means[k] if k < len(means) else 0.0) - top)
-    constant = 0.0
-    for k in range(n):
-        if terms[k] > 0:
-            mean = means[k] if k < len(means) else 0.0
-            log_weight = np.log(terms[k]) + mean - top - np.log(total)
-            weight = np.exp(log_weight)
-            constant += weight * (np.log(terms[k]) - log_weight)
-            if k < len(means):
-                weights[k] += share * weight
-    return share * constant
+    start: Ints  # [sums + 1] first term of each
+    column: Ints  # [terms]; one more than there are columns: a constant
+    log: Floats  # [terms] logarithm of the coefficient
 
 
 @njit(cache=True)
-def _log_sum(means: Floats, terms: Floats) -> float:
+def _sums(programme: Programme) -> _Sums:
+    """The positive terms; what is negative counts in ``programme.base``."""
+    columns, times = len(programme.energy), len(programme.times)
+    count = 1 + times + len(programme.limits)
+    start = np.zeros(count + 1, np.int64)
+    column = np.empty(count * (columns + 1), np.int64)
+    log = np.empty(count * (columns + 1))
+    n = 0
+    for r in range(count):
+        for k in range(columns + 1):
+            if r == 0:
+                c = programme.energy[k] if k < columns else 0.0
+                if k < columns and programme.static > 0:
+                    c += programme.static * programme.times[0, k]
+                if k == columns and programme.mode == EDP:
+                    c = programme.base
+            elif r <= times:
+                c = programme.times[r - 1, k]
+            else:
+                c = programme.limits[r - 1 - times, k] if k < columns else 0.0
+            if c > 0:
+                column[n], log[n] = k, np.log(c)
+                n += 1
+        start[r + 1] = n
+    return _Sums(start, column[:n], log[:n])
+
+
+@njit(cache=True)
+def _log_sum(sums: _Sums, r: int, at: Floats) -> float:
+    """The logarithm of a sum, its products given by their logarithms."""
     top = -np.inf
-    for k in range(len(terms)):
-        if terms[k] > 0:
-            top = max(top, np.log(terms[k]) + (means[k] if k < len(means) else 0.0))
-    if top == -np.inf:
+    for i in range(sums.start[r], sums.start[r + 1]):
+        top = max(top, sums.log[i] + at[sums.column[i]])
+    if sums.start[r + 1] - sums.start[r] < 2:
         return top
     total = 0.0
-    for k in range(len(terms)):
-        if terms[k] > 0:
-            total += np.exp(np.log(terms[k]) + (means[k] if k < len(means) else 0.0) - top)
+    for i in range(sums.start[r], sums.start[r + 1]):
+        total += np.exp(sums.log[i] + at[sums.column[i]] - top)
     return top + np.log(total)
+
+
+@njit(cache=True)
+def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats) -> float:
+    """A linear function below *share* times the logarithm of a sum, equal to it at *at*.
+
+    Adds its slopes to *weights* and returns its constant.
+    """
+    height = _log_sum(sums, r, at)
+    constant = height
+    for i in range(sums.start[r], sums.start[r + 1]):
+        k = sums.column[i]
+        weight = np.exp(sums.log[i] + at[k] - height)
+        constant -= weight * at[k]
+        weights[k] += share * weight
+    return share * constant
 
 
 @njit(cache=True)
@@ -181,7 +204,7 @@ def _score(options: Options, where: Ints, weights: Floats, penalty: Floats, scor
         low, high = options.starts[b], options.starts[b + 1]
         for o in range(low, high):
             scores[o] = penalty[o]
-        for k in range(len(weights)):
+        for k in range(where.shape[1]):
             if where[b, k] >= 0 and weights[k] != 0.0:
                 base, weight = where[b, k] - low, weights[k]
                 for o in range(low, high):
@@ -189,35 +212,37 @@ def _score(options: Options, where: Ints, weights: Floats, penalty: Floats, scor
 
 
 @njit(cache=True)
-def _constant(programme: Programme, terms: Floats, at: Multipliers, weights: Floats) -> float:
+def _constant(programme: Programme, sums: _Sums, at: Multipliers, weights: Floats) -> float:
     """The part of the bound that no option adds to; *weights* receives what columns count."""
+    times = len(programme.times)
     weights[:] = 0.0
     bound = programme.discount if programme.mode == EDP else 0.0
     if programme.mode != LATENCY:
-        bound += _mean(at.means, terms, 1.0, weights)
+        bound += _tangent(sums, 0, at.means, 1.0, weights)
     if programme.mode != ENERGY:
-        for t in range(len(programme.times)):
+        for t in range(times):
             if at.share[t] > 0:
-                bound += _mean(at.means, programme.times[t], at.share[t], weights)
+                bound += _tangent(sums, 1 + t, at.means, at.share[t], weights)
     for m in range(len(programme.limits)):
         if at.price[m] > 0:
-            bound += _mean(at.means, programme.limits[m], at.price[m], weights)
+            bound += _tangent(sums, 1 + times + m, at.means, at.price[m], weights)
     return bound
 
 
 @njit(cache=True)
-def _advance(programme: Programme, at: Multipliers, picked: Floats, turn: int) -> None:
+def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats, turn: int) -> None:
     """Move the multipliers towards what the options picked."""
+    times = len(programme.times)
     pull = max(0.02, 1.0 / (turn + 2.0))
     at.means[:] += pull * (picked - at.means)
     step = 0.1 / (1.0 + 0.1 * turn)
     for m in range(len(programme.limits)):
-        over = _log_sum(picked, programme.limits[m])
+        over = _log_sum(sums, 1 + times + m, picked)
         at.price[m] = max(0.0, at.price[m] + step * min(2.0, max(-2.0, over)))
     if programme.mode != ENERGY:
         longest, slowest = -np.inf, 0
-        for t in range(len(programme.times)):
-            time = _log_sum(at.means, programme.times[t])
+        for t in range(times):
+            time = _log_sum(sums, 1 + t, at.means)
             if programme.plain[t] and time > longest:
                 longest, slowest = time, t
         at.share[:] *= 1 - pull
@@ -236,22 +261,31 @@ def dual(
     target: float,
     scores: Floats,
     weights: Floats,
-) -> tuple[float, int]:
+) -> tuple[float, bool]:
+    """A lower bound on the logarithm of the objective (ENERGY: of what it has beyond ``base``).
+
+    Each round scores all options, which gives the bound, and adds the best of each block to the
+    candidates; between rounds the multipliers move by what is best among the candidates.
+
+    Args:
+        at, candidates: updated in place, a good start for a similar programme.
+        target: stop once the bound reaches it.
+        scores, weights: receive what options and columns add to the best bound found.
+
+    Returns:
+        the bound, and whether it has settled.
+    """
     blocks, columns = programme.where.shape
-    terms = np.append(programme.energy, max(0.0, programme.base))
-    if programme.mode == ENERGY:
-        terms[columns] = 0.0
-    if programme.static > 0:
-        terms[:columns] += programme.static * programme.times[0, :columns]
+    sums = _sums(programme)
     best = -np.inf
-    trial = np.empty(columns)
-    picked = np.empty(columns)
+    trial = np.zeros(columns + 1)
+    picked = np.zeros(columns + 1)
     room = candidates.shape[1] - 1
     small = np.zeros((blocks, room, columns))
     top = Multipliers(at.means.copy(), at.share.copy(), at.price.copy())
-    done = 0
+    settled = False
     for turn in range(rounds):
-        bound = _constant(programme, terms, at, trial)
+        bound = _constant(programme, sums, at, trial)
         _score(options, programme.where, trial, penalty, scores)
         new = False
         for b in range(blocks):
@@ -269,25 +303,25 @@ def dual(
                 new = True
                 candidates[b, candidates[b, room] % room] = pick
                 candidates[b, room] += 1
-        done += 1
         if bound > best:
             best = bound
             weights[:] = trial
             if best >= target:
-                break
-        if (not new and turn > 0) or turn == rounds - 1:
+                return best, False
+        settled = not new and turn > 0
+        if settled or turn == rounds - 1:
             break
         for b in range(blocks):
             low = options.starts[b]
             for i in range(min(room, candidates[b, room])):
-                o = candidates[b, i]
                 for k in range(columns):
-                    small[b, i, k] = 0.0
-                    if programme.where[b, k] >= 0:
-                        small[b, i, k] = options.logs[programme.where[b, k] + o - low]
+                    where = programme.where[b, k]
+                    small[b, i, k] = (
+                        options.logs[where + candidates[b, i] - low] if where >= 0 else 0.0
+                    )
         inner = -np.inf
         for t in range(turns):
-            bound = _constant(programme, terms, at, trial)
+            bound = _constant(programme, sums, at, trial)
             picked[:] = 0.0
             for b in range(blocks):
                 least, pick = np.inf, 0
@@ -298,18 +332,19 @@ def dual(
                     if s < least:
                         least, pick = s, i
                 bound += least
-                picked += small[b, pick]
+                for k in range(columns):
+                    picked[k] += small[b, pick, k]
             if bound > inner:
                 inner = bound
                 top.means[:] = at.means
                 top.share[:] = at.share
                 top.price[:] = at.price
-            _advance(programme, at, picked, t)
+            _advance(programme, sums, at, picked, t)
         at.means[:] = top.means
         at.share[:] = top.share
         at.price[:] = top.price
     _score(options, programme.where, weights, penalty, scores)
-    return best, done
+    return best, settled
 
 
 @njit(cache=True)
@@ -629,7 +664,7 @@ def search(
     order = np.argsort(bounds)
     part = np.empty(len(kept), np.int64)
     part_first = np.zeros(blocks + 1, np.int64)
-    inner_weights = np.empty(columns)
+    inner_weights = np.empty(columns + 1)
     for n in range(len(order)):
         box = boxes[order[n]]
         if bounds[order[n]] >= best:

@@ -12,17 +12,17 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from picojoule.cost import Ledger
-from picojoule.mapspace import IRRELEVANT, Block, Edge, MappingClass, Runs, Space, empty_levels
-from picojoule.programme import Options, Programme, value_of
-from picojoule.tilings import Bools, Floats, Ints, repeats, window_words
+from picojoule.factors import Bank, Column, Elements, Factors, One, Steps, Tile, Words
+from picojoule.mapspace import Block, Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.programme import ENERGY, LATENCY, Options, Programme
+from picojoule.tilings import Floats, Ints
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
 
-P = Dim.P
 INPUT, _, OUTPUT = OPERANDS
 
 
@@ -50,50 +50,15 @@ class _SymbolicFlow(NamedTuple):
         return self.sharing[level]
 
 
-class Words(NamedTuple):
-    """The words of an edge at a grain, under a pattern of stays."""
-
-    operand: Operand
-    child: int
-    grain: int
-    still: int  # bit mask of levels
-    slide: tuple[int, Dim] | None
-
-
-class Tile(NamedTuple):
-    """The words of an operand's tile at a level."""
-
-    level: int
-    operand: Operand
-
-
-class Elements(NamedTuple):
-    """The unrolling over one array."""
-
-    gap: int
-
-
-class Steps(NamedTuple):
-    """Steps of the whole nest."""
-
-
-class One(NamedTuple):
-    """Nothing to count."""
-
-
-class Column(NamedTuple):
-    """A count, whose factors are known for every option of every block."""
-
-    count: Words | Tile | Elements | Steps | One
-    divided: int = 0  # by the elements in use of that many of the outermost arrays
-    inverse: bool = False  # the reciprocal: a larger count lowers what it enters
+Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
 
 
 class Term(NamedTuple):
     """The words of an edge at a grain, whatever the order of the loops."""
 
-    edge: Edge
+    edge: int
     grain: int
+    number: int  # the same for the same words, also in another model
 
 
 class Hop(NamedTuple):
@@ -110,6 +75,8 @@ class Model:
     Every coefficient vector is over ``[1, terms, hops]``.
     """
 
+    number: int
+    edges: tuple[Edge, ...]
     terms: tuple[Term, ...]
     hops: tuple[Hop, ...]
     energy: Floats
@@ -117,6 +84,30 @@ class Model:
     outside: tuple[int, ...]  # arrays outside the memory or network of each time
     tiles: tuple[Tile, ...]
     capacity: Floats  # [memories, tiles] bits per word as a part of the memory
+
+
+class Slot(NamedTuple):
+    """A column of every class of a model: a term under the class's own order of loops."""
+
+    term: int
+    divided: int
+    inverse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A model's coefficients over columns, with each hop priced, free, or left open.
+
+    The columns are the slots, then the fixed ones.
+    """
+
+    slots: tuple[Slot, ...]
+    fixed: tuple[Column, ...]
+    constant: float
+    energy: Floats  # [columns]
+    static: float
+    times: Floats  # [times, columns + 1]
+    limits: Floats  # [limits, columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +128,12 @@ class Relaxation:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._banks = [_Bank(space, blocks) for blocks in space.blocks]
+        self._banks = [Bank(space, blocks) for blocks in space.blocks]
         self._models: dict[tuple[frozenset[Operand], ...], Model] = {}
+        self._numbers: dict[tuple[Operand, int, int], int] = {}
+        self._rows: dict[object, Rows] = {}
+        self._factors: dict[object, Factors] = {}
+        self._penalties: dict[object, Floats | None] = {}
         self._axes, self._allowed = self._array_limits()
 
     def options(self, which: int) -> Options:
@@ -168,50 +163,177 @@ class Relaxation:
         if sharing is None:
             sharing = (None,) * len(model.hops)
         which = self.space.shapes.index(empty_levels(cls.keeps))
-        bank = self._banks[which]
-        words = []
-        for term in model.terms:
-            still, slide = self.space.stay(cls, term.edge)
-            words.append(Words(term.edge.operand, term.edge.child, term.grain, still, slide))
-        rows = _Rows(model, words, sharing, self.space)
-        where, scale = bank.lookup(rows.columns)
-        penalty = self._penalty(cls, model, words, sharing, bank)
+        stays = [self.space.stay(cls, edge) for edge in model.edges]
+        penalty = self._penalty(cls, model, stays, sharing, which)
         if penalty is None:
             return None
-        energy, times = rows.energy * scale, rows.times * np.append(scale, 1.0)
-        # A column that stands for a reciprocal divides instead.
-        for k in np.flatnonzero([column.inverse for column in rows.columns]):
-            energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
-        limits = rows.limits * scale
+        if (model.number, sharing) not in self._rows:
+            self._rows[model.number, sharing] = self._make_rows(model, sharing)
+        rows = self._rows[model.number, sharing]
+        columns = [
+            self._column(which, model, slot, stays[model.terms[slot.term].edge])
+            for slot in rows.slots
+        ]
+        columns += [self._fixed(which, column) for column in rows.fixed]
+        where = np.stack([column.where for column in columns], axis=1)
+        scale = np.array([column.scale for column in columns])
+        least = np.array([column.least for column in columns])
+        energy, times, limits = rows.energy * scale, rows.times.copy(), rows.limits * scale
+        times[:, :-1] *= scale
+        for k, slot in enumerate(rows.slots):
+            if slot.inverse:  # the column holds reciprocals: it divides
+                energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
+        plain = (times[:, :-1] >= 0).all(axis=1)
         if cycle_limit < math.inf:
-            plain = times[(times[:, :-1] >= 0).all(axis=1)]
-            limits = np.concatenate([limits, plain[:, :-1] / (cycle_limit - plain[:, -1:])])
-        least = bank.least(where)
-        given = energy < 0
-        constant = rows.constant + float((energy[given] / least[given]).sum())
-        varies = float((np.maximum(energy, 0) * least).sum())
+            room = cycle_limit - times[plain, -1:]
+            limits = np.concatenate([limits, times[plain, :-1] / room])
+        base = rows.constant + float(np.minimum(energy, 0) @ (1 / least))
+        varies = float(np.maximum(energy, 0) @ least)
         problem = Programme(
             where,
             mode,
             rows.constant,
-            constant,
-            _discount(constant, varies),
+            base,
+            _discount(base, varies),
             energy,
             rows.static,
             times,
-            (times[:, :-1] >= 0).all(axis=1),
+            plain,
             cycle_limit,
             limits,
             self._axes,
             self._allowed,
         )
-        # No choice is below what the least of every column makes, capacities aside.
-        free = problem._replace(limits=np.zeros((0, len(energy))))
-        return Relaxed(cls, model, sharing, which, problem, penalty, value_of(free, least))
+        bound = base + varies
+        if mode != ENERGY:
+            cycles = max(0.0, *(times[plain, :-1] @ least + times[plain, -1]))
+            bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
+        return Relaxed(cls, model, sharing, which, problem, penalty, bound)
 
     def variants(self, relaxed: Relaxed) -> Iterator[tuple[bool, ...]]:
         """Every way to price its hops."""
         yield from itertools.product((False, True), repeat=len(relaxed.model.hops))
+
+    # -- columns ---------------------------------------------------------------------------
+
+    def _words(self, model: Model, term: int, stay: Stay) -> Words:
+        edge = model.edges[model.terms[term].edge]
+        return Words(edge.operand, edge.child, model.terms[term].grain, *stay)
+
+    def _column(self, which: int, model: Model, slot: Slot, stay: Stay) -> Factors:
+        key = (which, model.terms[slot.term].number, slot.divided, slot.inverse, stay)
+        if key not in self._factors:
+            words = self._words(model, slot.term, stay)
+            self._factors[key] = self._fixed(which, Column(words, slot.divided, slot.inverse))
+        return self._factors[key]
+
+    def _fixed(self, which: int, column: Column) -> Factors:
+        if (which, column) not in self._factors:
+            self._factors[which, column] = self._banks[which].factors(column)
+        return self._factors[which, column]
+
+    def _penalty(
+        self,
+        cls: MappingClass,
+        model: Model,
+        stays: Sequence[Stay],
+        sharing: tuple[bool | None, ...],
+        which: int,
+    ) -> Floats | None:
+        """Zero for every option allowed, else infinite; None if a block is left without."""
+        held = tuple(
+            (level, frozenset(DIMS) if runs is Runs.NONE else RELEVANT[order.stays])
+            for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
+            if runs is not Runs.ANY
+        )
+        unshared = tuple(
+            (model.terms[hop.outside].number, stays[model.terms[hop.outside].edge])
+            for hop, priced in zip(model.hops, sharing, strict=True)
+            if priced is False
+        )
+        once = self._once(cls)
+        key = (which, held, unshared, once)
+        if key not in self._penalties:
+            pairs = [
+                tuple(self._words(model, n, stays[model.terms[n].edge]) for n in hop)
+                for hop, priced in zip(model.hops, sharing, strict=True)
+                if priced is False
+            ]
+            self._penalties[key] = self._banks[which].penalty(held, pairs, once)
+        return self._penalties[key]
+
+    def _once(self, cls: MappingClass) -> tuple[Words, ...]:
+        """Counts that may not repeat: the stationary operand enters the elements once."""
+        flow, gap = self.space.dataflow, self.space.element_gap
+        if flow.stationary is None or gap is None:
+            return ()
+        return tuple(
+            Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
+            for edge in self.space.edges(cls.keeps)
+            if edge.operand is flow.stationary and edge.parent <= gap < edge.child
+        )
+
+    def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:
+        space, ledger = self.space, Ledger(self.space.layer, self.space.machine)
+        slots: dict[Slot, int] = {}
+        fixed: dict[Column, int] = {}
+        first = 1 + len(model.terms)
+
+        def spread(vector: Floats, divided: int) -> dict[object, float]:
+            """Coefficients over ``[1, terms, hops]`` as coefficients of columns."""
+            values = vector[1:first].copy()
+            for hop, priced, value in zip(model.hops, sharing, vector[first:], strict=True):
+                if priced:
+                    values[hop.inside] += value
+            constant: object = Column(One(), divided) if divided and vector[0] else None
+            row = {constant: float(vector[0])}
+            if constant is not None:
+                fixed.setdefault(constant, len(fixed))  # type: ignore[arg-type]
+            for term, value in enumerate(values):
+                # Also where it counts nothing: columns stand for the same in all classes.
+                slot = Slot(term, divided, bool(value < 0))
+                slots.setdefault(slot, len(slots))
+                row[slot] = float(value)
+            return row
+
+        energy = spread(model.energy, 0)
+        times: list[dict[object, float]] = []
+        if space.timed:
+            fixed[Column(Steps())] = 0
+            times.append({Column(Steps()): ledger.cycles_per_step})
+            times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
+        limits: list[dict[object, float]] = []
+        for part in model.capacity:
+            limits.append(
+                {Column(t): float(p) for t, p in zip(model.tiles, part, strict=True) if p}
+            )
+        for gap in space.array_gaps:
+            array = space.arrays[gap]
+            assert array is not None
+            limits.append({Column(Elements(gap)): 1 / array.size})
+        for row in limits:
+            for column in row:
+                fixed.setdefault(column, len(fixed))  # type: ignore[arg-type]
+        order: dict[object, int] = {**slots}
+        for column in fixed:
+            order[column] = len(order)
+
+        def dense(rows: Sequence[dict[object, float]], constant: int) -> Floats:
+            table = np.zeros((len(rows), len(order) + constant))
+            for line, row in zip(table, rows, strict=True):
+                for column, value in row.items():
+                    line[-1 if column is None else order[column]] = value
+            return table
+
+        return Rows(
+            tuple(slots),
+            tuple(fixed),
+            energy.pop(None),
+            dense([energy], 0)[0],
+            ledger.static_per_cycle if space.timed else 0.0,
+            dense(times, 1),
+            dense(limits, 0),
+        )
 
     # -- coefficients ----------------------------------------------------------------------
 
@@ -223,12 +345,15 @@ class Relaxation:
     def _make_model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
         """The coefficients of all counts, priced by the ledger of ``cost``."""
         space = self.space
+        edges = tuple(space.edges(keeps))
         terms: list[Term] = []
         shapes: list[tuple[Edge, list[Term | None]]] = []
-        for edge in space.edges(keeps):
+        for n, edge in enumerate(edges):
             per_grain: list[Term | None] = []
             for grain in range(edge.parent, edge.child + 1):
-                term = Term(edge, self._grain(edge.parent, grain))
+                grain = self._grain(edge.parent, grain)
+                words = (edge.operand, edge.child, grain)
+                term = Term(n, grain, self._numbers.setdefault(words, len(self._numbers)))
                 known = edge.child == space.depth and not any(
                     space.arrays[n] for n in range(edge.parent, space.depth)
                 )
@@ -276,6 +401,8 @@ class Relaxation:
         chosen = [*range(first), *(first + n for n in priced)]
         tiles, capacity = self._capacities(keeps)
         return Model(
+            len(self._models),
+            edges,
             tuple(terms),
             tuple(pairs[n] for n in priced),
             energy[chosen],
@@ -353,315 +480,9 @@ class Relaxation:
                 allowed[a, n] = sum(1 << DIMS.index(dim) for dim in axis.dims)
         return axes, allowed
 
-    # -- which options a class allows ------------------------------------------------------
-
-    def _penalty(
-        self,
-        cls: MappingClass,
-        model: Model,
-        words: Sequence[Words],
-        sharing: tuple[bool | None, ...],
-        bank: _Bank,
-    ) -> Floats | None:
-        """Zero for every option allowed, else infinite; None if a block is left without."""
-        unshared = [
-            (words[hop.outside], words[hop.inside])
-            for hop, priced in zip(model.hops, sharing, strict=True)
-            if priced is False
-        ]
-        parts = []
-        for which in range(len(bank.blocks)):
-            part = bank.mask(which, cls, tuple(unshared), self._once(cls))
-            if part is None:
-                return None
-            parts.append(part)
-        return np.concatenate(parts)
-
-    def _once(self, cls: MappingClass) -> tuple[Words, ...]:
-        """Counts that may not repeat: the stationary operand enters the elements once."""
-        flow, gap = self.space.dataflow, self.space.element_gap
-        if flow.stationary is None or gap is None:
-            return ()
-        return tuple(
-            Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
-            for edge in self.space.edges(cls.keeps)
-            if edge.operand is flow.stationary and edge.parent <= gap < edge.child
-        )
-
 
 def _discount(constant: float, varies: float) -> float:
     """The logarithm of the least share of a sum that a negative constant leaves."""
     if constant >= 0:
         return 0.0
     return math.log1p(constant / varies) if constant > -varies else -math.inf
-
-
-class _Rows:
-    """The coefficients of one class over its columns."""
-
-    def __init__(
-        self,
-        model: Model,
-        words: Sequence[Words],
-        sharing: tuple[bool | None, ...],
-        space: Space,
-    ) -> None:
-        ledger = Ledger(space.layer, space.machine)
-        self.columns: list[Column] = []
-        self._index: dict[Column, int] = {}
-        self._words, self._sharing, self._model = words, sharing, model
-        energy = self._row(model.energy, 0)
-        arrays = [Elements(gap) for gap in space.array_gaps]
-        times = []
-        if space.timed:
-            times.append({self._at(Column(Steps())): ledger.cycles_per_step, -1: 0.0})
-            times += [
-                self._row(time, outside)
-                for time, outside in zip(model.times, model.outside, strict=True)
-            ]
-        tiles = [self._at(Column(tile)) for tile in model.tiles]
-        elements = [self._at(Column(array)) for array in arrays]
-        count = len(self.columns)
-        self.constant = energy.pop(-1)
-        self.static = ledger.static_per_cycle if space.timed else 0.0
-        self.energy = _dense([energy], count)[0]
-        self.times = _dense(times, count + 1)
-        self.limits = np.zeros((len(model.capacity) + len(arrays), count))
-        self.limits[: len(model.capacity), tiles] = model.capacity
-        for row, column, array in zip(
-            self.limits[len(model.capacity) :], elements, space.array_gaps, strict=True
-        ):
-            there = space.arrays[array]
-            assert there is not None
-            row[column] = 1 / there.size
-
-    def _at(self, column: Column) -> int:
-        if column not in self._index:
-            self._index[column] = len(self.columns)
-            self.columns.append(column)
-        return self._index[column]
-
-    def _row(self, vector: Floats, divided: int) -> dict[int, float]:
-        """Coefficients over ``[1, terms, hops]`` as coefficients of columns; -1: the constant."""
-        first = 1 + len(self._words)
-        values = vector[1:first].copy()
-        for hop, priced, value in zip(self._model.hops, self._sharing, vector[first:], strict=True):
-            if priced:
-                values[hop.inside] += value
-        row = {-1: float(vector[0])}
-        if divided and vector[0]:
-            row = {-1: 0.0, self._at(Column(One(), divided)): float(vector[0])}
-        for words, value in zip(self._words, values, strict=True):
-            # Also where it counts nothing: columns stand for the same in all classes.
-            at = self._at(Column(words, divided, inverse=bool(value < 0)))
-            row[at] = row.get(at, 0.0) + float(value)
-        return row
-
-
-def _dense(rows: Sequence[dict[int, float]], width: int) -> Floats:
-    table = np.zeros((len(rows), width))
-    for line, row in zip(table, rows, strict=True):
-        for column, value in row.items():
-            line[column] = value
-    return table
-
-
-class _Bank:
-    """The factors of all options of a set of blocks; each column is computed once."""
-
-    def __init__(self, space: Space, blocks: tuple[Block, ...]) -> None:
-        self.space, self.blocks = space, blocks
-        self._known: dict[tuple[int, Column], tuple[int, float, float]] = {}
-        self._columns: list[Floats] = []
-        self._size = 0
-        self._windows: dict[object, Floats] = {}
-        self._masks: dict[object, Floats | None] = {}
-        self._runs: dict[object, Bools] = {}
-        self._counted: dict[tuple[int, Words], Floats] = {}
-        self._options: Options | None = None
-
-    def options(self) -> Options:
-        if self._options is None:
-            gaps = self.space.array_gaps
-            starts = np.cumsum([0] + [block.size for block in self.blocks])
-            fans = np.ones((int(starts[-1]), len(gaps), 2), np.int64)
-            dims = np.full((len(self.blocks), 2), -1, np.int64)
-            for b, block in enumerate(self.blocks):
-                for n, dim in enumerate(block.dims):
-                    fans[starts[b] : starts[b + 1], :, n] = block.fans[n][:, gaps]
-                    dims[b, n] = DIMS.index(dim)
-            raw = np.concatenate([*self._columns, np.ones(1)])
-            self._options = Options(
-                starts.astype(np.int64),
-                raw,
-                np.log(raw),
-                fans,
-                dims,
-                np.concatenate([block.group for block in self.blocks]),
-            )
-        return self._options
-
-    def lookup(self, columns: Sequence[Column]) -> tuple[Ints, Floats]:
-        """Where each block's factors are, and the product of those that do not vary."""
-        where = np.empty((len(self.blocks), len(columns)), np.int64)
-        scale = np.ones(len(columns))
-        known = self._known
-        for b in range(len(self.blocks)):
-            for k, column in enumerate(columns):
-                if (b, column) not in known:
-                    known[b, column] = self._add(b, column)
-                where[b, k], constant, _ = known[b, column]
-                scale[k] *= constant
-        self._lows = {at: low for at, _, low in known.values()}
-        return where, scale
-
-    def least(self, where: Ints) -> Floats:
-        """The least of each column over all options."""
-        lows = np.ones(where.shape[1])
-        for b in range(len(where)):
-            for k in range(where.shape[1]):
-                if where[b, k] >= 0:
-                    lows[k] *= self._lows[int(where[b, k])]
-        return lows
-
-    def _add(self, which: int, column: Column) -> tuple[int, float, float]:
-        values = self._values(which, column)
-        low = float(values.min())
-        if low == values.max():
-            return -1, low, 1.0
-        at = self._size
-        self._columns.append(values)
-        self._size += len(values)
-        self._options = None
-        return at, 1.0, low
-
-    def _values(self, which: int, column: Column) -> Floats:
-        block, count = self.blocks[which], column.count
-        if isinstance(count, Words):
-            values = self.counted(which, count)
-        elif isinstance(count, Tile):
-            values = self._tile(block, count)
-        elif isinstance(count, Elements):
-            values = block.unrolled(count.gap)
-        elif isinstance(count, Steps):
-            values = np.ones(block.size)
-            for n in range(len(block.dims)):
-                values = values * repeats(block.tiles[n], block.fans[n], self.space.depth, 0, 0)
-        else:
-            values = np.ones(block.size)
-        for gap in self.space.array_gaps[: column.divided]:
-            values = values / block.unrolled(gap)
-        return 1 / values if column.inverse else values
-
-    def counted(self, which: int, words: Words) -> Floats:
-        """The factor of one block in a count of words, for all of its options."""
-        key = (which, words)
-        if key not in self._counted:
-            block = self.blocks[which]
-            if words.operand is INPUT and len(block.dims) == 2:
-                self._counted[key] = self._window(which, words)
-            else:
-                total = np.ones(block.size)
-                for n, dim in enumerate(block.dims):
-                    total = total * self._single(which, n, dim, words)
-                self._counted[key] = total
-        return self._counted[key]
-
-    def _single(self, which: int, n: int, dim: Dim, words: Words) -> Floats:
-        block = self.blocks[which]
-        bound = self.space.layer.bounds[DIMS.index(dim)]
-        if dim in RELEVANT[words.operand]:
-            return np.full(block.size, float(bound))
-        if bound == 1:
-            return np.ones(block.size)
-        chains = block.chains[n]
-        per_chain = repeats(chains[0], chains[1], words.child, words.grain, words.still)
-        return per_chain if block.pick is None else per_chain[block.pick[n]]
-
-    def _window(self, which: int, words: Words) -> Floats:
-        """Window words of all options of a pair."""
-        block = self.blocks[which]
-        axis = 0 if block.dims[0] is P else 1
-        level, tap = -1, False
-        if words.slide is not None and words.slide[1] in block.dims:
-            level, tap = words.slide[0], words.slide[1] is block.dims[1]
-        key = (which, words.child, words.grain, level, tap)
-        if key not in self._windows:
-            self._windows[key] = window_table(
-                block,
-                self.space.layer.stride[axis],
-                self.space.layer.dilation[axis],
-                self.space.stored(axis),
-                words.child,
-                words.grain,
-                level,
-                tap,
-            )
-        return self._windows[key]
-
-    def _tile(self, block: Block, tile: Tile) -> Floats:
-        """The factor of a block's options in the words of a tile."""
-        if tile.operand is INPUT and len(block.dims) == 2:
-            axis = 0 if block.dims[0] is P else 1
-            tiles = block.tiles
-            extent = self.space.extent(tiles[0][:, tile.level], tiles[1][:, tile.level], axis)
-            return extent.astype(float)
-        total = np.ones(block.size)
-        for n, dim in enumerate(block.dims):
-            if dim in RELEVANT[tile.operand]:
-                total = total * block.tiles[n][:, tile.level]
-        return total
-
-    def mask(
-        self,
-        which: int,
-        cls: MappingClass,
-        unshared: tuple[tuple[Words, Words], ...],
-        once: tuple[Words, ...],
-    ) -> Floats | None:
-        """Zero where a class allows an option of a block, infinite elsewhere; None if nowhere."""
-        block = self.blocks[which]
-        held = tuple(
-            (level, None if runs is Runs.NONE else order.stays)
-            for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
-            if runs is not Runs.ANY
-        )
-        key = (which, held, unshared, once)
-        if key not in self._masks:
-            keep = np.ones(block.size, bool)
-            for level, stays in held:
-                for n, dim in enumerate(block.dims):
-                    if stays is None or dim in RELEVANT[stays]:
-                        inner = block.tiles[n][:, level + 1] * block.fans[n][:, level]
-                        keep = keep & (inner >= block.tiles[n][:, level])
-            for outside, inside in unshared:
-                keep = keep & (self.counted(which, outside) == self.counted(which, inside))
-            for words in once:
-                for n, dim in enumerate(block.dims):
-                    if dim in IRRELEVANT[words.operand]:
-                        keep = keep & (self._single(which, n, dim, words) == 1)
-            self._masks[key] = np.where(keep, 0.0, np.inf) if keep.any() else None
-        return self._masks[key]
-
-
-def window_table(
-    block: Block,
-    stride: int,
-    dilation: int,
-    stored: tuple[int, int],
-    child: int,
-    grain: int,
-    level: int,
-    tap: bool,
-) -> Floats:
-    """Window words of all options of a pair; equal prefixes of chains are counted once."""
-    assert block.pick is not None
-    picks, inverses = [], []
-    for tiles, fans in block.chains:
-        # Only what lies outside the child matters.
-        columns = np.concatenate([tiles[:, 1 : child + 1], fans[:, :child]], axis=1)
-        _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
-        inverses.append(inverse.ravel())
-        picks.append((tiles[first], fans[first]))
-    table = window_words(*picks[0], *picks[1], stride, dilation, *stored, child, grain, level, tap)
-    return np.asarray(table[inverses[0][block.pick[0]], inverses[1][block.pick[1]]])
