@@ -32,6 +32,13 @@ INPUT, WEIGHT, OUTPUT = OPERANDS
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
 
 
+MIRROR = {P: Q, Q: P, R: S, S: R}  # rows and columns changed
+
+
+def _mirror(dims: frozenset[Dim]) -> frozenset[Dim]:
+    return frozenset(MIRROR.get(dim, dim) for dim in dims)
+
+
 class Order(NamedTuple):
     """The loop order of one level: who stays while the innermost loops run, and what slides."""
 
@@ -119,10 +126,32 @@ class Space:
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         self.every_chain = self._adding_up_pays()
         self.complete = True
+        self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
         self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
         self.blocks = [self._blocks(empty) for empty in self.shapes]
+
+    def _is_mirrored(self) -> bool:
+        """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
+        layer, flow = self.layer, self.dataflow
+        pairs = (layer.stride, layer.dilation, layer.input_size, layer.bounds[4:6])
+        square = all(a == b for a, b in (*pairs, layer.bounds[6:8]))
+        if not square or layer.padding[:2] != layer.padding[2:]:
+            return False
+        for array in self.arrays:
+            axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
+            if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
+                return False
+        return (
+            all(dims == _mirror(dims) for dims in (flow.spatial, flow.unrolled, flow.spanned))
+            and all(
+                tile.get(dim) == tile.get(MIRROR.get(dim, dim))
+                for tile in (flow.element_tile, flow.buffer_tile)
+                for dim in DIMS
+            )
+            and flow.inner_loop not in MIRROR
+        )
 
     def _adding_up_pays(self) -> bool:
         """Whether a hop between elements costs less than keeping a partial sum in one.
@@ -419,8 +448,18 @@ class Space:
                 choices.append(states)
             for picked in itertools.product(*choices):
                 cls = MappingClass(keeps, tuple(o for o, _ in picked), tuple(r for _, r in picked))
-                if self._worthwhile(cls):
+                if self._worthwhile(cls) and self._first_of_mirrored(cls):
                     yield cls
+
+    def _first_of_mirrored(self, cls: MappingClass) -> bool:
+        """Whether a class is to be looked at, of it and the one with rows and columns changed."""
+        if not self.mirrored:
+            return True
+        orders = self._orders()
+        mirror = [Order(o.stays, MIRROR.get(o.slides, o.slides)) for o in cls.orders]
+        if not all(order in orders for order in mirror):
+            return True
+        return [orders.index(o) for o in cls.orders] <= [orders.index(o) for o in mirror]
 
     def _worthwhile(self, cls: MappingClass) -> bool:
         """Whether staying across levels gains anything that another class does not cover."""
