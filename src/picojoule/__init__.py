@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+SCHEMA_VERSION = 1
+"""Of every JSON that picojoule writes: fields may be added, none is renamed without a new one."""
+
 # Loaded on first use, so that ``import picojoule`` stays light.
 _LAZY = {
     "Accelerator": "accelerator",

@@ -12,18 +12,18 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picojoule import __version__
+from picojoule import SCHEMA_VERSION, __version__
 from picojoule.errors import InputError, Mistake
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.accelerator import Accelerator
+    from picojoule.cli.options import AnswerOptions
     from picojoule.estimation import Estimate
     from picojoule.workload import Layer
 
 YES, NO = 0, 1
-SCHEMA_VERSION = 1
 
 
 def say(message: str) -> None:
@@ -49,25 +49,23 @@ def check_output(output: Path | None, endings: tuple[str, ...]) -> None:
 def give_answer(
     record: dict[str, Any],
     text: Callable[[], RenderableType],
-    as_json: bool,
-    output: Path | None,
+    answer: AnswerOptions,
     writers: dict[str, Callable[[], str]],
 ) -> int:
-    if output is not None:
+    """Give *record* or its *text* as *answer* says; *writers* by the ending of the file."""
+    if answer.output is not None:
         from picojoule.estimation import write_atomically
 
-        write_atomically(output, writers[output.suffix.lower()]())
-        say(f"written: {output}")
-    if as_json:
+        write_atomically(answer.output, writers[answer.output.suffix.lower()]())
+        say(f"written: {answer.output}")
+    if answer.as_json:
         print_json(record)
-    elif output is None:
+    elif answer.output is None:
         print_report(text())
     return YES
 
 
-def give_mapping(
-    found: Estimate, layer: Layer, machine: Accelerator, as_json: bool, output: Path | None
-) -> int:
+def give_mapping(found: Estimate, layer: Layer, machine: Accelerator, answer: AnswerOptions) -> int:
     nest = found.layers[0].mapping
 
     def text() -> RenderableType:
@@ -99,7 +97,7 @@ def give_mapping(
         ".json": lambda: as_json_text(nest.to_dict()),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(record, text, as_json, output, writers)
+    return give_answer(record, text, answer, writers)
 
 
 @contextmanager
