@@ -25,11 +25,13 @@ from picojoule.workload import (
 
 if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
+    from picojoule.archive import find
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
     from picojoule.estimation import Estimate, estimate, load_estimate
+    from picojoule.found import Found
     from picojoule.frontends import load
-    from picojoule.mapper import Found, search
+    from picojoule.mapper import search
     from picojoule.mapping import Mapping, Stage
     from picojoule.specs import load_accelerator
 
@@ -43,12 +45,13 @@ _LAZY = {
     "Accelerator": "accelerator",
     "Cost": "cost",
     "Estimate": "estimation",
-    "Found": "mapper",
+    "Found": "found",
     "Mapping": "mapping",
     "PicojouleError": "errors",
     "Stage": "mapping",
     "estimate": "estimation",
     "evaluate": "cost",
+    "find": "archive",
     "load": "frontends",
     "load_accelerator": "specs",
     "load_estimate": "estimation",
@@ -80,6 +83,7 @@ __all__ = [
     "PicojouleError",
     "estimate",
     "evaluate",
+    "find",
     "load_estimate",
     "search",
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from picojoule import SCHEMA_VERSION, __version__
 from picojoule.accelerator import Accelerator
+from picojoule.archive import Cache, find
 from picojoule.cost import Cost, evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
@@ -24,7 +25,7 @@ from picojoule.specs import load_accelerator
 from picojoule.workload import OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
-    from picojoule.mapper import Found
+    from picojoule.found import Found
     from picojoule.mapping import Mapping as LoopNest
 
 
@@ -259,6 +260,7 @@ def estimate(
     density: Mapping[str, float] | None = None,
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
+    cache: Cache = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Estimate:
     """Estimate the energy of one inference, each layer under its best mapping.
@@ -273,6 +275,8 @@ def estimate(
         density: by operand name ("input", "weight", "output"), instead of the network's.
         budget: seconds of search per distinct layer; by default until proved optimal.
         mappings: by layer name; these layers are priced as given, not searched.
+        cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
+            folder (see :mod:`archive`).
         progress: called with (layers done, layers in all, layer name).
 
     Raises:
@@ -303,9 +307,7 @@ def estimate(
             continue
         key = layer.signature()
         if key not in known:
-            from picojoule.mapper import search
-
-            known[key] = search(layer, machine, flow, objective, budget=budget)
+            known[key] = find(layer, machine, flow, objective, budget=budget, cache=cache)
         found = known[key]
         record = SearchRecord(
             found.status,

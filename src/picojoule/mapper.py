@@ -18,10 +18,11 @@ import numpy as np
 
 from picojoule import branch
 from picojoule.accelerator import Accelerator
-from picojoule.cost import Cost, evaluate
+from picojoule.cost import evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError, PicojouleError
+from picojoule.found import Found, value_of
 from picojoule.mapping import Mapping, Stage
 from picojoule.mapspace import Space
 from picojoule.relaxation import Factors, Relaxation
@@ -34,37 +35,6 @@ FIRST_TRIES = 8  # classes tried with perfect factors for a first good mapping
 FIRST_NODES = 2_000_000  # looked at in each of them at most
 FIXING_PASSES = 4  # rounds of dropping options by bounds
 NODES_PER_SECOND = 5_000_000  # of branch.search, on a slow machine
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The result of a search.
-
-    Args:
-        mapping, cost: the best mapping found and its price.
-        objective, value: what was minimised, and its value for this mapping.
-        status: "optimal" if proved (nothing left to look at), else "feasible".
-        lower_bound: no legal mapping of the space is below; equals ``value`` if optimal.
-        explored, pruned: choices looked at, and those discarded with all they contain.
-        space: the set of mappings that the statement is about, in words.
-        seconds: time the search took.
-    """
-
-    mapping: Mapping
-    cost: Cost
-    objective: str
-    value: float
-    status: str
-    lower_bound: float
-    explored: int
-    pruned: int
-    space: str
-    seconds: float
-
-    @property
-    def gap(self) -> float:
-        """How far the value may be above the optimum, relative to the bound."""
-        return self.value / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
 
 
 def search(
@@ -120,11 +90,7 @@ def search(
         )
     mapping = best.chosen
     cost = evaluate(layer, accelerator, mapping)
-    value = {
-        "energy": cost.energy,
-        "latency": cost.cycles,
-        "edp": cost.energy * cost.cycles,
-    }[objective]
+    value = value_of(cost, objective)
     return Found(
         mapping,
         cost,

@@ -42,6 +42,13 @@ Density = Annotated[
 Budget = Annotated[
     str | None, Parameter(help="Time to search each distinct layer: 0.5s, 200ms, 2min.")
 ]
+CacheFolder = Annotated[
+    Path | None,
+    Parameter(name="--cache", help="Folder of earlier searches; by default the user's cache."),
+]
+NoCache = Annotated[
+    bool, Parameter(name="--no-cache", negative="", help="Recall and keep no searches.")
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with JSON.")]
 Output = Annotated[
     Path | None, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
@@ -68,6 +75,8 @@ class SearchOptions:
     dataflow: Flow = None
     objective: Objective = "energy"
     budget: Budget = None
+    cache: CacheFolder = None
+    no_cache: NoCache = False
 
 
 @Parameter(name="*")

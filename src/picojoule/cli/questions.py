@@ -23,6 +23,7 @@ class Search(TypedDict):
     dataflow: str | None
     objective: str
     budget: float | None
+    cache: bool | Path
 
 
 def read_question(network: str, options: QuestionOptions) -> tuple[Workload, Accelerator]:
@@ -60,6 +61,7 @@ def read_search(options: SearchOptions) -> Search:
         "dataflow": options.dataflow,
         "objective": options.objective,
         "budget": read_seconds(options.budget),
+        "cache": read_cache(options.cache, options.no_cache),
     }
 
 
@@ -146,6 +148,17 @@ def read_seconds(text: str | None) -> float | None:
     if match is None or float(match[1]) <= 0:
         raise PicojouleError(f"--budget: {text!r} is not a time such as 0.5s, 200ms or 2min")
     return float(match[1]) * {"ms": 1e-3, "min": 60.0}.get(match[2], 1.0)
+
+
+def read_cache(folder: Path | None, no_cache: bool) -> bool | Path:
+    """Where searches are kept, as ``estimate(cache=…)`` takes it."""
+    if folder is None:
+        return not no_cache
+    if no_cache:
+        raise PicojouleError("--cache and --no-cache: give one of them")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(str(folder), [Mistake("--cache", "this is no folder")])
+    return folder
 
 
 def read_mapping(path: Path) -> LoopNest:
