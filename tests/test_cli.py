@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,6 +144,57 @@ def test_widths_and_densities(run: Run) -> None:
     assert energy("--bits", "8", "--bits", "weight=16") > energy("--bits", "8")
 
 
+def test_searches_are_kept_where_the_user_says(run: Run, cache_home: Path) -> None:
+    plain = run(*ESTIMATE, "--no-cache").out
+    assert list(cache_home.iterdir()) == []
+    for _ in range(2):
+        said = run(*ESTIMATE, "--cache", "kept")
+        assert (said.code, said.out, said.err) == (0, plain, "")
+    assert len(list(Path("kept").rglob("*.json"))) == 2
+    assert list(cache_home.iterdir()) == []
+    assert run(*ESTIMATE).out == plain
+    assert len(list(cache_home.rglob("*.json"))) == 2
+    assert run(*ESTIMATE[:1], "nets.py:net", "-a", "chip.yaml", "--cache", "chip.yaml").code == 2
+
+
+def test_a_cache_that_cannot_be_written_is_talk(run: Run) -> None:
+    Path("folder").mkdir()
+    Path("folder/searches").write_text("in the way")
+    said = run(*ESTIMATE, "--cache", "folder")
+    assert said.code == 0
+    assert said.out == run(*ESTIMATE, "--no-cache").out
+
+
+@pytest.mark.usefixtures("run")
+def test_an_answer_does_not_depend_on_the_hash_seed() -> None:
+    """Two processes that both search say the same, but for the time they took."""
+    code = "import sys; from picojoule.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *ESTIMATE, "--json", "--no-cache"]
+    made = []
+    for seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        text = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        made.append(re.sub(r'"seconds": [0-9.e-]+', "", text))
+        assert made[-1] != text
+    assert made[0] == made[1]
+
+
+def test_sizes_of_named_dimensions(run: Run) -> None:
+    from onnx import TensorProto, helper, save
+
+    a = helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, "rows", 4])
+    b = helper.make_tensor_value_info("b", TensorProto.FLOAT, [1, "rows", 6])
+    node = helper.make_node("MatMul", ["a", "w"], ["b"])
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, 6], [1.0] * 24)
+    graph = helper.make_graph([node], "g", [a], [b], [weights])
+    save(helper.make_model(graph), "net.onnx")
+    for options in (["--dim", "rows=5"], ["--dim", "a[1]=5"]):
+        said = run("estimate", "net.onnx", "-a", "chip.yaml", "--json", *options)
+        assert json.loads(said.out)["total"]["macs"] == 120, said
+    refused(run("estimate", "net.onnx", "-a", "chip.yaml", "--dim", "row=5"), "'rows'")
+    refused(run("estimate", "net.onnx", "-a", "chip.yaml"), "--dim rows=")
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -156,6 +208,14 @@ def test_widths_and_densities(run: Run) -> None:
         (["--density", "weight=nan"], "0 to 1"),
         (["--budget", "soon"], "0.5s"),
         (["--budget", "0s"], "0.5s"),
+        (["--dim", "sequence"], "NAME=SIZE"),
+        (["--dim", "=3"], "NAME=SIZE"),
+        (["--dim", "sequence=0"], "whole number"),
+        (["--dim", "sequence=many"], "whole number"),
+        (["--dim", "a=1", "--dim", "a=1"], "twice"),
+        (["--dim", "a=1"], "only an ONNX file"),
+        (["--cache", "a", "--no-cache"], "give one of them"),
+        (["--cache", "chip.yaml"], "no folder"),
         (["--batch", "0"], "batch"),
         (["--batch", "x"], "batch"),
         (["--dataflow", "rss"], "did you mean 'rs'"),

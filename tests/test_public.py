@@ -42,5 +42,14 @@ def test_the_command_line_is_light() -> None:
     assert loaded("import picojoule.cli", *HEAVY, "picojoule.estimation") == []
 
 
+def test_searches_of_before_need_no_search() -> None:
+    code = (
+        "import picojoule as p; l = p.linear('l', in_features=4, out_features=2);"
+        "m = p.load_accelerator('eyeriss-isca16'); p.find(l, m, 'ws')"
+    )
+    assert loaded(code, "numba") == ["numba"]
+    assert loaded(code, "numba", "scipy", "picojoule.mapper") == []
+
+
 def test_prices_need_no_search() -> None:
     assert loaded("import picojoule.estimation", "torch", "onnx", "numba", "matplotlib") == []

@@ -26,7 +26,8 @@ Dims = Annotated[
     Parameter(
         name="--dim",
         negative="",
-        help="Size of a dimension that an ONNX file names (sequence=128); repeatable.",
+        help="Size of a dimension of an ONNX input, by its name in the file (sequence=128) or its "
+        "place (data_0[2]=227); repeatable.",
     ),
 ]
 Flow = Annotated[str | None, Parameter(help="rs, ws, osa, osb, osc, is, nlr or flexible.")]
