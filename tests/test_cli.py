@@ -20,6 +20,7 @@ from picojoule import estimation
 from picojoule.cli import main
 from picojoule.cli.questions import read_bits, read_densities, read_seconds
 from picojoule.errors import PicojouleError
+from picojoule.version import __version__
 
 CHIP = """\
 name: tiny
@@ -353,7 +354,7 @@ def test_validate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_and_version(run: Run) -> None:
     assert "exit codes" in " ".join(run("--help").out.lower().split())
     assert "--density" in run("estimate", "--help").out
-    assert run("--version").out.strip() == "0.1.0"
+    assert run("--version").out.strip() == __version__
 
 
 def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

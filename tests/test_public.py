@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,11 @@ def test_every_public_name_can_be_had() -> None:
 
 def test_lazy_names_are_public() -> None:
     assert set(picojoule._LAZY) <= set(picojoule.__all__)
+
+
+def test_one_version() -> None:
+    cited = Path(__file__).parents[1] / "CITATION.cff"
+    assert f"\nversion: {picojoule.__version__}\n" in cited.read_text("utf-8")
 
 
 def test_an_unknown_name() -> None:

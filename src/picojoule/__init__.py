@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from picojoule.version import __version__ as __version__
 from picojoule.workload import (
     Extents,
     Layer,
@@ -25,6 +26,7 @@ from picojoule.workload import (
 
 if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
+    from picojoule.alternatives import Alternative, alternatives
     from picojoule.archive import find
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
@@ -35,20 +37,17 @@ if TYPE_CHECKING:
     from picojoule.mapping import Mapping, Stage
     from picojoule.specs import load_accelerator
 
-__version__ = "0.1.0"
-
-SCHEMA_VERSION = 1
-"""Of every JSON that picojoule writes: fields may be added, none is renamed without a new one."""
-
 # Loaded on first use, so that ``import picojoule`` stays light.
 _LAZY = {
     "Accelerator": "accelerator",
+    "Alternative": "alternatives",
     "Cost": "cost",
     "Estimate": "estimation",
     "Found": "found",
     "Mapping": "mapping",
     "PicojouleError": "errors",
     "Stage": "mapping",
+    "alternatives": "alternatives",
     "estimate": "estimation",
     "evaluate": "cost",
     "find": "archive",
@@ -77,10 +76,12 @@ __all__ = [
     "Stage",
     "load_accelerator",
     # verbs and their results
+    "Alternative",
     "Cost",
     "Estimate",
     "Found",
     "PicojouleError",
+    "alternatives",
     "estimate",
     "evaluate",
     "find",

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from picojoule import SCHEMA_VERSION, __version__
 from picojoule.accelerator import Accelerator
 from picojoule.archive import Cache, find
 from picojoule.cost import Cost, evaluate
@@ -22,6 +21,7 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapping import parse_mapping
 from picojoule.specs import load_accelerator
+from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ class LayerEstimate:
     limited_by: str
     mapping: LoopNest
     search: SearchRecord
+
+    def value(self, objective: str) -> float:
+        """What *objective* minimises, per inference: energy, cycles, or their product."""
+        return {
+            "energy": self.energy,
+            "latency": self.cycles,
+            "edp": self.energy * self.cycles,
+        }[objective]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in ``estimate --json``."""

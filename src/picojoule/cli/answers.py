@@ -12,13 +12,14 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picojoule import SCHEMA_VERSION, __version__
 from picojoule.errors import InputError, Mistake
+from picojoule.version import SCHEMA_VERSION, __version__
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.accelerator import Accelerator
+    from picojoule.alternatives import Alternative
     from picojoule.cli.options import AnswerOptions
     from picojoule.estimation import Estimate
     from picojoule.workload import Layer
@@ -65,13 +66,20 @@ def give_answer(
     return YES
 
 
-def give_mapping(found: Estimate, layer: Layer, machine: Accelerator, answer: AnswerOptions) -> int:
+def give_mapping(
+    found: Estimate,
+    layer: Layer,
+    machine: Accelerator,
+    answer: AnswerOptions,
+    alternatives: Sequence[Alternative] | None = None,
+) -> int:
+    """Give the mapping of the one layer of *found*, and what *alternatives* to it would cost."""
     nest = found.layers[0].mapping
 
     def text() -> RenderableType:
         from picojoule.reports.text import mapping_report
 
-        return mapping_report(found, layer, machine)
+        return mapping_report(found, layer, machine, alternatives or ())
 
     def as_yaml() -> str:
         import yaml
@@ -80,6 +88,7 @@ def give_mapping(found: Estimate, layer: Layer, machine: Accelerator, answer: An
         title = f"{layer.name} of {found.network} on {machine.name}, batch {found.batch}"
         return f"# {title.encode('unicode_escape').decode()}\n{made}"
 
+    from picojoule.reports.explanation import edges, loop_nest
     from picojoule.reports.text import contents
 
     whole = found.to_dict()
@@ -89,8 +98,11 @@ def give_mapping(found: Estimate, layer: Layer, machine: Accelerator, answer: An
         **{name: whole[name] for name in shared},
         "layer": whole["layers"][0],
         "contents": contents(layer, machine, nest),
-        "loop_nest": nest.text([level.name for level in machine.levels]),
+        "edges": edges(layer, machine, nest, found.batch),
+        "loop_nest": loop_nest(layer, machine, nest),
     }
+    if alternatives is not None:
+        record["alternatives"] = [x.to_dict() for x in alternatives]
     writers: dict[str, Callable[[], str]] = {
         ".yaml": as_yaml,
         ".yml": as_yaml,
@@ -110,7 +122,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.text import Text
 
-    from picojoule.reports.text import printable
+    from picojoule.reports.tables import printable
 
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
@@ -140,13 +152,13 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def plain_text(renderable: RenderableType) -> str:
-    from picojoule.reports.text import plain
+    from picojoule.reports.tables import plain
 
     return plain(renderable)
 
 
 def print_text(text: str) -> None:
-    from picojoule.reports.text import printable
+    from picojoule.reports.tables import printable
 
     sys.stdout.write(printable(text) + "\n")
 
@@ -156,6 +168,6 @@ def print_json(record: object) -> None:
 
 
 def print_report(renderable: RenderableType) -> None:
-    from picojoule.reports.text import show
+    from picojoule.reports.tables import show
 
     show(renderable, sys.stdout)

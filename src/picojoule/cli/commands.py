@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from picojoule import __version__
 from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
+from picojoule.version import __version__
 
 app = App(
     name="picojoule",

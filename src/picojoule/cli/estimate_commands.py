@@ -74,6 +74,13 @@ def map_layer(
     *,
     question: QuestionOptions,
     search: SearchOptions = SEARCH,
+    explain: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Say what other choices would cost: dataflows, memory and array sizes, bypasses.",
+        ),
+    ] = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Find the best mapping of one layer: loop nest, accesses, and what is proved.
@@ -87,7 +94,21 @@ def map_layer(
 
     from picojoule.estimation import estimate as price
 
-    return give_mapping(price(one, machine, **how), one[layer], machine, answer)
+    found = price(one, machine, **how)
+    others = None
+    if explain:
+        from picojoule.alternatives import alternatives
+
+        with progress_bar() as progress:
+            others = alternatives(
+                one[layer],
+                machine,
+                batch=one.batch,
+                **how,
+                chosen=found.layers[0],
+                progress=progress,
+            )
+    return give_mapping(found, one[layer], machine, answer, others)
 
 
 def price_mapping(
