@@ -306,8 +306,50 @@ def test_map_then_price(run: Run) -> None:
 def test_map_prints_the_nest_and_the_proof(run: Run) -> None:
     said = run("map", "nets.py:net", "fc", "-a", "chip.yaml")
     assert said.code == 0
-    for part in ("multiply, accumulate", "unbounded", "no mapping of the space has less energy"):
+    for part in ("multiply and accumulate", "unbounded", "no mapping of the space has less energy"):
         assert part in " ".join(said.out.split())
+    assert "other choices" not in said.out
+
+
+MAP = ("map", "nets.py:net", "fc", "-a", "chip.yaml", "--dataflow", "rs", "--budget", "20s")
+
+
+def test_explain(run: Run) -> None:
+    plain = json.loads(run(*MAP, "--json").out)
+    assert "alternatives" not in plain
+    said = run(*MAP, "--explain", "--json")
+    assert (said.code, said.err) == (0, "")
+    record = json.loads(said.out)
+    others = record.pop("alternatives")
+    for answer in (plain, record):
+        answer["layer"]["search"].pop("seconds")
+    assert record == plain
+    changes = [x["change"] for x in others]
+    for part in ("dataflow flexible", "buffer of 1 KiB, not 512 B", "pes of 8, not 4"):
+        assert part in changes
+    shown = run(*MAP, "--explain").out
+    assert "what other choices would cost" in shown
+    for x in others:
+        assert x["change"] in shown
+        assert (x["status"] == "none") == bool(x["reason"]) == (x["energy"] is None)
+
+
+def test_every_field_is_documented(run: Run) -> None:
+    """Every key of the JSON that is a name of ours, not of the user's, stands in docs/json.md."""
+    text = (Path(__file__).parents[1] / "docs" / "json.md").read_text("utf-8")
+    known = set(re.findall(r"`([a-z_]+)`", text))
+    places = {"dram", "buffer", "spad", "pes", *"NGMCPQRS"}
+
+    def keys(value: object) -> set[str]:
+        if isinstance(value, dict):
+            return set(value).union(*map(keys, value.values()))
+        return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+    for command in (ESTIMATE, (*MAP, "--explain")):
+        found = keys(json.loads(run(*command, "--json").out)) - places
+        head = {"schema_version", "picojoule"}
+        assert head <= found
+        assert found - head <= known
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ access, an operand sent past a memory or kept there, an array twice or half as l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -55,10 +56,12 @@ class Alternative:
             "reason": self.reason,
             "energy": None if found is None else found.energy,
             "cycles": None if found is None else found.cycles,
-            "energy_ratio": self.energy_ratio,
-            "cycles_ratio": self.cycles_ratio,
-            "ratio": self.ratio,
-            "ratio_range": None if self.ratio_range is None else list(self.ratio_range),
+            "energy_ratio": _finite(self.energy_ratio),
+            "cycles_ratio": _finite(self.cycles_ratio),
+            "ratio": _finite(self.ratio),
+            "ratio_range": None
+            if self.ratio_range is None
+            else [_finite(x) for x in self.ratio_range],
         }
 
 
@@ -129,8 +132,6 @@ def _compared(
     choice: _Choice, other: LayerEstimate, made: LayerEstimate, objective: str
 ) -> Alternative:
     value, made_value = other.value(objective), made.value(objective)
-    # A mapping that was given has no bound; neither has one with nothing proved.
-    most = _ratio(value, made.search.lower_bound if made.search.lower_bound > 0 else 0.0)
     return Alternative(
         choice.kind,
         choice.change,
@@ -139,13 +140,18 @@ def _compared(
         _ratio(other.energy, made.energy),
         _ratio(other.cycles, made.cycles),
         _ratio(value, made_value),
-        (_ratio(other.search.lower_bound, made_value), most),
+        (_ratio(other.search.lower_bound, made_value), _ratio(value, made.search.lower_bound)),
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """As JSON can hold it."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _ratio(value: float, to: float) -> float:
     if to == 0:
-        return 1.0 if value == 0 else float("inf")
+        return 1.0 if value == 0 else math.inf
     return value / to
 
 

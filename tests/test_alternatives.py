@@ -1,0 +1,186 @@
+"""What other choices would cost: each is priced as if it had been the choice."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
+from picojoule.alternatives import Alternative, alternatives
+from picojoule.dataflow import DATAFLOWS
+from picojoule.errors import NoMappingError
+from picojoule.estimation import estimate
+from picojoule.workload import OPERANDS, Operand, Workload, conv
+
+ALL = frozenset(OPERANDS)
+DRAM = Level((Memory("dram", ALL, None, 200.0, 200.0),))
+BUFFER = Memory(
+    "buffer", ALL, 2048.0, 6.0, 6.0, may_bypass=frozenset({Operand.WEIGHT, Operand.OUTPUT})
+)
+PES = Array("pes", (Axis("rows", 2), Axis("columns", 3)), 2.0)
+SPAD = Memory("spad", ALL, 128.0, 1.0, 1.0)
+MACHINE = Accelerator(
+    "tiny", (DRAM, Level((BUFFER,)), PES, Level((SPAD,))), Compute(1.0), default_dataflow="rs"
+)
+CONV = conv("conv", input_size=(4, 3), in_channels=2, out_channels=3, kernel=(2, 2))
+
+
+def energy(machine: Accelerator, dataflow: str = "rs", batch: int = 1) -> float:
+    layer = CONV.with_batch(batch)
+    return estimate(Workload("net", (layer,), batch), machine, dataflow=dataflow).energy
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Alternative, ...]:
+    return alternatives(CONV, MACHINE)
+
+
+def of_kind(found: tuple[Alternative, ...], kind: str) -> dict[str, Alternative]:
+    return {x.change: x for x in found if x.kind == kind}
+
+
+def test_every_choice_is_there_once(found: tuple[Alternative, ...]) -> None:
+    assert set(of_kind(found, "dataflow")) == {
+        f"dataflow {name}" for name in DATAFLOWS if name != "rs"
+    }
+    assert list(of_kind(found, "capacity")) == [
+        "buffer of 512 B, not 256 B",
+        "buffer of 128 B, not 256 B",
+        "spad of 32 B, not 16 B",
+        "spad of 8 B, not 16 B",
+    ]
+    assert list(of_kind(found, "array")) == [
+        "pes of 4 x 3, not 2 x 3",
+        "pes of 1 x 3, not 2 x 3",
+        "pes of 2 x 6, not 2 x 3",
+        "pes of 2 x 1, not 2 x 3",
+    ]
+    assert len(of_kind(found, "bypass")) == 2
+    assert len({x.change for x in found}) == len(found) == 7 + 4 + 2 + 4
+
+
+def test_each_is_priced_as_if_it_were_the_choice(found: tuple[Alternative, ...]) -> None:
+    made = energy(MACHINE)
+    larger = replace(
+        MACHINE, nest=(DRAM, Level((replace(BUFFER, capacity=4096.0),)), PES, Level((SPAD,)))
+    )
+    longer = replace(PES, axes=(Axis("rows", 4), Axis("columns", 3)))
+    longer_machine = replace(MACHINE, nest=(DRAM, Level((BUFFER,)), longer, Level((SPAD,))))
+    for change, expected in {
+        "buffer of 512 B, not 256 B": energy(larger),
+        "pes of 4 x 3, not 2 x 3": energy(longer_machine),
+        "dataflow flexible": energy(MACHINE, "flexible"),
+    }.items():
+        other = next(x for x in found if x.change == change)
+        assert other.estimate is not None
+        assert other.estimate.energy == expected
+        assert other.energy_ratio == other.ratio == expected / made
+
+
+def test_more_freedom_never_costs_more(found: tuple[Alternative, ...]) -> None:
+    for x in found:
+        if x.ratio is None:
+            continue
+        if x.kind == "dataflow":
+            assert (x.ratio <= 1 + 1e-9) if x.change == "dataflow flexible" else x.ratio > 0
+        elif x.kind == "bypass":
+            assert x.ratio >= 1 - 1e-9, x.change
+        elif x.kind == "capacity":
+            larger = x.change.startswith(("buffer of 512", "spad of 32"))
+            assert (x.ratio <= 1 + 1e-9) if larger else (x.ratio >= 1 - 1e-9), x.change
+
+
+def test_proved_choices_have_one_ratio(found: tuple[Alternative, ...]) -> None:
+    for x in found:
+        if x.estimate is None:
+            continue
+        assert x.estimate.search.status == "optimal"
+        assert x.ratio is not None
+        assert x.ratio_range is not None
+        for end in x.ratio_range:
+            assert math.isclose(end, x.ratio, rel_tol=1e-9)
+
+
+def test_a_bypass_is_forced_the_other_way(found: tuple[Alternative, ...]) -> None:
+    made = estimate(Workload("net", (CONV,)), MACHINE).layers[0]
+    for operand in (Operand.WEIGHT, Operand.OUTPUT):
+        kept = operand in made.mapping.stages[1].keeps
+        change = f"{operand.value} past buffer" if kept else f"{operand.value} kept in buffer"
+        other = of_kind(found, "bypass")[change]
+        assert other.estimate is not None
+        assert (operand in other.estimate.mapping.stages[1].keeps) is not kept
+
+
+def test_what_cannot_run_says_why(found: tuple[Alternative, ...]) -> None:
+    without = of_kind(found, "dataflow")["dataflow ws"]
+    assert without.estimate is None
+    assert "does not store the input, output" in without.reason
+    assert "conv" not in without.reason  # the reader knows which layer
+    record = without.to_dict()
+    assert (record["status"], record["ratio"], record["energy"]) == ("none", None, None)
+
+
+def test_a_choice_without_a_mapping_is_no_choice() -> None:
+    small = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((replace(SPAD, capacity=8.0),))))
+    with pytest.raises(NoMappingError):
+        alternatives(CONV, small)
+    tight = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((replace(SPAD, capacity=48.0),))))
+    halved = of_kind(alternatives(CONV, tight), "capacity")
+    assert halved["spad of 3 B, not 6 B"].estimate is None
+
+
+def test_what_is_not_proved_has_a_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    from picojoule import archive
+
+    real = archive.find
+
+    def half_proved(layer, machine, *rest, **named):  # type: ignore[no-untyped-def]
+        answer = real(layer, machine, *rest, **named)
+        return replace(answer, status="feasible", lower_bound=answer.value / 2)
+
+    monkeypatch.setattr("picojoule.estimation.find", half_proved)
+    for x in alternatives(CONV, MACHINE, budget=1.0):
+        if x.estimate is None:
+            continue
+        assert x.ratio is not None
+        assert x.ratio_range is not None
+        assert math.isclose(x.ratio_range[0], x.ratio / 2)
+        assert math.isclose(x.ratio_range[1], x.ratio * 2)
+
+
+@pytest.mark.parametrize("objective", ["latency", "edp"])
+def test_ratios_are_of_the_objective(objective: str) -> None:
+    for x in alternatives(CONV, MACHINE, objective=objective):
+        if x.estimate is None:
+            continue
+        assert x.energy_ratio is not None
+        assert x.cycles_ratio is not None
+        both = x.energy_ratio * x.cycles_ratio
+        expected = x.cycles_ratio if objective == "latency" else both
+        assert x.ratio is not None
+        assert math.isclose(x.ratio, expected)
+
+
+def test_ratios_of_a_batch_are_per_inference() -> None:
+    """A buffer that holds twice the maps lets more images run together; energies stay of one."""
+    sets = replace(MACHINE, resident_images=True)
+    found = alternatives(CONV.with_batch(4), sets, batch=4)
+    other = of_kind(found, "dataflow")["dataflow flexible"]
+    assert other.estimate is not None
+    assert other.estimate.macs == CONV.macs
+    assert math.isclose(other.estimate.energy, energy(sets, "flexible", 4))
+
+
+def test_the_chosen_estimate_may_be_at_hand(found: tuple[Alternative, ...]) -> None:
+    calls: list[tuple[int, int, str]] = []
+    chosen = estimate(Workload("net", (CONV,)), MACHINE).layers[0]
+    again = alternatives(CONV, MACHINE, chosen=chosen, progress=lambda *call: calls.append(call))
+    assert [x.to_dict() for x in again] == [x.to_dict() for x in found]
+    assert calls == [(n, len(found), x.change) for n, x in enumerate(found)]
+
+
+def test_plain_data(found: tuple[Alternative, ...]) -> None:
+    assert json.loads(json.dumps([x.to_dict() for x in found])) == [x.to_dict() for x in found]
