@@ -18,7 +18,15 @@ import pytest
 
 from picojoule import archive, mapper
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
-from picojoule.archive import cache_folder, entry_path, find, fingerprint, problem_text
+from picojoule.archive import (
+    cache_folder,
+    census,
+    clear,
+    entry_path,
+    find,
+    fingerprint,
+    problem_text,
+)
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
 from picojoule.estimation import Estimate, estimate
@@ -483,3 +491,27 @@ def test_mappings_of_views_are_plain() -> None:
     plain = replace(DATAFLOWS["rs"], element_tile=dict(DATAFLOWS["rs"].element_tile))
     assert isinstance(DATAFLOWS["rs"].element_tile, MappingProxyType)
     assert text(flow=plain) == text(flow=DATAFLOWS["rs"])
+
+
+# -- the folder as a whole -----------------------------------------------------------------
+
+
+def test_counting_and_clearing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert census(tmp_path / "none") == (0, 0, 0)
+    assert clear(tmp_path / "none") == 0
+    estimate(NETWORK, MACHINE, cache=tmp_path)
+    kept = entries(tmp_path)
+    assert census(tmp_path) == (2, 0, sum(x.stat().st_size for x in kept))
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "fingerprint", lambda: "0" * 16)
+        assert census(tmp_path)[:2] == (0, 2)
+    left = kept[0].with_name(f".{'0' * 64}.{'1' * 16}.tmp")  # of a process that was killed
+    theirs = [tmp_path / "notes.json", kept[0].parent / "notes.json"]
+    for path in (left, *theirs):
+        path.write_text("{}")
+    assert census(tmp_path)[:2] == (2, 0)
+    assert clear(tmp_path) == 2
+    assert sorted(x for x in tmp_path.rglob("*") if x.is_file()) == sorted(theirs)
+    theirs[1].unlink()
+    assert clear(tmp_path) == 0
+    assert not (tmp_path / "searches").exists()

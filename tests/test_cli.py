@@ -158,6 +158,19 @@ def test_searches_are_kept_where_the_user_says(run: Run, cache_home: Path) -> No
     assert run(*ESTIMATE[:1], "nets.py:net", "-a", "chip.yaml", "--cache", "chip.yaml").code == 2
 
 
+def test_the_cache_command(run: Run) -> None:
+    run(*ESTIMATE, "--cache", "kept")
+    said = run("cache", "--cache", "kept")
+    assert said.code == 0
+    assert said.out.startswith("kept: 2 searches, ")
+    assert json.loads(run("cache", "--json").out)["usable"] == 0
+    said = run("cache", "--cache", "kept", "--clear", "--json")
+    assert said.err == "2 searches deleted\n"
+    record = json.loads(said.out)
+    assert (record["folder"], record["usable"], record["outdated"]) == ("kept", 0, 0)
+    assert list(Path("kept").iterdir()) == []
+
+
 def test_a_cache_that_cannot_be_written_is_talk(run: Run) -> None:
     Path("folder").mkdir()
     Path("folder/searches").write_text("in the way")

@@ -48,13 +48,17 @@ def test_the_command_line_is_light() -> None:
     assert loaded("import picojoule.cli", *HEAVY, "picojoule.estimation") == []
 
 
-def test_searches_of_before_need_no_search() -> None:
-    code = (
-        "import picojoule as p; l = p.linear('l', in_features=4, out_features=2);"
-        "m = p.load_accelerator('eyeriss-isca16'); p.find(l, m, 'ws')"
+def test_searches_of_before_need_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(
+        "from picojoule import Workload, linear\n"
+        "def net(): return Workload('n', (linear('l', in_features=4, out_features=2),))\n"
     )
-    assert loaded(code, "numba") == ["numba"]
-    assert loaded(code, "numba", "scipy", "picojoule.mapper") == []
+    words = ["estimate", "nets.py:net", "-a", "eyeriss", "-o", "run.txt"]
+    code = f"from picojoule.cli import main; main({words})"
+    searching = ("numba", "scipy", "numpy", "picojoule.mapper")
+    assert "numba" in loaded(code, *searching)
+    assert loaded(code, *searching, "torch", "onnx") == []
 
 
 def test_prices_need_no_search() -> None:

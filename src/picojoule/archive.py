@@ -21,19 +21,21 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache as once
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
-from picojoule.errors import PicojouleError
+from picojoule.errors import InputError, Mistake, PicojouleError
 from picojoule.found import Found, value_of
 from picojoule.mapping import parse_mapping
 from picojoule.workload import Layer
@@ -135,6 +137,53 @@ def _search(
     from picojoule.mapper import search  # compiled code: loaded only where there is work to do
 
     return search(layer, accelerator, flow, objective, budget=budget)
+
+
+# -- the folder as a whole -----------------------------------------------------------------
+
+
+class Census(NamedTuple):
+    """What a folder holds: entries of this state of the sources, of others, and their bytes."""
+
+    usable: int
+    outdated: int
+    bytes: int
+
+
+def census(folder: Path) -> Census:
+    """Count the entries of *folder*."""
+    sizes: dict[bool, list[int]] = {True: [], False: []}
+    for path in _entries(folder):
+        if path.suffix != ".json":
+            continue
+        with suppress(OSError):  # another process may have deleted it
+            sizes[path.parts[-3] == fingerprint()].append(path.stat().st_size)
+    return Census(len(sizes[True]), len(sizes[False]), sum(sizes[True]) + sum(sizes[False]))
+
+
+def clear(folder: Path) -> int:
+    """Delete the entries of *folder*, and nothing else in it; return how many they were.
+
+    Raises:
+        InputError: if one cannot be deleted.
+    """
+    count = 0
+    try:
+        for path in _entries(folder):
+            path.unlink(missing_ok=True)
+            count += path.suffix == ".json"
+        for path in sorted((folder / "searches").glob("**/"), reverse=True):
+            with suppress(OSError):  # not empty: somebody else's file is in it
+                path.rmdir()
+    except OSError as error:
+        raise InputError(str(folder), [Mistake("--cache", str(error))]) from None
+    return count
+
+
+def _entries(folder: Path) -> list[Path]:
+    """The entries of all states of the sources, and what killed processes left half written."""
+    name = re.compile(r"[0-9a-f]{64}\.json|\.[0-9a-f]{64}\.[0-9a-f]{16}\.tmp")
+    return [x for x in (folder / "searches").glob("*/??/*") if name.fullmatch(x.name)]
 
 
 # -- the key -------------------------------------------------------------------------------

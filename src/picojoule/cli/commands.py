@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from picojoule.cli.cache_commands import cache
 from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
 from picojoule.version import __version__
@@ -28,6 +29,7 @@ app = App(
 app.command(estimate)
 app.command(map_layer, name="map")
 app.command(price_mapping, name="price")
+app.command(cache)
 app.command(check)
 app.command(list_shipped, name="list")
 app.command(show)
