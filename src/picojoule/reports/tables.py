@@ -13,11 +13,11 @@ from typing import IO
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
+_UNBOUNDED = 10_000
 
 
 def show(renderable: RenderableType, file: IO[str]) -> None:
@@ -25,9 +25,8 @@ def show(renderable: RenderableType, file: IO[str]) -> None:
     console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDTH
-    _fit(console, renderable)
     with console.capture() as captured:  # rich itself would exit where a pipe is closed early
-        console.print(renderable)
+        _print(console, renderable)
     file.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
 
 
@@ -37,17 +36,20 @@ def plain(renderable: RenderableType, width: int = WIDTH) -> str:
     console = Console(
         file=file, width=width, highlight=False, markup=False, emoji=False, color_system=None
     )
-    _fit(console, renderable)
-    console.print(renderable)
+    _print(console, renderable)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def _fit(console: Console, renderable: RenderableType) -> None:
-    """Widen a console that a table would not fit into: no number may be cut."""
-    wide = console.options.update_width(10_000)
+def _print(console: Console, renderable: RenderableType) -> None:
+    """Print part by part. A table is as wide as it needs to be: no number may be cut."""
     parts = renderable.renderables if isinstance(renderable, Group) else [renderable]
-    needed = [Measurement.get(console, wide, x).maximum for x in parts if isinstance(x, Table)]
-    console.width = max([console.width, *needed])
+    for part in parts:
+        if isinstance(part, Table):
+            console.width, width = _UNBOUNDED, console.width
+            console.print(part)
+            console.width = width
+        else:
+            console.print(part)
 
 
 def printable(text: str) -> str:
