@@ -28,6 +28,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache as once
 from importlib import resources
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,15 +209,16 @@ def problem_text(layer: Layer, accelerator: Accelerator, flow: Dataflow, objecti
         "dataflow": flow,
         "objective": objective,
     }
-    return json.dumps(_plain(parts), sort_keys=True, separators=(",", ":"))
+    return _json(_plain(parts))
 
 
 def _plain(value: Any) -> Any:
     """*value* as JSON can hold it, equal for equal values whatever the order of sets."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, Real):  # numpy's numbers are some, too
+        number = float(value)
+        return int(number) if number.is_integer() else number
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value):
@@ -304,7 +306,7 @@ def _keep(path: Path, problem: str, found: Found) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(json.dumps(entry), encoding="utf-8")
+            temporary.write_text(_json(entry), encoding="utf-8")
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -313,8 +315,11 @@ def _keep(path: Path, problem: str, found: Found) -> None:
 
 
 def _checksum(problem: str, answer: object) -> str:
-    text = problem + json.dumps(answer, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256((problem + _json(answer)).encode()).hexdigest()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
 
 
 def _warn(path: Path, what: str, error: OSError) -> None:
