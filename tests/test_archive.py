@@ -246,8 +246,8 @@ def test_the_fingerprint_covers_every_module_that_a_search_runs() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("picojoule.") for name in said.stdout.split()}
-    # Errors and the version decide no answer. Any other module belongs into SOURCES, or a change in it would
-    # leave answers of the old code in use.
+    # Errors and the version decide no answer. Any other module belongs into SOURCES, or a change
+    # in it would leave answers of the old code in use.
     assert loaded - {"errors", "version"} == set(archive.SOURCES)
     assert list(archive.SOURCES) == sorted(archive.SOURCES)
 
