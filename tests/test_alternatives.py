@@ -114,6 +114,15 @@ def test_a_bypass_is_forced_the_other_way(found: tuple[Alternative, ...]) -> Non
         assert (operand in other.estimate.mapping.stages[1].keeps) is not kept
 
 
+def test_no_bypass_against_the_dataflow() -> None:
+    """Row-stationary elements store all three operands, whatever the machine would allow."""
+    open_spad = replace(SPAD, may_bypass=ALL)
+    machine = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((open_spad,))))
+    assert len(of_kind(alternatives(CONV, machine, budget=0.05), "bypass")) == 2
+    free = replace(DATAFLOWS["rs"], element_keeps=None)
+    assert len(of_kind(alternatives(CONV, machine, dataflow=free, budget=0.05), "bypass")) == 5
+
+
 def test_what_cannot_run_says_why(found: tuple[Alternative, ...]) -> None:
     without = of_kind(found, "dataflow")["dataflow ws"]
     assert without.estimate is None

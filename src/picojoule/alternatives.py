@@ -177,8 +177,13 @@ def _capacities(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
 
 
 def _bypasses(machine: Accelerator, flow: Dataflow, mapping: Mapping) -> Iterator[_Choice]:
-    """For each operand that a memory may be bypassed by, what the mapping does not do."""
-    for level, stage in zip(machine.levels, mapping.stages, strict=True):
+    """For each operand that may bypass a memory, what the mapping does not do.
+
+    Where the dataflow says what the elements store, there is nothing to choose inside the array.
+    """
+    arrays = [n for n, array in enumerate(machine.arrays) if array is not None]
+    free = arrays[-1] + 1 if arrays and flow.element_keeps is not None else len(machine.levels)
+    for level, stage in zip(machine.levels[:free], mapping.stages, strict=False):
         for memory in level.memories:
             for operand in OPERANDS:
                 if operand not in memory.may_bypass or operand not in memory.keeps:
