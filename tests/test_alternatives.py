@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
 from picojoule.alternatives import Alternative, alternatives
+from picojoule.archive import Cache
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
-from picojoule.estimation import estimate
+from picojoule.estimation import Estimate, LayerEstimate, estimate
 from picojoule.workload import OPERANDS, Operand, Workload, conv
 
 ALL = frozenset(OPERANDS)
@@ -25,17 +27,25 @@ SPAD = Memory("spad", ALL, 128.0, 1.0, 1.0)
 MACHINE = Accelerator(
     "tiny", (DRAM, Level((BUFFER,)), PES, Level((SPAD,))), Compute(1.0), default_dataflow="rs"
 )
+SMALL = replace(MACHINE, nest=(DRAM, PES, Level((SPAD,))))
 CONV = conv("conv", input_size=(4, 3), in_channels=2, out_channels=3, kernel=(2, 2))
 
 
-def energy(machine: Accelerator, dataflow: str = "rs", batch: int = 1) -> float:
-    layer = CONV.with_batch(batch)
-    return estimate(Workload("net", (layer,), batch), machine, dataflow=dataflow).energy
+def energy(
+    machine: Accelerator, dataflow: str = "rs", batch: int = 1, cache: Cache = True
+) -> float:
+    network = Workload("net", (CONV.with_batch(batch),), batch)
+    return estimate(network, machine, dataflow=dataflow, cache=cache).energy
 
 
 @pytest.fixture(scope="module")
-def found() -> tuple[Alternative, ...]:
-    return alternatives(CONV, MACHINE)
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def found(kept: Path) -> tuple[Alternative, ...]:
+    return alternatives(CONV, MACHINE, cache=kept)
 
 
 def of_kind(found: tuple[Alternative, ...], kind: str) -> dict[str, Alternative]:
@@ -62,17 +72,19 @@ def test_every_choice_is_there_once(found: tuple[Alternative, ...]) -> None:
     assert len({x.change for x in found}) == len(found) == 7 + 4 + 2 + 4
 
 
-def test_each_is_priced_as_if_it_were_the_choice(found: tuple[Alternative, ...]) -> None:
-    made = energy(MACHINE)
+def test_each_is_priced_as_if_it_were_the_choice(
+    found: tuple[Alternative, ...], kept: Path
+) -> None:
+    made = energy(MACHINE, cache=kept)
     larger = replace(
         MACHINE, nest=(DRAM, Level((replace(BUFFER, capacity=4096.0),)), PES, Level((SPAD,)))
     )
     longer = replace(PES, axes=(Axis("rows", 4), Axis("columns", 3)))
     longer_machine = replace(MACHINE, nest=(DRAM, Level((BUFFER,)), longer, Level((SPAD,))))
     for change, expected in {
-        "buffer of 512 B, not 256 B": energy(larger),
-        "pes of 4 x 3, not 2 x 3": energy(longer_machine),
-        "dataflow flexible": energy(MACHINE, "flexible"),
+        "buffer of 512 B, not 256 B": energy(larger, cache=kept),
+        "pes of 4 x 3, not 2 x 3": energy(longer_machine, cache=kept),
+        "dataflow flexible": energy(MACHINE, "flexible", cache=kept),
     }.items():
         other = next(x for x in found if x.change == change)
         assert other.estimate is not None
@@ -114,13 +126,24 @@ def test_a_bypass_is_forced_the_other_way(found: tuple[Alternative, ...]) -> Non
         assert (operand in other.estimate.mapping.stages[1].keeps) is not kept
 
 
-def test_no_bypass_against_the_dataflow() -> None:
+@pytest.fixture
+def unsearched(found: tuple[Alternative, ...], monkeypatch: pytest.MonkeyPatch) -> LayerEstimate:
+    """The layer's estimate, for tests of which choices there are: all cost the same then."""
+    made = found[0].estimate or found[-1].estimate
+    assert made is not None
+    whole = Estimate("conv", "tiny", 1, "MAC", "rs", "energy", (made,))
+    monkeypatch.setattr("picojoule.alternatives.estimate", lambda *_, **__: whole)
+    return made
+
+
+def test_no_bypass_against_the_dataflow(unsearched: LayerEstimate) -> None:
     """Row-stationary elements store all three operands, whatever the machine would allow."""
     open_spad = replace(SPAD, may_bypass=ALL)
     machine = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((open_spad,))))
-    assert len(of_kind(alternatives(CONV, machine, budget=0.05), "bypass")) == 2
+    assert len(of_kind(alternatives(CONV, machine, chosen=unsearched), "bypass")) == 2
     free = replace(DATAFLOWS["rs"], element_keeps=None)
-    assert len(of_kind(alternatives(CONV, machine, dataflow=free, budget=0.05), "bypass")) == 5
+    others = alternatives(CONV, machine, dataflow=free, chosen=unsearched)
+    assert len(of_kind(others, "bypass")) == 5
 
 
 def test_what_cannot_run_says_why(found: tuple[Alternative, ...]) -> None:
@@ -133,36 +156,32 @@ def test_what_cannot_run_says_why(found: tuple[Alternative, ...]) -> None:
 
 
 def test_a_choice_without_a_mapping_is_no_choice() -> None:
-    small = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((replace(SPAD, capacity=8.0),))))
+    small = replace(SMALL, nest=(DRAM, PES, Level((replace(SPAD, capacity=8.0),))))
     with pytest.raises(NoMappingError):
         alternatives(CONV, small)
-    tight = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((replace(SPAD, capacity=48.0),))))
+    # One word of the input, two of the weights (a row), one of the outputs: half is too small.
+    tight = replace(SMALL, nest=(DRAM, PES, Level((replace(SPAD, capacity=80.0),))))
     halved = of_kind(alternatives(CONV, tight), "capacity")
-    assert halved["spad of 3 B, not 6 B"].estimate is None
+    assert halved["spad of 5 B, not 10 B"].estimate is None
 
 
-def test_what_is_not_proved_has_a_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    from picojoule import archive
-
-    real = archive.find
-
-    def half_proved(layer, machine, *rest, **named):  # type: ignore[no-untyped-def]
-        answer = real(layer, machine, *rest, **named)
-        return replace(answer, status="feasible", lower_bound=answer.value / 2)
-
-    monkeypatch.setattr("picojoule.estimation.find", half_proved)
-    for x in alternatives(CONV, MACHINE, budget=1.0):
-        if x.estimate is None:
-            continue
-        assert x.ratio is not None
+def test_what_is_not_proved_has_a_range(unsearched: LayerEstimate) -> None:
+    bound = replace(unsearched.search, status="feasible", lower_bound=unsearched.energy / 4)
+    chosen = replace(unsearched, search=bound)
+    for x in alternatives(CONV, MACHINE, chosen=chosen):
+        assert x.ratio == 1
         assert x.ratio_range is not None
-        assert math.isclose(x.ratio_range[0], x.ratio / 2)
-        assert math.isclose(x.ratio_range[1], x.ratio * 2)
+        # The other is proved: its optimum is its energy, and the chosen may have a quarter of it.
+        assert math.isclose(x.ratio_range[0], 1)
+        assert math.isclose(x.ratio_range[1], 4)
+    unbound = replace(chosen, search=replace(bound, lower_bound=0.0))
+    record = alternatives(CONV, MACHINE, chosen=unbound)[0].to_dict()
+    assert record["ratio_range"][1] is None
 
 
 @pytest.mark.parametrize("objective", ["latency", "edp"])
 def test_ratios_are_of_the_objective(objective: str) -> None:
-    for x in alternatives(CONV, MACHINE, objective=objective):
+    for x in alternatives(CONV, SMALL, objective=objective):
         if x.estimate is None:
             continue
         assert x.energy_ratio is not None
@@ -175,7 +194,7 @@ def test_ratios_are_of_the_objective(objective: str) -> None:
 
 def test_ratios_of_a_batch_are_per_inference() -> None:
     """A buffer that holds twice the maps lets more images run together; energies stay of one."""
-    sets = replace(MACHINE, resident_images=True)
+    sets = replace(SMALL, resident_images=True)
     found = alternatives(CONV.with_batch(4), sets, batch=4)
     other = of_kind(found, "dataflow")["dataflow flexible"]
     assert other.estimate is not None
@@ -183,12 +202,10 @@ def test_ratios_of_a_batch_are_per_inference() -> None:
     assert math.isclose(other.estimate.energy, energy(sets, "flexible", 4))
 
 
-def test_the_chosen_estimate_may_be_at_hand(found: tuple[Alternative, ...]) -> None:
+def test_progress(found: tuple[Alternative, ...], unsearched: LayerEstimate) -> None:
     calls: list[tuple[int, int, str]] = []
-    chosen = estimate(Workload("net", (CONV,)), MACHINE).layers[0]
-    again = alternatives(CONV, MACHINE, chosen=chosen, progress=lambda *call: calls.append(call))
-    assert [x.to_dict() for x in again] == [x.to_dict() for x in found]
-    assert calls == [(n, len(found), x.change) for n, x in enumerate(found)]
+    made = alternatives(CONV, MACHINE, chosen=unsearched, progress=lambda *call: calls.append(call))
+    assert calls == [(n, len(found), x.change) for n, x in enumerate(made)]
 
 
 def test_plain_data(found: tuple[Alternative, ...]) -> None:
