@@ -54,7 +54,7 @@ class One(NamedTuple):
 class Column(NamedTuple):
     """A count, whose factors are known for every option of every block."""
 
-    count: Words | Tile | Elements | Steps | One
+    what: Words | Tile | Elements | Steps | One
     divided: int = 0  # by the elements in use of that many of the outermost arrays
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
@@ -117,7 +117,7 @@ class Bank:
         return Factors(where, scale, least)
 
     def _values(self, which: int, column: Column) -> Floats:
-        block, count = self.blocks[which], column.count
+        block, count = self.blocks[which], column.what
         if isinstance(count, Words):
             values = self.counted(which, count)
         elif isinstance(count, Tile):

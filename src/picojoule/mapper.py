@@ -1,8 +1,8 @@
 """The search for the best mapping, with a proof.
 
 A mapping's energy is a sum of products of per-dimension factors once its class is fixed
-(:mod:`mapspace`). Each class is a problem for :mod:`branch` (:mod:`relaxation` sets it up); classes
-are taken in the order of their bounds and skipped once no better than what is known.
+(:mod:`mapspace`). Each class is a discrete geometric programme (:mod:`relaxation` sets it up,
+:mod:`programme` bounds and solves it); classes are taken best first.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 
 from picojoule import programme
 from picojoule.accelerator import Accelerator
-from picojoule.cost import Cost, evaluate
+from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError, PicojouleError
+from picojoule.found import Found, value_of
 from picojoule.mapping import Mapping, Stage
 from picojoule.mapspace import Space
 from picojoule.relaxation import Relaxation, Relaxed
@@ -32,40 +33,11 @@ from picojoule.workload import DIMS, Dim, Extents, Layer
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 DUAL_ROUNDS, DUAL_TURNS = 8, 200  # passes over all options, and steps on candidates between them
+BOX_ROUNDS, BOX_TURNS = 4, 25  # the same for each choice of outermost tile counts
+FIRST_PRICE = 0.02  # multiplier of a limit to begin with
 ENOUGH = 0.02  # a dual bound that far above the least is not sharpened before its turn
 FIRST_STEP = 0.005  # how far above its bound a class is searched first; doubled each time
 CANDIDATES = 32  # options of each block that the steps between passes know
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The result of a search.
-
-    Args:
-        mapping, cost: the best mapping found and its price.
-        objective, value: what was minimised, and its value for this mapping.
-        status: "optimal" if proved (nothing left to look at), else "feasible".
-        lower_bound: no legal mapping of the space is below; equals ``value`` if optimal.
-        explored, pruned: choices looked at, and those discarded with all they contain.
-        space: the set of mappings that the statement is about, in words.
-        seconds: time the search took.
-    """
-
-    mapping: Mapping
-    cost: Cost
-    objective: str
-    value: float
-    status: str
-    lower_bound: float
-    explored: int
-    pruned: int
-    space: str
-    seconds: float
-
-    @property
-    def gap(self) -> float:
-        """How far the value may be above the optimum, relative to the bound."""
-        return self.value / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
 
 
 def search(
@@ -123,11 +95,7 @@ def search(
         )
     mapping = best.chosen
     cost = evaluate(layer, accelerator, mapping)
-    value = {
-        "energy": cost.energy,
-        "latency": cost.cycles,
-        "edp": cost.energy * cost.cycles,
-    }[objective]
+    value = value_of(cost, objective)
     return Found(
         mapping,
         cost,
@@ -268,11 +236,11 @@ class _Solver:
         problem = relaxed.programme
         key = (relaxed.options, problem.where.shape, len(problem.limits))
         if key not in self._starts:
-            means = np.zeros(problem.where.shape[1] + 1)
-            share = np.full(len(problem.times), 1 / max(1, len(problem.times)))
-            share[~problem.plain] = 0.0
+            energy = [float(self.mode != programme.LATENCY)]
+            share = problem.plain / max(1, problem.plain.sum()) * (self.mode != programme.ENERGY)
+            rates = np.concatenate([energy, share, np.full(len(problem.limits), FIRST_PRICE)])
             self._starts[key] = (
-                programme.Multipliers(means, share, np.full(len(problem.limits), 0.02)),
+                programme.Multipliers(np.zeros(problem.where.shape[1] + 1), rates),
                 np.zeros((problem.where.shape[0], 1 + CANDIDATES), np.int64),
             )
         return self._starts[key]
@@ -298,6 +266,8 @@ class _Solver:
             dual.weights,
             dual.bound,
             at,
+            BOX_ROUNDS,
+            BOX_TURNS,
             limit,
         )
         self.explored += looked
@@ -344,7 +314,7 @@ def _mapping(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> Mapping:
 def _spread(
     fans: Sequence[int], sizes: Sequence[int], allowed: Sequence[frozenset[Dim]]
 ) -> tuple[Extents, ...]:
-    """Split unrollings over the axes of an array, as :func:`programme.packable` has found possible."""
+    """Split unrollings over the axes of an array, which :func:`programme.packable` has seen to."""
 
     def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
         if index == len(fans):

@@ -509,7 +509,7 @@ class Space:
         else:
             tiles = "all balanced tile sizes (even splits, dividing or not)"
         return (
-            f"{tiles}; all loop orders; all unrollings and bypasses that {self.machine.name} and "
+            f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
             f"the dataflow {self.dataflow.name} allow"
         )
 

@@ -27,7 +27,6 @@ from numba import njit
 from picojoule.tilings import Bools, Floats, Ints
 
 ENERGY, LATENCY, EDP = 0, 1, 2
-INNER_ROUNDS, INNER_TURNS = 4, 25  # of the dual bound for each choice of groups
 
 
 class Options(NamedTuple):
@@ -66,8 +65,7 @@ class Multipliers(NamedTuple):
     """Where the dual bound stands; updated in place, and a good start for a similar programme."""
 
     means: Floats  # [columns + 1] logarithm of each product, averaged over the best options seen
-    share: Floats  # [times] weight of each time in the cycles
-    price: Floats  # [limits] multiplier of each limit
+    rates: Floats  # [1 + times + limits] weight of the energy and each time, price of each limit
 
 
 @njit(cache=True)
@@ -178,7 +176,7 @@ def _log_sum(sums: _Sums, r: int, at: Floats) -> float:
     total = 0.0
     for i in range(sums.start[r], sums.start[r + 1]):
         total += np.exp(sums.log[i] + at[sums.column[i]] - top)
-    return top + np.log(total)
+    return top + float(np.log(total))
 
 
 @njit(cache=True)
@@ -214,18 +212,11 @@ def _score(options: Options, where: Ints, weights: Floats, penalty: Floats, scor
 @njit(cache=True)
 def _constant(programme: Programme, sums: _Sums, at: Multipliers, weights: Floats) -> float:
     """The part of the bound that no option adds to; *weights* receives what columns count."""
-    times = len(programme.times)
     weights[:] = 0.0
     bound = programme.discount if programme.mode == EDP else 0.0
-    if programme.mode != LATENCY:
-        bound += _tangent(sums, 0, at.means, 1.0, weights)
-    if programme.mode != ENERGY:
-        for t in range(times):
-            if at.share[t] > 0:
-                bound += _tangent(sums, 1 + t, at.means, at.share[t], weights)
-    for m in range(len(programme.limits)):
-        if at.price[m] > 0:
-            bound += _tangent(sums, 1 + times + m, at.means, at.price[m], weights)
+    for r in range(len(at.rates)):
+        if at.rates[r] > 0:
+            bound += _tangent(sums, r, at.means, at.rates[r], weights)
     return bound
 
 
@@ -236,17 +227,17 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
     pull = max(0.02, 1.0 / (turn + 2.0))
     at.means[:] += pull * (picked - at.means)
     step = 0.1 / (1.0 + 0.1 * turn)
-    for m in range(len(programme.limits)):
-        over = _log_sum(sums, 1 + times + m, picked)
-        at.price[m] = max(0.0, at.price[m] + step * min(2.0, max(-2.0, over)))
+    for r in range(1 + times, len(at.rates)):
+        over = _log_sum(sums, r, picked)
+        at.rates[r] = max(0.0, at.rates[r] + step * min(2.0, max(-2.0, over)))
     if programme.mode != ENERGY:
-        longest, slowest = -np.inf, 0
-        for t in range(times):
-            time = _log_sum(sums, 1 + t, at.means)
-            if programme.plain[t] and time > longest:
-                longest, slowest = time, t
-        at.share[:] *= 1 - pull
-        at.share[slowest] += pull
+        longest, slowest = -np.inf, 1
+        for r in range(1, 1 + times):
+            time = _log_sum(sums, r, at.means)
+            if programme.plain[r - 1] and time > longest:
+                longest, slowest = time, r
+        at.rates[1 : 1 + times] *= 1 - pull
+        at.rates[slowest] += pull
 
 
 @njit(cache=True)
@@ -282,7 +273,7 @@ def dual(
     picked = np.zeros(columns + 1)
     room = candidates.shape[1] - 1
     small = np.zeros((blocks, room, columns))
-    top = Multipliers(at.means.copy(), at.share.copy(), at.price.copy())
+    top = Multipliers(at.means.copy(), at.rates.copy())
     settled = False
     for turn in range(rounds):
         bound = _constant(programme, sums, at, trial)
@@ -337,12 +328,10 @@ def dual(
             if bound > inner:
                 inner = bound
                 top.means[:] = at.means
-                top.share[:] = at.share
-                top.price[:] = at.price
+                top.rates[:] = at.rates
             _advance(programme, sums, at, picked, t)
         at.means[:] = top.means
-        at.share[:] = top.share
-        at.price[:] = top.price
+        at.rates[:] = top.rates
     _score(options, programme.where, weights, penalty, scores)
     return best, settled
 
@@ -442,14 +431,15 @@ def _descend(
     incumbent: float,
     fans: Ints,
     dims: Ints,
-    gather: bool,
+    room: int,
 ) -> tuple[float, Ints, Ints, Floats, int, int]:
     """Branch and bound over boxes of leaves.
 
     Args:
         floor: the dual bound; a leaf's score is what it adds.
         fans: ``[leaves, arrays, 2]``, checked for a place on the array.
-        gather: return every single choice that may be below *incumbent* instead of the best.
+        room: if not zero, return every single choice that may be below *incumbent*, that many at
+            first, instead of the best.
 
     Returns:
         the best value and its leaf of each block (-1: none); the choices gathered and their
@@ -457,9 +447,8 @@ def _descend(
     """
     blocks, columns = programme.where.shape
     chosen = np.full(blocks, -1, np.int64)
-    room = 64 * blocks
-    stack, bounds = np.empty((room, blocks), np.int64), np.empty(room)
-    gathered, values = np.empty((16, blocks), np.int64), np.empty(16)
+    stack, bounds = np.empty((64 * blocks, blocks), np.int64), np.empty(64 * blocks)
+    gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
     found = 0
     best, target = incumbent, log_of(programme, incumbent)
     line = np.ones(columns)
@@ -486,7 +475,7 @@ def _descend(
             if forest.end[i] - forest.begin[i] > 1 and forest.spread[i] > widest:
                 which, widest = b, forest.spread[i]
         if which < 0:
-            if gather:
+            if room > 0:
                 if found == len(values):
                     more, larger = np.empty((2 * found, blocks), np.int64), np.empty(2 * found)
                     more[:found], larger[:found] = gathered, values
@@ -615,6 +604,8 @@ def search(
     weights: Floats,
     floor: float,
     at: Multipliers,
+    rounds: int,
+    turns: int,
     incumbent: float,
 ) -> tuple[float, Ints, int, int]:
     """The best choice below *incumbent*, if there is one.
@@ -624,6 +615,7 @@ def search(
 
     Args:
         scores, weights, floor: of the dual bound.
+        rounds, turns: of the dual bound for each choice of groups.
 
     Returns:
         its value (*incumbent* if none), the option of each block (-1: none), boxes looked at, and
@@ -657,19 +649,18 @@ def search(
                 lowest[g, k] = min(lowest[g, k], factors[i, k])
     forest = _grow(first_group, lowest, lift, weights)
     _, _, boxes, bounds, looked, cut = _descend(
-        problem, forest, floor, best, small.fans, small.dims, True
+        problem, forest, floor, best, small.fans, small.dims, groups
     )
     explored += looked
     pruned += cut
-    order = np.argsort(bounds)
     part = np.empty(len(kept), np.int64)
     part_first = np.zeros(blocks + 1, np.int64)
     inner_weights = np.empty(columns + 1)
-    for n in range(len(order)):
-        box = boxes[order[n]]
-        if bounds[order[n]] >= best:
-            pruned += len(order) - n
-            break
+    for n in range(len(bounds)):
+        box = boxes[n]
+        if bounds[n] >= best:
+            pruned += 1
+            continue
         size = 0
         for b in range(blocks):
             for i in range(edge[box[b]], edge[box[b] + 1]):
@@ -678,7 +669,7 @@ def search(
             part_first[b + 1] = size
         inside, closer, _ = _part(small, problem, part[:size], part_first)
         target = log_of(programme, best)
-        here = Multipliers(at.means.copy(), at.share.copy(), at.price.copy())
+        here = Multipliers(at.means.copy(), at.rates.copy())
         inner_scores = np.empty(size)
         bound, _ = dual(
             inside,
@@ -686,8 +677,8 @@ def search(
             np.zeros(size),
             here,
             np.zeros((blocks, 17), np.int64),
-            INNER_ROUNDS,
-            INNER_TURNS,
+            rounds,
+            turns,
             target,
             inner_scores,
             inner_weights,
@@ -701,7 +692,7 @@ def search(
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
         value, leaves, _, _, looked, cut = _descend(
-            last, forest, bound, best, tiny.fans, tiny.dims, False
+            last, forest, bound, best, tiny.fans, tiny.dims, min(0, looked)
         )
         explored += looked
         pruned += cut

@@ -20,7 +20,7 @@ from picojoule.cost import Ledger
 from picojoule.factors import Bank, Column, Elements, Factors, One, Steps, Tile, Words
 from picojoule.mapspace import Block, Edge, MappingClass, Runs, Space, empty_levels
 from picojoule.programme import ENERGY, LATENCY, Options, Programme
-from picojoule.tilings import Floats, Ints
+from picojoule.tilings import Bools, Floats, Ints
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
 
 INPUT, _, OUTPUT = OPERANDS
@@ -183,7 +183,7 @@ class Relaxation:
         for k, slot in enumerate(rows.slots):
             if slot.inverse:  # the column holds reciprocals: it divides
                 energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
-        plain = (times[:, :-1] >= 0).all(axis=1)
+        plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
         if cycle_limit < math.inf:
             room = cycle_limit - times[plain, -1:]
             limits = np.concatenate([limits, times[plain, :-1] / room])
@@ -255,7 +255,10 @@ class Relaxation:
         key = (which, held, unshared, once)
         if key not in self._penalties:
             pairs = [
-                tuple(self._words(model, n, stays[model.terms[n].edge]) for n in hop)
+                (
+                    self._words(model, hop.outside, stays[model.terms[hop.outside].edge]),
+                    self._words(model, hop.inside, stays[model.terms[hop.inside].edge]),
+                )
                 for hop, priced in zip(model.hops, sharing, strict=True)
                 if priced is False
             ]
@@ -314,9 +317,9 @@ class Relaxation:
         for row in limits:
             for column in row:
                 fixed.setdefault(column, len(fixed))  # type: ignore[arg-type]
-        order: dict[object, int] = {**slots}
-        for column in fixed:
-            order[column] = len(order)
+        order: dict[object, int] = {
+            column: n for n, column in enumerate(itertools.chain(slots, fixed))
+        }
 
         def dense(rows: Sequence[dict[object, float]], constant: int) -> Floats:
             table = np.zeros((len(rows), len(order) + constant))
@@ -366,7 +369,8 @@ class Relaxation:
             for level in range(edge.parent, edge.child):
                 if edge.operand is not OUTPUT and space.arrays[level] is not None:
                     outside, inside = (per_grain[level - edge.parent + n] for n in (0, 1))
-                    assert outside is not None and inside is not None
+                    assert outside is not None
+                    assert inside is not None
                     pairs.append(Hop(terms.index(outside), terms.index(inside)))
         size = 1 + len(terms) + len(pairs)
         unit: Floats = np.eye(size)
@@ -377,13 +381,13 @@ class Relaxation:
                 if edge.operand is not OUTPUT and space.arrays[level] is not None:
                     sharing[level] = unit[used]
                     used += 1
-            words = tuple(
+            words_at = tuple(
                 self._mac_words(edge.operand) * unit[0]
                 if term is None
                 else unit[1 + terms.index(term)]
                 for term in per_grain
             )
-            flows.append(_SymbolicFlow(*edge, words, sharing))
+            flows.append(_SymbolicFlow(edge.operand, edge.parent, edge.child, words_at, sharing))
         ledger = Ledger(space.layer, space.machine, one=unit[0])
         ledger.book(flows)  # type: ignore[arg-type]
         energy = sum(

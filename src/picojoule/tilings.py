@@ -2,7 +2,7 @@
 
 The nest is a Cartesian product, so each count of :mod:`traffic` is a product of one factor per
 dimension (or window pair). This module enumerates the chains of tiles and unrollings of a single
-dimension and computes those factors for all of them at once; :mod:`branch` multiplies.
+dimension and computes those factors for all of them at once; :mod:`programme` multiplies.
 
 The compiled functions count exactly what :func:`traffic.repeats` and
 :func:`traffic.window_words` count (tested against them); they only do it for thousands of chains.
@@ -340,11 +340,11 @@ def _moments(
 ) -> _Moments:
     """The moments of every chain; those within *low* and *high* count as far from the ends."""
     chains, bound = tiles.shape[0], tiles[0, 0]
-    room, most = 4 * chains + bound, 4 * chains + 2 * bound
+    room = chains * bound  # every leaf covers an index
     chain_first = np.zeros(chains + 1, np.int64)
     times, before = np.empty(room, np.int64), np.empty(room, np.int64)
     first, inside = np.empty(room + 1, np.int64), np.empty(room, np.bool_)
-    lows, highs = np.empty(most, np.int64), np.empty(most, np.int64)
+    lows, highs = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
     n = m = 0
     for c in range(chains):
         visit, previous, start, stop = _visits(tiles[c], fans[c], child, grain, slide, join)
@@ -381,13 +381,6 @@ def _moments(
             if seen >= 0:
                 times[seen] += 1
                 continue
-            if n == room:
-                times, before = np.append(times, times), np.append(before, before)
-                first, inside = np.append(first, first), np.append(inside, inside)
-                room *= 2
-            while m + 2 * count > most:
-                lows, highs = np.append(lows, lows), np.append(highs, highs)
-                most *= 2
             times[n], first[n], inside[n] = 1, m, middle
             before[n] = m + count if held >= 0 else -1
             for x in range(count):
@@ -438,8 +431,8 @@ def window_words(
         p_tiles, p_fans, child, grain, -1 if slide_tap else slide_level, join, near, far
     )
     slide = slide_level if slide_tap else -1
-    alike = _moments(r_tiles, r_fans, child, grain, slide, join, 0, taps)
-    exact = _moments(r_tiles, r_fans, child, grain, slide, join, taps, 0)
+    alike = _moments(r_tiles, r_fans, child, grain, slide, join, -taps, 2 * taps)
+    exact = _moments(r_tiles, r_fans, child, grain, slide, join, 2 * taps, -taps)
     for a in range(len(p_tiles)):
         for b in range(len(r_tiles)):
             total = 0
@@ -486,7 +479,7 @@ def _fresh(
             if single and not moving and r1 - r0 == 1:
                 # one tap: rows p*stride + r, each once
                 start = max(p0, _ceil(low - r0 * dilation, stride))
-                return max(0, min(p1, _ceil(high - r0 * dilation, stride)) - start)
+                return int(max(0, min(p1, _ceil(high - r0 * dilation, stride)) - start))
             together = dilation == 1 and (r1 - r0 >= stride or p1 - p0 == 1)
             if together and (not moving or y1 - y0 >= stride or x1 - x0 == 1):
                 # ranges without holes
@@ -497,7 +490,7 @@ def _fresh(
                         start = max(start, to)
                 start, stop = max(low, start), min(high, stop)
                 if single:
-                    return max(0, stop - start)
+                    return int(max(0, stop - start))
                 for row in range(start, stop):
                     if mark[row] != stamp:
                         mark[row] = stamp
@@ -522,37 +515,3 @@ def _holds(row: int, p0: int, p1: int, r0: int, r1: int, stride: int, dilation: 
         if rest % stride == 0 and p0 <= rest // stride < p1:
             return True
     return False
-
-
-@njit(cache=True)
-def pareto(vectors: Floats) -> Ints:
-    """Indices of the vectors that no other vector equals or undercuts in every component.
-
-    Of equal vectors the first stays. The answer is sorted by the sum of logarithms, so that good
-    all-round choices come first.
-    """
-    n, k = vectors.shape
-    score = np.zeros(n)
-    for i in range(n):
-        for j in range(k):
-            score[i] += np.log(vectors[i, j])
-    order = np.argsort(score, kind="mergesort")
-    kept = np.empty(n, np.int64)
-    m = 0
-    for o in range(n):
-        i = order[o]
-        beaten = False
-        for h in range(m):
-            x = kept[h]
-            better = True
-            for j in range(k):
-                if vectors[x, j] > vectors[i, j]:
-                    better = False
-                    break
-            if better:
-                beaten = True
-                break
-        if not beaten:
-            kept[m] = i
-            m += 1
-    return kept[:m].copy()
