@@ -47,6 +47,7 @@ Cache = bool | str | os.PathLike[str]
 SOURCES = (
     "accelerator",
     "archive",
+    "boxes",
     "cost",
     "dataflow",
     "factors",

@@ -2,7 +2,7 @@
 
 A mapping's energy is a sum of products of per-dimension factors once its class is fixed
 (:mod:`mapspace`). Each class is a discrete geometric programme (:mod:`relaxation` sets it up,
-:mod:`programme` bounds and solves it); classes are taken best first.
+:mod:`programme` bounds it, :mod:`boxes` solves it); classes are taken best first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule import programme
+from picojoule import boxes, programme
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
@@ -259,7 +259,7 @@ class _Solver:
         assert dual is not None
         limit = min(self._limit(), entry.bound * (1 + entry.step))
         at, _ = self._start(relaxed)
-        value, choice, looked, cut = programme.search(
+        value, choice, looked, cut = boxes.search(
             self.relaxation.options(relaxed.options),
             problem,
             dual.scores,
@@ -314,7 +314,7 @@ def _mapping(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> Mapping:
 def _spread(
     fans: Sequence[int], sizes: Sequence[int], allowed: Sequence[frozenset[Dim]]
 ) -> tuple[Extents, ...]:
-    """Split unrollings over the axes of an array, which :func:`programme.packable` has seen to."""
+    """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to."""
 
     def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
         if index == len(fans):
