@@ -286,7 +286,8 @@ class _Solver:
         key = (relaxed.options, problem.where.shape, len(problem.limits))
         if key not in self._starts:
             energy = [float(self.mode != programme.LATENCY)]
-            share = problem.plain / max(1, problem.plain.sum()) * (self.mode != programme.ENERGY)
+            usable = problem.relief > 0
+            share = usable / max(1, usable.sum()) * (self.mode != programme.ENERGY)
             rates = np.concatenate([energy, share, np.full(len(problem.limits), FIRST_PRICE)])
             self._starts[key] = (
                 programme.Multipliers(np.zeros(problem.where.shape[1] + 1), rates),

@@ -194,6 +194,8 @@ class Relaxation:
             if slot.inverse:  # the column holds reciprocals: it divides
                 energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
         plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
+        moved = times[:, :-1] @ least
+        relief = np.where(plain, 1 + np.minimum(times[:, -1], 0) / np.maximum(moved, 1e-300), 0.0)
         if cycle_limit < math.inf:
             room = cycle_limit - times[plain, -1:]
             limits = np.concatenate([limits, times[plain, :-1] / room])
@@ -208,7 +210,7 @@ class Relaxation:
             energy,
             rows.static,
             times,
-            plain,
+            np.maximum(relief, 0.0),
             cycle_limit,
             limits,
             self._axes,
