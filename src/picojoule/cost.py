@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, ZeroSkip
+from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, Network, ZeroSkip
 from picojoule.errors import MappingError
 from picojoule.mapping import Mapping
 from picojoule.sparsity import bits_per_value, effectual_fraction
 from picojoule.traffic import Flow, compute_steps, flows, window_extent
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
 
-VERSION = "1"
+VERSION = "2"
 """Version of the counting rules: results of different versions are not to be mixed."""
 
 
@@ -189,6 +189,18 @@ def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
     return ledger.close(mapping)
 
 
+class Channel(NamedTuple):
+    """A memory's port, or a network (or an operand's own), and what passes through all of it.
+
+    As many work side by side as the arrays outside *level* have elements in use.
+    """
+
+    name: str
+    level: int
+    bandwidth: float  # bits per cycle of one instance
+    bits: Any  # through all instances together, in a whole layer
+
+
 class Ledger:
     """Books the flows of a mapping to the memories and arrays they touch.
 
@@ -204,9 +216,11 @@ class Ledger:
         self.hops: dict[str, dict[Operand, Access]] = {
             array.name: {} for array in accelerator.arrays if array
         }
-        # A zero of its own for each: *one* may be an array, which is added to in place.
-        self.bits_moved: dict[str, Any] = {  # noqa: C420
-            name: 0.0 * one for name in (*self.accesses, *self.hops)
+        # Bits in and out of memories, and over networks by operand, whichever end is charged. A
+        # zero of its own for each: *one* may be an array, which is added to in place.
+        self.bits_moved: dict[str, Any] = {name: 0.0 * one for name in self.accesses}  # noqa: C420
+        self.bits_passed: dict[tuple[str, Operand], Any] = {
+            (name, operand): 0.0 * one for name in self.hops for operand in OPERANDS
         }
 
     def book(self, all_flows: Sequence[Flow]) -> None:
@@ -279,13 +293,22 @@ class Ledger:
         energy = (read * memory.read_energy + write * memory.write_energy) * size
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
-        self.bits_moved[memory.name] += (read + write) * (size * self.accelerator.word_bits)
+
+    def _move(self, memory: Memory, words: Any, size: float) -> None:
+        self.bits_moved[memory.name] += words * (size * self.accelerator.word_bits)
 
     def _book_hops(self, array: Array, operand: Operand, words: Any, size: float) -> None:
         table = self.hops[array.name]
         access = Access(words, 0.0, words * (array.hop_energy * size))
         table[operand] = _sum(table.get(operand), access)
-        self.bits_moved[array.name] += words * (size * self.accelerator.word_bits)
+
+    def _pass(
+        self, array: Array, operand: Operand, outside: Any, delivered: Any, size: float
+    ) -> None:
+        """Words over a network: *outside* it, or *delivered* to or by the elements one by one."""
+        each = array.network in (Network.UNICAST, Network.MESH)
+        bits = (delivered if each else outside) * (size * self.accelerator.word_bits)
+        self.bits_passed[array.name, operand] += bits
 
     def _hop_size(self, operand: Operand) -> float:
         if operand is Operand.OUTPUT:
@@ -313,15 +336,19 @@ class Ledger:
             if operand not in machine.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
+        self._move(parent, flow.at_parent * share, size)
         for level, array in self._arrays(flow):
             every = array.hop_charge is HopCharge.EVERY
-            words = flow.passed(level)[1] if every else flow.shared(level)
+            outside, inside = flow.passed(level)
+            words = inside if every else flow.shared(level)
             self._book_hops(array, operand, words * share, size)  # it travels as it was coded
-        if not self._to_mac(flow) and machine.charging is Charging.BOTH_ENDS:
+            self._pass(array, operand, outside * share, inside * share, size)
+        if not self._to_mac(flow):
             child = self._memory(flow.child, operand)
-            self._book(
-                child, operand, 0.0 * self.one, flow.at_child * 1.0, self._coded(child, operand)
-            )
+            fills, size = flow.at_child * 1.0, self._coded(child, operand)
+            self._move(child, fills, size)
+            if machine.charging is Charging.BOTH_ENDS:
+                self._book(child, operand, 0.0 * self.one, fills, size)
 
     def _book_output(self, chain: Sequence[Flow]) -> None:
         """Partial sums go up after each stay and come back unless they start afresh.
@@ -344,6 +371,8 @@ class Ledger:
                 coded = self._coded(memory, operand)
                 self._book(memory, operand, 0.0 * self.one, finished, coded)
                 self._book(memory, operand, down * share, (up - finished) * share, size)
+                self._move(memory, finished, coded)
+                self._move(memory, (down + up - finished) * share, size)
             elif machine.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
@@ -351,28 +380,45 @@ class Ledger:
                 )
             else:
                 self._book(memory, operand, stays + down * share, handed_down + up * share, size)
+            if not outermost:
+                self._move(memory, stays + handed_down + (down + up) * share, size)
             for level, array in self._arrays(flow):
                 outside, inside = flow.passed(level)
                 every = array.hop_charge is HopCharge.EVERY
                 hops = inside + down if every else inside - outside
                 self._book_hops(array, operand, hops * share, size)
+                self._pass(array, operand, (outside + down) * share, (inside + down) * share, size)
             stays, handed_down = flow.at_child * 1.0, down
 
-    def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
-        longest, limit = compute_cycles, "compute"
-        instances = 1
+    def channels(self) -> Iterator[Channel]:
+        """What moves data at a limited rate, outermost first."""
         for index, level in enumerate(self.accelerator.levels):
             for memory in level.memories:
                 if memory.bandwidth is not None:
-                    time = self.bits_moved[memory.name] / (memory.bandwidth * instances)
-                    if time > longest:
-                        longest, limit = time, memory.name
+                    yield Channel(
+                        memory.name, index, memory.bandwidth, self.bits_moved[memory.name]
+                    )
             array = self.accelerator.arrays[index]
-            if array is not None and array.bandwidth is not None:
-                time = self.bits_moved[array.name] / (array.bandwidth * instances)
-                if time > longest:
-                    longest, limit = time, array.name
-            instances *= math.prod(mapping.active(index))
+            if array is None:
+                continue
+            inside = index + 1 if array.network is Network.MESH else index
+            if array.bandwidth is not None:
+                bits = sum((self.bits_passed[array.name, o] for o in OPERANDS), 0.0 * self.one)
+                yield Channel(array.name, inside, array.bandwidth, bits)
+            for operand, bandwidth in zip(OPERANDS, array.bandwidths, strict=True):
+                if bandwidth is not None:
+                    name = f"{array.name}.{operand.value}"
+                    bits = self.bits_passed[array.name, operand]
+                    yield Channel(name, inside, bandwidth, bits)
+
+    def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
+        longest, limit = compute_cycles, "compute"
+        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
+        for channel in self.channels():
+            instances = math.prod(used[: channel.level])
+            time = channel.bits / (channel.bandwidth * instances)
+            if time > longest:
+                longest, limit = time, channel.name
         return longest, limit
 
 
