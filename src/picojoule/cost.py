@@ -278,7 +278,7 @@ class Ledger:
         assert memory is not None  # violations() has seen to it
         return memory
 
-    def _coded(self, memory: Memory, operand: Operand) -> float:
+    def coded_words(self, memory: Memory, operand: Operand) -> float:
         """Words of the machine that one value takes when this memory sends or receives it.
 
         An operand whose coding would not save is left as it is, as the Eyeriss chip leaves the
@@ -310,7 +310,8 @@ class Ledger:
         bits = (delivered if each else outside) * (size * self.accelerator.word_bits)
         self.bits_passed[array.name, operand] += bits
 
-    def _hop_size(self, operand: Operand) -> float:
+    def plain_words(self, operand: Operand) -> float:
+        """Words of the machine that an uncoded value takes, of outputs a partial sum."""
         if operand is Operand.OUTPUT:
             bits = self.accelerator.psum_bits(self.layer.bits.output)
         else:
@@ -330,9 +331,9 @@ class Ledger:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
         machine, operand = self.accelerator, flow.operand
         parent = self._memory(flow.parent, operand)
-        share, size = 1.0, self._coded(parent, operand)
+        share, size = 1.0, self.coded_words(parent, operand)
         if self._to_mac(flow):
-            size = self._hop_size(operand)
+            size = self.plain_words(operand)
             if operand not in machine.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
@@ -345,7 +346,7 @@ class Ledger:
             self._pass(array, operand, outside * share, inside * share, size)
         if not self._to_mac(flow):
             child = self._memory(flow.child, operand)
-            fills, size = flow.at_child * 1.0, self._coded(child, operand)
+            fills, size = flow.at_child * 1.0, self.coded_words(child, operand)
             self._move(child, fills, size)
             if machine.charging is Charging.BOTH_ENDS:
                 self._book(child, operand, 0.0 * self.one, fills, size)
@@ -357,7 +358,7 @@ class Ledger:
         array the sums of neighbours are added on the way up, so only one of them is handed one.
         """
         machine, operand = self.accelerator, Operand.OUTPUT
-        size = self._hop_size(operand)
+        size = self.plain_words(operand)
         finished = self.layer.size(operand) * self.one
         stays = handed_down = 0.0 * self.one
         for flow in chain:
@@ -368,7 +369,7 @@ class Ledger:
             up, down = flow.at_parent * 1.0, flow.at_parent - fresh
             if outermost:
                 # What leaves for the outermost memory last is finished: output width, coded.
-                coded = self._coded(memory, operand)
+                coded = self.coded_words(memory, operand)
                 self._book(memory, operand, 0.0 * self.one, finished, coded)
                 self._book(memory, operand, down * share, (up - finished) * share, size)
                 self._move(memory, finished, coded)
