@@ -199,6 +199,7 @@ class Channel(NamedTuple):
     level: int
     bandwidth: float  # bits per cycle of one instance
     bits: Any  # through all instances together, in a whole layer
+    by_operand: MappingABC[Operand, Any]  # the same, of those that pass
 
 
 class Ledger:
@@ -216,11 +217,12 @@ class Ledger:
         self.hops: dict[str, dict[Operand, Access]] = {
             array.name: {} for array in accelerator.arrays if array
         }
-        # Bits in and out of memories, and over networks by operand, whichever end is charged. A
-        # zero of its own for each: *one* may be an array, which is added to in place.
-        self.bits_moved: dict[str, Any] = {name: 0.0 * one for name in self.accesses}  # noqa: C420
-        self.bits_passed: dict[tuple[str, Operand], Any] = {
-            (name, operand): 0.0 * one for name in self.hops for operand in OPERANDS
+        # Bits in and out of memories and over networks, whichever end is charged. A zero of its
+        # own for each: *one* may be an array, which is added to in place.
+        self.bits_moved: dict[tuple[str, Operand], Any] = {
+            (name, operand): 0.0 * one
+            for name in (*self.accesses, *self.hops)
+            for operand in OPERANDS
         }
 
     def book(self, all_flows: Sequence[Flow]) -> None:
@@ -294,8 +296,8 @@ class Ledger:
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
 
-    def _move(self, memory: Memory, words: Any, size: float) -> None:
-        self.bits_moved[memory.name] += words * (size * self.accelerator.word_bits)
+    def _move(self, memory: Memory, operand: Operand, words: Any, size: float) -> None:
+        self.bits_moved[memory.name, operand] += words * (size * self.accelerator.word_bits)
 
     def _book_hops(self, array: Array, operand: Operand, words: Any, size: float) -> None:
         table = self.hops[array.name]
@@ -308,7 +310,7 @@ class Ledger:
         """Words over a network: *outside* it, or *delivered* to or by the elements one by one."""
         each = array.network in (Network.UNICAST, Network.MESH)
         bits = (delivered if each else outside) * (size * self.accelerator.word_bits)
-        self.bits_passed[array.name, operand] += bits
+        self.bits_moved[array.name, operand] += bits
 
     def plain_words(self, operand: Operand) -> float:
         """Words of the machine that an uncoded value takes, of outputs a partial sum."""
@@ -337,7 +339,7 @@ class Ledger:
             if operand not in machine.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
-        self._move(parent, flow.at_parent * share, size)
+        self._move(parent, operand, flow.at_parent * share, size)
         for level, array in self._arrays(flow):
             every = array.hop_charge is HopCharge.EVERY
             outside, inside = flow.passed(level)
@@ -347,7 +349,7 @@ class Ledger:
         if not self._to_mac(flow):
             child = self._memory(flow.child, operand)
             fills, size = flow.at_child * 1.0, self.coded_words(child, operand)
-            self._move(child, fills, size)
+            self._move(child, operand, fills, size)
             if machine.charging is Charging.BOTH_ENDS:
                 self._book(child, operand, 0.0 * self.one, fills, size)
 
@@ -372,8 +374,8 @@ class Ledger:
                 coded = self.coded_words(memory, operand)
                 self._book(memory, operand, 0.0 * self.one, finished, coded)
                 self._book(memory, operand, down * share, (up - finished) * share, size)
-                self._move(memory, finished, coded)
-                self._move(memory, (down + up - finished) * share, size)
+                self._move(memory, operand, finished, coded)
+                self._move(memory, operand, (down + up - finished) * share, size)
             elif machine.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
@@ -382,7 +384,7 @@ class Ledger:
             else:
                 self._book(memory, operand, stays + down * share, handed_down + up * share, size)
             if not outermost:
-                self._move(memory, stays + handed_down + (down + up) * share, size)
+                self._move(memory, operand, stays + handed_down + (down + up) * share, size)
             for level, array in self._arrays(flow):
                 outside, inside = flow.passed(level)
                 every = array.hop_charge is HopCharge.EVERY
@@ -396,21 +398,28 @@ class Ledger:
         for index, level in enumerate(self.accelerator.levels):
             for memory in level.memories:
                 if memory.bandwidth is not None:
-                    yield Channel(
-                        memory.name, index, memory.bandwidth, self.bits_moved[memory.name]
-                    )
+                    yield self._channel(memory.name, index, memory.bandwidth)
             array = self.accelerator.arrays[index]
             if array is None:
                 continue
             inside = index + 1 if array.network is Network.MESH else index
             if array.bandwidth is not None:
-                bits = sum((self.bits_passed[array.name, o] for o in OPERANDS), 0.0 * self.one)
-                yield Channel(array.name, inside, array.bandwidth, bits)
+                yield self._channel(array.name, inside, array.bandwidth)
             for operand, bandwidth in zip(OPERANDS, array.bandwidths, strict=True):
                 if bandwidth is not None:
-                    name = f"{array.name}.{operand.value}"
-                    bits = self.bits_passed[array.name, operand]
-                    yield Channel(name, inside, bandwidth, bits)
+                    yield self._channel(array.name, inside, bandwidth, operand)
+
+    def _channel(
+        self, name: str, level: int, bandwidth: float, only: Operand | None = None
+    ) -> Channel:
+        bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
+        return Channel(
+            name if only is None else f"{name}.{only.value}",
+            level,
+            bandwidth,
+            sum(bits.values(), 0.0 * self.one),
+            bits,
+        )
 
     def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
         longest, limit = compute_cycles, "compute"

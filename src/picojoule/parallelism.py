@@ -313,7 +313,7 @@ class Parallelism:
                 return
             gap = gaps[index]
             room = math.prod(left[n] for n in plan.axes if self.axes[n].gap == gap)
-            if index == 0 and len(gaps) > 1 or len(gaps) == 1:
+            if (index == 0 and len(gaps) > 1) or len(gaps) == 1:
                 fans: Sequence[int] = _distinct(bound, room)
             else:
                 fans = range(1, min(bound, room) + 1)

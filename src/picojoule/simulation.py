@@ -2,8 +2,8 @@
 
 :func:`cost.evaluate` takes the busiest of compute, memories and networks, as if each always had
 something to do. Here transfers happen one after another. The nest is walked visit by visit (a visit
-is the work between two transfers that take time), and every visit starts when the tiles it needs are
-there. The rules:
+is the work between two transfers that take time), and every visit starts when the tiles it needs
+are there. The rules:
 
 1. A tile is fetched when a loop that changes it advances, as :mod:`traffic` counts it, and is as
    large. It takes the time of the slowest channel on its way: the memory's port, the networks, the
@@ -334,7 +334,9 @@ class _Planner:
                     found.append((n, stage, grain, counted, bits))
 
         source = self._holder(parent, operand)
-        bits = psum if operand is OUTPUT or to_mac else self.ledger.coded_words(source, operand) * word
+        bits = (
+            psum if operand is OUTPUT or to_mac else self.ledger.coded_words(source, operand) * word
+        )
         add(source.name, parent, parent, "distinct", bits)
         for level in range(parent, child):
             array = self.machine.arrays[level]
@@ -480,9 +482,7 @@ class _Planner:
         slide: tuple[int, Dim, int] | None,
     ) -> tuple[Floats, ...]:
         singles = tuple(self._single(operand, d, child, grain, counted) for d in _SINGLE)
-        pairs = tuple(
-            self._pair(operand, axis, child, grain, counted, slide) for axis in range(2)
-        )
+        pairs = tuple(self._pair(operand, axis, child, grain, counted, slide) for axis in range(2))
         return (*singles, *pairs)
 
     def _count(self, operand: Operand, dim: Dim, moments: list[_Ranges], counted: str) -> float:
@@ -564,7 +564,7 @@ class _Planner:
         slides: bool,
         counted: str,
     ) -> float:
-        """Input rows (columns) under outputs and taps, moment by moment; only new ones if it slides."""
+        """Input rows (columns) under outputs and taps, moment by moment; if it slides, new ones."""
         stride, dilation = self.layer.stride[axis], self.layer.dilation[axis]
         before, after = self.layer.padding[2 * axis : 2 * axis + 2]
         low, high = before, before + self.layer.input_size[axis]
@@ -587,9 +587,7 @@ class _Planner:
                 total += len(union)
         return float(total)
 
-    def _held(
-        self, dim: Dim, clock: tuple[int, ...], child: int, grain: int
-    ) -> list[_Ranges]:
+    def _held(self, dim: Dim, clock: tuple[int, ...], child: int, grain: int) -> list[_Ranges]:
         """Ranges of the children in the first instance at *grain*, moment by moment.
 
         A tile stays while loops that are not visited run, so only flows have many moments.
@@ -597,9 +595,7 @@ class _Planner:
         moments = self._moments(dim, clock, child, grain)
         return moments if child == self.depth else moments[:1]
 
-    def _moments(
-        self, dim: Dim, clock: tuple[int, ...], child: int, grain: int
-    ) -> list[_Ranges]:
+    def _moments(self, dim: Dim, clock: tuple[int, ...], child: int, grain: int) -> list[_Ranges]:
         times = {level: now for (level, _), now in zip(self.visited[dim], clock, strict=True)}
         return _moments(self.chains[dim], tuple(sorted(times.items())), child, grain)
 
@@ -649,9 +645,7 @@ def _moments(
 
 
 @njit(cache=True)
-def _take(
-    ints: Ints, scales: Floats, data: Floats, sizes: Ints, clock: Ints, part: int, slide: bool
-) -> float:
+def _take(ints: Ints, data: Floats, sizes: Ints, clock: Ints, part: int, slide: bool) -> float:
     """Words of a part at the present clocks."""
     base = 8 if slide else 2
     value = 1.0
@@ -707,6 +701,7 @@ def _play(
     stalls = np.zeros(count + flows)
     times = np.zeros(parts)  # what the transfer at hand takes of each channel
     todo = np.zeros(count, np.int64)  # WAIT, FETCH, or nothing
+    cause = np.zeros(count, np.int64)  # the move whose tile came late, of those further outside
     leaving = np.zeros(count, np.bool_)  # sums that must leave first
     fetching = np.zeros(count, np.bool_)
     waited = np.zeros(count)
@@ -738,14 +733,16 @@ def _play(
                     m, kind, when = other, WAIT, gone[other]
                 if todo[other] == FETCH:
                     double, source = moves[other, 2], moves[other, 4]
-                    if source >= 0 and todo[source] != 0 or leaving[other] and not double:
+                    if (source >= 0 and todo[source] != 0) or (leaving[other] and not double):
                         continue
-                    at = max(waited[other], ready[source] if source >= 0 else 0.0)
-                    if visits:
-                        at = max(at, room[other] if double else end)
+                    at = room[other] if double else end
                     # Sums return once they have arrived, and have room once others have left.
                     behind = double and not leaving[other]
                     at = max(at, left_before[other] if behind else left[other])
+                    at = max(at, waited[other])
+                    cause[other] = other
+                    if source >= 0 and ready[source] >= at:
+                        at, cause[other] = ready[source], cause[source]
                     if at < when:
                         m, kind, when = other, FETCH, at
             if m < 0:
@@ -759,7 +756,7 @@ def _play(
                 elif kind == LEAVE:
                     times[p] = held[p]
                 elif fetched and (kind == WAIT) == (ints[p, 1] == 0):
-                    words = _take(ints, scales, data, sizes, clock, p, slide)
+                    words = _take(ints, data, sizes, clock, p, slide)
                     times[p] = words * scales[p, 0]
                 else:
                     times[p] = 0.0
@@ -790,13 +787,13 @@ def _play(
                 holds[m] = True
                 for p in range(parts):
                     if owners[p, 0] == m:
-                        words = _take(ints, scales, data, sizes, clock, p, False)
+                        words = _take(ints, data, sizes, clock, p, False)
                         held[p] = words * (scales[p, 1] if final else scales[p, 0])
         # The work starts when all it needs is there.
         start, blame = end, -1
         for m in range(count):
             if moves[m, 6] and ready[m] > start:
-                start, blame = ready[m], m
+                start, blame = ready[m], cause[m]
         if visits == 0:
             ramp = start
         elif blame >= 0:
@@ -810,7 +807,7 @@ def _play(
             for p in range(parts):
                 if owners[p, 0] != count + f:
                     continue
-                time = _take(ints, scales, data, sizes, clock, p, False) * scales[p, 0]
+                time = _take(ints, data, sizes, clock, p, False) * scales[p, 0]
                 if owners[p, 1] == 1:
                     time = -time if _all(data, summed[count + f], 0, clock) else 0.0
                 channel = ints[p, 0]

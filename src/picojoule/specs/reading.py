@@ -160,9 +160,7 @@ def _build(file: MachineFile) -> Accelerator:
         )
         hop, bandwidth = number(part.hop_energy, 0.0), number(part.bandwidth, None)
         own = PerOperand(*(number(getattr(part.bandwidths, o.value), None) for o in OPERANDS))
-        nest.append(
-            Array(part.array, axes, hop, part.hop_charge, bandwidth, part.network, own)
-        )
+        nest.append(Array(part.array, axes, hop, part.hop_charge, bandwidth, part.network, own))
     sparse = file.sparse
     return Accelerator(
         file.name,
