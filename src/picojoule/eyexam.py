@@ -13,8 +13,8 @@ step and of those before, in MACs of the layer per cycle:
 7. varying access patterns: that mapping played through in time (:mod:`simulation`).
 
 An element does ``per_cycle`` MACs a cycle, and more of the layer's MACs where zeros are skipped; a
-bound divided by this *rate* is a number of elements at work. ``lift`` says what would raise a step's
-bound, and to how much: each such statement is the result of a computation with the changed machine.
+bound divided by this *rate* is a number of elements at work. ``lift`` says what would raise the
+bound of a step, and to how much: each such statement is computed with the changed machine.
 """
 
 from __future__ import annotations
