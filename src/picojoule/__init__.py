@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
     from picojoule.estimation import Estimate, estimate, load_estimate
+    from picojoule.eyexam import Examination, examine
     from picojoule.frontends import load
     from picojoule.mapper import Found, search
     from picojoule.mapping import Mapping, Stage
@@ -40,12 +41,14 @@ _LAZY = {
     "Accelerator": "accelerator",
     "Cost": "cost",
     "Estimate": "estimation",
+    "Examination": "eyexam",
     "Found": "mapper",
     "Mapping": "mapping",
     "PicojouleError": "errors",
     "Stage": "mapping",
     "estimate": "estimation",
     "evaluate": "cost",
+    "examine": "eyexam",
     "load": "frontends",
     "load_accelerator": "specs",
     "load_estimate": "estimation",
@@ -73,10 +76,12 @@ __all__ = [
     # verbs and their results
     "Cost",
     "Estimate",
+    "Examination",
     "Found",
     "PicojouleError",
     "estimate",
     "evaluate",
+    "examine",
     "load_estimate",
     "search",
 ]

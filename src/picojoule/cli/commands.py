@@ -26,6 +26,7 @@ from picojoule.cli.answers import (
     progress_bar,
     say,
 )
+from picojoule.cli.eyexam_commands import eyexam
 from picojoule.cli.lists import list_chips, list_dataflows, list_networks, machine_record
 from picojoule.cli.questions import check_search, question, read_mapping, read_seconds, reader
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
@@ -275,3 +276,6 @@ def validate(*, as_json: Json = False) -> int:
         if failed:
             say(f"{len(failed)} of {len(rows)} comparisons fail")
     return NO if failed else YES
+
+
+app.command(eyexam)
