@@ -28,7 +28,7 @@ class Script(NamedTuple):
     summed: Ints  # [moves + flows, 6] tables over C, R, S: nothing added before; nothing after
     owners: Ints  # [parts, 2] move or flow; 1: what is not fetched as nothing was added before
     ints: Ints  # [parts, 14] channel, stage (0: to where it waits), six tables, six if it slides
-    scales: Floats  # [parts, 2] cycles per word; of sums that leave for good
+    scales: Floats  # [parts, 3] cycles per word that comes; that leaves to return; for good
     data: Floats  # all tables
     channels: int
 
@@ -167,7 +167,7 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                 for p in range(parts):
                     if owners[p, 0] == m:
                         words = take(ints, data, sizes, clock, p, False)
-                        held[p] = words * (scales[p, 1] if final else scales[p, 0])
+                        held[p] = words * (scales[p, 2] if final else scales[p, 1])
         # The work starts when all it needs is there.
         start, blame = end, -1
         for m in range(count):
@@ -182,18 +182,18 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             work *= data[steps[d] + clock[d]]
         busy += work
         end, blame = start + work, -1
-        for f in range(flows):
-            for p in range(parts):
-                if owners[p, 0] != count + f:
-                    continue
+        for p in range(parts):
+            if owners[p, 0] >= count:
                 time = take(ints, data, sizes, clock, p, False) * scales[p, 0]
                 if owners[p, 1] == 1:
-                    time = -time if holds_in_all(data, summed[count + f], 0, clock) else 0.0
+                    first = holds_in_all(data, summed[owners[p, 0]], 0, clock)
+                    time = -time if first else 0.0
                 channel = ints[p, 0]
                 free[channel] = max(free[channel], start) + time
                 used[channel] += time
-                if free[channel] > end:
-                    end, blame = free[channel], f
+        for p in range(parts):
+            if owners[p, 0] >= count and free[ints[p, 0]] > end:
+                end, blame = free[ints[p, 0]], owners[p, 0] - count
         if blame >= 0:
             stalls[count + blame] += end - start - work
         visits += 1

@@ -107,8 +107,9 @@ class _Part(NamedTuple):
 
     channel: int
     stage: int  # 0: on its way to where it waits, 1: to the child
-    scale: float  # cycles per word
-    finished: float  # cycles per word of an output that leaves for good
+    fetched: float  # cycles per word that comes
+    leaves: float  # cycles per partial sum that leaves to come back
+    finished: float  # cycles per output that leaves for good
     tables: tuple[Floats, ...]  # N, G, M, C; then (P, R) and (Q, S)
     sliding: tuple[Floats, ...]  # the same where only what is new is fetched
 
@@ -193,7 +194,7 @@ class _Plan:
                     sliding = [put(t) for t in part.sliding or part.tables]
                     owners.append((n, kind))
                     ints.append([part.channel, part.stage, *tables, *sliding])
-                    scales.append((part.scale, part.finished))
+                    scales.append((part.fetched, part.leaves, part.finished))
         return Script(
             loops,
             sizes,
@@ -204,7 +205,7 @@ class _Plan:
             summed,
             np.array(owners, np.int64).reshape(-1, 2),
             np.array(ints, np.int64).reshape(-1, 14),
-            np.array(scales, float).reshape(-1, 2),
+            np.array(scales, float).reshape(-1, 3),
             np.concatenate(pool),
             len(self.channels),
         )
@@ -372,10 +373,19 @@ class _Planner:
             if transfer.slides:
                 along = self.nest[transfer.last][:2]
                 sliding = self.tables.factors(operand, child, grain, counted, along)
-            if child == self.depth and operand is OUTPUT:
-                transfer.parts.append(_Part(channel, stage, 2 * scale, 2 * scale, tables, ()))
-                once = self.tables.factors(operand, child, grain, "first", None)
-                transfer.fresh.append(_Part(channel, stage, scale, scale, once, ()))
+            if operand is OUTPUT:
+                # Every element sends its sums; those that come back are handed to one of them.
+                back = tables
+                if counted == "delivered":
+                    back = self.tables.factors(operand, child, grain, "distinct", None)
+                if child == self.depth:
+                    for part in (tables, back):
+                        transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, part, ()))
+                    once = self.tables.factors(operand, child, grain, "first", None)
+                    transfer.fresh.append(_Part(channel, stage, scale, 0.0, 0.0, once, ()))
+                    continue
+                transfer.parts.append(_Part(channel, stage, 0.0, scale, finished, tables, ()))
+                transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, back, ()))
                 continue
             if stage == 0:
                 assert wait is not None
@@ -383,9 +393,9 @@ class _Planner:
                 room = self._fitting(transfer, wait)
                 if room < 1:
                     late = scale * (1 - room)
-                    transfer.parts.append(_Part(channel, 1, late, late, tables, sliding))
-                    scale = finished = scale * room
-            transfer.parts.append(_Part(channel, stage, scale, finished, tables, sliding))
+                    transfer.parts.append(_Part(channel, 1, late, 0.0, 0.0, tables, sliding))
+                    scale *= room
+            transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, tables, sliding))
         if not transfer.parts:
             return
         transfer.first = tuple(self.tables.first(dim, child) for dim in SUMMED)

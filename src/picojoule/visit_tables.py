@@ -23,8 +23,8 @@ SINGLE = (N, G, M, C)
 PAIRS = ((P, R), (Q, S))
 SUMMED = (C, R, S)
 
-Ranges = tuple[tuple[int, int], ...]
-"""Of one dimension, each element's (start, size)."""
+Ranges = tuple[tuple[int, int, int], ...]
+"""Of one dimension, each child's (start, size), and the element of the array it lies in."""
 
 
 class VisitTables:
@@ -125,9 +125,9 @@ class VisitTables:
     def _count(self, operand: Operand, dim: Dim, moments: list[Ranges], counted: str) -> float:
         """Words of one dimension, moment by moment."""
         if dim in RELEVANT[operand]:
-            return float(sum(size for ranges in moments for _, size in ranges))
+            return float(sum(size for ranges in moments for _, size, _ in ranges))
         if counted == "delivered":
-            return float(sum(len(ranges) for ranges in moments))
+            return float(sum(len({element for *_, element in ranges}) for ranges in moments))
         return 1.0 if counted == "first" else float(len(moments))
 
     def _single(self, operand: Operand, dim: Dim, child: int, grain: int, counted: str) -> Floats:
@@ -210,18 +210,17 @@ class VisitTables:
         total = 0
         for i, outputs in enumerate(now[0]):
             for j, taps in enumerate(now[1]):
-                union: set[int] = set()
-                for m, (p, n_p) in enumerate(outputs):
-                    for n, (r, n_r) in enumerate(taps):
+                unions: dict[tuple[int, int], set[int]] = {}
+                for m, (p, n_p, outer) in enumerate(outputs):
+                    for n, (r, n_r, inner) in enumerate(taps):
                         rows = _rows(p, n_p, r, n_r, stride, dilation, low, high)
                         if slides and m < len(old[0][i]) and n < len(old[1][j]):
-                            q, s = old[0][i][m], old[1][j][n]
+                            q, s = old[0][i][m][:2], old[1][j][n][:2]
                             rows = rows - _rows(*q, *s, stride, dilation, low, high)
-                        if counted == "delivered":
-                            total += len(rows)
-                        else:
-                            union |= rows
-                total += len(union)
+                        # Elements that are sent their own copies are counted one by one.
+                        key = (outer, inner) if counted == "delivered" else (0, 0)
+                        unions.setdefault(key, set()).update(rows)
+                total += sum(map(len, unions.values()))
         return float(total)
 
     def _held(self, dim: Dim, clock: tuple[int, ...], child: int, grain: int) -> list[Ranges]:
@@ -259,9 +258,9 @@ def _moments(
     """
     times = dict(clock)
 
-    def walk(level: int, start: int, size: int) -> list[Ranges]:
+    def walk(level: int, start: int, size: int, element: int) -> list[Ranges]:
         if level == child:
-            return [((start, size),)]
+            return [((start, size, element),)]
         step, tile = dim.step(level), dim.tiles[level + 1]
         found: list[Ranges] = []
         for now in [times[level]] if level in times else range(-(-size // step)):
@@ -270,7 +269,10 @@ def _moments(
             lows = range(low, high, tile)
             if level < grain:
                 lows = lows[:1]
-            parts = [walk(level + 1, x, min(tile, high - x)) for x in lows]
+            parts = [
+                walk(level + 1, x, min(tile, high - x), n if level == grain else element)
+                for n, x in enumerate(lows)
+            ]
             # Elements work side by side; the first never has fewer moments than the others.
             found += [
                 tuple(itertools.chain.from_iterable(x for x in side if x is not None))
@@ -278,7 +280,7 @@ def _moments(
             ]
         return found
 
-    return walk(0, 0, dim.tiles[0])
+    return walk(0, 0, dim.tiles[0], 0)
 
 
 visit_tables = lru_cache(maxsize=8)(VisitTables)

@@ -9,7 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from picojoule.accelerator import Array, Charging, HopCharge, Level, Network, SparseSupport, ZeroSkip
+from picojoule.accelerator import (
+    Array,
+    Charging,
+    HopCharge,
+    Level,
+    Network,
+    SparseSupport,
+    ZeroSkip,
+)
 from picojoule.cost import evaluate, violations
 from picojoule.errors import NoMappingError
 from picojoule.mapper import search
