@@ -32,8 +32,8 @@ def tiles(layer, order, **tile):
 
 FOUR_FILTERS = Layer("four filters", Extents(M=4, C=2))
 BY_FILTER = tiles(FOUR_FILTERS, (Dim.M,), M=1, C=2)
-# A visit is one filter: 2 MACs, 2 weights (2 cycles of 16 bit), 1 output (1 cycle). The 2 inputs come
-# once.
+# A visit is one filter: 2 MACs, 2 weights (2 cycles of 16 bit), 1 output (1 cycle). The 2 inputs
+# come once.
 
 
 def test_single_buffered_tiles_and_work_take_turns():

@@ -6,6 +6,7 @@ matplotlib: ``pip install picojoule[plots]``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -158,27 +159,38 @@ def plot_roofline(result: Examination, operand: str, ax: Axes | None = None) -> 
             zorder=3,
             label=f"{channel}{' (shared)' if any(r.shared for _, r in mine) else ''}",
         )
-    if len(found) <= 12:
-        _label(ax, found)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
     ax.set_xlabel(f"MACs per bit of {operand} moved")
     ax.set_ylabel("MAC/cycle (− roof, full: step 6, open: step 7)")
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    if len(found) <= 12:
+        _label(ax, found)
+    ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     _quiet(ax)
     return ax
 
 
 def _label(ax: Axes, found: Sequence[tuple[LayerExamination, Roof]]) -> None:
+    """Name the points; layers that lie on one another share a name."""
+    places: dict[tuple[int, int], list[tuple[str, float, float]]] = {}
     for layer, roof in found:
+        x, y = roof.intensity, layer.bound(6) or 1.0
+        near = round(12 * math.log10(x)), round(12 * math.log10(y))
+        places.setdefault(near, []).append((layer.name, x, y))
+    for points in places.values():
+        name = ", ".join(point[0] for point in points[:3]) + (" …" if len(points) > 3 else "")
+        offset, side = (
+            ((-5, -10), "right") if points[0][1] > ax.get_xlim()[1] / 30 else ((5, -10), "left")
+        )
         ax.annotate(
-            layer.name,
-            (roof.intensity, layer.bound(6) or 0.0),
-            xytext=(5, -9),
+            name,
+            points[0][1:],
+            xytext=offset,
             textcoords="offset points",
             fontsize=7,
             color=INK,
+            ha=side,
         )
 
 
