@@ -28,8 +28,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from picojoule import __version__
 from picojoule.accelerator import Accelerator
+from picojoule.archive import Cache
 from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import PicojouleError, did_you_mean
@@ -37,9 +37,8 @@ from picojoule.estimation import images_at_once, prepared, write_atomically
 from picojoule.frontends import load
 from picojoule.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
 from picojoule.specs import load_accelerator
+from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import PerOperand
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +134,7 @@ def examine(
     bits: int | PerOperand[int] | None = None,
     density: Mapping[str, float] | None = None,
     budget: float | None = None,
+    cache: Cache = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Examination:
     """Find the seven bounds of every layer.
@@ -145,6 +145,7 @@ def examine(
         batch, dataflow, bits, density: as in :func:`estimation.estimate`.
         budget: seconds for the search of step 6 per distinct layer; if it runs out, the bound is
             that of the best mapping found, and ``search.status`` is "feasible".
+        cache: where searches are kept, as in :func:`archive.find`.
         progress: called with (layers done, layers in all, layer name).
 
     Raises:
@@ -167,7 +168,7 @@ def examine(
         layer = whole.with_batch_share(images, network.batch)
         key = (*layer.signature(), images)
         if key not in known:
-            known[key] = Examiner(layer, machine, flow, images).examine(budget)
+            known[key] = Examiner(layer, machine, flow, images).examine(budget, cache)
         layers.append(replace(known[key], name=layer.name))
     notes = [] if machine.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
     return Examination(

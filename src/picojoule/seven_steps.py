@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from picojoule.accelerator import Accelerator, Array, Level
+from picojoule.archive import Cache, find
 from picojoule.cost import Channel, Ledger, evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
 from picojoule.estimation import SearchRecord
-from picojoule.mapper import search
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.parallelism import Limit, Parallelism, Spread
 from picojoule.simulation import Simulation, simulate
@@ -182,7 +182,7 @@ class Examiner:
         self.rate = 1 / cycles if cycles else math.inf  # all of its MACs are skipped
         self.space = Parallelism(layer, machine, flow)
 
-    def examine(self, budget: float | None) -> LayerExamination:
+    def examine(self, budget: float | None, cache: Cache) -> LayerExamination:
         spreads = {limit: self.space.widest(limit) for limit in Limit}
         bounds = {limit: self._bound(spread) for limit, spread in spreads.items()}
         steps = [
@@ -206,7 +206,7 @@ class Examiner:
         if not self.machine.bandwidths_known:
             unknown = (Step(6, None, NOT_GIVEN, ""), Step(7, None, NOT_GIVEN, ""))
             return replace(shown, steps=(*steps, *unknown))
-        return self._in_time(shown, spreads[Limit.STORAGE], budget)
+        return self._in_time(shown, spreads[Limit.STORAGE], budget, cache)
 
     def _bound(self, spread: Spread, layer: Layer | None = None) -> float:
         return (layer or self.layer).macs / spread.steps * self.rate
@@ -352,9 +352,9 @@ class Examiner:
     # -- steps 6 and 7 -------------------------------------------------------------------------
 
     def _in_time(
-        self, shown: LayerExamination, spread: Spread, budget: float | None
+        self, shown: LayerExamination, spread: Spread, budget: float | None, cache: Cache
     ) -> LayerExamination:
-        found = search(self.layer, self.machine, self.flow, "latency", budget=budget)
+        found = find(self.layer, self.machine, self.flow, "latency", budget=budget, cache=cache)
         simulation = simulate(self.layer, self.machine, found.mapping)
         # Arrays are followed in their first element, which at the edge of an image may have less
         # to fetch than the average that step 6 counts.

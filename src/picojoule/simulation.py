@@ -399,9 +399,9 @@ class _Planner:
         if not transfer.parts:
             return
         transfer.first = tuple(self.tables.first(dim, child) for dim in SUMMED)
-        back = [(level, d) for level, d, _ in self.nest[: transfer.last] if level < child]
+        again = [(level, d) for level, d, _ in self.nest[: transfer.last] if level < child]
         transfer.final = tuple(
-            self.tables.final(dim, frozenset(level for level, d in back if d is dim))
+            self.tables.final(dim, frozenset(level for level, d in again if d is dim))
             for dim in SUMMED
         )
 

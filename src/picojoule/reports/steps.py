@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from picojoule.eyexam import Examination
-from picojoule.reports.text import WIDTH, not_counted_line, printable
+from picojoule.reports.tables import WIDTH, printable
+from picojoule.reports.text import not_counted_line
 from picojoule.seven_steps import LayerExamination
 from picojoule.units import show_count
 

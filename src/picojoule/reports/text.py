@@ -1,114 +1,42 @@
 """Results as text: tables for a terminal, or for a file without any colour.
 
 Every function returns something that :func:`show` prints and :func:`plain` turns into a string.
-Names come from the user's files, so they are never read as markup and lose control characters.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import StringIO
-from typing import IO, Any
+from typing import Any
 
-from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
+from picojoule.alternatives import Alternative
 from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimation import Estimate, LayerEstimate
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import Stage
+from picojoule.reports.explanation import alternatives_report, edges, edges_table, loop_nest
+from picojoule.reports.tables import cell as _text
+from picojoule.reports.tables import facts_table
+from picojoule.reports.tables import percent as _percent
+from picojoule.reports.tables import plain as plain
+from picojoule.reports.tables import printable as printable
+from picojoule.reports.tables import prose as _prose
+from picojoule.reports.tables import show as show
+from picojoule.reports.tables import table as _table
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
 
-WIDTH = 100
 _SCALES = {
     "MAC": ((1e9, "GMAC"), (1e6, "MMAC"), (1e3, "kMAC"), (1.0, "MAC")),
     "pJ": ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ")),
 }
 _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
-
-
-# -- writing -------------------------------------------------------------------------------
-
-
-def show(renderable: RenderableType, file: IO[str]) -> None:
-    """Print to a terminal or a pipe; colours only on a terminal, and not under ``NO_COLOR``."""
-    console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDTH
-    _fit(console, renderable)
-    with console.capture() as captured:  # rich itself would exit where a pipe is closed early
-        console.print(renderable)
-    file.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
-
-
-def plain(renderable: RenderableType, width: int = WIDTH) -> str:
-    """Return as text without colours; wider than *width* only where a table needs it."""
-    file = StringIO()
-    console = Console(
-        file=file, width=width, highlight=False, markup=False, emoji=False, color_system=None
-    )
-    _fit(console, renderable)
-    console.print(renderable)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
-
-
-def _fit(console: Console, renderable: RenderableType) -> None:
-    """Widen a console that a table would not fit into: no number may be cut."""
-    wide = console.options.update_width(10_000)
-    parts = renderable.renderables if isinstance(renderable, Group) else [renderable]
-    needed = [Measurement.get(console, wide, x).maximum for x in parts if isinstance(x, Table)]
-    console.width = max([console.width, *needed])
-
-
-def printable(text: str) -> str:
-    """*text* with its control characters replaced, so that no name can steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
-
-
-def _text(value: object, style: str = "") -> Text:
-    return Text(printable(str(value)), style=style)
-
-
-def _prose(text: str, style: str = "") -> Text:
-    return _text(textwrap.fill(printable(text), WIDTH - 2), style)
-
-
-def _table(*columns: str, title: str = "", footer: bool = False) -> Table:
-    """A table whose first column is a name and whose other columns are numbers."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        show_footer=footer,
-        header_style="bold",
-        title=_text(title, "bold") if title else None,
-        title_justify="left",
-    )
-    for index, name in enumerate(columns):
-        if index == 0:
-            table.add_column(_text(name), overflow="fold", max_width=30)
-        else:
-            table.add_column(_text(name), justify="right", no_wrap=True)
-    return table
-
-
-def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
-    """Two columns: what, and its value."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", max_width=WIDTH - 18)
-    for name, value in facts:
-        table.add_row(_text(name, "bold"), _text(value))
-    return table
 
 
 class _Scale:
@@ -125,10 +53,6 @@ class _Scale:
         if 0 < value < least / 2 * self.factor:
             return f"<{least:g}"
         return f"{value / self.factor:.{self.decimals}f}" if value else "0"
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
 # -- an estimate ---------------------------------------------------------------------------
@@ -250,11 +174,7 @@ def not_counted_line(not_counted: Mapping[str, int]) -> str:
 
 def gap(estimate: Estimate, layer: LayerEstimate) -> float:
     """How far a layer's value may be above the optimum, relative to the lower bound."""
-    value = {
-        "energy": layer.energy,
-        "latency": layer.cycles * estimate.batch,
-        "edp": layer.energy * layer.cycles * estimate.batch**2,
-    }[estimate.objective]
+    value = layer.value(estimate.objective)
     bound = layer.search.lower_bound
     return max(0.0, value / bound - 1) if bound > 0 else math.inf
 
@@ -282,8 +202,16 @@ def meaning(estimate: Estimate) -> str:
 # -- one layer's mapping -------------------------------------------------------------------
 
 
-def mapping_report(estimate: Estimate, layer: Layer, machine: Accelerator) -> Group:
-    """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate."""
+def mapping_report(
+    estimate: Estimate,
+    layer: Layer,
+    machine: Accelerator,
+    alternatives: Sequence[Alternative] = (),
+) -> Group:
+    """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate.
+
+    With *alternatives* also what they would cost.
+    """
     found = estimate.layers[0]
     unit = estimate.energy_unit
     title = f"{layer.name} of {estimate.network} on {machine.name}: {layer.bounds}"
@@ -298,15 +226,19 @@ def mapping_report(estimate: Estimate, layer: Layer, machine: Accelerator) -> Gr
         ),
         ("certificate", certificate(estimate, found)),
     ]
-    names = [level.name for level in machine.levels]
+    others: list[RenderableType] = []
+    if alternatives:
+        others = [Text(), *alternatives_report(alternatives, estimate.objective, unit)]
     return Group(
         _text(title, "bold"),
         Text(),
-        _text(found.mapping.text(names)),
+        _text(loop_nest(layer, machine, found.mapping)),
         Text(),
         _contents_table(layer, machine, found.mapping),
+        edges_table(edges(layer, machine, found.mapping, estimate.batch)),
         _accesses_table(found, unit),
         facts_table(facts),
+        *others,
         Text(),
         _prose(meaning(estimate)),
     )
