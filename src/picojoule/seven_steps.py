@@ -354,18 +354,43 @@ class Examiner:
     def _in_time(
         self, shown: LayerExamination, spread: Spread, budget: float | None, cache: Cache
     ) -> LayerExamination:
-        found = find(self.layer, self.machine, self.flow, "latency", budget=budget, cache=cache)
-        simulation = simulate(self.layer, self.machine, found.mapping)
+        mapping, record = self._fastest(spread, budget, cache)
+        cost = evaluate(self.layer, self.machine, mapping)
+        simulation = simulate(self.layer, self.machine, mapping)
         # Arrays are followed in their first element, which at the edge of an image may have less
         # to fetch than the average that step 6 counts.
-        cycles = max(simulation.cycles, found.cost.cycles)
-        sixth = self._bandwidth(found.mapping, spread)
+        cycles = max(simulation.cycles, cost.cycles)
+        sixth = self._bandwidth(mapping, spread)
         seventh = Step(
             7,
             self._per_cycle(cycles),
             self._waits(simulation),
-            self._smoother(found.mapping, simulation, cycles),
+            self._smoother(mapping, simulation, cycles),
         )
+        return replace(
+            shown,
+            steps=(*shown.steps, sixth, seventh),
+            roofs=tuple(self._roofs(mapping)),
+            mapping=mapping,
+            search=record,
+            simulation=simulation,
+        )
+
+    def _fastest(
+        self, spread: Spread, budget: float | None, cache: Cache
+    ) -> tuple[LoopNest, SearchRecord]:
+        """The mapping with the fewest cycles; out of time, the better of the search's and *spread*.
+
+        The widest spread is legal, so there is an answer whenever the search has none yet.
+        """
+        rough = evaluate(self.layer, self.machine, spread.mapping).cycles
+        least = spread.steps / self.rate / self.images
+        try:
+            found = find(self.layer, self.machine, self.flow, "latency", budget=budget, cache=cache)
+        except NoMappingError:
+            if budget is None:
+                raise
+            return spread.mapping, SearchRecord("feasible", least, 0, 0, budget)
         record = SearchRecord(
             found.status,
             found.lower_bound / self.images,
@@ -374,14 +399,8 @@ class Examiner:
             found.seconds,
             found.space,
         )
-        return replace(
-            shown,
-            steps=(*shown.steps, sixth, seventh),
-            roofs=tuple(self._roofs(found.mapping)),
-            mapping=found.mapping,
-            search=record,
-            simulation=simulation,
-        )
+        better = found.status != "optimal" and rough < found.cost.cycles
+        return (spread.mapping if better else found.mapping), record
 
     def _per_cycle(self, cycles: float) -> float:
         return self.layer.macs / cycles if cycles else math.inf
