@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
     from picojoule.estimation import Estimate, estimate, load_estimate
+    from picojoule.eyexam import Examination, examine
     from picojoule.found import Found
     from picojoule.frontends import load
     from picojoule.mapper import search
@@ -43,6 +44,7 @@ _LAZY = {
     "Alternative": "alternatives",
     "Cost": "cost",
     "Estimate": "estimation",
+    "Examination": "eyexam",
     "Found": "found",
     "Mapping": "mapping",
     "PicojouleError": "errors",
@@ -50,6 +52,7 @@ _LAZY = {
     "alternatives": "alternatives",
     "estimate": "estimation",
     "evaluate": "cost",
+    "examine": "eyexam",
     "find": "archive",
     "load": "frontends",
     "load_accelerator": "specs",
@@ -79,11 +82,13 @@ __all__ = [
     "Alternative",
     "Cost",
     "Estimate",
+    "Examination",
     "Found",
     "PicojouleError",
     "alternatives",
     "estimate",
     "evaluate",
+    "examine",
     "find",
     "load_estimate",
     "search",
