@@ -22,7 +22,7 @@ from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.networks import NETWORKS
 
 # epochs, highest rate of the one-cycle schedule; batches of 128, momentum 0.9, weight decay 5e-4
-TRAINING = {"lenet5": (12, 0.05), "small-alexnet": (14, 0.05), "resnet20": (10, 0.2)}
+TRAINING = {"lenet5": (12, 0.05), "small-alexnet": (14, 0.05), "resnet20": (5, 0.2)}
 
 
 def train(name: str, data: Data, seed: int) -> tuple[nn.Module, float]:

@@ -87,7 +87,35 @@ def _stage(
             break
         densities = tried.densities
     trained = subject.trained(label, state, choose=True)
-    return subject.judged(label, trained, bits)
+    if bits:
+        trained = _quantised(subject, label, trained, bits)
+    made = subject.judged(label, trained, bits)
+    subject.run.forget_within(label)
+    return made
+
+
+def _quantised(subject: Subject, label: str, before: State, bits: Mapping[str, int]) -> State:
+    """Weights onto their grids, after training has moved them off."""
+    state = before
+    for layer in subject.layers:
+        name = f"{label}/{layer.name} in bits"
+
+        def round_layer(
+            state: State = state, layer: PrunableLayer = layer, name: str = name
+        ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+            width = bits[layer.name]
+            weight = state.tensors()[layer.parameter]
+            matrices = subject.gathered(
+                layer, subject.network(state), subject.network(before), subject.run.seed_of(name)
+            )
+            old = layer.to_matrices(weight).to(matrices.gram.dtype)
+            new = quantise(old, matrices.gram, matrices.cross, width)
+            record = {"bits": width, "error": _error(new, matrices)}
+            return record, {layer.parameter: layer.from_matrices(new).to(weight.dtype).clone()}
+
+        if layer.name in bits:
+            state = state.with_step(subject.run.step(name, round_layer))
+    return subject.renormalised(f"{label}/norms", state)
 
 
 def _curves(
@@ -254,11 +282,8 @@ def _pruned(subject: Subject, name: str, before: Candidate, chosen: Mapping[str,
             matrices = subject.gathered(layer, network, teacher, subject.run.seed_of(label))
             old = layer.to_matrices(weight).to(matrices.gram.dtype)
             new = _selected(subject, layer, old, matrices, choice.density)
-            if choice.bits is not None:
-                new = quantise(new, matrices.gram, matrices.cross, choice.bits)
             record = {
                 "density": int(torch.count_nonzero(new)) / new.numel(),
-                "bits": choice.bits,
                 "predicted": choice.error,
                 "error": _error(new, matrices),
             }

@@ -35,6 +35,7 @@ def prune_by_rounds(
         state = subject.renormalised(f"{label}/norms", state)
         state = subject.trained(label, state, choose=False)
         found.append(subject.judged(label, state))
+        subject.run.forget_within(label)
         if least is not None and found[-1].accuracy < least:
             break
     return found

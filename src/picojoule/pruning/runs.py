@@ -175,6 +175,12 @@ class Run:
         if step._file is not None:
             step._file.unlink(missing_ok=True)
 
+    def forget_within(self, name: str) -> None:
+        """Give up the tensors of all steps ``name/…``, once the step *name* holds their outcome."""
+        for step in self._steps.values():
+            if step.name.startswith(f"{name}/"):
+                self.forget(step)
+
     def seconds(self) -> dict[str, float]:
         """How long each finished step took, as far as it was noted."""
         found = {}

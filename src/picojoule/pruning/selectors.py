@@ -26,6 +26,7 @@ import torch
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.constraints import Constraint, Filters, Pattern, Unstructured
 from picojoule.pruning.least_squares import least_squares, positive_inverse
+from picojoule.pruning.restoring import restore_greedily
 
 Matrices = tuple[torch.Tensor, torch.Tensor]
 
@@ -157,31 +158,20 @@ def restore(
     inputs, outputs = (part.to(torch.float32) for part in samples)
     original = weights.to(torch.float32)
     support = support & (weights != 0)
-    rows = weights.shape[1]
     residual = outputs - (original * support) @ inputs
-
-    def size(values: torch.Tensor) -> torch.Tensor:
-        return values.abs().sum(-1) if norm == 1 else values.square().sum(-1)
-
     left = ~support & (weights != 0)
-    sizes = size(residual).masked_fill(~left.any(-1), float("-inf"))
     missing = keep - int(support.sum())
-    while missing > 0:
-        place = int(sizes.argmax())
-        if sizes.view(-1)[place] == float("-inf"):
-            break
-        group, row = divmod(place, rows)
-        candidates = left[group, row].nonzero()[:, 0]
-        moved = original[group, row, candidates, None] * inputs[group, candidates]
-        after = size(residual[group, row] - moved)
-        count = min(at_once, missing, len(candidates))
-        best = after.topk(count, largest=False).indices
-        chosen = candidates[best]
-        support[group, row, chosen] = True
-        left[group, row, chosen] = False
-        residual[group, row] -= moved[best].sum(0)
-        sizes[group, row] = size(residual[group, row]) if left[group, row].any() else float("-inf")
-        missing -= count
+    if missing > 0:
+        restore_greedily(
+            original.contiguous().numpy(),
+            inputs.contiguous().numpy(),
+            residual.contiguous().numpy(),
+            support.numpy(),
+            left.numpy(),
+            missing,
+            at_once,
+            norm,
+        )
     return support
 
 

@@ -209,10 +209,10 @@ class Subject:
                 "weights": weights,
                 "bits": widths,
                 "price": price.to_dict(),
-            }, cloned(state.tensors())
+            }, cloned(state.tensors())  # whole, so that the steps before it can be forgotten
 
         step = self.run.step(name, judge)
-        candidate = candidate_of(name, step, state)
+        candidate = candidate_of(name, step)
         if not self._shown[1]:
             self._original = candidate.price.energy
         self._shown = (candidate.price.energy / self._original, candidate.accuracy)
@@ -331,14 +331,14 @@ def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: value.detach().clone() for key, value in tensors.items()}
 
 
-def candidate_of(name: str, step: Step, state: State) -> Candidate:
+def candidate_of(name: str, step: Step) -> Candidate:
     """A candidate from the record of the step that judged it."""
     record = step.record
     price = record["price"]
     layers = price["layers"]
     return Candidate(
         name,
-        State({}, step) if step._file is not None else state,
+        State({}, step),
         record["accuracy"],
         Price(
             price["energy"],
