@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import torch
 
-_BATCH_ELEMENTS = 1 << 25
-"""Numbers in one batch of gathered systems: 256 MiB in double precision."""
+_BATCH_ELEMENTS = 1 << 21
+"""Numbers in one batch of gathered systems, 16 MiB in double precision: memory that is reused."""
 
 
 def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
     """The weights on *support* that minimise ``tr(W H W') - 2 tr(W G')``; zero elsewhere.
 
     Each filter has its own normal equations ``H[S, S] w = g[S]``. They are gathered, padded to the
-    largest support among filters of similar support, and factorised in batches. Where the supports
-    are so large that factorising costs more, preconditioned conjugate gradients solve all filters
-    together, to the precision of the numbers.
+    largest support among filters of similar support, and factorised in batches. A filter that
+    keeps more than half of its weights is solved from the other side: the unrestricted optimum,
+    moved so that the removed weights are zero, a system of their number. Where both are so large
+    that factorising costs more, preconditioned conjugate gradients solve all filters together, to
+    the precision of the numbers.
 
     Args:
         gram: H, ``[groups, columns, columns]``.
@@ -28,19 +30,36 @@ def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor
         if largest == 0:
             continue
         rows, columns = cross.shape[1:]
-        if largest == columns and int(counts.min()) == columns:
-            solved[group] = _solve(gram[group], cross[group].mT).mT
-        elif largest > _LARGEST_GATHERED and float((counts.double() ** 3).sum()) / 3 > (
-            _GRADIENT_STEPS * 2.0 * rows * columns**2
-        ):
+        smaller = torch.minimum(counts, columns - counts).double()
+        if float((smaller**3).sum()) / 3 > _GRADIENT_STEPS * 2.0 * rows * columns**2:
             solved[group] = _by_gradients(gram[group], cross[group], support[group])
-        else:
-            solved[group] = _gathered(gram[group], cross[group], support[group], counts)
+            continue
+        few = counts <= columns // 2
+        if bool(few.any()):
+            solved[group, few] = _gathered(
+                gram[group], cross[group, few], support[group, few], counts[few]
+            )
+        if not bool(few.all()):
+            solved[group, ~few] = _from_optimum(
+                gram[group], cross[group, ~few], support[group, ~few]
+            )
     return solved
 
 
 _GRADIENT_STEPS = 60
-_LARGEST_GATHERED = 1000
+
+
+def _from_optimum(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+    """From the optimum without a constraint, move so that the removed weights become zero.
+
+    With R the removed columns: ``w = w* - K[:, R] K[R, R]^-1 w*[R]``, ``K = H^-1``.
+    """
+    factor = _factor(gram)
+    inverse = torch.cholesky_inverse(factor)
+    optimum = torch.cholesky_solve(cross.mT, factor).mT
+    removed = ~support
+    multipliers = _gathered(inverse, optimum, removed, removed.sum(-1))
+    return (optimum - multipliers @ inverse) * support
 
 
 def _gathered(

@@ -82,4 +82,4 @@ def _size(values: Numbers, norm: int) -> float:
     total = np.float32(0)
     for value in values:
         total += abs(value) if norm == 1 else value * value
-    return total
+    return float(total)

@@ -182,7 +182,7 @@ def alps(
     constraint: Constraint,
     *,
     samples: Matrices | None = None,
-    iterations: int = 240,
+    iterations: int = 120,
 ) -> torch.Tensor:
     """Splitting: one copy of the weights fits the outputs, the other obeys the constraint.
 
@@ -195,14 +195,15 @@ def alps(
         return _whole_filters(weights, gram, cross, constraint)
     scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))[:, None, :]
-    h = gram / scale.mT / scale
-    g = cross / scale
+    # Single precision finds the support; the weights on it are solved in the precision of H.
+    h = (gram / scale.mT / scale).to(torch.float32)
+    g = (cross / scale).to(torch.float32)
     columns = weights.shape[-1]
     large = columns > _LARGE
     growth, hold = (2.0, 4) if large else (1.3, 3)
     rho = 0.1
     inverse = positive_inverse(_shifted(h, rho))
-    start = weights * scale
+    start = (weights * scale).to(torch.float32)
     support = constraint.support(start.abs())
     sparse = start * support
     dual = torch.zeros_like(start)
@@ -278,7 +279,7 @@ def obc(
     return least_squares(gram, cross, support)
 
 
-_BATCH_ELEMENTS = 1 << 25
+_BATCH_ELEMENTS = 1 << 22
 
 
 def _trace(optimum: torch.Tensor, inverse: torch.Tensor, constraint: Constraint) -> Matrices:

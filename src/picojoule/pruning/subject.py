@@ -70,7 +70,7 @@ class Options:
     norm: int = 1
     order: str = "energy"
     step: float = 0.6
-    levels: int = 10
+    levels: int = 8
     attempts: int = 2
     selector: str | None = None
     guide: str = "energy"
