@@ -11,6 +11,7 @@ from cyclopts import App
 from picojoule.cli.cache_commands import cache
 from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
+from picojoule.cli.pruning_commands import profile, prune
 from picojoule.version import __version__
 
 app = App(
@@ -34,3 +35,5 @@ app.command(check)
 app.command(list_shipped, name="list")
 app.command(show)
 app.command(validate)
+app.command(prune)
+app.command(profile)

@@ -285,6 +285,32 @@ def _names(layers: Sequence[PrunableLayer], model: nn.Module) -> dict[int, str]:
     return {id(parameters[layer.parameter]): layer.name for layer in layers}
 
 
+def watch_values(
+    model: nn.Module, layers: Sequence[PrunableLayer], inputs: torch.Tensor
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The input and the stored output of every call, for one batch.
+
+    An output is what an accelerator stores: behind its batch norm and ReLU where it has them.
+    """
+    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def seen(
+        call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
+    ) -> None:
+        del bias
+        found[call] = (data, result)
+
+    def fused(
+        call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
+    ) -> None:
+        del data, bias
+        found[call] = (found[call][0], result)
+
+    with evaluating(model), torch.no_grad(), _Watch(_names(layers, model), seen, fused):
+        model(inputs)
+    return found
+
+
 def measure_densities(
     model: nn.Module,
     layers: Sequence[PrunableLayer],
@@ -293,37 +319,14 @@ def measure_densities(
     batch: int = 256,
 ) -> dict[str, Densities]:
     """Count zeros on real data, by name of the call (``fc``, and ``fc_2`` for a second use)."""
-    inputs: dict[str, list[float]] = {}
-    outputs: dict[str, list[float]] = {}
-
-    def seen(
-        call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
-    ) -> None:
-        del bias
-        totals = inputs.setdefault(call, [0.0, 0.0])
-        totals[0] += float(torch.count_nonzero(data))
-        totals[1] += data.numel()
-        partial[call] = (float(torch.count_nonzero(result)), float(result.numel()))
-
-    def fused(
-        call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
-    ) -> None:
-        del data, bias
-        partial[call] = (float(torch.count_nonzero(result)), float(result.numel()))
-
-    with evaluating(model), torch.no_grad():
-        for data, _ in samples.batches(batch):
-            partial: dict[str, tuple[float, float]] = {}
-            with _Watch(_names(layers, model), seen, fused):
-                model(data)
-            for call, (nonzero, count) in partial.items():
-                totals = outputs.setdefault(call, [0.0, 0.0])
-                totals[0] += nonzero
-                totals[1] += count
-    return {
-        call: Densities(inputs[call][0] / inputs[call][1], outputs[call][0] / outputs[call][1])
-        for call in inputs
-    }
+    counts: dict[str, list[int]] = {}
+    for data, _ in samples.batches(batch):
+        for call, tensors in watch_values(model, layers, data).items():
+            totals = counts.setdefault(call, [0, 0, 0, 0])
+            for place, tensor in enumerate(tensors):
+                totals[2 * place] += int(torch.count_nonzero(tensor))
+                totals[2 * place + 1] += tensor.numel()
+    return {call: Densities(n[0] / n[1], n[2] / n[3]) for call, n in counts.items()}
 
 
 def gather(

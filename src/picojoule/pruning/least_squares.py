@@ -31,7 +31,7 @@ def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor
             continue
         rows, columns = cross.shape[1:]
         smaller = torch.minimum(counts, columns - counts).double()
-        if float((smaller**3).sum()) / 3 > _GRADIENT_STEPS * 2.0 * rows * columns**2:
+        if float((smaller**3).sum()) / 3 > _FACTOR_WORTH * 2.0 * rows * columns**2:
             solved[group] = _by_gradients(gram[group], cross[group], support[group])
             continue
         few = counts <= columns // 2
@@ -46,7 +46,8 @@ def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor
     return solved
 
 
-_GRADIENT_STEPS = 60
+_FACTOR_WORTH = 60  # products with H; conjugate gradients usually need no more
+_MOST_STEPS = 1200
 
 
 def _from_optimum(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
@@ -114,13 +115,13 @@ def _by_gradients(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor
     """Conjugate gradients for all rows together, preconditioned by the diagonal."""
     mask = support.to(gram.dtype)
     diagonal = gram.diagonal().clamp_min(torch.finfo(gram.dtype).tiny)
-    solved = cross / diagonal * mask * 0.0
+    solved = torch.zeros_like(cross)
     residual = cross * mask
     goal = residual.square().sum(-1) * (torch.finfo(gram.dtype).eps * 8) ** 2
     ahead = residual / diagonal
     direction = ahead.clone()
     product = (residual * ahead).sum(-1)
-    for _ in range(20 * _GRADIENT_STEPS):
+    for _ in range(_MOST_STEPS):
         forward = (direction @ gram) * mask
         curvature = (direction * forward).sum(-1)
         step = torch.where(curvature > 0, product / curvature, torch.zeros_like(product))

@@ -6,11 +6,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+# Sums may be taken in any order, so that they run in parallel; infinities keep their meaning.
 Numbers = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def restore_greedily(
     weights: Numbers,
     inputs: Numbers,
@@ -77,7 +78,7 @@ def restore_greedily(
                 break
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _size(values: Numbers, norm: int) -> float:
     total = np.float32(0)
     for value in values:
