@@ -1,4 +1,4 @@
-"""What flows through a network on real data: densities, and what run-length coding makes of them."""
+"""A network on real data: densities of its activations, and what run-length coding saves."""
 
 from __future__ import annotations
 
