@@ -8,7 +8,13 @@ _BATCH_ELEMENTS = 1 << 21
 """Numbers in one batch of gathered systems, 16 MiB in double precision: memory that is reused."""
 
 
-def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+def least_squares(
+    gram: torch.Tensor,
+    cross: torch.Tensor,
+    support: torch.Tensor,
+    *,
+    start: torch.Tensor | None = None,
+) -> torch.Tensor:
     """The weights on *support* that minimise ``tr(W H W') - 2 tr(W G')``; zero elsewhere.
 
     Each filter has its own normal equations ``H[S, S] w = g[S]``. They are gathered, padded to the
@@ -22,6 +28,7 @@ def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor
         gram: H, ``[groups, columns, columns]``.
         cross: G, ``[groups, rows, columns]``.
         support: ``[groups, rows, columns]``, true where a weight may be other than zero.
+        start: weights near the answer, from which the gradients set out.
     """
     solved = torch.zeros_like(cross)
     for group in range(len(gram)):
@@ -32,7 +39,8 @@ def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor
         rows, columns = cross.shape[1:]
         smaller = torch.minimum(counts, columns - counts).double()
         if float((smaller**3).sum()) / 3 > _FACTOR_WORTH * 2.0 * rows * columns**2:
-            solved[group] = _by_gradients(gram[group], cross[group], support[group])
+            near = None if start is None else start[group]
+            solved[group] = _by_gradients(gram[group], cross[group], support[group], near)
             continue
         few = counts <= columns // 2
         if bool(few.any()):
@@ -46,7 +54,7 @@ def least_squares(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor
     return solved
 
 
-_FACTOR_WORTH = 60  # products with H; conjugate gradients usually need no more
+_FACTOR_WORTH = 15  # products with H that conjugate gradients usually need
 _MOST_STEPS = 1200
 
 
@@ -111,13 +119,15 @@ def positive_inverse(matrices: torch.Tensor) -> torch.Tensor:
     return torch.cholesky_inverse(_factor(matrices))
 
 
-def _by_gradients(gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+def _by_gradients(
+    gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor, start: torch.Tensor | None
+) -> torch.Tensor:
     """Conjugate gradients for all rows together, preconditioned by the diagonal."""
     mask = support.to(gram.dtype)
     diagonal = gram.diagonal().clamp_min(torch.finfo(gram.dtype).tiny)
-    solved = torch.zeros_like(cross)
-    residual = cross * mask
-    goal = residual.square().sum(-1) * (torch.finfo(gram.dtype).eps * 8) ** 2
+    goal = (cross * mask).square().sum(-1) * (torch.finfo(gram.dtype).eps * 8) ** 2
+    solved = torch.zeros_like(cross) if start is None else start * mask
+    residual = (cross - solved @ gram) * mask
     ahead = residual / diagonal
     direction = ahead.clone()
     product = (residual * ahead).sum(-1)

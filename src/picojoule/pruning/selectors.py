@@ -200,7 +200,9 @@ def alps(
     g = (cross / scale).to(torch.float32)
     columns = weights.shape[-1]
     large = columns > _LARGE
-    growth, hold = (2.0, 4) if large else (1.3, 3)
+    growth, hold = (3.0, 4) if large else (1.3, 3)
+    if large:
+        iterations = min(iterations, 32)
     rho = 0.1
     inverse = positive_inverse(_shifted(h, rho))
     start = (weights * scale).to(torch.float32)
@@ -223,10 +225,10 @@ def alps(
                 break
         elif moved * 200 < int(support.sum()):  # slows down near the end, as ALPS does
             still = 0
-            growth = min(growth, 1.5 if large else 1.2)
+            growth = min(growth, 2.0 if large else 1.2)
         rho *= growth
         inverse = positive_inverse(_shifted(h, rho))
-    return least_squares(gram, cross, support)
+    return least_squares(gram, cross, support, start=(sparse / scale).to(cross.dtype))
 
 
 _LARGE = 1200  # columns from which a factorisation dominates
