@@ -15,7 +15,13 @@ from picojoule.cli.answers import (
     print_text,
     say,
 )
-from picojoule.cli.lists import list_chips, list_dataflows, list_models, list_networks, machine_record
+from picojoule.cli.lists import (
+    list_chips,
+    list_dataflows,
+    list_models,
+    list_networks,
+    machine_record,
+)
 from picojoule.cli.options import Json
 from picojoule.cli.questions import reader
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean

@@ -22,6 +22,7 @@ from picojoule.cli.answers import (
     print_report,
     say,
 )
+from picojoule.cli.options import ANSWER, AnswerOptions, Json
 from picojoule.errors import InputError, Mistake, PicojouleError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ Task = Annotated[
     str,
     Parameter(help="file.py:function, whose function returns a torch module and its Data."),
 ]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with JSON.")]
 
 
 def prune(
@@ -127,16 +127,14 @@ def profile(
     /,
     *,
     samples: Annotated[int, Parameter(help="How many of the validation samples to run.")] = 1000,
-    output: Annotated[
-        Path | None, Parameter(name=["--output", "-o"], help=".csv: a network; .json; .txt.")
-    ] = None,
-    as_json: Json = False,
+    answer: AnswerOptions = ANSWER,
 ) -> int:
     """Record activation densities and run-length ratios on real data.
 
-    A .csv is the network with these densities, as estimate takes it.
+    OUTPUT ends in .csv (the network with these densities, as estimate takes it), .json or .txt
+    (this report).
     """
-    check_output(output, (".csv", ".json", ".txt"))
+    check_output(answer.output, (".csv", ".json", ".txt"))
     if samples < 1:
         raise PicojouleError("--samples: at least one")
     model, data = read_task(task)
@@ -161,7 +159,7 @@ def profile(
         ".json": lambda: as_json_text(record),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(record, text, as_json, output, writers)
+    return give_answer(record, text, answer, writers)
 
 
 def read_task(place: str) -> tuple[Any, Data]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from picojoule.accelerator import Accelerator
 from picojoule.errors import PicojouleError
-from picojoule.estimation import Estimate, estimate
+from picojoule.estimation import estimate
 from picojoule.frontends import load
 from picojoule.pruning.capture import Densities, PrunableLayer
 from picojoule.specs import load_accelerator
@@ -209,25 +209,7 @@ class Pricing:
                     Workload("layer", (layer,), batch=self.batch),
                     self.machine,
                     dataflow=self.dataflow,
+                    cache=False,  # hardly any density comes twice; the user's cache stays theirs
                 ).layers[0]
                 self._known[key] = (found.energy, dict(found.by_operand), found.effectual_macs)
         return self._known[key]
-
-    def estimate(
-        self,
-        weights: Mapping[str, float],
-        densities: Mapping[str, Densities],
-        bits: Mapping[str, int] | None = None,
-    ) -> Estimate | None:
-        """The whole estimate, mappings included; None where a user's function gives the price."""
-        if self.machine is None:
-            return None
-        layers = tuple(
-            layer
-            if (owner := self._owner.get(layer.name)) is None
-            else self._changed(
-                layer, weights[owner], densities.get(layer.name), (bits or {}).get(owner)
-            )
-            for layer in self.workload
-        )
-        return estimate(replace(self.workload, layers=layers), self.machine, dataflow=self.dataflow)

@@ -38,8 +38,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from picojoule import __version__
 from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.version import __version__
 
 try:
     import fcntl
