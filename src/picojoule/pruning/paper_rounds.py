@@ -21,23 +21,31 @@ def prune_by_rounds(
     """The networks of all rounds, the original first; the last may have failed.
 
     A round prices the network, takes its layers from the costliest down, prunes each and fits it
-    again, then fine-tunes the whole network. Rounds end when the budget is met, or when a network's
-    accuracy falls below *least*.
+    again, then fine-tunes the whole network. Rounds end when the budget is met. When a network's
+    accuracy falls below *least*, the last one that passed is pruned again by half as much; after
+    ``options.refinements`` such halvings, rounds end too.
     """
     if subject.options.order not in ORDERS:
         raise PicojouleError(f"no order {subject.options.order!r}; there are {', '.join(ORDERS)}")
-    found = [start]
+    found, current = [start], start
+    rate, halvings = subject.options.rate, 0
     for number in range(1, subject.options.rounds + 1):
-        if budget is not None and found[-1].price.energy <= budget:
+        if budget is not None and current.price.energy <= budget:
             break
         label = f"round {number}"
-        state = _one_round(subject, label, found[-1])
+        state = _one_round(subject, label, current, rate)
         state = subject.renormalised(f"{label}/norms", state)
         state = subject.trained(label, state, choose=False)
-        found.append(subject.judged(label, state))
+        candidate = subject.judged(label, state)
         subject.run.forget_within(label)
-        if least is not None and found[-1].accuracy < least:
+        found.append(candidate)
+        if least is None or candidate.accuracy >= least:
+            current = candidate
+            continue
+        halvings += 1
+        if halvings > subject.options.refinements:
             break
+        rate /= 2
     return found
 
 
@@ -58,7 +66,7 @@ def ordered(subject: Subject, candidate: Candidate) -> list[PrunableLayer]:
     return sorted(subject.layers, key=worth, reverse=True)
 
 
-def _one_round(subject: Subject, label: str, before: Candidate) -> State:
+def _one_round(subject: Subject, label: str, before: Candidate, rate: float) -> State:
     state = before.state
     order = ordered(subject, before)
     for place, layer in enumerate(order):
@@ -71,7 +79,7 @@ def _one_round(subject: Subject, label: str, before: Candidate) -> State:
             network = subject.network(state)
             teacher = subject.network(before.state)
             weight = state.tensors()[layer.parameter]
-            keep = max(1, round(int(torch.count_nonzero(weight)) * (1 - options.rate)))
+            keep = max(1, round(int(torch.count_nonzero(weight)) * (1 - rate)))
             matrices = subject.gathered(layer, network, teacher, subject.run.seed_of(name))
             old = layer.to_matrices(weight).to(matrices.gram.dtype)
             new = eap(

@@ -45,6 +45,7 @@ class Options:
         ridge: pull towards the present weights, in units of the mean of H's diagonal.
         profile: training images on which activation densities are counted.
         rate: paper mode, share of its remaining weights that a layer loses per round.
+        refinements: paper mode, how often the rate is halved after a network that lost too much.
         restored: paper mode, share of the kept weights that restoration chooses.
         norm: paper mode, of the residual.
         order: paper mode, "energy" (costliest first, as published), "macs", "weights" or "network".
@@ -66,6 +67,7 @@ class Options:
     ridge: float = 1e-4
     profile: int = 1000
     rate: float = 0.3
+    refinements: int = 1
     restored: float = 0.3
     norm: int = 1
     order: str = "energy"
