@@ -64,7 +64,9 @@ def test_a_budget_is_met(task: Any, mode: str, tmp_path: Path) -> None:
     for name, density in found.weights.items():
         weight = found.model.get_parameter(f"{name}.weight")
         assert density == pytest.approx(float((weight != 0).float().mean()))
-        assert density < 1
+        assert density <= 1
+        if mode == "paper":
+            assert density < 0.8  # every round takes from every layer
     saved = load_file(tmp_path / "r" / "result" / "weights.safetensors")
     assert all(torch.equal(value, saved[key]) for key, value in found.model.state_dict().items())
     record = json.loads((tmp_path / "r" / "result" / "result.json").read_text())
