@@ -1,4 +1,4 @@
-# make demo | test | lint | format | clean. Everything is installed into .venv; nothing outside it is touched.
+# make demo | test | lint | format | experiments | clean. Everything is installed into .venv; nothing outside it is touched.
 # Another interpreter: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 # AlexNet as published by Caffe's authors; the graph comes with the onnx package.
 ALEXNET = $$($(BIN)/python -c "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend/test/data/light/light_bvlc_alexnet.onnx')")
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format experiments clean
 
 demo: $(INSTALLED)
 	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss
@@ -31,6 +31,11 @@ lint: $(INSTALLED_DEV)
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# Fashion-MNIST as Debian's dataset-fashion-mnist installs it; hours, and resumed where it stopped.
+FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
+experiments: $(INSTALLED_DEV)
+	$(BIN)/python experiments/all.py --data "$(FASHION_MNIST)" --out out/experiments
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from picojoule.frontends import load
     from picojoule.mapper import search
     from picojoule.mapping import Mapping, Stage
+    from picojoule.pruning.energy_aware import Pruned, prune
+    from picojoule.pruning.released import load_model
     from picojoule.specs import load_accelerator
 
 # Loaded on first use, so that ``import picojoule`` stays light.
@@ -48,6 +50,7 @@ _LAZY = {
     "Found": "found",
     "Mapping": "mapping",
     "PicojouleError": "errors",
+    "Pruned": "pruning.energy_aware",
     "Stage": "mapping",
     "alternatives": "alternatives",
     "estimate": "estimation",
@@ -57,6 +60,8 @@ _LAZY = {
     "load": "frontends",
     "load_accelerator": "specs",
     "load_estimate": "estimation",
+    "load_model": "pruning.released",
+    "prune": "pruning.energy_aware",
     "search": "mapper",
 }
 
@@ -92,6 +97,10 @@ __all__ = [
     "find",
     "load_estimate",
     "search",
+    # networks made smaller (needs picojoule[torch])
+    "Pruned",
+    "load_model",
+    "prune",
 ]
 
 

@@ -15,7 +15,13 @@ from picojoule.cli.answers import (
     print_text,
     say,
 )
-from picojoule.cli.lists import list_chips, list_dataflows, list_networks, machine_record
+from picojoule.cli.lists import (
+    list_chips,
+    list_dataflows,
+    list_models,
+    list_networks,
+    machine_record,
+)
 from picojoule.cli.options import Json
 from picojoule.cli.questions import reader
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
@@ -49,13 +55,20 @@ def check(
 
 
 def list_shipped(
-    what: Annotated[str | None, Parameter(help="chips, networks or dataflows; all.")] = None,
+    what: Annotated[
+        str | None, Parameter(help="chips, networks, dataflows or models; all.")
+    ] = None,
     /,
     *,
     as_json: Json = False,
 ) -> int:
-    """List what comes with picojoule: chips, networks, dataflows."""
-    kinds = {"chips": list_chips, "networks": list_networks, "dataflows": list_dataflows}
+    """List what comes with picojoule: chips, networks, dataflows, pruned models."""
+    kinds = {
+        "chips": list_chips,
+        "networks": list_networks,
+        "dataflows": list_dataflows,
+        "models": list_models,
+    }
     if what is not None and what not in kinds:
         near = did_you_mean(what, tuple(kinds))
         raise PicojouleError(f"no list of {what!r}{near}; there are {', '.join(kinds)}")

@@ -12,6 +12,7 @@ from picojoule.cli.cache_commands import cache
 from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
 from picojoule.cli.eyexam_commands import eyexam
+from picojoule.cli.pruning_commands import profile, prune
 from picojoule.version import __version__
 
 app = App(
@@ -36,3 +37,5 @@ app.command(list_shipped, name="list")
 app.command(show)
 app.command(validate)
 app.command(eyexam)
+app.command(prune)
+app.command(profile)

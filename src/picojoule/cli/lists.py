@@ -56,6 +56,14 @@ def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, dataflows_table()
 
 
+def list_models() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.pruning.released import cards
+    from picojoule.reports.pruning import models_table
+
+    records = [dict(card) for card in cards()]
+    return records, models_table(records)
+
+
 def machine_record(machine: Accelerator) -> dict[str, Any]:
     """A machine as plain data: capacities in bits, energies in its unit for one word."""
     from picojoule.accelerator import Array

@@ -25,7 +25,9 @@ from picojoule.frontends.table import format_table, parse_table, read_table, wri
 from picojoule.workload import Workload
 
 __all__ = [
+    "call_function",
     "format_table",
+    "function_of",
     "load",
     "parse_energy_site",
     "parse_scale_sim",
@@ -131,10 +133,27 @@ def _unknown(place: str) -> str:
     )
 
 
+def function_of(place: str) -> tuple[Path, str] | None:
+    """The file and the function of ``file.py:function``; None for any other text."""
+    found = _FUNCTION.fullmatch(place)
+    return None if found is None else (Path(found[1]), found[2])
+
+
 def _load_function(
     place: str, path: Path, function: str, name: str | None, dims: Mapping[str, int] | None
 ) -> Workload:
-    """Run the user's own Python file and take what its function returns."""
+    result = call_function(place, path, function)
+    if isinstance(result, str) and _FUNCTION.fullmatch(result):
+        raise InputError(place, [Mistake("function", "it returns another function's name")])
+    return load(result, name=name, dims=dims)
+
+
+def call_function(place: str, path: Path, function: str) -> object:
+    """Run the user's own Python file and return what its function returns.
+
+    Raises:
+        InputError: there is no such file or function, or it fails; with the line of the file.
+    """
     check_file(path)
     spec = importlib.util.spec_from_file_location(f"_picojoule_source_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -151,7 +170,7 @@ def _load_function(
                 place,
                 [Mistake("function", f"no function {function!r}{did_you_mean(function, known)}")],
             )
-        result = made()
+        return made()
     except PicojouleError:
         raise
     except Exception as error:
@@ -160,9 +179,6 @@ def _load_function(
     finally:
         if str(path.parent) in sys.path:
             sys.path.remove(str(path.parent))
-    if isinstance(result, str) and _FUNCTION.fullmatch(result):
-        raise InputError(place, [Mistake("function", "it returns another function's name")])
-    return load(result, name=name, dims=dims)
 
 
 def _line_of(error: Exception, path: Path) -> str:

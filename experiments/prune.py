@@ -1,0 +1,163 @@
+"""Prune the trained networks of experiments/train.py, one run, one line of results.
+
+python experiments/prune.py --data FOLDER --trained FOLDER --runs FOLDER --results FILE.csv
+    --network small-alexnet --mode best --energy 0.16 [--drop 0.01] [--seed 0] [--batch 1]
+    [--epochs 2] [--guide energy] [--order energy] [--selector alps] [--classes 0,3,7]
+
+Stopped and given again, a run goes on where it was. The line holds the energy of the pruned network
+at the batch it was pruned for and, for comparison, at batches of 1 and 44.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from picojoule.pruning.capture import find_layers, measure_densities
+from picojoule.pruning.datasets import fashion_mnist
+from picojoule.pruning.energy_aware import prune
+from picojoule.pruning.finetuning import Training
+from picojoule.pruning.networks import NETWORKS
+from picojoule.pruning.pricing import Pricing
+from picojoule.pruning.subject import Options, Progress
+
+CHIP = "eyeriss-cvpr17"
+COLUMNS = [
+    "network",
+    "mode",
+    "guide",
+    "order",
+    "selector",
+    "seed",
+    "batch",
+    "classes",
+    "energy_before",
+    "energy_after",
+    "reduction",
+    "reduction_at_1",
+    "reduction_at_44",
+    "weights_kept",
+    "macs_kept",
+    "validation_before",
+    "validation_after",
+    "test_before",
+    "test_after",
+    "seconds",
+    "command",
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("data", "trained", "runs", "results"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--network", required=True, choices=tuple(NETWORKS))
+    parser.add_argument("--mode", default="best")
+    parser.add_argument("--energy", type=float)
+    parser.add_argument("--drop", type=float)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=0.02)
+    parser.add_argument("--guide", default="energy")
+    parser.add_argument("--order", default="energy")
+    parser.add_argument("--selector")
+    parser.add_argument("--classes")
+    wanted = parser.parse_args()
+    torch.set_num_threads(1)
+    data = fashion_mnist(wanted.data)
+    make, _ = NETWORKS[wanted.network]
+    model = make(10)
+    model.load_state_dict(load_file(wanted.trained / f"{wanted.network}-{wanted.seed}.safetensors"))
+    classes = None if wanted.classes is None else tuple(map(int, wanted.classes.split(",")))
+    training = Training(
+        epochs=wanted.epochs,
+        rate=wanted.rate,
+        distilled=0.5 if wanted.mode == "best" else 0.0,
+    )
+    asked = {
+        key: value
+        for key, value in vars(wanted).items()
+        if key not in ("data", "trained", "runs", "results") and value is not None
+    }
+    started = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        if progress.what.count("/") == 0:
+            sys.stderr.write(
+                f"{time.monotonic() - started:7.0f} s  {progress.what}: energy "
+                f"{progress.energy:.3f}, accuracy {progress.accuracy:.4f}\n"
+            )
+
+    name = "-".join(f"{key}={value}" for key, value in sorted(asked.items()))
+    found = prune(
+        model,
+        data,
+        accelerator=CHIP,
+        mode=wanted.mode,
+        energy=wanted.energy,
+        max_accuracy_drop=wanted.drop,
+        classes=classes,
+        batch=wanted.batch,
+        options=Options(
+            training=training, guide=wanted.guide, order=wanted.order, selector=wanted.selector
+        ),
+        seed=wanted.seed,
+        run=wanted.runs / name,
+        progress=show,
+    )
+    at = {}
+    for batch in (1, 44):
+        energies = []
+        for network in (model, found.model):
+            layers = find_layers(network, data.train.inputs[:1])
+            pricing = Pricing(network, data.train.inputs[:1], layers, CHIP, batch=batch)
+            densities = measure_densities(network, layers, data.train.take(1000))
+            state = network.state_dict()
+            weights = {
+                layer.name: int(torch.count_nonzero(state[layer.parameter]))
+                / state[layer.parameter].numel()
+                for layer in layers
+            }
+            energies.append(pricing.network(weights, densities).energy)
+        at[batch] = energies[0] / energies[1]
+    layers = find_layers(found.model, data.train.inputs[:1])
+    sizes = {x.name: found.model.get_parameter(x.parameter).numel() for x in layers}
+    row = {
+        "network": wanted.network,
+        "mode": wanted.mode,
+        "guide": wanted.guide,
+        "order": wanted.order,
+        "selector": wanted.selector or "",
+        "seed": wanted.seed,
+        "batch": wanted.batch,
+        "classes": wanted.classes or "",
+        "energy_before": round(found.before.energy),
+        "energy_after": round(found.after.energy),
+        "reduction": round(found.reduction, 4),
+        "reduction_at_1": round(at[1], 4),
+        "reduction_at_44": round(at[44], 4),
+        "weights_kept": round(
+            sum(found.weights[n] * size for n, size in sizes.items()) / sum(sizes.values()), 5
+        ),
+        "macs_kept": round(found.after.effectual_macs / found.before.effectual_macs, 5),
+        **{key: round(value, 5) for key, value in found.accuracy.items()},
+        "seconds": round(time.monotonic() - started),
+        "command": " ".join(f"--{key} {value}" for key, value in asked.items()),
+    }
+    new = not wanted.results.exists()
+    with wanted.results.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""prune and profile: commands that run a user's network on data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from picojoule.cli.answers import (
+    NO,
+    YES,
+    as_json_text,
+    check_output,
+    give_answer,
+    json_head,
+    plain_text,
+    print_json,
+    print_report,
+    say,
+)
+from picojoule.cli.options import ANSWER, AnswerOptions, Json
+from picojoule.errors import InputError, Mistake, PicojouleError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from picojoule.pruning.datasets import Data
+    from picojoule.pruning.subject import Progress
+
+Task = Annotated[
+    str,
+    Parameter(help="file.py:function, whose function returns a torch module and its Data."),
+]
+
+
+def prune(
+    task: Task,
+    /,
+    *,
+    accelerator: Annotated[
+        str, Parameter(name=["--accelerator", "-a"], help="A .yaml file or a shipped name.")
+    ],
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="The run's folder; given again, it goes on.")
+    ],
+    energy: Annotated[
+        str | None, Parameter(help="What it may cost: 0.3 of the original, or '40 µJ'.")
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None, Parameter(help="0.01 for one point; that is the default without --energy.")
+    ] = None,
+    mode: Annotated[str, Parameter(help="best, or paper: CVPR'17 as published.")] = "best",
+    classes: Annotated[
+        str | None, Parameter(help="Keep only these outputs, and prune for them: 0,3,7.")
+    ] = None,
+    joint: Annotated[
+        str | None, Parameter(help="bits: choose the width of each layer's weights too.")
+    ] = None,
+    constraint: Annotated[
+        str, Parameter(help="unstructured, filters, or a pattern such as 2:4.")
+    ] = "unstructured",
+    selector: Annotated[
+        str | None, Parameter(help="Best mode's rule: alps, obc, sparsegpt, eap or magnitude-ls.")
+    ] = None,
+    batch: Annotated[int, Parameter(help="Inferences at once, for the price.")] = 1,
+    dataflow: Annotated[str | None, Parameter(help="By default the accelerator's own.")] = None,
+    epochs: Annotated[int, Parameter(help="Of fine-tuning, in each round or stage.")] = 2,
+    rate: Annotated[float, Parameter(help="Learning rate of fine-tuning.")] = 0.02,
+    seed: Annotated[int, Parameter(help="Of every draw.")] = 0,
+    as_json: Json = False,
+) -> int:
+    """Prune a network until it costs what it may cost; 1 if it cannot.
+
+    A run that was stopped, by Ctrl-C or by a power cut, goes on with the same command.
+    """
+    if joint not in (None, "bits"):
+        raise PicojouleError(f"--joint {joint!r}: only 'bits' can be chosen jointly")
+    if epochs < 0 or rate <= 0:
+        raise PicojouleError("--epochs must be at least 0 and --rate above 0")
+    kept = None if classes is None else _numbers(classes)
+    model, data = read_task(task)
+
+    from picojoule.pruning.energy_aware import prune as run_prune
+    from picojoule.pruning.finetuning import Training
+    from picojoule.pruning.subject import Options
+
+    options = Options(
+        training=Training(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
+        constraint=constraint,
+        selector=selector,
+    )
+    with _live() as progress:
+        found = run_prune(
+            model,
+            data,
+            accelerator=accelerator,
+            mode=mode,
+            energy=_share_or_amount(energy),
+            max_accuracy_drop=max_accuracy_drop,
+            classes=kept,
+            joint_bits=joint == "bits",
+            batch=batch,
+            dataflow=dataflow,
+            options=options,
+            seed=seed,
+            run=output,
+            progress=progress,
+        )
+    say(f"written: {output / 'result'}")
+    if as_json:
+        print_json({**json_head(), **found.to_dict()})
+    else:
+        from picojoule.reports.pruning import pruning_report
+
+        print_report(pruning_report(found.to_dict()))
+    if not found.met:
+        say("the energy asked for was not reached; this is the cheapest network that was found")
+    return YES if found.met else NO
+
+
+def profile(
+    task: Task,
+    /,
+    *,
+    samples: Annotated[int, Parameter(help="How many of the validation samples to run.")] = 1000,
+    answer: AnswerOptions = ANSWER,
+) -> int:
+    """Record activation densities and run-length ratios on real data.
+
+    OUTPUT ends in .csv (the network with these densities, as estimate takes it), .json or .txt
+    (this report).
+    """
+    check_output(answer.output, (".csv", ".json", ".txt"))
+    if samples < 1:
+        raise PicojouleError("--samples: at least one")
+    model, data = read_task(task)
+
+    from picojoule.pruning.profiling import profile as run_profile
+
+    found = run_profile(model, data.validate.take(samples))
+    record = {**json_head(), "samples": found.samples, "layers": found.rows()}
+
+    def text() -> RenderableType:
+        from picojoule.reports.pruning import profile_table
+
+        return profile_table(found.rows(), found.samples)
+
+    def table() -> str:
+        from picojoule.frontends import format_table
+
+        return format_table(found.workload)
+
+    writers: dict[str, Callable[[], str]] = {
+        ".csv": table,
+        ".json": lambda: as_json_text(record),
+        ".txt": lambda: plain_text(text()),
+    }
+    return give_answer(record, text, answer, writers)
+
+
+def read_task(place: str) -> tuple[Any, Data]:
+    """The network and the data that a user's function returns.
+
+    Raises:
+        InputError: there is no such function, or it returns something else.
+    """
+    from picojoule.frontends import call_function, function_of
+
+    named = function_of(place)
+    if named is None:
+        raise InputError(
+            place, [Mistake("task", "give a Python file and its function: file.py:make")]
+        )
+    _need_torch()
+    made = call_function(place, *named)
+
+    from torch import nn
+
+    from picojoule.pruning.datasets import Data
+
+    if (
+        isinstance(made, tuple)
+        and len(made) == 2
+        and isinstance(made[0], nn.Module)
+        and isinstance(made[1], Data)
+    ):
+        return made[0], made[1]
+    problem = (
+        f"it returns a {type(made).__name__}; a torch module and a "
+        "picojoule.pruning.datasets.Data are needed: return model, Data(train, validate)"
+    )
+    raise InputError(place, [Mistake(named[1], problem)])
+
+
+def _need_torch() -> None:
+    import importlib.util
+
+    missing = [x for x in ("torch", "safetensors", "scipy") if not importlib.util.find_spec(x)]
+    if missing:
+        raise PicojouleError(
+            f"{', '.join(missing)} not installed: pip install 'picojoule[torch]' brings "
+            "what pruning needs"
+        )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    if not all(word.strip().isdigit() and len(word) < 9 for word in words):
+        raise PicojouleError(f"--classes {text!r}: numbers with commas between, as in 0,3,7")
+    return tuple(int(word) for word in words)
+
+
+def _share_or_amount(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+@contextmanager
+def _live() -> Iterator[Callable[[Progress], None]]:
+    """One changing line on a terminal; elsewhere a line for each network that was judged."""
+
+    def line(progress: Progress) -> str:
+        left = "" if progress.left is None else f", about {progress.left:.0f} s left of this part"
+        return (
+            f"{progress.what}: energy {progress.energy:.1%} of the original, "
+            f"accuracy {progress.accuracy:.2%}{left}"
+        )
+
+    if not sys.stderr.isatty():
+
+        def tell(progress: Progress) -> None:
+            if progress.left is None:
+                say(line(progress))
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.status import Status
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    with Status("starting", console=console) as status:
+
+        def update(progress: Progress) -> None:
+            status.update(Text(line(progress)))
+            if "/" not in progress.what:
+                console.print(Text(line(progress)), highlight=False)
+
+        yield update

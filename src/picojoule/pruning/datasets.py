@@ -1,0 +1,179 @@
+"""Labelled samples for training, calibration and validation; Fashion-MNIST and MNIST from a folder.
+
+Compression needs samples it can draw again: a run that was stopped must see the same batches when
+it goes on. So samples are tensors with an order, and every draw says which of them it takes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from picojoule.errors import InputError, Mistake, PicojouleError
+
+_LARGEST_FILE = 1 << 30  # an idx file of 1 GiB is none of the sets this reads
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs and their classes.
+
+    Args:
+        inputs: ``[n, ...]``, as the network takes them.
+        labels: ``[n]``, whole numbers.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels) or not len(self.inputs):
+            raise PicojouleError(
+                f"{len(self.inputs)} inputs with {len(self.labels)} labels; "
+                "as many of both are needed, and at least one"
+            )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, count: int) -> Samples:
+        """The first *count* samples (all, if there are fewer)."""
+        return Samples(self.inputs[:count], self.labels[:count])
+
+    def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """All samples in order, *size* at a time."""
+        for start in range(0, len(self), size):
+            yield self.inputs[start : start + size], self.labels[start : start + size]
+
+    def shuffled(
+        self, size: int, generator: torch.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """All samples in a drawn order, *size* at a time; an incomplete last batch is left out."""
+        order = torch.randperm(len(self), generator=generator)
+        whole = len(self) // size * size or len(self)
+        for start in range(0, whole, size):
+            picked = order[start : start + min(size, whole - start)]
+            yield self.inputs[picked], self.labels[picked]
+
+    def of_classes(self, classes: tuple[int, ...]) -> Samples:
+        """Only samples of *classes*, relabelled 0, 1, … in that order.
+
+        Raises:
+            PicojouleError: if there is none.
+        """
+        label = torch.full((int(self.labels.max()) + 2,), -1, dtype=self.labels.dtype)
+        known = [number for number in classes if number < len(label) - 1]
+        label[known] = torch.tensor(
+            [classes.index(number) for number in known], dtype=self.labels.dtype
+        )
+        renamed = label[self.labels]
+        kept = renamed >= 0
+        return Samples(self.inputs[kept], renamed[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What a compression run may see.
+
+    Args:
+        train: for calibration and fine-tuning.
+        validate: decides what is accepted; never trained on.
+        test: looked at once, at the end, for the report.
+    """
+
+    train: Samples
+    validate: Samples
+    test: Samples | None = None
+
+    def of_classes(self, classes: tuple[int, ...]) -> Data:
+        """Every part restricted to *classes*."""
+        return Data(
+            self.train.of_classes(classes),
+            self.validate.of_classes(classes),
+            None if self.test is None else self.test.of_classes(classes),
+        )
+
+
+def fashion_mnist(folder: str | os.PathLike[str], *, held_out: int = 5000, seed: int = 0) -> Data:
+    """Fashion-MNIST or MNIST from a folder with the four idx files, gzipped or not.
+
+    Args:
+        folder: holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same two with
+            ``t10k`` (the Debian package ``dataset-fashion-mnist`` puts them into
+            ``/usr/share/datasets/fashion-mnist``).
+        held_out: how many training images become validation data, drawn by *seed*.
+
+    Inputs are ``[n, 1, 28, 28]``, shifted and scaled to mean 0 and deviation 1 over the training
+    images.
+
+    Raises:
+        InputError: a file is missing or is no idx file.
+    """
+    place = Path(folder)
+    images = read_idx(_found(place, "train-images-idx3-ubyte"), 3)
+    labels = read_idx(_found(place, "train-labels-idx1-ubyte"), 1)
+    test_images = read_idx(_found(place, "t10k-images-idx3-ubyte"), 3)
+    test_labels = read_idx(_found(place, "t10k-labels-idx1-ubyte"), 1)
+    if not 0 < held_out < len(images):
+        raise PicojouleError(f"held_out={held_out}: of {len(images)} images, some must stay")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    pixels = images.astype(np.float32) / 255
+    mean, deviation = float(pixels.mean()), float(pixels.std())
+
+    def samples(raw: np.ndarray, classes: np.ndarray) -> Samples:
+        scaled = (torch.from_numpy(raw.astype(np.float32) / 255) - mean) / deviation
+        return Samples(scaled[:, None], torch.from_numpy(classes.astype(np.int64)))
+
+    known = samples(images, labels)
+    kept, held = order[held_out:], order[:held_out]
+    return Data(
+        Samples(known.inputs[kept], known.labels[kept]),
+        Samples(known.inputs[held], known.labels[held]),
+        samples(test_images, test_labels),
+    )
+
+
+def _found(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise InputError(
+        str(folder),
+        [
+            Mistake(
+                name, "no such file, gzipped or not; Debian's dataset-fashion-mnist has all four"
+            )
+        ],
+    )
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The bytes of an idx file (LeCun's format), gzipped or not, as an array.
+
+    Raises:
+        InputError: it cannot be read, or is no idx file of bytes with so many dimensions.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(_LARGEST_FILE)
+    except (OSError, EOFError) as error:
+        raise InputError(str(path), [Mistake("file", f"cannot be read: {error}")]) from None
+    head = 4 + 4 * dimensions
+    if len(raw) < head or raw[:2] != b"\0\0" or raw[2] != 8 or raw[3] != dimensions:
+        raise InputError(
+            str(path), [Mistake("header", f"not an idx file of bytes in {dimensions} dimensions")]
+        )
+    shape = tuple(np.frombuffer(raw, ">u4", count=dimensions, offset=4).astype(int))
+    if len(raw) - head != math.prod(shape):
+        raise InputError(
+            str(path),
+            [Mistake("data", f"{len(raw) - head} bytes; the header says {math.prod(shape)}")],
+        )
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)

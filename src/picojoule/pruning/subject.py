@@ -1,0 +1,367 @@
+"""The network under compression, and all that surrounds it: data, prices, accuracy, its run."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from picojoule.pruning.capture import (
+    Densities,
+    Gathered,
+    PrunableLayer,
+    gather,
+    measure_densities,
+)
+from picojoule.pruning.constraints import Constraint, Filters, Pattern, Unstructured
+from picojoule.pruning.datasets import Data
+from picojoule.pruning.finetuning import (
+    Accuracy,
+    Training,
+    apply_masks,
+    reestimate_batch_norm,
+    train_epoch,
+)
+from picojoule.pruning.pricing import Price, Pricing
+from picojoule.pruning.runs import Run, Step
+
+Finetune = Callable[[nn.Module, int], None]
+"""A user's own training: changes the network in place; called with the number of the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the papers leave open, and this project's choices.
+
+    Args:
+        calibration: training images that layers are fitted on.
+        positions: places of each feature map and image that enter a layer's matrices.
+        samples: places in all at which ``eap`` compares outputs one by one.
+        ridge: pull towards the present weights, in units of the mean of H's diagonal.
+        profile: training images on which activation densities are counted.
+        rate: paper mode, share of its remaining weights that a layer loses per round.
+        refinements: paper mode, how often the rate is halved after a network that lost too much.
+        restored: paper mode, share of the kept weights that restoration chooses.
+        norm: paper mode, of the residual.
+        order: paper mode, "energy" (costliest first, as published), "macs", "weights" or "network".
+        step: best mode, the energy of a stage as a share of the stage before.
+        levels: best mode, how many densities each layer offers to the allocation.
+        attempts: best mode, how often the allocation is solved again with the densities of
+            activations it led to.
+        selector: the rule of best mode; by default one that suits the layer's size.
+        guide: best mode, what the allocation saves: "energy", or, for comparison, "macs" or
+            "weights".
+        constraint: "unstructured", "N:M" such as "2:4", or "filters".
+        rounds: at most so many rounds or stages.
+        training: the fine-tune of each round or stage.
+    """
+
+    calibration: int = 1000
+    positions: int = 64
+    samples: int = 512
+    ridge: float = 1e-4
+    profile: int = 1000
+    rate: float = 0.3
+    refinements: int = 1
+    restored: float = 0.3
+    norm: int = 1
+    order: str = "energy"
+    step: float = 0.6
+    levels: int = 8
+    attempts: int = 2
+    selector: str | None = None
+    guide: str = "energy"
+    constraint: str = "unstructured"
+    rounds: int = 30
+    training: Training = field(default_factory=Training)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a run is doing: for a display.
+
+    Args:
+        what: the step that just ended.
+        energy: of the last network that was priced, as a share of the original.
+        accuracy: of the last network that was judged.
+        left: seconds to the end of this round or stage, where that can be told.
+    """
+
+    what: str
+    energy: float
+    accuracy: float
+    left: float | None
+
+
+class State:
+    """A network's tensors: a base and finished steps on top, read only when they are needed."""
+
+    def __init__(self, base: Mapping[str, torch.Tensor], *steps: Step) -> None:
+        self._base = base
+        self._steps = steps
+        self._whole: dict[str, torch.Tensor] | None = None
+
+    def with_step(self, step: Step) -> State:
+        """The state after a step that changed some tensors."""
+        return State(self._base, *self._steps, step)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors of the network."""
+        if self._whole is None:
+            whole = dict(self._base)
+            for step in self._steps:
+                whole |= {k: v for k, v in step.tensors().items() if not k.startswith(MOMENTUM)}
+            self._whole = whole
+        return self._whole
+
+
+MOMENTUM = "momentum/"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A network on the way, judged.
+
+    Args:
+        accuracy: on the validation data.
+        densities: of activations, by call.
+        weights: density of the weights, by layer.
+        bits: of the weights, where they are not the network's.
+    """
+
+    name: str
+    state: State
+    accuracy: float
+    price: Price
+    densities: Mapping[str, Densities]
+    weights: Mapping[str, float]
+    bits: Mapping[str, int]
+
+
+@dataclass(eq=False)
+class Subject:
+    """The network and its surroundings; shared by both modes."""
+
+    model: nn.Module
+    layers: tuple[PrunableLayer, ...]
+    data: Data
+    pricing: Pricing
+    accuracy: Accuracy
+    run: Run
+    options: Options
+    finetune: Finetune | None = None
+    progress: Callable[[Progress], None] | None = None
+    augment: Callable[[torch.Tensor], torch.Tensor] | None = None
+    _dense: nn.Module | None = None
+    _shown: tuple[float, float] = (1.0, 0.0)
+    _original: float = 1.0
+
+    def dense(self) -> nn.Module:
+        """The network as it was given."""
+        if self._dense is None:
+            self._dense = copy.deepcopy(self.model).eval()
+        return self._dense
+
+    def network(self, state: State) -> nn.Module:
+        """A network with a state's tensors."""
+        made = copy.deepcopy(self.dense())
+        made.load_state_dict(state.tensors())
+        return made.eval()
+
+    def gathered(
+        self, layer: PrunableLayer, network: nn.Module, teacher: nn.Module, seed: int
+    ) -> Gathered:
+        """A layer's matrices on the calibration data."""
+        return self.gathered_all((layer,), network, teacher, seed)[layer.name]
+
+    def gathered_all(
+        self, layers: tuple[PrunableLayer, ...], network: nn.Module, teacher: nn.Module, seed: int
+    ) -> dict[str, Gathered]:
+        """Several layers' matrices, in one pass over the calibration data."""
+        return gather(
+            network,
+            layers,
+            self.data.train.take(self.options.calibration),
+            teacher=teacher,
+            generator=torch.Generator().manual_seed(seed),
+            positions=self.options.positions,
+            kept=self.options.samples,
+            ridge=self.options.ridge,
+        )
+
+    def judged(self, name: str, state: State, bits: Mapping[str, int] | None = None) -> Candidate:
+        """A network's accuracy, densities and price, as one step."""
+        widths = dict(bits or {})
+
+        def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+            network = self.network(state)
+            found = measure_densities(
+                network, self.layers, self.data.train.take(self.options.profile)
+            )
+            weights = self.weight_densities(state.tensors())
+            price = self.pricing.network(weights, found, widths)
+            return {
+                "accuracy": self.accuracy(network),
+                "densities": {call: [x.input, x.output] for call, x in found.items()},
+                "weights": weights,
+                "bits": widths,
+                "price": price.to_dict(),
+            }, cloned(state.tensors())  # whole, so that the steps before it can be forgotten
+
+        step = self.run.step(name, judge)
+        candidate = candidate_of(name, step)
+        if not self._shown[1]:
+            self._original = candidate.price.energy
+        self._shown = (candidate.price.energy / self._original, candidate.accuracy)
+        self.tell(name)
+        return candidate
+
+    def weight_densities(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Share of non-zero weights, by layer."""
+        return {
+            layer.name: int(torch.count_nonzero(tensors[layer.parameter]))
+            / tensors[layer.parameter].numel()
+            for layer in self.layers
+        }
+
+    def tell(self, what: str, left: float | None = None) -> None:
+        """Show what is going on."""
+        if self.progress is not None:
+            self.progress(Progress(what, *self._shown, left))
+
+    def trained(self, name: str, state: State, *, choose: bool) -> State:
+        """The state after fine-tuning, epoch by epoch.
+
+        Args:
+            choose: of the networks before and after each epoch, take the one with the best
+                validation accuracy; without it, the last.
+        """
+        training = self.options.training
+        best, best_accuracy = state, None
+        if choose and training.epochs:
+            start = self.run.step(
+                f"{name}/before", lambda: ({"accuracy": self.accuracy(self.network(state))}, {})
+            )
+            best_accuracy = start.record["accuracy"]
+        current, previous = state, None
+        for epoch in range(training.epochs):
+            label = f"{name}/epoch {epoch + 1}"
+            started = time.monotonic()
+            step = self.run.step(
+                label,
+                lambda current=current, previous=previous, epoch=epoch: self._train(  # type: ignore[misc]
+                    current, previous, epoch, choose
+                ),
+            )
+            current = State({}, step)
+            if previous is not None and previous is not best_step(best):
+                self.run.forget(previous)
+            previous = step
+            accuracy = step.record.get("accuracy")
+            if not choose:
+                best = current
+            elif best_accuracy is None or accuracy > best_accuracy:
+                best, best_accuracy = current, accuracy
+            spent = time.monotonic() - started
+            self.tell(label, spent * (training.epochs - epoch - 1))
+        return best
+
+    def _train(
+        self, state: State, previous: Step | None, epoch: int, judge: bool
+    ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        network = self.network(state)
+        masks = {
+            layer.parameter: (state.tensors()[layer.parameter] != 0).to(torch.float32)
+            for layer in self.layers
+        }
+        record: dict[str, Any] = {}
+        momenta: dict[str, torch.Tensor] = {}
+        if self.finetune is not None:
+            self.finetune(network, epoch)
+            apply_masks(network, masks)
+        else:
+            known = {
+                key.removeprefix(MOMENTUM): value
+                for key, value in (previous.tensors() if previous else {}).items()
+                if key.startswith(MOMENTUM)
+            }
+            record["loss"], momenta = train_epoch(
+                network,
+                self.data.train,
+                self.options.training,
+                masks,
+                epoch=epoch,
+                teacher=self.dense() if self.options.training.distilled else None,
+                momenta=known or None,
+                augment=self.augment,
+            )
+        if judge:
+            record["accuracy"] = self.accuracy(network)
+        tensors = cloned(network.state_dict())
+        return record, tensors | {f"{MOMENTUM}{name}": value for name, value in momenta.items()}
+
+    def renormalised(self, name: str, state: State) -> State:
+        """The state with batch-norm statistics taken anew; as it is, if there are none."""
+
+        def again() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+            network = self.network(state)
+            calibration = self.data.train.take(self.options.calibration)
+            if not reestimate_batch_norm(network, calibration):
+                return {"norms": False}, {}
+            fresh, old = network.state_dict(), state.tensors()
+            return {"norms": True}, {
+                key: value.clone()
+                for key, value in fresh.items()
+                if not torch.equal(value, old[key])
+            }
+
+        return state.with_step(self.run.step(name, again))
+
+
+def best_step(state: State) -> Step | None:
+    """The last step a state rests on."""
+    return state._steps[-1] if state._steps else None
+
+
+def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of their own memory, as files need them."""
+    return {key: value.detach().clone() for key, value in tensors.items()}
+
+
+def candidate_of(name: str, step: Step) -> Candidate:
+    """A candidate from the record of the step that judged it."""
+    record = step.record
+    price = record["price"]
+    layers = price["layers"]
+    return Candidate(
+        name,
+        State({}, step),
+        record["accuracy"],
+        Price(
+            price["energy"],
+            price["unit"],
+            {layer: table["energy"] for layer, table in layers.items()},
+            {layer: t["by_operand"] for layer, t in layers.items() if t["by_operand"]},
+            price["macs"],
+            price["effectual_macs"],
+        ),
+        {call: Densities(*pair) for call, pair in record["densities"].items()},
+        record["weights"],
+        record["bits"],
+    )
+
+
+def constraint_of(kind: str, layer: PrunableLayer, density: float) -> Constraint:
+    """The constraint of a kind that leaves a layer about *density* of its weights."""
+    groups, rows, columns = layer.matrix_shape
+    if kind == "filters":
+        return Filters(max(1, round(density * groups * rows)))
+    if ":" in kind:
+        m = int(kind.partition(":")[2])
+        return Pattern(max(1, round(density * m)), m)
+    return Unstructured(max(1, round(density * groups * rows * columns)))
