@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from picojoule import __version__
+from picojoule.cli import report_commands
 from picojoule.cli.answers import (
     NO,
     YES,
@@ -275,3 +276,7 @@ def validate(*, as_json: Json = False) -> int:
         if failed:
             say(f"{len(failed)} of {len(rows)} comparisons fail")
     return NO if failed else YES
+
+
+app.command(report_commands.report)
+app.command(report_commands.compare)

@@ -20,19 +20,17 @@ from rich.table import Table
 from rich.text import Text
 
 from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
+from picojoule.comparison import Change, Comparison
 from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimation import Estimate, LayerEstimate
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import Stage
+from picojoule.reports.scale import Scale, percent
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
 
 WIDTH = 100
-_SCALES = {
-    "MAC": ((1e9, "GMAC"), (1e6, "MMAC"), (1e3, "kMAC"), (1.0, "MAC")),
-    "pJ": ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ")),
-}
 _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
 
 
@@ -111,26 +109,6 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-class _Scale:
-    """One unit and one number of decimals for a whole table of energies."""
-
-    def __init__(self, largest: float, unit: str) -> None:
-        scales = _SCALES[unit]
-        # The largest value has two to four digits before the point.
-        self.factor, self.name = next((s for s in scales if largest >= 10 * s[0]), scales[-1])
-        self.decimals = 2 if largest < 100 * self.factor else 1
-
-    def __call__(self, value: float) -> str:
-        least = 10.0**-self.decimals
-        if 0 < value < least / 2 * self.factor:
-            return f"<{least:g}"
-        return f"{value / self.factor:.{self.decimals}f}" if value else "0"
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
-
-
 # -- an estimate ---------------------------------------------------------------------------
 
 
@@ -154,7 +132,7 @@ def estimate_report(estimate: Estimate) -> Group:
 
 
 def _layers_table(estimate: Estimate) -> Table:
-    scale = _Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
+    scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     sparse = any(x.effectual_macs != x.macs for x in estimate.layers)
     table = _table(
         "layer",
@@ -174,7 +152,7 @@ def _layers_table(estimate: Estimate) -> Table:
             show_count(layer.macs),
             *([show_count(layer.effectual_macs)] if sparse else []),
             scale(layer.energy),
-            _percent(layer.energy, estimate.energy),
+            percent(layer.energy, estimate.energy),
             show_count(layer.cycles),
             f"{100 * layer.utilization:.0f} %",
             _text(layer.limited_by),
@@ -185,7 +163,7 @@ def _layers_table(estimate: Estimate) -> Table:
         show_count(estimate.macs),
         *([show_count(estimate.effectual_macs)] if sparse else []),
         scale(estimate.energy),
-        _percent(estimate.energy, estimate.energy),
+        percent(estimate.energy, estimate.energy),
         show_count(estimate.cycles),
     ]
     for column, footer in zip(table.columns, footers, strict=False):
@@ -194,7 +172,7 @@ def _layers_table(estimate: Estimate) -> Table:
 
 
 def _places_table(estimate: Estimate) -> Table:
-    scale = _Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
+    scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     places = list(estimate.by_memory)
     operands = [name for name in estimate.by_operand if name not in ("compute", "static")]
     table = _table(
@@ -231,14 +209,14 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
     yield "operand", _shares(estimate.by_operand, energy)
     macs = show_count(estimate.macs)
     if estimate.effectual_macs != estimate.macs:
-        share = _percent(estimate.effectual_macs, estimate.macs)
+        share = percent(estimate.effectual_macs, estimate.macs)
         macs += f", {show_count(estimate.effectual_macs)} of them done ({share})"
     yield "MACs", macs
     yield "cycles", show_count(estimate.cycles)
 
 
 def _shares(parts: Mapping[str, float], whole: float) -> str:
-    return ", ".join(f"{name} {_percent(value, whole)}" for name, value in parts.items())
+    return ", ".join(f"{name} {percent(value, whole)}" for name, value in parts.items())
 
 
 def not_counted_line(not_counted: Mapping[str, int]) -> str:
@@ -325,7 +303,7 @@ def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Ta
             ),
             show_capacity(row["used"]),
             "unbounded" if capacity is None else show_capacity(capacity),
-            "" if capacity is None else _percent(row["used"], capacity),
+            "" if capacity is None else percent(row["used"], capacity),
         )
     return table
 
@@ -354,7 +332,7 @@ def _held(layer: Layer, machine: Accelerator, memory: Memory, stage: Stage) -> d
 
 
 def _accesses_table(found: LayerEstimate, unit: str) -> Table:
-    scale = _Scale(found.energy, unit)
+    scale = Scale(found.energy, unit)
     heads = [f"{o.value} {way}" for o in OPERANDS for way in ("read", "write")]
     table = _table("charged words", *heads, f"energy [{scale.name}]", "share")
     table.title = _text("accesses per inference", "bold")
@@ -368,7 +346,7 @@ def _accesses_table(found: LayerEstimate, unit: str) -> Table:
                 for way in ("read", "write")
             ),
             scale(energy),
-            _percent(energy, found.energy),
+            percent(energy, found.energy),
         )
     return table
 
@@ -391,6 +369,38 @@ def certificate(estimate: Estimate, found: LayerEstimate) -> str:
         f"feasible, not proved: {how_far} above the least {estimate.objective} "
         f"(lower bound {record.lower_bound:.6g}; {work}){space}"
     )
+
+
+# -- two estimates side by side ------------------------------------------------------------
+
+
+def comparison_report(comparison: Comparison) -> Group:
+    """Two estimates side by side: what was asked, totals, and every layer."""
+    before, after, unit = comparison.before, comparison.after, comparison.before.energy_unit
+    whole = [Change("total", before.energy, after.energy)]
+    layers = [pair.energy for pair in comparison.layers]
+    changed = [_text(f"{what}: {b} before, {a} after") for what, b, a in comparison.changed]
+    return Group(
+        _text(f"before: {before.network} on {before.accelerator}", "bold"),
+        _text(f"after:  {after.network} on {after.accelerator}", "bold"),
+        *changed,
+        _changes_table("layer", [*layers, *whole], unit),
+        _changes_table("place", comparison.by_memory, unit),
+        _changes_table("operand", comparison.by_operand, unit),
+    )
+
+
+def _changes_table(name: str, changes: Sequence[Change], unit: str) -> Table:
+    values = [x for change in changes for x in (change.before, change.after) if x is not None]
+    scale = Scale(max(values, default=0.0), unit)
+    table = _table(name, f"before [{scale.name}]", f"after [{scale.name}]", "after / before")
+    for change in changes:
+        table.add_row(
+            _text(change.name),
+            *("-" if x is None else scale(x) for x in (change.before, change.after)),
+            "-" if change.ratio is None else f"{change.ratio:.3f}",
+        )
+    return table
 
 
 # -- machines and lists --------------------------------------------------------------------

@@ -1,0 +1,146 @@
+"""Commands that turn saved results into something to share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from picojoule.cli.answers import (
+    YES,
+    as_csv,
+    as_json_text,
+    check_output,
+    give_answer,
+    plain_text,
+    say,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from picojoule.comparison import Comparison
+
+PLOTS = (".png", ".svg", ".pdf")
+
+Saved = Annotated[Path, Parameter(help="A result, as estimate -o RUN.json writes it.")]
+Written = Annotated[
+    Path | None, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
+]
+By = Annotated[str, Parameter(help="What a plot stacks: memory or operand.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with JSON.")]
+
+
+def report(
+    run: Saved,
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
+    ],
+    before: Annotated[
+        Path | None, Parameter(help="An earlier result to show beside it (.html only).")
+    ] = None,
+    by: By = "memory",
+) -> int:
+    """Write a saved result as a report to share.
+
+    OUTPUT ends in .html (one file that needs no network), .md, .csv (one line per layer),
+    or .png, .svg, .pdf (a plot for a paper).
+    """
+    check_output(output, (".html", ".md", ".csv", *PLOTS))
+    _check_report(output, before, by)
+
+    from picojoule.estimation import load_estimate, write_atomically
+
+    result = load_estimate(run)
+    ending = output.suffix.lower()
+    if ending in PLOTS:
+        from picojoule.reports.plots import save_plot
+
+        save_plot(result, output, by=by)
+    elif ending == ".html":
+        from picojoule.reports.page import estimate_page
+
+        earlier = None if before is None else load_estimate(before)
+        write_atomically(output, estimate_page(result, earlier))
+    elif ending == ".md":
+        from picojoule.reports.markdown import estimate_markdown
+
+        write_atomically(output, estimate_markdown(result))
+    else:
+        write_atomically(output, as_csv(result.rows()))
+    say(f"written: {output}")
+    return YES
+
+
+def _check_report(output: Path, before: Path | None, by: str) -> None:
+    """Refuse what would have no effect."""
+    from picojoule.errors import PicojouleError, did_you_mean
+
+    if by not in ("memory", "operand"):
+        near = did_you_mean(by, ("memory", "operand"))
+        raise PicojouleError(f"--by: {by!r}{near}; there are memory and operand")
+    ending = output.suffix.lower()
+    if by != "memory" and ending not in PLOTS:
+        raise PicojouleError(f"--by has no effect on {ending}, which shows both")
+    if before is not None and ending != ".html":
+        raise PicojouleError(f"--before has no effect on {ending}; see picojoule compare")
+
+
+def compare(
+    before: Saved,
+    after: Saved,
+    /,
+    *,
+    as_json: Json = False,
+    output: Written = None,
+) -> int:
+    """Set two saved results side by side.
+
+    OUTPUT ends in .html, .md, .csv (one line per layer), .json, .txt (this answer),
+    or .png, .svg, .pdf (a plot for a paper).
+    """
+    check_output(output, (".html", ".md", ".csv", ".json", ".txt", *PLOTS))
+
+    from picojoule.comparison import compare as set_beside
+    from picojoule.estimation import load_estimate
+
+    found = set_beside(load_estimate(before), load_estimate(after))
+    if output is not None and output.suffix.lower() in PLOTS:
+        from picojoule.reports.plots import save_plot
+
+        save_plot(found, output)
+        say(f"written: {output}")
+        output = None
+        if not as_json:
+            return YES
+
+    def text() -> RenderableType:
+        from picojoule.reports.text import comparison_report
+
+        return comparison_report(found)
+
+    return give_answer(found.to_dict(), text, as_json, output, _writers(found, text))
+
+
+def _writers(found: Comparison, text: Callable[[], RenderableType]) -> dict[str, Callable[[], str]]:
+    def as_html() -> str:
+        from picojoule.reports.page import comparison_page
+
+        return comparison_page(found)
+
+    def as_markdown() -> str:
+        from picojoule.reports.markdown import comparison_markdown
+
+        return comparison_markdown(found)
+
+    return {
+        ".html": as_html,
+        ".md": as_markdown,
+        ".csv": lambda: as_csv(found.rows()),
+        ".json": lambda: as_json_text(found.to_dict()),
+        ".txt": lambda: plain_text(text()),
+    }
