@@ -6,13 +6,15 @@ returns the axes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from picojoule.comparison import Comparison
 from picojoule.errors import InputError, Mistake, PicojouleError
-from picojoule.estimation import Estimate
+from picojoule.estimation import Estimate, LayerEstimate
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofline import rooflines
 from picojoule.reports.scale import Scale
@@ -20,11 +22,12 @@ from picojoule.reports.scale import Scale
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+P = ParamSpec("P")
+
 COLUMN = 3.3  # inches: one column of a two-column conference paper
 HEIGHT = 2.3
-STYLE: Mapping[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 7,
-    "axes.titlesize": 7.5,
     "axes.labelsize": 7,
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
@@ -45,6 +48,22 @@ FORMATS = (".svg", ".png", ".pdf")
 _CROWDED = 12  # layers from which on their names are turned
 
 
+def _styled(plot: Callable[P, Axes]) -> Callable[P, Axes]:
+    """Draw in this module's style, unless on the caller's own axes."""
+
+    @wraps(plot)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Axes:
+        own = len(args) > 1 or kwargs.get("ax") is not None
+        _require_matplotlib()
+        import matplotlib as mpl
+
+        with nullcontext() if own else mpl.rc_context(STYLE):
+            return plot(*args, **kwargs)
+
+    return styled
+
+
+@_styled
 def plot_layers(
     result: Estimate | Comparison, ax: Axes | None = None, *, by: str = "memory"
 ) -> Axes:
@@ -56,12 +75,12 @@ def plot_layers(
     if by not in ("memory", "operand"):
         raise PicojouleError(f"energy by {by!r}; there are 'memory' and 'operand'")
     whole = [result] if isinstance(result, Estimate) else [result.before, result.after]
+    names = [layer.name for layer in result.layers]
+    columns: list[list[LayerEstimate | None]]
     if isinstance(result, Estimate):
-        names = [layer.name for layer in result.layers]
         columns = [list(result.layers)]
     else:
-        names = [pair.name for pair in result.layers]
-        columns = [[p.before for p in result.layers], [p.after for p in result.layers]]  # type: ignore[list-item]
+        columns = [[p.before for p in result.layers], [p.after for p in result.layers]]
     colors: Mapping[str, str] = place_colors(whole)
     if by == "operand":
         used = dict.fromkeys(name for x in whole for name in x.by_operand)
@@ -94,11 +113,20 @@ def plot_layers(
             bottom = [b + h for b, h in zip(bottom, heights, strict=True)]
     _name_layers(axes, names)
     axes.set_ylabel(f"energy per inference [{scale.name}]")
-    axes.set_title(_title(whole), loc="left")
-    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.08), borderaxespad=0)
+    title = None if len(whole) == 1 else "pale: before, full: after"
+    axes.legend(
+        ncols=3,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.02),
+        borderaxespad=0,
+        title=title,
+        alignment="left",
+        title_fontsize=STYLE["legend.fontsize"],
+    )
     return axes
 
 
+@_styled
 def plot_shares(result: Estimate | Comparison, ax: Axes | None = None) -> Axes:
     """Shares of the whole energy by memory and by operand, one bar for each."""
     whole = [result] if isinstance(result, Estimate) else [result.before, result.after]
@@ -114,7 +142,7 @@ def plot_shares(result: Estimate | Comparison, ax: Axes | None = None) -> Axes:
                 axes.barh(
                     row, share, 0.7, left=left, color=colors[part], edgecolor="white", linewidth=0.2
                 )
-                if share >= 9:
+                if share >= 12:
                     axes.text(
                         left + share / 2,
                         row,
@@ -131,10 +159,10 @@ def plot_shares(result: Estimate | Comparison, ax: Axes | None = None) -> Axes:
     axes.set_yticks(range(row), labels)
     axes.invert_yaxis()
     axes.set_xlabel("share of the energy [%]")
-    axes.set_title(_title(whole), loc="left")
     return axes
 
 
+@_styled
 def plot_roofline(result: Estimate, ax: Axes | None = None, *, memory: str | None = None) -> Axes:
     """Speed of each layer under the roof of *memory*, by default the outermost with a bandwidth.
 
@@ -173,7 +201,6 @@ def plot_roofline(result: Estimate, ax: Axes | None = None, *, memory: str | Non
     axes.set_yscale("log")
     axes.set_xlabel(f"MAC per byte at {roof.memory}")
     axes.set_ylabel("MAC per cycle")
-    axes.set_title(_title([result]), loc="left")
     axes.legend(loc="lower right")
     return axes
 
@@ -194,7 +221,7 @@ def save_plot(result: Estimate | Comparison, path: Path, *, by: str = "memory") 
 
     count = len(result.layers) * (1 if isinstance(result, Estimate) else 2)
     width = max(COLUMN, min(7.0, 0.14 * count))
-    with mpl.rc_context(dict(STYLE)):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
         plot_layers(result, figure.subplots(), by=by)
@@ -217,13 +244,9 @@ def _require_matplotlib() -> None:
 def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
-    _require_matplotlib()
-    import matplotlib as mpl
     from matplotlib import pyplot
 
-    with mpl.rc_context(dict(STYLE)):
-        _, made = pyplot.subplots(figsize=(COLUMN, HEIGHT), layout="constrained")
-    return made
+    return pyplot.subplots(figsize=(COLUMN, HEIGHT), layout="constrained")[1]
 
 
 def _name_layers(axes: Axes, names: Sequence[str]) -> None:
@@ -236,11 +259,6 @@ def _name_layers(axes: Axes, names: Sequence[str]) -> None:
 
 def _short(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:8]}…{name[-8:]}"
-
-
-def _title(estimates: Sequence[Estimate]) -> str:
-    names = dict.fromkeys(f"{_short(x.network)} on {_short(x.accelerator)}" for x in estimates)
-    return ", ".join(names).replace("$", r"\$")
 
 
 def _readable_on(color: str) -> str:

@@ -66,7 +66,7 @@
       textStyle: { color: look.ink, fontFamily: "inherit" },
       tooltip: { backgroundColor: look.ground, borderColor: look.line, confine: true,
                  textStyle: { color: look.ink } },
-      legend: { type: "scroll", top: 0, textStyle: { color: look.ink },
+      legend: { type: "scroll", top: 0, itemStyle: { opacity: 1 }, textStyle: { color: look.ink },
                 pageTextStyle: { color: look.ink }, pageIconColor: look.ink, itemGap: 14 },
     };
   }
@@ -264,7 +264,6 @@
     document.addEventListener("picojoule-theme", again);
     window.addEventListener("beforeprint", () => {
       for (const box of root.querySelectorAll("details")) box.open = true;
-      for (const chart of drawn.values()) chart.resize({ width: 640 });
     });
     window.addEventListener("afterprint", again);
   }
