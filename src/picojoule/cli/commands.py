@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from picojoule import __version__
-from picojoule.cli import report_commands
+from picojoule.cli import report_commands, serve_command
 from picojoule.cli.answers import (
     NO,
     YES,
@@ -280,3 +280,4 @@ def validate(*, as_json: Json = False) -> int:
 
 app.command(report_commands.report)
 app.command(report_commands.compare)
+app.command(serve_command.serve)

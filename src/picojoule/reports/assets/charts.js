@@ -227,6 +227,11 @@
     if (!chart) {
       chart = echarts.init(place, null, { renderer });
       drawn.set(place, chart);
+      // With a viewBox the drawing scales to a printed page.
+      chart.on("rendered", () => {
+        const svg = place.querySelector("svg");
+        if (svg) svg.setAttribute("viewBox", "0 0 " + chart.getWidth() + " " + chart.getHeight());
+      });
     } else {
       chart.resize();
     }
