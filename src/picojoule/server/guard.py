@@ -61,10 +61,12 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        started = over = False
 
         async def send_guarded(message: Any) -> None:
             nonlocal started
+            if over and not started:
+                return  # the framework's own words for a body that could not be read
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message["headers"], *_extra(message["headers"])]
@@ -79,10 +81,11 @@ class Guard:
         received = 0
 
         async def receive_bounded() -> Any:
-            nonlocal received
+            nonlocal received, over
             message = await receive()
             received += len(message.get("body", b""))
             if received > most:
+                over = True
                 raise _TooLargeError
             return message
 
@@ -90,6 +93,8 @@ class Guard:
             if int(headers.get("content-length", "0") or "0") > most:
                 raise _TooLargeError
             await self.app(scope, receive_bounded, send_guarded)
+            if over:
+                raise _TooLargeError
         except ValueError:
             if started:
                 raise
@@ -97,6 +102,7 @@ class Guard:
         except _TooLargeError:
             if started:
                 raise
+            over = False
             await _respond(send_guarded, 413, f"more than {most // 1024} KiB")
 
     def _refusal(self, scope: Any, headers: dict[str, str]) -> tuple[Any, ...] | None:

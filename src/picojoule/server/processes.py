@@ -39,11 +39,15 @@ class Process:
     def __init__(self, memory: int, modules: tuple[str, ...]) -> None:
         self._arguments = ("-m", "picojoule.server.child", str(memory), *modules)
         self._process: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Start it, if it is not there, and wait until it is ready."""
-        if self._process is not None and self._process.returncode is None:
-            return
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                await self._start()
+
+    async def _start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,
