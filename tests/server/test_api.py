@@ -54,7 +54,7 @@ def test_what_there_is(server: Server) -> None:
     assert "JSSC'17" in server.call("GET", "/api/chips/eyeriss").text
 
 
-def test_every_kind_of_network_file(server: Server, tmp_path: Path) -> None:
+def test_every_kind_of_network_file(server: Server) -> None:
     network = picojoule.Workload(
         "x", (picojoule.conv("c", input_size=(6, 6), in_channels=2, out_channels=4, kernel=(3, 3)),)
     )

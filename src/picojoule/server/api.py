@@ -167,7 +167,7 @@ Id = Annotated[JobId, InPath(description="The id of a job and of its result.")]
 
 def routes(services: Services) -> APIRouter:
     """The routes of the API, on *services*."""
-    router = APIRouter(prefix="/api")
+    router = APIRouter(prefix="/api", responses=_responses(422))
     store, jobs = services.store, services.jobs
 
     # -- what there is ---------------------------------------------------------------------
@@ -256,7 +256,9 @@ def routes(services: Services) -> APIRouter:
                         digest.update(chunk)
                 except ClientDisconnect:
                     raise ProblemError(400, "the upload broke off") from None
-            answer = await services.uploads.ask(
+            # A large model may leave memory behind: its process serves once.
+            pool = services.uploads if ending == ".onnx" else services.readers
+            answer = await pool.ask(
                 {
                     "do": "network",
                     "path": str(place),

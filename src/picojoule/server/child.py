@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from picojoule.errors import InputError, Mistake, NoMappingError, PicojouleError
@@ -30,8 +31,9 @@ def read_network(request: dict[str, Any]) -> dict[str, Any]:
     """Read an uploaded file; only structure and densities are kept, as our own table."""
     from picojoule.frontends import format_table
 
-    network = load(request["path"], name=request["name"], dims=request["dims"] or None)
-    network = replace(network, source=request["file"])
+    network = load(request["path"], dims=request["dims"] or None)
+    own = network.name if network.name != Path(request["path"]).stem else request["name"]
+    network = replace(network, name=own, source=request["file"])
     _bounded(network, request["most_layers"])
     return {"name": network.name, "table": format_table(network), **_summary(network)}
 

@@ -58,9 +58,10 @@ export function chipEditor(places, fetchShipped) {
       return true;
     } catch (error) {
       if (mine !== turn) return false;
-      news.textContent = error.message;
-      show(error.mistakes && error.mistakes.length ? error.mistakes
-        : [{ path: "$", message: error.message }]);
+      const mistakes = error.mistakes && error.mistakes.length ? error.mistakes
+        : [{ path: "$", message: error.message }];
+      news.textContent = mistakes.length === 1 ? "One mistake." : mistakes.length + " mistakes.";
+      show(mistakes);
       return false;
     }
   }
