@@ -14,7 +14,8 @@ import pytest
 
 import picojoule
 from picojoule.estimation import parse_estimate
-from tests.server.conftest import CHIP, SLOW, TABLE, Server, Start
+from tests.server.conftest import SLOW, Server, Start
+from tests.server_files import CHIP, TABLE
 
 
 def problem(answer: Any, status: int, *parts: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.conftest import CHIP, SLOW, TABLE, Server
+from tests.server.conftest import SLOW, Server
+from tests.server_files import CHIP, TABLE
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

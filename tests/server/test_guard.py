@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from picojoule.cli import main
-from tests.server.conftest import TABLE, Server, Start
+from tests.server.conftest import Server, Start
+from tests.server_files import TABLE
 
 
 def test_foreign_hosts_are_refused(server: Server) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from tests.server.conftest import CHIP, TABLE, Start
+from tests.server.conftest import Start
+from tests.server_files import CHIP, TABLE
 
 CLIENTS = 50
 

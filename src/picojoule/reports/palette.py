@@ -1,8 +1,8 @@
 """One colour for each operand and each kind of memory, in plots, reports and the web page.
 
-Operands have the colours of Okabe and Ito (2008), places those of Paul Tol's "muted" and "bright"
-schemes (SRON technical note 09-002), both made to be told apart by colour-blind readers; the tests
-simulate that. A memory's colour follows from where it sits, so that the outermost memory, the
+Operands have the colours of Okabe and Ito (2008), made to be told apart by colour-blind readers;
+those of places were chosen for the same, red outside, blues between, yellow networks, greens and
+purples inside. The tests simulate how both are seen. A memory's colour follows from where it sits, so that the outermost memory, the
 buffers, the networks and the registers look alike on every machine.
 """
 
@@ -23,10 +23,10 @@ OPERAND_COLORS: Mapping[str, str] = MappingProxyType(
         "static": "#C9C9C9",
     }
 )
-OUTERMOST = ("#CC6677",)
-BUFFERS = ("#4477AA", "#88CCEE", "#7766BB")
-NETWORKS = ("#DDCC77", "#BB8833")
-REGISTERS = ("#117733", "#44AA99", "#999933")
+OUTERMOST = ("#D96A5C", "#A8204A")
+BUFFERS = ("#4A6FD0", "#8FC3EE", "#37357F")
+NETWORKS = ("#E8D24C", "#8A6A1F")
+REGISTERS = ("#135E4B", "#86D46A", "#C4F0D6", "#9C4A9A", "#E58AC0")
 
 
 def memory_colors(machine: Accelerator) -> dict[str, str]:
