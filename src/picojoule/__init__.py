@@ -25,6 +25,7 @@ from picojoule.workload import (
 
 if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
+    from picojoule.comparison import Comparison, compare
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
     from picojoule.estimation import Estimate, estimate, load_estimate
@@ -38,12 +39,14 @@ __version__ = "0.1.0"
 # Loaded on first use, so that ``import picojoule`` stays light.
 _LAZY = {
     "Accelerator": "accelerator",
+    "Comparison": "comparison",
     "Cost": "cost",
     "Estimate": "estimation",
     "Found": "mapper",
     "Mapping": "mapping",
     "PicojouleError": "errors",
     "Stage": "mapping",
+    "compare": "comparison",
     "estimate": "estimation",
     "evaluate": "cost",
     "load": "frontends",
@@ -71,10 +74,12 @@ __all__ = [
     "Stage",
     "load_accelerator",
     # verbs and their results
+    "Comparison",
     "Cost",
     "Estimate",
     "Found",
     "PicojouleError",
+    "compare",
     "estimate",
     "evaluate",
     "load_estimate",

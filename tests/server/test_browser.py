@@ -264,7 +264,9 @@ def test_what_if(page: Any, server: Server) -> None:
 
 
 def test_compare_two_from_the_list(page: Any, server: Server) -> None:
-    small(page, server)
+    network = server.upload("small.csv", TABLE).json()["id"]
+    for batch in (1, 2):
+        server.finished({"network": network, "chip_yaml": CHIP, "batch": batch})
     page.goto(server.url)
     page.click("text=Compare the two chosen")
     sync_api.expect(page.locator("main")).to_contain_text("Choose two results")

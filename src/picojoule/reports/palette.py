@@ -2,8 +2,9 @@
 
 Operands have the colours of Okabe and Ito (2008), made to be told apart by colour-blind readers;
 those of places were chosen for the same, red outside, blues between, yellow networks, greens and
-purples inside. The tests simulate how both are seen. A memory's colour follows from where it sits, so that the outermost memory, the
-buffers, the networks and the registers look alike on every machine.
+purples inside. The tests simulate how both are seen. A memory's colour follows from where it sits,
+so that the outermost memory, the buffers, the networks and the registers look alike on every
+machine.
 """
 
 from __future__ import annotations
