@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.conftest import SLOW, Server
+from tests.server.conftest import SLOW, Server, Start
 from tests.server_files import CHIP, TABLE
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -367,3 +367,28 @@ def test_the_first_useful_paint_is_fast(page: Any, server: Server) -> None:
     painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     assert painted < 1000
     assert re.search(r"One inference of small on tiny costs", page.text_content("main"))
+
+
+def test_a_compression_run(browser: Any, start: Start, tmp_path: Path) -> None:
+    from tests.test_tradeoffs import PRUNED, written
+
+    folder = written(tmp_path / "a-run", "prune", PRUNED[:3])
+    server = start(tmp_path / "store.sqlite3", str(folder))
+    page = browser.new_page(viewport=DESKTOP)
+    page.goto(server.url)
+    page.click("text=a-run")
+    assert "Pruning run a-run" in page.text_content("h1")
+    assert page.locator(".chart canvas").count() == 1
+    assert "The last costs 2 times less" in page.text_content("main")
+    # it goes on, and the page with it
+    (folder / "history.jsonl").unlink()
+    (folder / "run.json").unlink()
+    folder.rmdir()
+    written(folder, "prune", PRUNED)
+    page.reload()
+    assert "The last costs 4 times less" in page.text_content("main")
+    keep(page, "run")
+    page.goto(f"{server.url}/runs/1")
+    assert "no run 1" in page.text_content("main")
+    page.close()
+    server.stop()

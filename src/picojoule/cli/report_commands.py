@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PLOTS = (".png", ".svg", ".pdf")
 
 Saved = Annotated[Path, Parameter(help="A result, as estimate -o RUN.json writes it.")]
+Run = Annotated[
+    Path, Parameter(help="A result, as estimate -o RUN.json writes it, or a run's folder.")
+]
 Written = Annotated[
     Path | None, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
 ]
@@ -34,7 +37,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with J
 
 
 def report(
-    run: Saved,
+    run: Run,
     /,
     *,
     output: Annotated[
@@ -45,13 +48,17 @@ def report(
     ] = None,
     by: By = "memory",
 ) -> int:
-    """Write a saved result as a report to share.
+    """Write a saved result, or a compression run, as a report to share.
 
-    OUTPUT ends in .html (one file that needs no network), .md, .csv (one line per layer),
-    or .png, .svg, .pdf (a plot for a paper).
+    OUTPUT ends in .html (one file that needs no network), .md (of a result), .csv (one line per
+    layer, or per step of a run), or .png, .svg, .pdf (a plot for a paper).
     """
     check_output(output, (".html", ".md", ".csv", *PLOTS))
     _check_report(output, before, by)
+    if run.is_dir():
+        _report_run(run, output, alone=before is None and by == "memory")
+        say(f"written: {output}")
+        return YES
 
     from picojoule.estimation import load_estimate, write_atomically
 
@@ -74,6 +81,30 @@ def report(
         write_atomically(output, as_csv(result.rows()))
     say(f"written: {output}")
     return YES
+
+
+def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
+    """The report of a compression run: its trade-off, and each step before and after."""
+    from picojoule.errors import PicojouleError
+    from picojoule.estimation import write_atomically
+    from picojoule.tradeoffs import read_run
+
+    ending = output.suffix.lower()
+    if not alone:
+        raise PicojouleError("--before and --by have no effect on a run, which has its steps")
+    if ending == ".md":
+        raise PicojouleError("a run is written as .html, .csv, .png, .svg or .pdf")
+    found = read_run(folder)
+    if ending in PLOTS:
+        from picojoule.reports.plots import save_plot
+
+        save_plot(found, output)
+    elif ending == ".html":
+        from picojoule.reports.tradeoff_page import tradeoff_page
+
+        write_atomically(output, tradeoff_page(found))
+    else:
+        write_atomically(output, as_csv(found.rows()))
 
 
 def _check_report(output: Path, before: Path | None, by: str) -> None:

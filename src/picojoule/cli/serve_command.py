@@ -21,7 +21,7 @@ ANY = ("0.0.0.0", "::")
 
 
 def serve(
-    *,
+    *runs: Annotated[Path, Parameter(help="Folders of compression runs to show.")],
     port: Annotated[int, Parameter(help="Listen here; 0 takes a free port.")] = 8400,
     host: Annotated[
         str, Parameter(help="Address to listen on; beyond this computer a token is asked for.")
@@ -44,6 +44,10 @@ def serve(
         raise PicojouleError(f"--port: {port} is not a port from 0 to 65535")
     if not 1 <= searches <= 64:
         raise PicojouleError(f"--searches: {searches} is not a number from 1 to 64")
+    from picojoule.tradeoffs import read_run
+
+    for folder in runs:
+        read_run(folder)  # a mistake is said now, not on a page
     door = _door(host, token, allow_host or [])
     try:
         import uvicorn
@@ -52,7 +56,8 @@ def serve(
         from picojoule.server.limits import Limits
     except ImportError:
         raise PicojouleError("the web page needs more: pip install 'picojoule[web]'") from None
-    app = create_app(store or default_store(), door=door, limits=Limits(searches=searches))
+    limits = Limits(searches=searches)
+    app = create_app(store or default_store(), door=door, limits=limits, runs=runs)
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"

@@ -36,7 +36,7 @@ def estimate_page(estimate: Estimate, before: Estimate | None = None) -> str:
             doc=doc,
             versus=versus,
             versus_words=None if versus is None else comparison_words(versus),
-            **_inlined(chart_data(drawn)),
+            **inlined(chart_data(drawn)),
         )
     )
 
@@ -54,7 +54,7 @@ def comparison_page(comparison: Comparison) -> str:
             after=after,
             versus=comparison,
             versus_words=comparison_words(comparison),
-            **_inlined(chart_data([before, after])),
+            **inlined(chart_data([before, after])),
         )
     )
 
@@ -87,10 +87,15 @@ def templates() -> Environment:
         "count": show_count,
         "energy": show_energy,
         "percent": percent,
+        "pretty": _pretty,
         "ratio": _ratio,
         "scale": _scale,
     }
     return made
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(dict(value), indent=1, ensure_ascii=False)
 
 
 def _ratio(value: float | None) -> str:
@@ -114,7 +119,8 @@ def asset(name: str) -> str:
     return (resources.files("picojoule.reports") / "assets" / name).read_text("utf-8")
 
 
-def _inlined(data: dict[str, Any]) -> dict[str, Markup]:
+def inlined(data: dict[str, Any]) -> dict[str, Markup]:
+    """What makes a report one file: its data, its styles and its scripts."""
     return {
         "data": data_block(data),
         "css": Markup(asset("report.css")),

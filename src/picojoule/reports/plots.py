@@ -18,6 +18,7 @@ from picojoule.estimation import Estimate, LayerEstimate
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofline import rooflines
 from picojoule.reports.scale import Scale
+from picojoule.tradeoffs import TradeOff, published_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -205,10 +206,43 @@ def plot_roofline(result: Estimate, ax: Axes | None = None, *, memory: str | Non
     return axes
 
 
-def save_plot(result: Estimate | Comparison, path: Path, *, by: str = "memory") -> None:
-    """Write the energy per layer to *path*; its ending, ``.svg``, ``.png`` or ``.pdf``, decides.
+@_styled
+def plot_tradeoff(result: TradeOff, ax: Axes | None = None, *, published: bool = True) -> Axes:
+    """Cost over that of the first network against the change of accuracy; published points too."""
+    axes = _axes(ax)
+    axes.plot(
+        [result.relative(x) for x in result.moments],
+        [result.change(x) for x in result.moments],
+        marker="o",
+        markersize=3,
+        linewidth=0.8,
+        color=OPERAND_COLORS["input"],
+        label="this run",
+    )
+    if published:
+        points = published_points()
+        axes.scatter(
+            [x.relative for x in points],
+            [x.change for x in points],
+            s=16,
+            marker="D",
+            facecolors="none",
+            edgecolors=OPERAND_COLORS["weight"],
+            linewidths=0.8,
+            label="published (CVPR'17)",
+        )
+    axes.set_xlim(left=0)
+    axes.set_xlabel("cost over that of the first network")
+    axes.set_ylabel("change of accuracy [points]")
+    axes.legend(loc="best")
+    return axes
 
-    The figure is one column wide, and wider where there are many layers.
+
+def save_plot(result: Estimate | Comparison | TradeOff, path: Path, *, by: str = "memory") -> None:
+    """Write the energy per layer, or a run's trade-off, to *path*.
+
+    Its ending, ``.svg``, ``.png`` or ``.pdf``, says the format. The figure is one column wide, and
+    wider where there are many layers.
 
     Raises:
         InputError: the place cannot be written.
@@ -219,12 +253,17 @@ def save_plot(result: Estimate | Comparison, path: Path, *, by: str = "memory") 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = len(result.layers) * (1 if isinstance(result, Estimate) else 2)
-    width = max(COLUMN, min(7.0, 0.14 * count))
+    bars = 0
+    if not isinstance(result, TradeOff):
+        bars = len(result.layers) * (1 if isinstance(result, Estimate) else 2)
+    width = max(COLUMN, min(7.0, 0.14 * bars))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
-        plot_layers(result, figure.subplots(), by=by)
+        if isinstance(result, TradeOff):
+            plot_tradeoff(result, figure.subplots())
+        else:
+            plot_layers(result, figure.subplots(), by=by)
         undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
         try:
             figure.savefig(path, dpi=400, metadata=undated.get(path.suffix.lower()))

@@ -98,8 +98,8 @@ class JobRecord(BaseModel):
 class Services:
     """What the routes work with."""
 
-    def __init__(self, store: Store, limits: Limits) -> None:
-        self.store, self.limits = store, limits
+    def __init__(self, store: Store, limits: Limits, runs: tuple[Path, ...] = ()) -> None:
+        self.store, self.limits, self.runs = store, limits, runs
         self.jobs = Jobs(store, limits)
         memory = limits.process_memory
         self.uploads = Pool(1, memory, ("picojoule.frontends.onnx_graph",), once=True)
@@ -136,6 +136,12 @@ class Services:
             job = self.job(id_)
             raise ProblemError(409, f"the job is {job.state}; it has no result")
         return result
+
+    def run(self, number: int) -> Path:
+        """The folder of a run that the server was started with, or 404."""
+        if number >= len(self.runs):
+            raise ProblemError(404, f"no run {number}")
+        return self.runs[number]
 
     def table(self, question: dict[str, Any]) -> dict[str, Any]:
         """The uploaded network of a question, if it is one; 404 where there is no network."""
@@ -272,6 +278,18 @@ def routes(services: Services) -> APIRouter:
         id_ = f"upload-{digest.hexdigest()[:20]}"
         store.keep_network(id_, answer["name"], answer.pop("table"), services.limits.networks)
         return NetworkRecord(id=id_, **answer)
+
+    # -- compression runs ------------------------------------------------------------------
+
+    @router.get("/runs")
+    async def runs() -> list[str]:
+        """The names of the compression runs that the server was started with."""
+        return [folder.name for folder in services.runs]
+
+    @router.get("/runs/{number}", responses=_responses(404))
+    async def run(number: Annotated[int, InPath(ge=0, lt=1 << 31)]) -> dict[str, Any]:
+        """A run as it stands now: what each step cost, and how accurate it was."""
+        return await services.ask({"do": "run", "folder": str(services.run(number))})
 
     # -- jobs ------------------------------------------------------------------------------
 

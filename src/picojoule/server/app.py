@@ -30,13 +30,14 @@ def create_app(
     *,
     door: Door = LOOPBACK,
     limits: Limits = NORMAL,
+    runs: tuple[Path, ...] = (),
 ) -> FastAPI:
-    """The web page and its API, remembering in *store*.
+    """The web page and its API, remembering in *store*, showing the folders of *runs*.
 
     Raises:
         InputError: the store cannot be used.
     """
-    services = Services(Store(store), limits)
+    services = Services(Store(store), limits, runs)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

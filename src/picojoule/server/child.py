@@ -136,6 +136,13 @@ def _beside(before: Estimate, after: Estimate) -> dict[str, Any]:
     }
 
 
+def read_folder(request: dict[str, Any]) -> dict[str, Any]:
+    """A compression run that the server was started with."""
+    from picojoule.tradeoffs import read_run
+
+    return read_run(request["folder"]).to_dict()
+
+
 def render(request: dict[str, Any]) -> dict[str, Any]:
     """A result in one of the formats that can be downloaded."""
     found = parse_estimate(request["result"], "the stored result")
@@ -222,6 +229,7 @@ PLAIN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "reprice": price_present,
     "beside": set_beside,
     "render": render,
+    "run": read_folder,
     "page": page,
 }
 

@@ -7,11 +7,12 @@ from importlib import resources
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import HTMLResponse, Response
 
 from picojoule.frontends import shipped_networks
 from picojoule.server.api import Id, ProblemError, Services
+from picojoule.server.processes import RefusedError
 from picojoule.server.questions import JobId
 from picojoule.server.store import DONE
 
@@ -76,6 +77,7 @@ def pages(services: Services) -> APIRouter:
             "jobs": [services.jobs.record(x) for x in listed],
             "question": {} if job is None else job.question,
             "largest": services.limits.upload,
+            "runs": [folder.name for folder in services.runs],
         }
         return HTMLResponse(await made("home", shown=shown))
 
@@ -90,6 +92,16 @@ def pages(services: Services) -> APIRouter:
             return HTMLResponse(await made("job", job=record))
         estimate = services.result(id)
         return await lasting(("r", id), "result", job=record, result=estimate)
+
+    @router.get("/runs/{number}")
+    async def run(number: Annotated[int, Path(ge=0, lt=1 << 31)]) -> HTMLResponse:
+        try:
+            return HTMLResponse(await made("run", folder=str(services.run(number))))
+        except ProblemError as error:
+            message, status = error.message, error.status
+        except RefusedError as error:
+            message, status = error.detail["message"], 422
+        return HTMLResponse(await made("problem", message=message), status_code=status)
 
     @router.get("/compare")
     async def pick(r: Annotated[list[JobId], Query(max_length=20)] = []) -> Response:  # noqa: B006

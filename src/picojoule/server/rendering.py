@@ -12,7 +12,9 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.estimation import parse_estimate
 from picojoule.reports.document import chart_data, document
 from picojoule.reports.page import comparison_words, data_block, templates
+from picojoule.reports.tradeoff_page import tradeoff_data, tradeoff_values
 from picojoule.specs import shipped_accelerators
+from picojoule.tradeoffs import read_run
 
 
 @cache
@@ -65,6 +67,12 @@ def compare_page(request: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def run_page(request: dict[str, Any]) -> dict[str, Any]:
+    """A compression run that the server was started with, as it stands now."""
+    found = read_run(request["folder"])
+    return _page("run.html", **tradeoff_values(found), data=data_block(tradeoff_data(found)))
+
+
 def problem_page(request: dict[str, Any]) -> dict[str, Any]:
     """Why there is no page."""
     return _page("problem.html", message=request["message"])
@@ -80,4 +88,5 @@ PAGES = {
     "result": result_page,
     "compare": compare_page,
     "problem": problem_page,
+    "run": run_page,
 }

@@ -209,7 +209,36 @@
     });
   }
 
-  const KINDS = { layers: layersOption, roofline: rooflineOption };
+  /* A compression run: cost over the first network's, and change of accuracy. */
+  function tradeoffOption(data) {
+    const look = tokens();
+    const { steps, published } = data.tradeoff;
+    const words = (item) => tip(item.value[2], [
+      ["cost, of the first", digits(item.value[0])],
+      ["accuracy", (item.value[1] >= 0 ? "+" : "") + item.value[1].toFixed(2) + " points"],
+    ]);
+    const label = { show: true, position: "right", color: look.ink, fontSize: 11,
+                    formatter: (item) => item.value[2] };
+    return Object.assign(common(look, false), {
+      grid: { left: 16, right: 110, top: 56, bottom: 36, outerBoundsMode: "same",
+              outerBoundsContain: "all" },
+      xAxis: axis(look, { type: "value", name: "cost over that of the first network", min: 0,
+                          nameLocation: "middle", nameGap: 28 }),
+      yAxis: axis(look, { type: "value", name: "change of accuracy [points]", nameLocation: "end",
+                          scale: true }),
+      series: [
+        { name: "this run", type: "line", data: steps, symbolSize: 9,
+          itemStyle: { color: data.operand_colors.input }, label: Object.assign({}, label,
+            { show: steps.length <= 16 }), labelLayout: { hideOverlap: true } },
+        { name: "published", type: "scatter", data: published, symbol: "diamond", symbolSize: 12,
+          itemStyle: { color: "transparent", borderColor: data.operand_colors.weight,
+                       borderWidth: 2 }, label, labelLayout: { hideOverlap: true } },
+      ],
+      tooltip: Object.assign(common(look).tooltip, { trigger: "item", formatter: words }),
+    });
+  }
+
+  const KINDS = { layers: layersOption, roofline: rooflineOption, tradeoff: tradeoffOption };
 
   function height(place, data) {
     if (place.dataset.chart !== "layers" || place.clientWidth >= 560) return 400;
