@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.comparison import Comparison
+    from picojoule.examinations import ExaminedNetwork
 
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -46,6 +47,9 @@ def report(
     before: Annotated[
         Path | None, Parameter(help="An earlier result to show beside it (.html only).")
     ] = None,
+    eyexam: Annotated[
+        Path | None, Parameter(help="What eyexam --json wrote, to be added (.html only).")
+    ] = None,
     by: By = "memory",
 ) -> int:
     """Write a saved result, or a compression run, as a report to share.
@@ -54,9 +58,9 @@ def report(
     layer, or per step of a run), or .png, .svg, .pdf (a plot for a paper).
     """
     check_output(output, (".html", ".md", ".csv", *PLOTS))
-    _check_report(output, before, by)
+    _check_report(output, before, eyexam, by)
     if run.is_dir():
-        _report_run(run, output, alone=before is None and by == "memory")
+        _report_run(run, output, alone=before is None and eyexam is None and by == "memory")
         say(f"written: {output}")
         return YES
 
@@ -72,7 +76,7 @@ def report(
         from picojoule.reports.page import estimate_page
 
         earlier = None if before is None else load_estimate(before)
-        write_atomically(output, estimate_page(result, earlier))
+        write_atomically(output, estimate_page(result, earlier, _examination(eyexam)))
     elif ending == ".md":
         from picojoule.reports.markdown import estimate_markdown
 
@@ -91,7 +95,7 @@ def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
 
     ending = output.suffix.lower()
     if not alone:
-        raise PicojouleError("--before and --by have no effect on a run, which has its steps")
+        raise PicojouleError("--before, --eyexam and --by have no effect on a run")
     if ending == ".md":
         raise PicojouleError("a run is written as .html, .csv, .png, .svg or .pdf")
     found = read_run(folder)
@@ -107,7 +111,13 @@ def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
         write_atomically(output, as_csv(found.rows()))
 
 
-def _check_report(output: Path, before: Path | None, by: str) -> None:
+def _examination(file: Path | None) -> ExaminedNetwork | None:
+    from picojoule.examinations import load_examination
+
+    return None if file is None else load_examination(file)
+
+
+def _check_report(output: Path, before: Path | None, eyexam: Path | None, by: str) -> None:
     """Refuse what would have no effect."""
     from picojoule.errors import PicojouleError, did_you_mean
 
@@ -119,6 +129,8 @@ def _check_report(output: Path, before: Path | None, by: str) -> None:
         raise PicojouleError(f"--by has no effect on {ending}, which shows both")
     if before is not None and ending != ".html":
         raise PicojouleError(f"--before has no effect on {ending}; see picojoule compare")
+    if eyexam is not None and ending != ".html":
+        raise PicojouleError(f"--eyexam has no effect on {ending}")
 
 
 def compare(

@@ -13,7 +13,7 @@ from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Leve
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimation import Estimate, LayerEstimate, images_at_once
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
-from picojoule.reports.roofline import Roofline, rooflines
+from picojoule.reports.roofs import Roofline, rooflines
 from picojoule.reports.scale import percent
 from picojoule.reports.text import certificate, contents, meaning
 from picojoule.units import show_capacity, show_count, show_energy

@@ -14,13 +14,22 @@ from markupsafe import Markup
 from picojoule import __version__
 from picojoule.comparison import Comparison, compare
 from picojoule.estimation import Estimate
+from picojoule.examinations import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
 from picojoule.reports.scale import Scale, percent
 from picojoule.units import show_count, show_energy
 
 
-def estimate_page(estimate: Estimate, before: Estimate | None = None) -> str:
-    """One self-contained HTML file about *estimate*; with *before*, beside that one.
+def estimate_page(
+    estimate: Estimate,
+    before: Estimate | None = None,
+    examination: ExaminedNetwork | None = None,
+) -> str:
+    """One self-contained HTML file about *estimate*.
+
+    Args:
+        before: an earlier estimate to show beside it.
+        examination: the seven bounds of the same network on the same machine.
 
     Raises:
         PicojouleError: the two have different units.
@@ -36,9 +45,18 @@ def estimate_page(estimate: Estimate, before: Estimate | None = None) -> str:
             doc=doc,
             versus=versus,
             versus_words=None if versus is None else comparison_words(versus),
-            **inlined(chart_data(drawn)),
+            exam=examination,
+            **inlined({**chart_data(drawn), **_waterfall(examination)}),
         )
     )
+
+
+def _waterfall(exam: ExaminedNetwork | None) -> dict[str, Any]:
+    """What the chart of an examination draws."""
+    if exam is None:
+        return {}
+    bounds = [exam.bound(step) for step in range(1, STEPS + 1)]
+    return {"waterfall": {"titles": exam.titles, "peak": exam.peak, "bounds": bounds}}
 
 
 def comparison_page(comparison: Comparison) -> str:

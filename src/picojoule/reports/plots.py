@@ -16,7 +16,7 @@ from picojoule.comparison import Comparison
 from picojoule.errors import InputError, Mistake, PicojouleError
 from picojoule.estimation import Estimate, LayerEstimate
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
-from picojoule.reports.roofline import rooflines
+from picojoule.reports.roofs import rooflines
 from picojoule.reports.scale import Scale
 from picojoule.tradeoffs import TradeOff, published_points
 

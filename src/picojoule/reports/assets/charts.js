@@ -195,7 +195,7 @@
           itemStyle: { color: data.place_colors[limit] || "#8C8C8C", borderColor: look.ink },
           label: { show: points.length <= 24, position: "right", color: look.ink, fontSize: 11,
                    formatter: (item) => item.value[2] },
-          labelLayout: { hideOverlap: true },
+          labelLayout: { hideOverlap: true, moveOverlap: "shiftY" },
         })),
       ],
       tooltip: Object.assign(common(look).tooltip, {
@@ -238,7 +238,50 @@
     });
   }
 
-  const KINDS = { layers: layersOption, roofline: rooflineOption, tradeoff: tradeoffOption };
+  /* Eyexam: what each step leaves of the speed of all elements, and what it takes away. */
+  function waterfallOption(data) {
+    const look = tokens();
+    const { titles, peak, bounds } = data.waterfall;
+    const known = bounds.filter((x) => x !== null);
+    const most = peak || Math.max(...known);
+    let left = most;
+    const kept = [];
+    const lost = [];
+    bounds.forEach((bound) => {
+      const now = bound === null ? 0 : Math.min(left, bound);
+      kept.push(now);
+      lost.push(bound === null ? 0 : left - now);
+      if (bound !== null) left = now;
+    });
+    const names = titles.map((title, n) => (n + 1) + " " + title);
+    return Object.assign(common(look, false), {
+      grid: { left: 28, right: 24, top: 48, bottom: 36, outerBoundsMode: "same",
+              outerBoundsContain: "all" },
+      xAxis: axis(look, { type: "value", name: "MAC per cycle", nameLocation: "middle",
+                          nameGap: 28, max: most }),
+      yAxis: axis(look, { type: "category", inverse: true, data: names,
+                          splitLine: { show: false } }),
+      series: [
+        { name: "left", type: "bar", stack: "speed", data: kept, barWidth: "62%",
+          itemStyle: { color: data.operand_colors.input || "#0072B2" } },
+        { name: "taken away", type: "bar", stack: "speed", data: lost,
+          itemStyle: { color: data.operand_colors.weight || "#E69F00" } },
+      ],
+      tooltip: Object.assign(common(look).tooltip, {
+        trigger: "axis", axisPointer: { type: "shadow" },
+        formatter: (items) => {
+          const n = items[0].dataIndex;
+          return tip(names[n], [
+            ["bound", bounds[n] === null ? "not known" : showCount(bounds[n]) + " MAC/cycle"],
+            ["taken away", digits(100 * lost[n] / most) + " % of all elements"],
+          ]);
+        },
+      }),
+    });
+  }
+
+  const KINDS = { layers: layersOption, roofline: rooflineOption, tradeoff: tradeoffOption,
+                  waterfall: waterfallOption };
 
   function height(place, data) {
     if (place.dataset.chart !== "layers" || place.clientWidth >= 560) return 400;
