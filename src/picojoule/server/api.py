@@ -120,7 +120,7 @@ class Services:
 
     async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Have one of the readers answer."""
-        return await self.readers.ask(request, self.limits.parse_time)
+        return await self.readers.ask(request, self.limits.answer_time)
 
     def job(self, id_: str) -> Job:
         """The job of that id, or 404."""

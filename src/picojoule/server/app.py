@@ -85,7 +85,7 @@ def _errors(app: FastAPI) -> None:
             case RefusedError():
                 return refusal(422, error.detail["message"], error.detail["mistakes"])
             case TooLongError():
-                return refusal(422, f"reading this {error}")
+                return refusal(422, f"this {error}")
             case BusyError():
                 return refusal(503, str(error))
             case DiedError():

@@ -132,6 +132,7 @@ def _beside(before: Estimate, after: Estimate) -> dict[str, Any]:
     return {
         "comparison": compared.to_dict(),
         "words": comparison_words(compared),
+        "proved": all(layer.search.status == "optimal" for layer in after.layers),
         "charts": chart_data([document(before), document(after)]),
     }
 

@@ -14,7 +14,8 @@ class Limits:
     Args:
         upload: a network file.
         body: any other request.
-        parse_time: to read an uploaded network, or to check a machine.
+        parse_time: to read an uploaded network.
+        answer_time: to check a machine, to price anew, to make a page or a report.
         process_memory: address space of a process that reads or searches.
         searches: processes that search at once.
         readers: processes that read, check and re-price at once.
@@ -28,6 +29,7 @@ class Limits:
     upload: int = 512 * MIB
     body: int = 1 * MIB
     parse_time: float = 120.0
+    answer_time: float = 20.0
     process_memory: int = 8 * 1024 * MIB
     searches: int = 1
     readers: int = 2

@@ -105,9 +105,9 @@ async function search(mine, change, words) {
   }
   const beside = await call("GET", "/api/compare/" + panel.dataset.id + "/" + job.id + "/charts");
   if (mine !== turn) return;
-  say(beside.words, "Best mappings, searched anew",
-    "/compare/" + panel.dataset.id + "/" + job.id);
-  drawBeside(beside.charts, "Faint bars: this result. Full bars: with the changes, best mappings.");
+  say(beside.words, beside.proved ? "Best mappings, searched anew"
+    : "Mappings searched anew, not all proved best", "/compare/" + panel.dataset.id + "/" + job.id);
+  drawBeside(beside.charts, "Faint bars: this result. Full bars: with the changes, searched anew.");
 }
 
 const searchLater = later(700, (mine, change, words) => {
