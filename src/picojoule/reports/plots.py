@@ -116,7 +116,7 @@ def plot_layers(
     axes.set_ylabel(f"energy per inference [{scale.name}]")
     title = None if len(whole) == 1 else "pale: before, full: after"
     axes.legend(
-        ncols=3,
+        ncols=4 if by == "operand" else 3,
         loc="lower left",
         bbox_to_anchor=(0, 1.02),
         borderaxespad=0,
