@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from picojoule import estimation
 from picojoule.cli import main
 from picojoule.cli.questions import read_bits, read_densities, read_seconds
 from picojoule.errors import PicojouleError
+from picojoule.version import __version__
 
 CHIP = """\
 name: tiny
@@ -143,6 +145,70 @@ def test_widths_and_densities(run: Run) -> None:
     assert energy("--bits", "8", "--bits", "weight=16") > energy("--bits", "8")
 
 
+def test_searches_are_kept_where_the_user_says(run: Run, cache_home: Path) -> None:
+    plain = run(*ESTIMATE, "--no-cache").out
+    assert list(cache_home.iterdir()) == []
+    for _ in range(2):
+        said = run(*ESTIMATE, "--cache", "kept")
+        assert (said.code, said.out, said.err) == (0, plain, "")
+    assert len(list(Path("kept").rglob("*.json"))) == 2
+    assert list(cache_home.iterdir()) == []
+    assert run(*ESTIMATE).out == plain
+    assert len(list(cache_home.rglob("*.json"))) == 2
+    assert run(*ESTIMATE[:1], "nets.py:net", "-a", "chip.yaml", "--cache", "chip.yaml").code == 2
+
+
+def test_the_cache_command(run: Run) -> None:
+    run(*ESTIMATE, "--cache", "kept")
+    said = run("cache", "--cache", "kept")
+    assert said.code == 0
+    assert said.out.startswith("kept: 2 searches, ")
+    assert json.loads(run("cache", "--json").out)["usable"] == 0
+    said = run("cache", "--cache", "kept", "--clear", "--json")
+    assert said.err == "2 searches deleted\n"
+    record = json.loads(said.out)
+    assert (record["folder"], record["usable"], record["outdated"]) == ("kept", 0, 0)
+    assert list(Path("kept").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_talk(run: Run) -> None:
+    Path("folder").mkdir()
+    Path("folder/searches").write_text("in the way")
+    said = run(*ESTIMATE, "--cache", "folder")
+    assert said.code == 0
+    assert said.out == run(*ESTIMATE, "--no-cache").out
+
+
+@pytest.mark.usefixtures("run")
+def test_an_answer_does_not_depend_on_the_hash_seed() -> None:
+    """Two processes that both search say the same, but for the time they took."""
+    code = "import sys; from picojoule.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *ESTIMATE, "--json", "--no-cache"]
+    made = []
+    for seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        text = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        made.append(re.sub(r'"seconds": [0-9.e-]+', "", text))
+        assert made[-1] != text
+    assert made[0] == made[1]
+
+
+def test_sizes_of_named_dimensions(run: Run) -> None:
+    from onnx import TensorProto, helper, save
+
+    a = helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, "rows", 4])
+    b = helper.make_tensor_value_info("b", TensorProto.FLOAT, [1, "rows", 6])
+    node = helper.make_node("MatMul", ["a", "w"], ["b"])
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, 6], [1.0] * 24)
+    graph = helper.make_graph([node], "g", [a], [b], [weights])
+    save(helper.make_model(graph), "net.onnx")
+    for options in (["--dim", "rows=5"], ["--dim", "a[1]=5"]):
+        said = run("estimate", "net.onnx", "-a", "chip.yaml", "--json", *options)
+        assert json.loads(said.out)["total"]["macs"] == 120, said
+    refused(run("estimate", "net.onnx", "-a", "chip.yaml", "--dim", "row=5"), "'rows'")
+    refused(run("estimate", "net.onnx", "-a", "chip.yaml"), "--dim rows=")
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -156,6 +222,14 @@ def test_widths_and_densities(run: Run) -> None:
         (["--density", "weight=nan"], "0 to 1"),
         (["--budget", "soon"], "0.5s"),
         (["--budget", "0s"], "0.5s"),
+        (["--dim", "sequence"], "NAME=SIZE"),
+        (["--dim", "=3"], "NAME=SIZE"),
+        (["--dim", "sequence=0"], "whole number"),
+        (["--dim", "sequence=many"], "whole number"),
+        (["--dim", "a=1", "--dim", "a=1"], "twice"),
+        (["--dim", "a=1"], "only an ONNX file"),
+        (["--cache", "a", "--no-cache"], "give one of them"),
+        (["--cache", "chip.yaml"], "no folder"),
         (["--batch", "0"], "batch"),
         (["--batch", "x"], "batch"),
         (["--dataflow", "rss"], "did you mean 'rs'"),
@@ -245,8 +319,50 @@ def test_map_then_price(run: Run) -> None:
 def test_map_prints_the_nest_and_the_proof(run: Run) -> None:
     said = run("map", "nets.py:net", "fc", "-a", "chip.yaml")
     assert said.code == 0
-    for part in ("multiply, accumulate", "unbounded", "no mapping of the space has less energy"):
+    for part in ("multiply and accumulate", "unbounded", "no mapping of the space has less energy"):
         assert part in " ".join(said.out.split())
+    assert "other choices" not in said.out
+
+
+MAP = ("map", "nets.py:net", "fc", "-a", "chip.yaml", "--dataflow", "rs", "--budget", "20s")
+
+
+def test_explain(run: Run) -> None:
+    plain = json.loads(run(*MAP, "--json").out)
+    assert "alternatives" not in plain
+    said = run(*MAP, "--explain", "--json")
+    assert (said.code, said.err) == (0, "")
+    record = json.loads(said.out)
+    others = record.pop("alternatives")
+    for answer in (plain, record):
+        answer["layer"]["search"].pop("seconds")
+    assert record == plain
+    changes = [x["change"] for x in others]
+    for part in ("dataflow flexible", "buffer of 1 KiB, not 512 B", "pes of 8, not 4"):
+        assert part in changes
+    shown = run(*MAP, "--explain").out
+    assert "what other choices would cost" in shown
+    for x in others:
+        assert x["change"] in shown
+        assert (x["status"] == "none") == bool(x["reason"]) == (x["energy"] is None)
+
+
+def test_every_field_is_documented(run: Run) -> None:
+    """Every key of the JSON that is a name of ours, not of the user's, stands in docs/json.md."""
+    text = (Path(__file__).parents[1] / "docs" / "json.md").read_text("utf-8")
+    known = set(re.findall(r"`([a-z_]+)`", text))
+    places = {"dram", "buffer", "spad", "pes", *"NGMCPQRS"}
+
+    def keys(value: object) -> set[str]:
+        if isinstance(value, dict):
+            return set(value).union(*map(keys, value.values()))
+        return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+    for command in (ESTIMATE, (*MAP, "--explain")):
+        found = keys(json.loads(run(*command, "--json").out)) - places
+        head = {"schema_version", "picojoule"}
+        assert head <= found
+        assert found - head <= known
 
 
 @pytest.mark.parametrize(
@@ -293,7 +409,7 @@ def test_validate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_and_version(run: Run) -> None:
     assert "exit codes" in " ".join(run("--help").out.lower().split())
     assert "--density" in run("estimate", "--help").out
-    assert run("--version").out.strip() == "0.1.0"
+    assert run("--version").out.strip() == __version__
 
 
 def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

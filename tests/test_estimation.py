@@ -16,7 +16,7 @@ from picojoule.errors import InputError, NoMappingError, PicojouleError
 from picojoule.estimation import Estimate, estimate, load_estimate, prepared, write_atomically
 from picojoule.reports.html import estimate_fragment
 from picojoule.reports.text import estimate_report, plain
-from picojoule.workload import OPERANDS, Workload, conv, linear, matmul
+from picojoule.workload import OPERANDS, PerOperand, Workload, conv, linear, matmul
 
 ALL = frozenset(OPERANDS)
 MACHINE = Accelerator(
@@ -97,6 +97,11 @@ def test_a_given_mapping_is_priced_as_it_is(priced: Estimate) -> None:
 def test_options(priced: Estimate) -> None:
     narrow = estimate(NETWORK, MACHINE, bits=8)
     assert narrow.energy < priced.energy
+    mixed = prepared(NETWORK, bits={"weight": 4})
+    assert {layer.bits for layer in mixed} == {PerOperand(16, 4, 16)}
+    assert {x.bits for x in prepared(NETWORK, bits=PerOperand(8, 4, 2))} == {PerOperand(8, 4, 2)}
+    with pytest.raises(PicojouleError, match="bits of 'wait'"):
+        prepared(NETWORK, bits={"wait": 4})
     assert prepared(NETWORK, density={"weight": 0.5})["fc"].effectual_macs == 30
     with pytest.raises(PicojouleError, match="density of 'wait'"):
         prepared(NETWORK, density={"wait": 0.5})

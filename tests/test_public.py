@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,11 @@ def test_every_public_name_can_be_had() -> None:
 
 def test_lazy_names_are_public() -> None:
     assert set(picojoule._LAZY) <= set(picojoule.__all__)
+
+
+def test_one_version() -> None:
+    cited = Path(__file__).parents[1] / "CITATION.cff"
+    assert f"\nversion: {picojoule.__version__}\n" in cited.read_text("utf-8")
 
 
 def test_an_unknown_name() -> None:
@@ -40,6 +46,19 @@ def test_the_import_is_light() -> None:
 
 def test_the_command_line_is_light() -> None:
     assert loaded("import picojoule.cli", *HEAVY, "picojoule.estimation") == []
+
+
+def test_searches_of_before_need_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(
+        "from picojoule import Workload, linear\n"
+        "def net(): return Workload('n', (linear('l', in_features=4, out_features=2),))\n"
+    )
+    words = ["estimate", "nets.py:net", "-a", "eyeriss", "-o", "run.txt"]
+    code = f"from picojoule.cli import main; main({words})"
+    searching = ("numba", "scipy", "numpy", "picojoule.mapper")
+    assert "numba" in loaded(code, *searching)
+    assert loaded(code, *searching, "torch", "onnx") == []
 
 
 def test_prices_need_no_search() -> None:

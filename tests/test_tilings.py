@@ -1,4 +1,4 @@
-"""The compiled counts are those of traffic, for many chains; the filters lose nothing."""
+"""The compiled counts are those of traffic, for many chains."""
 
 from __future__ import annotations
 
@@ -64,13 +64,3 @@ def test_window_words(seed):
             level if slides else -1, bool(which) and slides,
         )  # fmt: skip
         assert found[0, 0] == expected
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_pareto(seed):
-    rng = np.random.default_rng(seed)
-    vectors = rng.integers(1, 6, (60, 3)).astype(float)
-    kept = {tuple(vectors[n]) for n in tilings.pareto(vectors)}
-    best = {tuple(v) for v in vectors if not any((w <= v).all() and (w < v).any() for w in vectors)}
-    assert kept == best
-    assert len(tilings.pareto(vectors)) == len(best)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from picojoule.version import __version__ as __version__
 from picojoule.workload import (
     Extents,
     Layer,
@@ -25,30 +26,34 @@ from picojoule.workload import (
 
 if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
+    from picojoule.alternatives import Alternative, alternatives
+    from picojoule.archive import find
     from picojoule.comparison import Comparison, compare
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
     from picojoule.estimation import Estimate, estimate, load_estimate
+    from picojoule.found import Found
     from picojoule.frontends import load
-    from picojoule.mapper import Found, search
+    from picojoule.mapper import search
     from picojoule.mapping import Mapping, Stage
     from picojoule.specs import load_accelerator
-
-__version__ = "0.1.0"
 
 # Loaded on first use, so that ``import picojoule`` stays light.
 _LAZY = {
     "Accelerator": "accelerator",
+    "Alternative": "alternatives",
     "Comparison": "comparison",
     "Cost": "cost",
     "Estimate": "estimation",
-    "Found": "mapper",
+    "Found": "found",
     "Mapping": "mapping",
     "PicojouleError": "errors",
     "Stage": "mapping",
+    "alternatives": "alternatives",
     "compare": "comparison",
     "estimate": "estimation",
     "evaluate": "cost",
+    "find": "archive",
     "load": "frontends",
     "load_accelerator": "specs",
     "load_estimate": "estimation",
@@ -74,14 +79,17 @@ __all__ = [
     "Stage",
     "load_accelerator",
     # verbs and their results
+    "Alternative",
     "Comparison",
     "Cost",
     "Estimate",
     "Found",
     "PicojouleError",
+    "alternatives",
     "compare",
     "estimate",
     "evaluate",
+    "find",
     "load_estimate",
     "search",
 ]

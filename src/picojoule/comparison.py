@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from picojoule import __version__
 from picojoule.errors import PicojouleError
-from picojoule.estimation import SCHEMA_VERSION, Estimate, LayerEstimate
+from picojoule.estimation import Estimate, LayerEstimate
+from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS
 
 VARIES = "differs by layer"

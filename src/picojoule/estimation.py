@@ -12,22 +12,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from picojoule import __version__
 from picojoule.accelerator import Accelerator
+from picojoule.archive import Cache, find
 from picojoule.cost import Cost, evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
-from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
+from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapping import parse_mapping
 from picojoule.specs import dump_accelerator, load_accelerator, parse_accelerator
+from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS, Extents, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
-    from picojoule.mapper import Found
+    from picojoule.found import Found
     from picojoule.mapping import Mapping as LoopNest
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,14 @@ class LayerEstimate:
     mapping: LoopNest
     search: SearchRecord
     layer: Layer | None = None
+
+    def value(self, objective: str) -> float:
+        """What *objective* minimises, per inference: energy, cycles, or their product."""
+        return {
+            "energy": self.energy,
+            "latency": self.cycles,
+            "edp": self.energy * self.cycles,
+        }[objective]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in ``estimate --json``."""
@@ -319,10 +326,11 @@ def estimate(
     batch: int | None = None,
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
-    bits: int | PerOperand[int] | None = None,
+    bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
+    cache: Cache = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Estimate:
     """Estimate the energy of one inference, each layer under its best mapping.
@@ -333,10 +341,12 @@ def estimate(
         batch: inferences at once; by default what the network says.
         dataflow: by default the accelerator's own.
         objective: "energy", "latency" or "edp".
-        bits: width of all operands, or one per operand, instead of the network's.
+        bits: width of all operands, or by operand name, instead of the network's.
         density: by operand name ("input", "weight", "output"), instead of the network's.
         budget: seconds of search per distinct layer; by default until proved optimal.
         mappings: by layer name; these layers are priced as given, not searched.
+        cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
+            folder (see :mod:`archive`).
         progress: called with (layers done, layers in all, layer name).
 
     Raises:
@@ -367,9 +377,7 @@ def estimate(
             continue
         key = layer.signature()
         if key not in known:
-            from picojoule.mapper import search
-
-            known[key] = search(layer, machine, flow, objective, budget=budget)
+            known[key] = find(layer, machine, flow, objective, budget=budget, cache=cache)
         found = known[key]
         record = SearchRecord(
             found.status,
@@ -414,27 +422,35 @@ def prepared(
     network: Workload,
     *,
     batch: int | None = None,
-    bits: int | PerOperand[int] | None = None,
+    bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
 ) -> Workload:
     """The network with the caller's batch, widths and densities in place of its own."""
     if batch is not None:
         network = network.with_batch(batch)
-    if bits is not None:
-        widths = bits if isinstance(bits, PerOperand) else PerOperand(bits, bits, bits)
-        network = network.with_layers(bits=widths)
+    if isinstance(bits, int):
+        network = network.with_layers(bits=PerOperand(bits, bits, bits))
+    elif isinstance(bits, PerOperand):
+        network = network.with_layers(bits=bits)
+    elif bits:
+        _check_operands("bits", bits)
+        network = _with_each(network, lambda layer: {"bits": layer.bits._replace(**bits)})
     if density:
-        known = [operand.value for operand in OPERANDS]
-        for name in density:
-            if name not in known:
-                raise PicojouleError(f"density of {name!r}; the operands are {', '.join(known)}")
-        network = replace(
-            network,
-            layers=tuple(
-                replace(layer, density=layer.density._replace(**density)) for layer in network
-            ),
-        )
+        _check_operands("density", density)
+        network = _with_each(network, lambda layer: {"density": layer.density._replace(**density)})
     return network
+
+
+def _check_operands(what: str, given: Mapping[str, Any]) -> None:
+    known = [operand.value for operand in OPERANDS]
+    for name in given:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise PicojouleError(f"{what} of {name!r}{near}; the operands are {', '.join(known)}")
+
+
+def _with_each(network: Workload, changes: Callable[[Layer], dict[str, Any]]) -> Workload:
+    return replace(network, layers=tuple(replace(x, **changes(x)) for x in network))
 
 
 def _priced(

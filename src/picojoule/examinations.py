@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from picojoule.errors import InputError, Mistake
+from picojoule.version import SCHEMA_VERSION
 
 STEPS = 7
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,70 +1,43 @@
 """The search for the best mapping, with a proof.
 
 A mapping's energy is a sum of products of per-dimension factors once its class is fixed
-(:mod:`mapspace`). Each class is a problem for :mod:`branch` (:mod:`relaxation` sets it up); classes
-are taken in the order of their bounds and skipped once no better than what is known.
+(:mod:`mapspace`). Each class is a discrete geometric programme (:mod:`relaxation` sets it up,
+:mod:`programme` bounds it, :mod:`boxes` solves it); classes are taken best first.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from picojoule import branch
+from picojoule import boxes, programme
 from picojoule.accelerator import Accelerator
-from picojoule.cost import Cost, evaluate
-from picojoule.dataflow import DATAFLOWS, Dataflow
+from picojoule.cost import evaluate
+from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError, PicojouleError
+from picojoule.found import Found, value_of
 from picojoule.mapping import Mapping, Stage
 from picojoule.mapspace import Space
-from picojoule.relaxation import Factors, Relaxation
-from picojoule.tilings import Bools, Floats
+from picojoule.relaxation import Relaxation, Relaxed
+from picojoule.tilings import Floats, Ints
 from picojoule.workload import DIMS, Dim, Extents, Layer
 
-OBJECTIVES = {"energy": branch.ENERGY, "latency": branch.LATENCY, "edp": branch.EDP}
+OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
-FIRST_TRIES = 8  # classes tried with perfect factors for a first good mapping
-FIRST_NODES = 2_000_000  # looked at in each of them at most
-FIXING_PASSES = 4  # rounds of dropping options by bounds
-NODES_PER_SECOND = 5_000_000  # of branch.search, on a slow machine
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The result of a search.
-
-    Args:
-        mapping, cost: the best mapping found and its price.
-        objective, value: what was minimised, and its value for this mapping.
-        status: "optimal" if proved (nothing left to look at), else "feasible".
-        lower_bound: no legal mapping of the space is below; equals ``value`` if optimal.
-        explored, pruned: choices looked at, and those discarded with all they contain.
-        space: the set of mappings that the statement is about, in words.
-        seconds: time the search took.
-    """
-
-    mapping: Mapping
-    cost: Cost
-    objective: str
-    value: float
-    status: str
-    lower_bound: float
-    explored: int
-    pruned: int
-    space: str
-    seconds: float
-
-    @property
-    def gap(self) -> float:
-        """How far the value may be above the optimum, relative to the bound."""
-        return self.value / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
+DUAL_ROUNDS, DUAL_TURNS = 8, 200  # passes over all options, and steps on candidates between them
+BOX_ROUNDS, BOX_TURNS = 4, 25  # the same for each choice of outermost tile counts
+FIRST_PRICE = 0.02  # multiplier of a limit to begin with
+ENOUGH = 0.02  # a dual bound that far above the least is not sharpened before its turn
+FIRST_STEP = 0.005  # how far above its bound a class is searched first; doubled each time
+CANDIDATES = 32  # options of each block that the steps between passes know
 
 
 def search(
@@ -73,6 +46,7 @@ def search(
     dataflow: Dataflow | str | None = None,
     objective: str = "energy",
     *,
+    factors: str = "all",
     budget: float | None = None,
 ) -> Found:
     """Find the mapping of *layer* with the least *objective*, and prove it.
@@ -80,6 +54,7 @@ def search(
     Args:
         dataflow: constraints on the mapping; by default the accelerator's own.
         objective: "energy", "latency" (then least energy among the fastest) or "edp".
+        factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
         budget: seconds after which the best so far is returned as "feasible".
 
     Raises:
@@ -95,15 +70,15 @@ def search(
     started = time.perf_counter()
     deadline = None if budget is None else started + budget
     timed = objective != "energy" or bool(accelerator.static_power and accelerator.clock)
-    space = Space(layer, accelerator, flow, timed=timed)
-    factors = Factors(space)
-    known = None
-    if flow.name == "flexible" and objective == "energy":
-        known = _head_start(layer, accelerator, timed, deadline)
-    best = _solve(factors, OBJECTIVES[objective], math.inf, deadline, known)
+    space = Space(layer, accelerator, flow, timed=timed, perfect=factors == "perfect")
+    relaxation = Relaxation(space)
+    mode = OBJECTIVES[objective]
+    until = math.inf if deadline is None else deadline
+    best = _Solver(relaxation, mode, math.inf, until).solve()
     if objective == "latency" and best.chosen is not None:
         cycles = best.value
-        second = _solve(factors, branch.ENERGY, cycles * (1 + SMALLEST_GAIN), deadline)
+        most = cycles * (1 + SMALLEST_GAIN)
+        second = _Solver(relaxation, programme.ENERGY, most, until).solve()
         if second.chosen is not None:
             best = second._replace(
                 value=cycles,
@@ -120,11 +95,7 @@ def search(
         )
     mapping = best.chosen
     cost = evaluate(layer, accelerator, mapping)
-    value = {
-        "energy": cost.energy,
-        "latency": cost.cycles,
-        "edp": cost.energy * cost.cycles,
-    }[objective]
+    value = value_of(cost, objective)
     return Found(
         mapping,
         cost,
@@ -139,33 +110,6 @@ def search(
     )
 
 
-_SINGLE_ROWS = replace(
-    DATAFLOWS["rs"],
-    name="single rows",
-    spatial=frozenset(DIMS),
-    unrolled=frozenset(),
-    spanned=frozenset(),
-    inner_loop=None,
-)
-
-
-def _head_start(
-    layer: Layer, accelerator: Accelerator, timed: bool, deadline: float | None
-) -> tuple[float, Mapping] | None:
-    """The best mapping whose elements convolve single rows: quick to find, and a good start.
-
-    Only for layers with a window: without one it is no better a start than perfect factors.
-    """
-    if layer.bounds.R * layer.bounds.S == 1:
-        return None
-    try:
-        space = Space(layer, accelerator, _SINGLE_ROWS, timed=timed)
-        found = _solve(Factors(space), branch.ENERGY, math.inf, deadline)
-    except NoMappingError:
-        return None
-    return None if found.chosen is None else (found.value, found.chosen)
-
-
 class _Result(NamedTuple):
     value: float
     chosen: Mapping | None
@@ -175,186 +119,173 @@ class _Result(NamedTuple):
     complete: bool
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What a search has looked at, and until when it may go on."""
+@dataclass(order=True, slots=True)
+class _Open:
+    """A class that its bound does not rule out yet, at some stage of being solved."""
 
-    deadline: float
-    explored: int = 0
-    pruned: int = 0
-    late: bool = False
-
-    def nodes_left(self) -> int:
-        """How many nodes the time left is good for, at a cautious rate."""
-        if self.deadline == math.inf:
-            return 1 << 62
-        left = self.deadline - time.perf_counter()
-        self.late = self.late or left <= 0
-        return max(1000, int(left * NODES_PER_SECOND))
+    bound: float
+    number: int
+    stage: int = field(compare=False)
+    relaxed: Relaxed = field(compare=False)
+    dual: _Dual | None = field(default=None, compare=False)
+    step: float = field(default=FIRST_STEP, compare=False)
 
 
-def _solve(
-    factors: Factors,
-    mode: int,
-    cycle_limit: float,
-    deadline: float | None,
-    known: tuple[float, Mapping] | None = None,
-) -> _Result:
-    """The best mapping over all classes.
+class _Dual(NamedTuple):
+    """The dual bound of a programme, and what options and columns add to it."""
 
-    First a good mapping from perfect factors, polished one block at a time; with its value
-    most classes and most options of the others fall to their bounds before any search.
+    bound: float
+    scores: Floats
+    weights: Floats
+
+
+NEW, BOUNDED, CLOSED = range(3)  # stages: nothing done; dual bound; and every hop decided
+
+
+class _Solver:
+    """The search over all classes of a space for one objective: best first.
+
+    A class is bounded ever more closely (by the least of every column, by the dual, by the dual
+    with every hop decided) and then searched up to a limit a little above its bound; a search
+    that finds nothing raises the bound to that limit.
     """
-    space = factors.space
-    pending = [
-        relaxed
-        for cls in space.classes()
-        if (relaxed := factors.relax(cls, mode, cycle_limit)) is not None
-    ]
-    pending.sort(key=lambda relaxed: relaxed.bound)  # stable: equal bounds keep their order
-    tally = _Tally(math.inf if deadline is None else deadline)
-    best, chosen = known or (math.inf, None)
-    first = None
-    for relaxed in pending[:FIRST_TRIES]:
-        if relaxed.bound < best:
-            masks = [
-                mask & space.perfect(block)
-                for mask, block in zip(relaxed.masks, relaxed.blocks, strict=True)
-            ]
-            value, choice = _search(relaxed, masks, best, tally, FIRST_NODES)
-            if choice is not None:
-                best, first = value, (relaxed, choice)
-    if first is not None:
-        relaxed, choice = first
-        best, choice = _polish(relaxed, best, choice, tally)
-        chosen = _mapping(space, relaxed, choice)
-    for position, relaxed in enumerate(pending):
-        if relaxed.bound >= best * (1 - SMALLEST_GAIN):
-            tally.pruned += len(pending) - position
-            break
-        value, choice = _search(relaxed, relaxed.masks, best, tally)
-        if choice is not None:
-            best, chosen = value, _mapping(space, relaxed, choice)
-        if tally.late:
-            return _Result(best, chosen, relaxed.bound, tally.explored, tally.pruned, False)
-    return _Result(best, chosen, best, tally.explored, tally.pruned, True)
 
+    def __init__(
+        self, relaxation: Relaxation, mode: int, cycle_limit: float, deadline: float
+    ) -> None:
+        self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
+        self.deadline = deadline
+        self.best = math.inf
+        self.chosen: Mapping | None = None
+        self.explored = self.pruned = 0
+        self._heap: list[_Open] = []
+        self._pushed = 0
+        self._lowest = math.inf  # settled dual bound so far
+        # Similar programmes have similar multipliers and good options.
+        self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
 
-def _search(
-    relaxed: Relaxation, masks: list[Bools], best: float, tally: _Tally, nodes: int = 1 << 62
-) -> tuple[float, list[int] | None]:
-    """The best choice of a class among the options in *masks*, if it beats *best*.
+    def solve(self) -> _Result:
+        """The best mapping over all classes."""
+        for cls in self.relaxation.space.classes():
+            relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
+            if relaxed is not None:
+                self._push(NEW, relaxed, relaxed.least)
+        while self._heap:
+            entry = heapq.heappop(self._heap)
+            if entry.bound >= self._limit():
+                self.pruned += 1 + len(self._heap)
+                break
+            if time.perf_counter() > self.deadline:
+                return _Result(
+                    self.best, self.chosen, entry.bound, self.explored, self.pruned, False
+                )
+            if entry.stage == NEW:
+                self._bound(entry)
+            elif entry.stage == BOUNDED:
+                self._decide(entry)
+            else:
+                self._search(entry)
+        return _Result(self.best, self.chosen, self.best, self.explored, self.pruned, True)
 
-    A search given only some *nodes* is a try: that it was cut short says nothing of the whole.
-    """
-    limit = best * (1 - SMALLEST_GAIN) if best < math.inf else math.inf
-    fixed = _fix(relaxed, masks, limit, tally)
-    if fixed is None:
-        return best, None
-    options, picks = relaxed.options(fixed)
-    value, choice, looked, cut, ended = branch.search(
-        options, relaxed.objective, relaxed.limits, limit, min(nodes, tally.nodes_left())
-    )
-    tally.explored += looked
-    tally.pruned += cut
-    tally.late = tally.late or (not ended and looked <= nodes)
-    return value, [picks[o] for o in choice] if choice[0] >= 0 else None
+    def _limit(self) -> float:
+        return self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf
 
+    def _push(
+        self,
+        stage: int,
+        relaxed: Relaxed,
+        bound: float,
+        dual: _Dual | None = None,
+        step: float = FIRST_STEP,
+    ) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, _Open(bound, self._pushed, stage, relaxed, dual, step))
 
-def _fix(
-    relaxed: Relaxation, masks: list[Bools], limit: float, tally: _Tally
-) -> list[Bools] | None:
-    """Drop options that no choice of the others can bring below *limit* or into the memories.
+    def _bound(self, entry: _Open, stage: int = BOUNDED) -> None:
+        """Bound a class by the dual, unless that is clearly above the least so far."""
+        relaxed, problem = entry.relaxed, entry.relaxed.programme
+        limit = self._limit()
+        enough = min(limit, self._lowest * (1 + ENOUGH)) if entry.dual is None else limit
+        at, candidates = self._start(relaxed)
+        scores, weights = np.empty(len(relaxed.penalty)), np.empty(len(problem.energy) + 1)
+        logarithm, _ = programme.dual(
+            self.relaxation.options(relaxed.options),
+            problem,
+            relaxed.penalty,
+            at,
+            candidates,
+            DUAL_ROUNDS,
+            DUAL_TURNS,
+            programme.log_of(problem, enough),
+            scores,
+            weights,
+        )
+        bound = math.exp(logarithm) + (problem.base if self.mode == programme.ENERGY else 0.0)
+        bound = max(bound, entry.bound)
+        if bound >= limit:
+            self.pruned += 1
+            return
+        found = _Dual(logarithm, scores, weights)
+        if bound >= enough:  # stopped early: look again when its turn comes
+            self._push(entry.stage, relaxed, bound, found)
+            return
+        self._lowest = min(self._lowest, bound)
+        self._push(stage if relaxed.model.hops else CLOSED, relaxed, bound, found)
 
-    Each pass sharpens the least of every block and so the bounds of the others.
-    """
-    weights, capacity = relaxed.limits.weights, relaxed.limits.capacity
-    left = [np.flatnonzero(mask) for mask in masks]
-    table: list[Floats] = []
-    held: list[Floats] = []
-    for which, indices in enumerate(left):
-        whole = len(indices) == len(masks[which])
-        for made, found in ((table, relaxed.tables[which]), (held, relaxed.held(which))):
-            made.append(found if whole else found[indices])
-    for _ in range(FIXING_PASSES):
-        if not all(map(len, left)):
-            return None
-        least = [t.min(axis=0) for t in table]
-        most = [t.max(axis=0) for t in table]
-        small = [h.min(axis=0) for h in held]
-        dropped = 0
-        for which in range(len(left)):
-            others = [n for n in range(len(left)) if n != which]
-            low = np.prod([least[n] for n in others], axis=0)
-            high = np.prod([most[n] for n in others], axis=0)
-            tile = np.prod([small[n] for n in others], axis=0)
-            keep = _below(relaxed, table[which], low, high, limit)
-            if len(capacity):
-                keep &= ((held[which] @ (weights * tile).T) <= capacity).all(axis=1)
-            if keep.all():
-                continue
-            dropped += len(keep) - int(keep.sum())
-            left[which], table[which], held[which] = (
-                left[which][keep],
-                table[which][keep],
-                held[which][keep],
+    def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
+        problem = relaxed.programme
+        key = (relaxed.options, problem.where.shape, len(problem.limits))
+        if key not in self._starts:
+            energy = [float(self.mode != programme.LATENCY)]
+            share = problem.plain / max(1, problem.plain.sum()) * (self.mode != programme.ENERGY)
+            rates = np.concatenate([energy, share, np.full(len(problem.limits), FIRST_PRICE)])
+            self._starts[key] = (
+                programme.Multipliers(np.zeros(problem.where.shape[1] + 1), rates),
+                np.zeros((problem.where.shape[0], 1 + CANDIDATES), np.int64),
             )
-            if not len(left[which]):
-                tally.pruned += dropped
-                return None
-            least[which], most[which] = table[which].min(axis=0), table[which].max(axis=0)
-            small[which] = held[which].min(axis=0)
-        tally.pruned += dropped
-        if not dropped:
-            break
-    fixed = [np.zeros_like(mask) for mask in masks]
-    for mask, indices in zip(fixed, left, strict=True):
-        mask[indices] = True
-    return fixed
+        return self._starts[key]
+
+    def _decide(self, entry: _Open) -> None:
+        """Split a class by how its hops are priced."""
+        for sharing in self.relaxation.variants(entry.relaxed):
+            relaxed = self.relaxation.relax(entry.relaxed.cls, self.mode, self.cycle_limit, sharing)
+            if relaxed is not None:
+                bound = max(entry.bound, relaxed.least)
+                self._bound(_Open(bound, 0, NEW, relaxed, entry.dual), CLOSED)
+
+    def _search(self, entry: _Open) -> None:
+        """Look for a mapping a little above the bound of a class."""
+        relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
+        assert dual is not None
+        limit = min(self._limit(), entry.bound * (1 + entry.step))
+        at, _ = self._start(relaxed)
+        value, choice, looked, cut = boxes.search(
+            self.relaxation.options(relaxed.options),
+            problem,
+            dual.scores,
+            dual.weights,
+            dual.bound,
+            at,
+            BOX_ROUNDS,
+            BOX_TURNS,
+            limit,
+        )
+        self.explored += looked
+        self.pruned += cut
+        if choice[0] >= 0:
+            self.best = value
+            self.chosen = _mapping(self.relaxation, relaxed, choice)
+        elif limit < self._limit():
+            self._push(CLOSED, relaxed, limit, dual, 2 * entry.step)
 
 
-def _below(relaxed: Relaxation, table: Floats, low: Floats, high: Floats, limit: float) -> Bools:
-    """Which options of a block may stay below *limit*, the others at their least."""
-    objective = relaxed.objective
-    up, down = np.maximum(objective.energy, 0), np.minimum(objective.energy, 0)
-    value = objective.constant + table @ (up * low + down * high)
-    if objective.steps >= 0:
-        cycles = table[:, objective.steps] * (low[objective.steps] * objective.per_step)
-        if cycles.size and objective.mode == branch.LATENCY:
-            value = cycles
-        else:
-            value = value + objective.static * cycles
-            if objective.mode == branch.EDP:
-                value = value * cycles
-        return np.asarray((value < limit) & (cycles <= objective.cycle_limit))
-    return np.asarray(value < limit)
-
-
-def _polish(
-    relaxed: Relaxation, value: float, choice: list[int], tally: _Tally
-) -> tuple[float, list[int]]:
-    """Improve a choice one block at a time, over all options, until none helps."""
-    count = len(choice)
-    improved = True
-    while improved and not tally.late:
-        improved = False
-        for which in range(count):
-            masks = []
-            for n, mask in enumerate(relaxed.masks):
-                only = np.zeros_like(mask)
-                only[choice[n]] = True
-                masks.append(mask if n == which else only)
-            better, found = _search(relaxed, masks, value, tally)
-            if found is not None:
-                value, choice, improved = better, found, True
-    return value, choice
-
-
-def _mapping(space: Space, relaxed: Relaxation, choice: Sequence[int]) -> Mapping:
-    blocks = relaxed.blocks
+def _mapping(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> Mapping:
+    space = relaxation.space
+    blocks = relaxation.blocks(relaxed.options)
+    starts = relaxation.options(relaxed.options).starts
     tile = np.ones((8, space.depth), np.int64)
     fan = np.ones((8, space.depth), np.int64)
-    for block, option in zip(blocks, choice, strict=True):
+    for block, option in zip(blocks, choice - starts[:-1], strict=True):
         for n, dim in enumerate(block.dims):
             tile[DIMS.index(dim)] = block.tiles[n][option][: space.depth]
             fan[DIMS.index(dim)] = block.fans[n][option]
@@ -383,7 +314,7 @@ def _mapping(space: Space, relaxed: Relaxation, choice: Sequence[int]) -> Mappin
 def _spread(
     fans: Sequence[int], sizes: Sequence[int], allowed: Sequence[frozenset[Dim]]
 ) -> tuple[Extents, ...]:
-    """Split unrollings over the axes of an array, as :func:`branch.packable` has found possible."""
+    """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to."""
 
     def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
         if index == len(fans):

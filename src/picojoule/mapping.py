@@ -73,28 +73,41 @@ class Mapping:
         step, inner = self.step(level), self.tile(level + 1)
         return Extents(*(-(-s // i) for s, i in zip(step, inner, strict=True)))
 
-    def text(self, names: Sequence[str]) -> str:
-        """The loop nest as Timeloop draws it; *names* are the levels', outermost first."""
+    def text(self, titles: Sequence[str]) -> str:
+        """The loop nest as Timeloop draws it; *titles* are the levels', outermost first.
+
+        >>> whole = Stage(Extents(M=4, C=6), (Dim.M, Dim.C), spatial=(Extents(M=2),))
+        >>> print(Mapping((whole, Stage(Extents(C=3), (Dim.C,)))).text(["DRAM", "Registers"]))
+        DRAM
+        ----
+        | for M in [0:2)
+        |   for C in [0:2)
+        |     for M in [0:2) (Spatial-X)
+        <BLANKLINE>
+        Registers
+        ---------
+        |       for C in [0:3)
+        |         multiply and accumulate
+        """
         lines: list[str] = []
         depth = 0
+
+        def loop(text: str) -> None:
+            nonlocal depth
+            lines.append(f"| {'  ' * depth}{text}")
+            depth += 1
+
         for level, stage in enumerate(self.stages):
-            kept = ", ".join(o.value for o in OPERANDS if o in stage.keeps) or "nothing"
-            title = f"{names[level]} [ {kept} ; tile {stage.tile} ]"
-            lines += [title, "-" * len(title)]
+            lines += [*([""] if level else []), titles[level], "-" * len(titles[level])]
             for dim, count in self.loops(level):
-                lines.append(f"{'  ' * depth}for {dim.value.lower()} in [0:{count})")
-                depth += 1
+                loop(f"for {dim.value} in [0:{count})")
             inner = self.tile(level + 1)
             for axis, unrolled in enumerate(stage.spatial):
-                for d, factor in zip(DIMS, unrolled, strict=True):
-                    used = min(factor, -(-stage.tile[DIMS.index(d)] // inner[DIMS.index(d)]))
+                for d, (dim, factor) in enumerate(zip(DIMS, unrolled, strict=True)):
+                    used = min(factor, -(-stage.tile[d] // inner[d]))
                     if used > 1:
-                        lines.append(
-                            f"{'  ' * depth}parallel_for {d.value.lower()} in [0:{used})"
-                            f"  # axis {axis}"
-                        )
-                        depth += 1
-        lines.append(f"{'  ' * depth}multiply, accumulate")
+                        loop(f"for {dim.value} in [0:{used}) (Spatial-{_axis_letter(axis)})")
+        loop("multiply and accumulate")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +125,10 @@ class Mapping:
                 for stage in self.stages
             ]
         }
+
+
+def _axis_letter(axis: int) -> str:
+    return "XYZ"[axis] if axis < 3 else str(axis)
 
 
 def parse_mapping(data: object, source: str) -> Mapping:

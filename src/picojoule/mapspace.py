@@ -23,13 +23,20 @@ from picojoule.accelerator import Accelerator, Charging, Level
 from picojoule.cost import tile_words
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
-from picojoule.tilings import Bools, Ints, complete_chains
+from picojoule.tilings import Bools, Floats, Ints, complete_chains
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
 
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
+
+
+MIRROR = {P: Q, Q: P, R: S, S: R}  # rows and columns changed
+
+
+def _mirror(dims: frozenset[Dim]) -> frozenset[Dim]:
+    return frozenset(MIRROR.get(dim, dim) for dim in dims)
 
 
 class Order(NamedTuple):
@@ -75,10 +82,22 @@ class Block(NamedTuple):
     """A dimension, or the pair of a window, with all its chains."""
 
     dims: tuple[Dim, ...]
+    chains: tuple[
+        tuple[Ints, Ints], ...
+    ]  # for each dimension [chains, levels + 1], [chains, levels]
+    pick: tuple[Ints, ...] | None  # for a pair: which chain of each dimension an option takes
     tiles: tuple[Ints, ...]  # for each dimension [options, levels + 1]
     fans: tuple[Ints, ...]  # for each dimension [options, levels]
-    pick: tuple[Ints, ...] | None  # for a pair: which chain of each dimension an option takes
-    group: Ints  # [options] key of the group
+    group: Ints  # [options] alike where the outermost level is cut into as many tiles; ascending
+
+    @property
+    def size(self) -> int:
+        """How many options there are."""
+        return len(self.tiles[0])
+
+    def unrolled(self, gap: int) -> Floats:
+        """Elements of the array beneath a level that each option uses."""
+        return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
 
 
 class Space:
@@ -86,13 +105,20 @@ class Space:
 
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
+        perfect: only tiles that divide the tile outside them.
     """
 
     def __init__(
-        self, layer: Layer, accelerator: Accelerator, dataflow: Dataflow, *, timed: bool
+        self,
+        layer: Layer,
+        accelerator: Accelerator,
+        dataflow: Dataflow,
+        *,
+        timed: bool,
+        perfect: bool = False,
     ) -> None:
         self.layer, self.machine, self.dataflow = layer, accelerator, dataflow
-        self.timed = timed
+        self.timed, self.perfect = timed, perfect
         self.levels = accelerator.levels
         self.depth = len(self.levels)
         self.arrays = accelerator.arrays
@@ -100,10 +126,32 @@ class Space:
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         self.every_chain = self._adding_up_pays()
         self.complete = True
+        self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
         self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
         self.blocks = [self._blocks(empty) for empty in self.shapes]
+
+    def _is_mirrored(self) -> bool:
+        """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
+        layer, flow = self.layer, self.dataflow
+        pairs = (layer.stride, layer.dilation, layer.input_size, layer.bounds[4:6])
+        square = all(a == b for a, b in (*pairs, layer.bounds[6:8]))
+        if not square or layer.padding[:2] != layer.padding[2:]:
+            return False
+        for array in self.arrays:
+            axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
+            if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
+                return False
+        return (
+            all(dims == _mirror(dims) for dims in (flow.spatial, flow.unrolled, flow.spanned))
+            and all(
+                tile.get(dim) == tile.get(MIRROR.get(dim, dim))
+                for tile in (flow.element_tile, flow.buffer_tile)
+                for dim in DIMS
+            )
+            and flow.inner_loop not in MIRROR
+        )
 
     def _adding_up_pays(self) -> bool:
         """Whether a hop between elements costs less than keeping a partial sum in one.
@@ -207,6 +255,10 @@ class Space:
         else:
             tiles, fans = self._nested(bound, limits, fan)
         keep = self._allowed(dim, tiles, fans)
+        if self.perfect:
+            for level in range(depth):
+                step = np.minimum(tiles[:, level], fans[:, level] * tiles[:, level + 1])
+                keep &= (tiles[:, level] % step == 0) & (step % tiles[:, level + 1] == 0)
         return tiles[keep], fans[keep]
 
     def _edge(self, dim: Dim) -> int:
@@ -311,14 +363,15 @@ class Space:
         return keep
 
     def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
-        singles, pairs = [], []
-        for dims in ((P, R), (Q, S)):
-            pairs.append(self._pair(dims, empty))
+        pairs = [self._pair(dims, empty) for dims in ((P, R), (Q, S))]
+        singles = []
         for dim in (M, C, N, G):
             tiles, fans = self._chains(dim, empty)
-            singles.append(Block((dim,), (tiles,), (fans,), None, _group_key((tiles,))))
-        # Large blocks last: bounds are exact in what comes first.
-        return tuple(sorted((*pairs, *singles), key=lambda block: len(block.group)))
+            order = np.argsort(_group_key((tiles,)), kind="stable")
+            tiles, fans = tiles[order], fans[order]
+            key = _group_key((tiles,))
+            singles.append(Block((dim,), ((tiles, fans),), None, (tiles,), (fans,), key))
+        return (*pairs, *singles)
 
     def _pair(self, dims: tuple[Dim, Dim], empty: frozenset[int]) -> Block:
         outer, tap = (self._chains(dim, empty) for dim in dims)
@@ -338,9 +391,10 @@ class Space:
             words = self.extent(outer[0][a, level], tap[0][b, level], axis)
             keep &= words * self.width(INPUT) <= memory.capacity
         a, b = a[keep], b[keep]
-        tiles = (outer[0][a], tap[0][b])
-        fans = (outer[1][a], tap[1][b])
-        return Block(dims, tiles, fans, (a, b), _group_key(tiles))
+        order = np.argsort(_group_key((outer[0][a], tap[0][b])), kind="stable")
+        a, b = a[order], b[order]
+        tiles, fans = (outer[0][a], tap[0][b]), (outer[1][a], tap[1][b])
+        return Block(dims, (outer, tap), (a, b), tiles, fans, _group_key(tiles))
 
     def extent(self, outputs: Ints, taps: Ints, axis: int) -> Ints:
         """Input rows (columns) under tiles of outputs and taps; at most what is stored."""
@@ -394,8 +448,18 @@ class Space:
                 choices.append(states)
             for picked in itertools.product(*choices):
                 cls = MappingClass(keeps, tuple(o for o, _ in picked), tuple(r for _, r in picked))
-                if self._worthwhile(cls):
+                if self._worthwhile(cls) and self._first_of_mirrored(cls):
                     yield cls
+
+    def _first_of_mirrored(self, cls: MappingClass) -> bool:
+        """Whether a class is to be looked at, of it and the one with rows and columns changed."""
+        if not self.mirrored:
+            return True
+        orders = self._orders()
+        mirror = [Order(o.stays, MIRROR.get(o.slides, o.slides)) for o in cls.orders]
+        if not all(order in orders for order in mirror):
+            return True
+        return [orders.index(o) for o in cls.orders] <= [orders.index(o) for o in mirror]
 
     def _worthwhile(self, cls: MappingClass) -> bool:
         """Whether staying across levels gains anything that another class does not cover."""
@@ -436,24 +500,16 @@ class Space:
             return still, (level, order.slides) if edge.operand is INPUT else None
         return still, None
 
-    def perfect(self, block: Block) -> Bools:
-        """Options in which every tile divides the one outside it."""
-        keep = np.ones(len(block.group), bool)
-        for tiles, fans in zip(block.tiles, block.fans, strict=True):
-            for level in range(self.depth):
-                step = np.minimum(tiles[:, level], fans[:, level] * tiles[:, level + 1])
-                keep &= (tiles[:, level] % step == 0) & (step % tiles[:, level + 1] == 0)
-        return keep
-
     def text(self) -> str:
         """The space in words."""
-        tiles = (
-            "all tile sizes, dividing or not"
-            if self.complete
-            else "all balanced tile sizes (even splits, dividing or not)"
-        )
+        if self.perfect:
+            tiles = "all tile sizes that divide"
+        elif self.complete:
+            tiles = "all tile sizes, dividing or not"
+        else:
+            tiles = "all balanced tile sizes (even splits, dividing or not)"
         return (
-            f"{tiles}; all loop orders; all unrollings and bypasses that {self.machine.name} and "
+            f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
             f"the dataflow {self.dataflow.name} allow"
         )
 

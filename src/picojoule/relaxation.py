@@ -1,4 +1,4 @@
-"""A class of mappings as a problem for :mod:`branch`: monomials, coefficients and options.
+"""Classes of mappings as discrete geometric programmes.
 
 Within a class a mapping's price is a sum of products of per-dimension factors. The ledger of
 :mod:`cost` books symbolic flows, which gives the coefficients; :mod:`tilings` gives the factors.
@@ -9,23 +9,25 @@ exactly, so the least over all classes is the optimum.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from picojoule import branch
 from picojoule.cost import Ledger
-from picojoule.mapspace import IRRELEVANT, Block, Edge, MappingClass, Runs, Space, empty_levels
-from picojoule.tilings import Bools, Floats, Ints, pareto, repeats, window_words
+from picojoule.factors import Bank, Column, Elements, Factors, One, Steps, Tile, Words
+from picojoule.mapspace import Block, Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.programme import ENERGY, LATENCY, Options, Programme
+from picojoule.tilings import Bools, Floats, Ints
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
 
-P = Dim.P
 INPUT, _, OUTPUT = OPERANDS
 
 
 class _SymbolicFlow(NamedTuple):
-    """A flow whose words are coefficient vectors over monomials."""
+    """A flow whose words are coefficient vectors over symbolic counts."""
 
     operand: Operand
     parent: int
@@ -48,116 +50,345 @@ class _SymbolicFlow(NamedTuple):
         return self.sharing[level]
 
 
-class Monomial(NamedTuple):
-    """One symbolic count: the words of an edge at a grain, under a pattern of stays."""
+Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
 
-    operand: Operand | None  # None: steps of the whole nest
-    child: int
+
+class Term(NamedTuple):
+    """The words of an edge at a grain, whatever the order of the loops."""
+
+    edge: int
     grain: int
-    still: int  # bit mask of levels
-    slide: tuple[int, Dim] | None
+    number: int  # the same for the same words, also in another model
 
 
-class Factors:
-    """The factors of all options of a space; each is computed once for all classes."""
+class Hop(NamedTuple):
+    """Words that pass an array's network; free where no neighbours share them."""
+
+    outside: int  # terms
+    inside: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What all classes that keep the same operands have in common.
+
+    Every coefficient vector is over ``[1, terms, hops]``.
+    """
+
+    number: int
+    edges: tuple[Edge, ...]
+    terms: tuple[Term, ...]
+    hops: tuple[Hop, ...]
+    energy: Floats
+    times: tuple[Floats, ...]
+    outside: tuple[int, ...]  # arrays outside the memory or network of each time
+    tiles: tuple[Tile, ...]
+    capacity: Floats  # [memories, tiles] bits per word as a part of the memory
+
+
+class Slot(NamedTuple):
+    """A column of every class of a model: a term under the class's own order of loops."""
+
+    term: int
+    divided: int
+    inverse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A model's coefficients over columns, with each hop priced, free, or left open.
+
+    The columns are the slots, then the fixed ones.
+    """
+
+    slots: tuple[Slot, ...]
+    fixed: tuple[Column, ...]
+    constant: float
+    energy: Floats  # [columns]
+    static: float
+    times: Floats  # [times, columns + 1]
+    limits: Floats  # [limits, columns]
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxed:
+    """One class, with every hop priced, free, or left open (and then counted as free)."""
+
+    cls: MappingClass
+    model: Model
+    sharing: tuple[bool | None, ...]
+    options: int  # which of the problem's sets of options
+    programme: Programme
+    penalty: Floats  # [options] infinite where the class or the sharing forbids an option
+    least: float  # no choice is below, by the least of every column
+
+
+class Relaxation:
+    """The programmes of all classes of a space; they share the factors of the options."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._columns: dict[object, Floats] = {}
-        self._ranges: dict[object, tuple[float, float]] = {}
-        self._tiles: dict[tuple[int, int], Floats] = {}
+        self._banks = [Bank(space, blocks) for blocks in space.blocks]
+        self._models: dict[tuple[frozenset[Operand], ...], Model] = {}
+        self._numbers: dict[tuple[Operand, int, int], int] = {}
+        self._rows: dict[object, Rows] = {}
+        self._factors: dict[object, Factors] = {}
+        self._penalties: dict[object, Floats | None] = {}
+        self._axes, self._allowed = self._array_limits()
 
-    def relax(self, cls: MappingClass, mode: int, cycle_limit: float) -> Relaxation | None:
-        """Model a class, find which options it allows, and bound it; None if it allows none."""
-        monomials, objective = self._model(cls, mode, cycle_limit)
-        capacities, weights, sizes = self._capacities(cls.keeps)
-        shape = self.space.shapes.index(empty_levels(cls.keeps))
-        blocks = self.space.blocks[shape]
-        masks = []
-        low, high = np.ones(len(monomials)), np.ones(len(monomials))
-        for which, block in enumerate(blocks):
-            mask = self._mask(cls, block, (shape, which))
-            if not mask.any():
-                return None
-            masks.append(mask)
-            everything = bool(mask.all())
-            for k, monomial in enumerate(monomials):
-                least, most = self._range(block, (shape, which), monomial, mask, everything)
-                low[k] *= least
-                high[k] *= most
-        limits = branch.Limits(weights, sizes, *self._array_limits())
-        instances = np.cumprod([1.0, *limits.sizes])
-        bound = branch.value_of(
-            low, high, instances, np.zeros(len(objective.shared) + 1), objective
+    def options(self, which: int) -> Options:
+        """The options of all blocks, with every column asked for so far."""
+        return self._banks[which].options()
+
+    def blocks(self, which: int) -> tuple[Block, ...]:
+        """The blocks whose options these are."""
+        return self.space.blocks[which]
+
+    def relax(
+        self,
+        cls: MappingClass,
+        mode: int,
+        cycle_limit: float,
+        sharing: tuple[bool | None, ...] | None = None,
+    ) -> Relaxed | None:
+        """A class as a programme; None if it allows no option of some block.
+
+        Args:
+            mode: what to minimise (:mod:`programme`).
+            cycle_limit: more cycles are not allowed.
+            sharing: for each hop, whether to price it (True), or to forbid every option that
+                shares words there (False); None leaves it open.
+        """
+        model = self._model(cls.keeps)
+        if sharing is None:
+            sharing = (None,) * len(model.hops)
+        which = self.space.shapes.index(empty_levels(cls.keeps))
+        stays = [self.space.stay(cls, edge) for edge in model.edges]
+        penalty = self._penalty(cls, model, stays, sharing, which)
+        if penalty is None:
+            return None
+        if (model.number, sharing) not in self._rows:
+            self._rows[model.number, sharing] = self._make_rows(model, sharing)
+        rows = self._rows[model.number, sharing]
+        columns = [
+            self._column(which, model, slot, stays[model.terms[slot.term].edge])
+            for slot in rows.slots
+        ]
+        columns += [self._fixed(which, column) for column in rows.fixed]
+        where = np.stack([column.where for column in columns], axis=1)
+        scale = np.array([column.scale for column in columns])
+        least = np.array([column.least for column in columns])
+        energy, times, limits = rows.energy * scale, rows.times.copy(), rows.limits * scale
+        times[:, :-1] *= scale
+        for k, slot in enumerate(rows.slots):
+            if slot.inverse:  # the column holds reciprocals: it divides
+                energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
+        plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
+        if cycle_limit < math.inf:
+            room = cycle_limit - times[plain, -1:]
+            limits = np.concatenate([limits, times[plain, :-1] / room])
+        base = rows.constant + float(np.minimum(energy, 0) @ (1 / least))
+        varies = float(np.maximum(energy, 0) @ least)
+        problem = Programme(
+            where,
+            mode,
+            rows.constant,
+            base,
+            _discount(base, varies),
+            energy,
+            rows.static,
+            times,
+            plain,
+            cycle_limit,
+            limits,
+            self._axes,
+            self._allowed,
         )
-        return Relaxation(
-            self, cls, shape, blocks, bound, objective, monomials, capacities, limits, masks
+        bound = base + varies
+        if mode != ENERGY:
+            cycles = max(0.0, *(times[plain, :-1] @ least + times[plain, -1]))
+            bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
+        return Relaxed(cls, model, sharing, which, problem, penalty, bound)
+
+    def variants(self, relaxed: Relaxed) -> Iterator[tuple[bool, ...]]:
+        """Every way to price its hops."""
+        yield from itertools.product((False, True), repeat=len(relaxed.model.hops))
+
+    # -- columns ---------------------------------------------------------------------------
+
+    def _words(self, model: Model, term: int, stay: Stay) -> Words:
+        edge = model.edges[model.terms[term].edge]
+        return Words(edge.operand, edge.child, model.terms[term].grain, *stay)
+
+    def _column(self, which: int, model: Model, slot: Slot, stay: Stay) -> Factors:
+        key = (which, model.terms[slot.term].number, slot.divided, slot.inverse, stay)
+        if key not in self._factors:
+            words = self._words(model, slot.term, stay)
+            self._factors[key] = self._fixed(which, Column(words, slot.divided, slot.inverse))
+        return self._factors[key]
+
+    def _fixed(self, which: int, column: Column) -> Factors:
+        if (which, column) not in self._factors:
+            self._factors[which, column] = self._banks[which].factors(column)
+        return self._factors[which, column]
+
+    def _penalty(
+        self,
+        cls: MappingClass,
+        model: Model,
+        stays: Sequence[Stay],
+        sharing: tuple[bool | None, ...],
+        which: int,
+    ) -> Floats | None:
+        """Zero for every option allowed, else infinite; None if a block is left without."""
+        held = tuple(
+            (level, frozenset(DIMS) if runs is Runs.NONE else RELEVANT[order.stays])
+            for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
+            if runs is not Runs.ANY
+        )
+        unshared = tuple(
+            (model.terms[hop.outside].number, stays[model.terms[hop.outside].edge])
+            for hop, priced in zip(model.hops, sharing, strict=True)
+            if priced is False
+        )
+        once = self._once(cls)
+        key = (which, held, unshared, once)
+        if key not in self._penalties:
+            pairs = [
+                (
+                    self._words(model, hop.outside, stays[model.terms[hop.outside].edge]),
+                    self._words(model, hop.inside, stays[model.terms[hop.inside].edge]),
+                )
+                for hop, priced in zip(model.hops, sharing, strict=True)
+                if priced is False
+            ]
+            self._penalties[key] = self._banks[which].penalty(held, pairs, once)
+        return self._penalties[key]
+
+    def _once(self, cls: MappingClass) -> tuple[Words, ...]:
+        """Counts that may not repeat: the stationary operand enters the elements once."""
+        flow, gap = self.space.dataflow, self.space.element_gap
+        if flow.stationary is None or gap is None:
+            return ()
+        return tuple(
+            Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
+            for edge in self.space.edges(cls.keeps)
+            if edge.operand is flow.stationary and edge.parent <= gap < edge.child
         )
 
-    def table(self, relaxed: Relaxation, which: int) -> Floats:
-        """The factors of a block's options in all monomials of a class."""
-        key, block = (relaxed.shape, which), relaxed.blocks[which]
-        return np.stack([self._factor(block, key, m) for m in relaxed.monomials], axis=1)
+    def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:
+        space, ledger = self.space, Ledger(self.space.layer, self.space.machine)
+        slots: dict[Slot, int] = {}
+        fixed: dict[Column, int] = {}
+        first = 1 + len(model.terms)
 
-    def held(self, relaxed: Relaxation, which: int) -> Floats:
-        """The factors of a block's options in all capacity monomials of a class."""
-        key = (self.space.keeps.index(relaxed.cls.keeps), which)
-        if key not in self._tiles:
-            block = relaxed.blocks[which]
-            self._tiles[key] = np.stack(
-                [np.ones(len(block.group))]
-                + [self._tile_factor(block, n, o) for n, o in relaxed.capacities],
-                axis=1,
-            )[:, 1:]
-        return self._tiles[key]
+        def spread(vector: Floats, divided: int) -> dict[object, float]:
+            """Coefficients over ``[1, terms, hops]`` as coefficients of columns."""
+            values = vector[1:first].copy()
+            for hop, priced, value in zip(model.hops, sharing, vector[first:], strict=True):
+                if priced:
+                    values[hop.inside] += value
+            constant: object = Column(One(), divided) if divided and vector[0] else None
+            row = {constant: float(vector[0])}
+            if constant is not None:
+                fixed.setdefault(constant, len(fixed))  # type: ignore[arg-type]
+            for term, value in enumerate(values):
+                # Also where it counts nothing: columns stand for the same in all classes.
+                slot = Slot(term, divided, bool(value < 0))
+                slots.setdefault(slot, len(slots))
+                row[slot] = float(value)
+            return row
 
-    def _model(
-        self, cls: MappingClass, mode: int, cycle_limit: float
-    ) -> tuple[list[Monomial], branch.Objective]:
-        """The class as monomials and their coefficients, priced by the ledger of ``cost``."""
-        monomials: list[Monomial] = []
-        constants: dict[Monomial, float] = {}
-        shapes: list[tuple[Edge, list[Monomial]]] = []
-        for edge in self.space.edges(cls.keeps):
-            still, slide = self.space.stay(cls, edge)
-            per_grain = []
+        energy = spread(model.energy, 0)
+        times: list[dict[object, float]] = []
+        if space.timed:
+            fixed[Column(Steps())] = 0
+            times.append({Column(Steps()): ledger.cycles_per_step})
+            times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
+        limits: list[dict[object, float]] = []
+        for part in model.capacity:
+            limits.append(
+                {Column(t): float(p) for t, p in zip(model.tiles, part, strict=True) if p}
+            )
+        for gap in space.array_gaps:
+            array = space.arrays[gap]
+            assert array is not None
+            limits.append({Column(Elements(gap)): 1 / array.size})
+        for row in limits:
+            for column in row:
+                fixed.setdefault(column, len(fixed))  # type: ignore[arg-type]
+        order: dict[object, int] = {
+            column: n for n, column in enumerate(itertools.chain(slots, fixed))
+        }
+
+        def dense(rows: Sequence[dict[object, float]], constant: int) -> Floats:
+            table = np.zeros((len(rows), len(order) + constant))
+            for line, row in zip(table, rows, strict=True):
+                for column, value in row.items():
+                    line[-1 if column is None else order[column]] = value
+            return table
+
+        return Rows(
+            tuple(slots),
+            tuple(fixed),
+            energy.pop(None),
+            dense([energy], 0)[0],
+            ledger.static_per_cycle if space.timed else 0.0,
+            dense(times, 1),
+            dense(limits, 0),
+        )
+
+    # -- coefficients ----------------------------------------------------------------------
+
+    def _model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
+        if keeps not in self._models:
+            self._models[keeps] = self._make_model(keeps)
+        return self._models[keeps]
+
+    def _make_model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
+        """The coefficients of all counts, priced by the ledger of ``cost``."""
+        space = self.space
+        edges = tuple(space.edges(keeps))
+        terms: list[Term] = []
+        shapes: list[tuple[Edge, list[Term | None]]] = []
+        for n, edge in enumerate(edges):
+            per_grain: list[Term | None] = []
             for grain in range(edge.parent, edge.child + 1):
                 grain = self._grain(edge.parent, grain)
-                monomial = Monomial(edge.operand, edge.child, grain, still, slide)
-                if edge.child == self.space.depth and not any(
-                    self.space.arrays[n] for n in range(edge.parent, self.space.depth)
-                ):
-                    constants[monomial] = self._mac_words(edge.operand)
-                elif monomial not in monomials:
-                    monomials.append(monomial)
-                per_grain.append(monomial)
+                words = (edge.operand, edge.child, grain)
+                term = Term(n, grain, self._numbers.setdefault(words, len(self._numbers)))
+                known = edge.child == space.depth and not any(
+                    space.arrays[n] for n in range(edge.parent, space.depth)
+                )
+                if not known and term not in terms:
+                    terms.append(term)
+                per_grain.append(None if known else term)
             shapes.append((edge, per_grain))
-        pairs: list[tuple[int, int]] = []
+        pairs: list[Hop] = []
         for edge, per_grain in shapes:
-            if edge.operand is OUTPUT:
-                continue
             for level in range(edge.parent, edge.child):
-                if self.space.arrays[level] is not None:
+                if edge.operand is not OUTPUT and space.arrays[level] is not None:
                     outside, inside = (per_grain[level - edge.parent + n] for n in (0, 1))
-                    pairs.append((monomials.index(outside), monomials.index(inside)))
-        size = 1 + len(monomials) + len(pairs)
+                    assert outside is not None
+                    assert inside is not None
+                    pairs.append(Hop(terms.index(outside), terms.index(inside)))
+        size = 1 + len(terms) + len(pairs)
         unit: Floats = np.eye(size)
-
-        def vector(monomial: Monomial) -> Floats:
-            if monomial in constants:
-                return np.asarray(constants[monomial] * unit[0])
-            return np.asarray(unit[1 + monomials.index(monomial)])
-
-        flows, used = [], 0
+        flows, used = [], 1 + len(terms)
         for edge, per_grain in shapes:
             sharing = {}
-            if edge.operand is not OUTPUT:
-                for level in range(edge.parent, edge.child):
-                    if self.space.arrays[level] is not None:
-                        sharing[level] = unit[1 + len(monomials) + used]
-                        used += 1
-            flows.append(_SymbolicFlow(*edge, tuple(map(vector, per_grain)), sharing))
-        ledger = Ledger(self.space.layer, self.space.machine, one=unit[0])
+            for level in range(edge.parent, edge.child):
+                if edge.operand is not OUTPUT and space.arrays[level] is not None:
+                    sharing[level] = unit[used]
+                    used += 1
+            words_at = tuple(
+                self._mac_words(edge.operand) * unit[0]
+                if term is None
+                else unit[1 + terms.index(term)]
+                for term in per_grain
+            )
+            flows.append(_SymbolicFlow(edge.operand, edge.parent, edge.child, words_at, sharing))
+        ledger = Ledger(space.layer, space.machine, one=unit[0])
         ledger.book(flows)  # type: ignore[arg-type]
         energy = sum(
             access.energy
@@ -166,39 +397,23 @@ class Factors:
             for access in operands.values()
         )
         energy = np.asarray(energy, float) + ledger.compute * unit[0]
-        times, outside_of = self._times(ledger) if self.space.timed else ([], [])
-        steps = -1
-        if self.space.timed:
-            monomials.append(Monomial(None, self.space.depth, 0, 0, None))
-            steps = len(monomials) - 1
-        count = len(monomials)
-        coefficients = np.zeros(count)
-        known = size - 1 - len(pairs)
-        coefficients[:known] = energy[1 : 1 + known]
-        hops = [
-            n
-            for n in range(len(pairs))
-            if energy[1 + known + n] or any(cycles[1 + known + n] for cycles in times)
+        times, outside_of = self._times(ledger) if space.timed else ([], [])
+        first = 1 + len(terms)
+        priced = [
+            n for n in range(len(pairs)) if energy[first + n] or any(t[first + n] for t in times)
         ]
-        shared = np.array([(*pairs[n], energy[1 + known + n]) for n in hops], float).reshape(-1, 3)
-        table = np.zeros((len(times), count + 1))
-        shared_times = np.zeros((len(times), len(hops)))
-        for row, shared_row, cycles in zip(table, shared_times, times, strict=True):
-            row[:known] = cycles[1 : 1 + known]
-            row[-1] = cycles[0]
-            shared_row[:] = [cycles[1 + known + n] for n in hops]
-        return monomials, branch.Objective(
-            mode,
-            float(energy[0]),
-            coefficients,
-            shared,
-            ledger.static_per_cycle if self.space.timed else 0.0,
-            steps,
-            ledger.cycles_per_step,
-            table,
-            shared_times,
-            np.array(outside_of, np.int64),
-            cycle_limit,
+        chosen = [*range(first), *(first + n for n in priced)]
+        tiles, capacity = self._capacities(keeps)
+        return Model(
+            len(self._models),
+            edges,
+            tuple(terms),
+            tuple(pairs[n] for n in priced),
+            energy[chosen],
+            tuple(time[chosen] for time in times),
+            tuple(outside_of),
+            tiles,
+            capacity,
         )
 
     def _grain(self, parent: int, grain: int) -> int:
@@ -225,157 +440,40 @@ class Factors:
 
     def _mac_words(self, operand: Operand) -> float:
         """Words that the multipliers take from a memory right above them."""
+        layer = self.space.layer
         if operand is not INPUT:
-            return float(self.space.layer.macs)
-        words = (
-            self.space.layer.bounds.N
-            * self.space.layer.bounds.G
-            * self.space.layer.bounds.M
-            * self.space.layer.bounds.C
-        )
-        total = float(words)
+            return float(layer.macs)
+        total = float(layer.bounds.N * layer.bounds.G * layer.bounds.M * layer.bounds.C)
         for axis in (0, 1):
             low, high = self.space.stored(axis)
-            outputs, taps = self.space.layer.bounds[4 + axis], self.space.layer.bounds[6 + axis]
+            outputs, taps = layer.bounds[4 + axis], layer.bounds[6 + axis]
             rows = (
-                np.arange(outputs)[:, None] * self.space.layer.stride[axis]
-                + np.arange(taps)[None, :] * self.space.layer.dilation[axis]
+                np.arange(outputs)[:, None] * layer.stride[axis]
+                + np.arange(taps)[None, :] * layer.dilation[axis]
             )
             total *= int(((rows >= low) & (rows < high)).sum())
         return total
 
-    def _factor(self, block: Block, which: tuple[int, int], monomial: Monomial) -> Floats:
-        """The factor of one block in one monomial, for all of its options."""
-        operand = monomial.operand
-        if len(block.dims) == 1 or operand is not INPUT:
-            total = np.ones(len(block.group))
-            for n, dim in enumerate(block.dims):
-                total = total * self._single(block, which, n, dim, monomial)
-            return total
-        axis = 0 if block.dims[0] is P else 1
-        slide = monomial.slide
-        level, tap = -1, False
-        if slide is not None and slide[1] in block.dims:
-            level, tap = slide[0], slide[1] is block.dims[1]
-        key = (which, "window", monomial.child, monomial.grain, level, tap)
-        if key not in self._columns:
-            self._columns[key] = self._window(block, axis, monomial, level, tap)
-        return self._columns[key]
-
-    def _single(
-        self, block: Block, which: tuple[int, int], n: int, dim: Dim, monomial: Monomial
-    ) -> Floats:
-        operand = monomial.operand
-        bound = self.space.layer.bounds[DIMS.index(dim)]
-        if operand is not None and dim in RELEVANT[operand]:
-            return np.full(len(block.group), float(bound))
-        if bound == 1:
-            return np.ones(len(block.group))
-        key = (which, n, monomial.child, monomial.grain, monomial.still)
-        if key not in self._columns:
-            if block.pick is None:
-                self._columns[key] = repeats(
-                    block.tiles[n], block.fans[n], monomial.child, monomial.grain, monomial.still
-                )
-            else:
-                _, back = np.unique(block.pick[n], return_index=True)
-                per_chain = repeats(
-                    block.tiles[n][back],
-                    block.fans[n][back],
-                    monomial.child,
-                    monomial.grain,
-                    monomial.still,
-                )
-                lookup = np.zeros(int(block.pick[n].max()) + 1)
-                lookup[block.pick[n][back]] = per_chain
-                self._columns[key] = lookup[block.pick[n]]
-        return self._columns[key]
-
-    def _window(self, block: Block, axis: int, monomial: Monomial, level: int, tap: bool) -> Floats:
-        """Window words of all options of a pair; equal prefixes of chains are counted once."""
-        child, grain = monomial.child, monomial.grain
-        low, high = self.space.stored(axis)
-        picks, firsts, inverses = [], [], []
-        for n in (0, 1):
-            # Only what lies outside the child matters, and without sliding only the steps do.
-            columns = np.concatenate(
-                [block.tiles[n][:, 1 : child + 1], block.fans[n][:, :child]], axis=1
-            )
-            _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
-            firsts.append(first)
-            inverses.append(inverse.ravel())
-            picks.append((block.tiles[n][first], block.fans[n][first]))
-        table = window_words(
-            picks[0][0],
-            picks[0][1],
-            picks[1][0],
-            picks[1][1],
-            self.space.layer.stride[axis],
-            self.space.layer.dilation[axis],
-            low,
-            high,
-            child,
-            grain,
-            level,
-            tap,
-        )
-        return table[inverses[0], inverses[1]]
-
-    def _range(
-        self,
-        block: Block,
-        which: tuple[int, int],
-        monomial: Monomial,
-        mask: Bools,
-        everything: bool,
-    ) -> tuple[float, float]:
-        """Least and greatest factor of a block in a monomial."""
-        if not everything:
-            inside = self._factor(block, which, monomial)[mask]
-            return float(inside.min()), float(inside.max())
-        key = ("range", which, monomial)
-        if key not in self._ranges:
-            factor = self._factor(block, which, monomial)
-            self._ranges[key] = (float(factor.min()), float(factor.max()))
-        return self._ranges[key]
-
-    def _capacities(
-        self, keeps: tuple[frozenset[Operand], ...]
-    ) -> tuple[list[tuple[int, Operand]], Floats, Floats]:
-        """Capacity monomials (level, operand), bits per word in each memory, and its size."""
-        monomials: list[tuple[int, Operand]] = []
+    def _capacities(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[tuple[Tile, ...], Floats]:
+        """Tiles that memories hold, and how much of each memory a word takes."""
+        tiles: list[Tile] = []
         rows: list[dict[int, float]] = []
-        sizes: list[float] = []
         for index, level in enumerate(self.space.levels):
             for memory in level.memories:
                 held = [o for o in OPERANDS if o in memory.keeps & keeps[index]]
                 if memory.capacity is None or not held:
                     continue
-                row = {}
+                rows.append({})
                 for operand in held:
-                    monomials.append((index, operand))
-                    row[len(monomials) - 1] = float(self.space.width(operand))
-                rows.append(row)
-                sizes.append(memory.capacity)
-        weights = np.zeros((len(rows), len(monomials)))
+                    rows[-1][len(tiles)] = self.space.width(operand) / memory.capacity
+                    tiles.append(Tile(index, operand))
+        weights = np.zeros((len(rows), len(tiles)))
         for n, row in enumerate(rows):
-            for column, width in row.items():
-                weights[n, column] = width
-        return monomials, weights, np.array(sizes)
+            for column, part in row.items():
+                weights[n, column] = part
+        return tuple(tiles), weights
 
-    def _tile_factor(self, block: Block, level: int, operand: Operand) -> Floats:
-        """The factor of a block's options in the words of a tile."""
-        if operand is INPUT and len(block.dims) == 2:
-            axis = 0 if block.dims[0] is P else 1
-            extent = self.space.extent(block.tiles[0][:, level], block.tiles[1][:, level], axis)
-            return extent.astype(float)
-        total = np.ones(len(block.group))
-        for n, dim in enumerate(block.dims):
-            if dim in RELEVANT[operand]:
-                total = total * block.tiles[n][:, level]
-        return total
-
-    def _array_limits(self) -> tuple[Floats, Ints, Ints]:
+    def _array_limits(self) -> tuple[Ints, Ints]:
         arrays = [array for array in self.space.arrays if array is not None]
         most = max((len(array.axes) for array in arrays), default=1)
         axes = np.ones((len(arrays), most), np.int64)
@@ -384,114 +482,11 @@ class Factors:
             for n, axis in enumerate(array.axes):
                 axes[a, n] = axis.size
                 allowed[a, n] = sum(1 << DIMS.index(dim) for dim in axis.dims)
-        return np.array([float(array.size) for array in arrays]), axes, allowed
-
-    def _mask(self, cls: MappingClass, block: Block, which: tuple[int, int]) -> Bools:
-        """Options that take no step at a level that the class stays across."""
-        mask = np.ones(len(block.group), bool)
-        for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True)):
-            if runs is Runs.ANY:
-                continue
-            for n, dim in enumerate(block.dims):
-                if runs is Runs.NONE or dim in RELEVANT[order.stays]:
-                    inner = block.tiles[n][:, level + 1] * block.fans[n][:, level]
-                    mask &= inner >= block.tiles[n][:, level]
-        flow, gap = self.space.dataflow, self.space.element_gap
-        if flow.stationary is not None and gap is not None:
-            # The operand enters the elements once: no loop outside them makes it come again.
-            for edge in self.space.edges(cls.keeps):
-                if edge.operand is flow.stationary and edge.parent <= gap < edge.child:
-                    still, slide = self.space.stay(cls, edge)
-                    monomial = Monomial(edge.operand, edge.child, edge.parent, still, slide)
-                    for n, dim in enumerate(block.dims):
-                        if dim in IRRELEVANT[flow.stationary]:
-                            mask &= self._single(block, which, n, dim, monomial) == 1
-        return mask
+        return axes, allowed
 
 
-@dataclass(slots=True)
-class Relaxation:
-    """A class ready to be searched."""
-
-    factors: Factors
-    cls: MappingClass
-    shape: int  # which of the problem's sets of blocks
-    blocks: tuple[Block, ...]
-    bound: float
-    objective: branch.Objective
-    monomials: list[Monomial]
-    capacities: list[tuple[int, Operand]]  # (level, operand) of each capacity monomial
-    limits: branch.Limits
-    masks: list[Bools]  # for each block, the options the class allows
-    _made: list[Floats] = field(default_factory=list)
-
-    @property
-    def tables(self) -> list[Floats]:
-        """For each block, the factor of every option in every monomial; made when first asked."""
-        if not self._made:
-            self._made = [self.factors.table(self, n) for n in range(len(self.masks))]
-        return self._made
-
-    def held(self, which: int) -> Floats:
-        """For a block, the factor of every option in every capacity monomial."""
-        return self.factors.held(self, which)
-
-    def options(self, masks: list[Bools]) -> tuple[branch.Options, list[int]]:
-        """The options in *masks*, Pareto-filtered within their groups, and which they are."""
-        blocks, gaps = self.blocks, self.factors.space.array_gaps
-        first_group, first_option = [0], [0]
-        factors, tiles, fans, dims = [], [], [], []
-        picks: list[int] = []
-        for which, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
-            indices = np.flatnonzero(mask)
-            indices = indices[np.argsort(block.group[indices], kind="stable")]
-            table = self.tables[which][indices]
-            held = self.held(which)[indices]
-            spread = np.ones((len(indices), len(gaps), 2), np.int64)
-            for n in range(len(block.dims)):
-                spread[:, :, n] = block.fans[n][indices][:, gaps]
-            merit = _merit(table, held, spread, self.objective)
-            group = block.group[indices]
-            edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
-            for start, stop in itertools.pairwise(edges):
-                members = start + (
-                    pareto(merit[start:stop]) if merit.shape[1] else np.zeros(1, np.int64)
-                )
-                factors.append(table[members])
-                tiles.append(held[members])
-                fans.append(spread[members])
-                picks += [int(o) for o in indices[members]]
-                first_option.append(first_option[-1] + len(members))
-            first_group.append(len(first_option) - 1)
-            dims.append(([DIMS.index(d) for d in block.dims] + [-1])[:2])
-        return branch.Options(
-            np.array(first_group, np.int64),
-            np.array(first_option, np.int64),
-            np.concatenate(factors),
-            np.concatenate(tiles),
-            np.concatenate(fans),
-            np.array(dims, np.int64),
-        ), picks
-
-
-def _merit(table: Floats, held: Floats, spread: Ints, objective: branch.Objective) -> Floats:
-    """Columns in which a smaller entry is never worse, for the Pareto filter.
-
-    Where a larger count lowers the price or a time, or an outer array's use divides a time, the
-    reciprocal stands; a shared hop is dearer where words outside and inside differ.
-    """
-    columns = [held, spread.reshape(len(spread), -1).astype(float)]
-    signs = np.sign(objective.energy)
-    for k in range(table.shape[1]):
-        ups = signs[k] > 0 or k == objective.steps or (objective.times[:, k] > 0).any()
-        downs = signs[k] < 0 or (objective.times[:, k] < 0).any()
-        if ups or (objective.shared[:, :2] == k).any():
-            columns.append(table[:, [k]])
-        if downs:
-            columns.append(1 / table[:, [k]])
-    if len(objective.times):
-        columns.append(1.0 / spread.prod(axis=2))
-    for a, b, _ in objective.shared:
-        columns.append(1.0 + (table[:, [int(a)]] != table[:, [int(b)]]))
-    merit = np.concatenate(columns, axis=1)
-    return np.ascontiguousarray(merit[:, merit.min(axis=0) < merit.max(axis=0)])
+def _discount(constant: float, varies: float) -> float:
+    """The logarithm of the least share of a sum that a negative constant leaves."""
+    if constant >= 0:
+        return 0.0
+    return math.log1p(constant / varies) if constant > -varies else -math.inf

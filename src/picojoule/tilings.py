@@ -2,7 +2,7 @@
 
 The nest is a Cartesian product, so each count of :mod:`traffic` is a product of one factor per
 dimension (or window pair). This module enumerates the chains of tiles and unrollings of a single
-dimension and computes those factors for all of them at once; :mod:`branch` multiplies.
+dimension and computes those factors for all of them at once; :mod:`programme` multiplies.
 
 The compiled functions count exactly what :func:`traffic.repeats` and
 :func:`traffic.window_words` count (tested against them); they only do it for thousands of chains.
@@ -10,7 +10,7 @@ The compiled functions count exactly what :func:`traffic.repeats` and
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -322,6 +322,82 @@ def _visits(
     return joined_first, before, lows[:m].copy(), highs[:m].copy()
 
 
+class _Moments(NamedTuple):
+    """What the children hold of one dimension at the moments of many chains; alike ones are one."""
+
+    chain: Ints  # [chains + 1] first moment of each chain
+    times: Ints  # how often the moment comes
+    first: Ints  # [moments + 1] first child of each
+    before: Ints  # first child one step earlier on the sliding loop; -1: none
+    inside: Bools  # far from both ends: where it lies does not matter
+    low: Ints  # of each child's range
+    high: Ints
+
+
+@njit(cache=True)
+def _moments(
+    tiles: Ints, fans: Ints, child: int, grain: int, slide: int, join: bool, low: int, high: int
+) -> _Moments:
+    """The moments of every chain; those within *low* and *high* count as far from the ends."""
+    chains, bound = tiles.shape[0], tiles[0, 0]
+    room = chains * bound  # every leaf covers an index
+    chain_first = np.zeros(chains + 1, np.int64)
+    times, before = np.empty(room, np.int64), np.empty(room, np.int64)
+    first, inside = np.empty(room + 1, np.int64), np.empty(room, np.bool_)
+    lows, highs = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
+    n = m = 0
+    for c in range(chains):
+        visit, previous, start, stop = _visits(tiles[c], fans[c], child, grain, slide, join)
+        for v in range(len(visit) - 1):
+            i, count = visit[v], visit[v + 1] - visit[v]
+            held = visit[previous[v]] if previous[v] >= 0 else -1
+            middle = start[i] >= low and stop[i + count - 1] <= high
+            if middle and held >= 0:
+                middle = start[held] >= low
+            seen = -1
+            if middle:
+                for k in range(chain_first[c], n):
+                    if not inside[k] or (before[k] >= 0) != (held >= 0):
+                        continue
+                    j = first[k]
+                    same = (first[k + 1] if k + 1 < n else m) - j >= count
+                    own = count if held < 0 else 2 * count
+                    same = same and (first[k + 1] if k + 1 < n else m) - j == own
+                    x = 0
+                    while same and x < count:
+                        same = (
+                            lows[j + x] - lows[j] == start[i + x] - start[i]
+                            and highs[j + x] - lows[j] == stop[i + x] - start[i]
+                        )
+                        if same and held >= 0:
+                            same = (
+                                lows[j + count + x] - lows[j] == start[held + x] - start[i]
+                                and highs[j + count + x] - lows[j] == stop[held + x] - start[i]
+                            )
+                        x += 1
+                    if same:
+                        seen = k
+                        break
+            if seen >= 0:
+                times[seen] += 1
+                continue
+            times[n], first[n], inside[n] = 1, m, middle
+            before[n] = m + count if held >= 0 else -1
+            for x in range(count):
+                lows[m], highs[m] = start[i + x], stop[i + x]
+                m += 1
+            if held >= 0:
+                for x in range(count):
+                    lows[m], highs[m] = start[held + x], stop[held + x]
+                    m += 1
+            n += 1
+        chain_first[c + 1] = n
+    first[n] = m
+    return _Moments(
+        chain_first, times[:n], first[: n + 1], before[:n], inside[:n], lows[:m], highs[:m]
+    )
+
+
 @njit(cache=True)
 def window_words(
     p_tiles: Ints,
@@ -343,73 +419,93 @@ def window_words(
         ``[output chains, tap chains]``.
     """
     result = np.zeros((p_tiles.shape[0], r_tiles.shape[0]))
-    span = (p_tiles[0, 0] - 1) * stride + (r_tiles[0, 0] - 1) * dilation + 1
+    outputs, taps = p_tiles[0, 0], r_tiles[0, 0]
+    reach = (taps - 1) * dilation
+    span = (outputs - 1) * stride + reach + 1
     mark = np.zeros(span, np.int64)
     stamp = 0
-    for b in range(r_tiles.shape[0]):
-        rv, r_before, r0, r1 = _visits(
-            r_tiles[b], r_fans[b], child, grain, slide_level if slide_tap else -1, slide_level < 0
-        )
-        for a in range(p_tiles.shape[0]):
-            pv, p_before, p0, p1 = _visits(
-                p_tiles[a],
-                p_fans[a],
-                child,
-                grain,
-                -1 if slide_tap else slide_level,
-                slide_level < 0,
-            )
+    join = slide_level < 0
+    # Outputs from here to there touch no row that is not stored, whatever the tap.
+    near, far = _ceil(low, stride), (high - 1 - reach) // stride + 1
+    rows = _moments(
+        p_tiles, p_fans, child, grain, -1 if slide_tap else slide_level, join, near, far
+    )
+    slide = slide_level if slide_tap else -1
+    alike = _moments(r_tiles, r_fans, child, grain, slide, join, -taps, 2 * taps)
+    exact = _moments(r_tiles, r_fans, child, grain, slide, join, 2 * taps, -taps)
+    for a in range(len(p_tiles)):
+        for b in range(len(r_tiles)):
             total = 0
-            for v in range(len(pv) - 1):
-                for w in range(len(rv) - 1):
-                    moving = r_before[w] >= 0 if slide_tap else p_before[v] >= 0
-                    single = pv[v + 1] - pv[v] == 1 and rv[w + 1] - rv[w] == 1
-                    if single and not moving:
-                        i, j = pv[v], rv[w]
-                        if r1[j] - r0[j] == 1:
-                            # one tap: rows p*stride + r, each once
-                            shift = r0[j] * dilation
-                            first = max(p0[i], _ceil(low - shift, stride))
-                            last = min(p1[i], _ceil(high - shift, stride))
-                            total += max(0, last - first)
-                            continue
-                        if dilation == 1 and (r1[j] - r0[j] >= stride or p1[i] - p0[i] == 1):
-                            first = max(low, p0[i] * stride + r0[j])
-                            last = min(high, (p1[i] - 1) * stride + r1[j])
-                            total += max(0, last - first)
-                            continue
-                    if single and moving and dilation == 1:
-                        i, j = pv[v], rv[w]
-                        x = pv[p_before[v]] if not slide_tap else i
-                        y = rv[r_before[w]] if slide_tap else j
-                        if min(r1[j] - r0[j], r1[y] - r0[y]) >= stride:
-                            first = p0[i] * stride + r0[j]
-                            last = (p1[i] - 1) * stride + r1[j]
-                            held = (p1[x] - 1) * stride + r1[y]
-                            first = max(low, max(first, held))
-                            total += max(0, min(high, last) - first)
-                            continue
+            for v in range(rows.chain[a], rows.chain[a + 1]):
+                columns = alike if rows.inside[v] else exact
+                for w in range(columns.chain[b], columns.chain[b + 1]):
                     stamp += 1
-                    for i in range(pv[v], pv[v + 1]):
-                        for j in range(rv[w], rv[w + 1]):
-                            x, y = -1, -1
-                            if moving:
-                                # the same child one step earlier; it held a full tile then
-                                x = pv[p_before[v]] + (i - pv[v]) if not slide_tap else i
-                                y = rv[r_before[w]] + (j - rv[w]) if slide_tap else j
-                            for p in range(p0[i], p1[i]):
-                                for r in range(r0[j], r1[j]):
-                                    row = p * stride + r * dilation
-                                    if row < low or row >= high or mark[row] == stamp:
-                                        continue
-                                    if moving and _holds(
-                                        row, p0[x], p1[x], r0[y], r1[y], stride, dilation
-                                    ):
-                                        continue
-                                    mark[row] = stamp
-                                    total += 1
+                    words = _fresh(rows, v, columns, w, stride, dilation, low, high, mark, stamp)
+                    total += rows.times[v] * columns.times[w] * words
             result[a, b] = total
     return result
+
+
+@njit(cache=True)
+def _fresh(
+    rows: _Moments,
+    v: int,
+    columns: _Moments,
+    w: int,
+    stride: int,
+    dilation: int,
+    low: int,
+    high: int,
+    mark: Ints,
+    stamp: int,
+) -> int:
+    """Stored rows that the children need at a moment and do not hold from one step earlier."""
+    p_first, p_count = rows.first[v], rows.first[v + 1] - rows.first[v]
+    r_first, r_count = columns.first[w], columns.first[w + 1] - columns.first[w]
+    p_held, r_held = p_first, r_first
+    moving = False
+    if rows.before[v] >= 0:
+        p_held, p_count, moving = rows.before[v], p_count // 2, True
+    if columns.before[w] >= 0:
+        r_held, r_count, moving = columns.before[w], r_count // 2, True
+    single = p_count * r_count == 1
+    total = 0
+    for i in range(p_count):
+        p0, p1 = rows.low[p_first + i], rows.high[p_first + i]
+        x0, x1 = rows.low[p_held + i], rows.high[p_held + i]
+        for j in range(r_count):
+            r0, r1 = columns.low[r_first + j], columns.high[r_first + j]
+            y0, y1 = columns.low[r_held + j], columns.high[r_held + j]
+            if single and not moving and r1 - r0 == 1:
+                # one tap: rows p*stride + r, each once
+                start = max(p0, _ceil(low - r0 * dilation, stride))
+                return int(max(0, min(p1, _ceil(high - r0 * dilation, stride)) - start))
+            together = dilation == 1 and (r1 - r0 >= stride or p1 - p0 == 1)
+            if together and (not moving or y1 - y0 >= stride or x1 - x0 == 1):
+                # ranges without holes
+                start, stop = p0 * stride + r0, (p1 - 1) * stride + r1
+                if moving:
+                    from_, to = x0 * stride + y0, (x1 - 1) * stride + y1
+                    if from_ <= start:
+                        start = max(start, to)
+                start, stop = max(low, start), min(high, stop)
+                if single:
+                    return int(max(0, stop - start))
+                for row in range(start, stop):
+                    if mark[row] != stamp:
+                        mark[row] = stamp
+                        total += 1
+                continue
+            for p in range(p0, p1):
+                for r in range(r0, r1):
+                    row = p * stride + r * dilation
+                    if row < low or row >= high or mark[row] == stamp:
+                        continue
+                    if moving and _holds(row, x0, x1, y0, y1, stride, dilation):
+                        continue
+                    mark[row] = stamp
+                    total += 1
+    return total
 
 
 @njit(cache=True)
@@ -419,37 +515,3 @@ def _holds(row: int, p0: int, p1: int, r0: int, r1: int, stride: int, dilation: 
         if rest % stride == 0 and p0 <= rest // stride < p1:
             return True
     return False
-
-
-@njit(cache=True)
-def pareto(vectors: Floats) -> Ints:
-    """Indices of the vectors that no other vector equals or undercuts in every component.
-
-    Of equal vectors the first stays. The answer is sorted by the sum of logarithms, so that good
-    all-round choices come first.
-    """
-    n, k = vectors.shape
-    score = np.zeros(n)
-    for i in range(n):
-        for j in range(k):
-            score[i] += np.log(vectors[i, j])
-    order = np.argsort(score, kind="mergesort")
-    kept = np.empty(n, np.int64)
-    m = 0
-    for o in range(n):
-        i = order[o]
-        beaten = False
-        for h in range(m):
-            x = kept[h]
-            better = True
-            for j in range(k):
-                if vectors[x, j] > vectors[i, j]:
-                    better = False
-                    break
-            if better:
-                beaten = True
-                break
-        if not beaten:
-            kept[m] = i
-            m += 1
-    return kept[:m].copy()

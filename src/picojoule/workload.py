@@ -30,6 +30,8 @@ class Operand(Enum):
     WEIGHT = "weight"
     OUTPUT = "output"
 
+    __hash__ = object.__hash__  # quicker than Enum.s; no answer hangs on the order of a set
+
     def __repr__(self) -> str:
         return self.name
 
@@ -45,6 +47,8 @@ class Dim(Enum):
     Q = "Q"  # output columns
     R = "R"  # filter rows
     S = "S"  # filter columns
+
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return self.name

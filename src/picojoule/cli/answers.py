@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picojoule import __version__
 from picojoule.errors import InputError, Mistake
+from picojoule.version import SCHEMA_VERSION, __version__
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.accelerator import Accelerator
+    from picojoule.alternatives import Alternative
+    from picojoule.cli.options import AnswerOptions
     from picojoule.estimation import Estimate
     from picojoule.workload import Layer
 
 YES, NO = 0, 1
-SCHEMA_VERSION = 1
 
 
 def say(message: str) -> None:
@@ -47,31 +48,36 @@ def check_output(output: Path | None, endings: tuple[str, ...]) -> None:
 def give_answer(
     record: dict[str, Any],
     text: Callable[[], RenderableType],
-    as_json: bool,
-    output: Path | None,
+    answer: AnswerOptions,
     writers: dict[str, Callable[[], str]],
 ) -> int:
-    if output is not None:
+    """Give *record* or its *text* as *answer* says; *writers* by the ending of the file."""
+    if answer.output is not None:
         from picojoule.estimation import write_atomically
 
-        write_atomically(output, writers[output.suffix.lower()]())
-        say(f"written: {output}")
-    if as_json:
+        write_atomically(answer.output, writers[answer.output.suffix.lower()]())
+        say(f"written: {answer.output}")
+    if answer.as_json:
         print_json(record)
-    elif output is None:
+    elif answer.output is None:
         print_report(text())
     return YES
 
 
 def give_mapping(
-    found: Estimate, layer: Layer, machine: Accelerator, as_json: bool, output: Path | None
+    found: Estimate,
+    layer: Layer,
+    machine: Accelerator,
+    answer: AnswerOptions,
+    alternatives: Sequence[Alternative] | None = None,
 ) -> int:
+    """Give the mapping of the one layer of *found*, and what *alternatives* to it would cost."""
     nest = found.layers[0].mapping
 
     def text() -> RenderableType:
         from picojoule.reports.text import mapping_report
 
-        return mapping_report(found, layer, machine)
+        return mapping_report(found, layer, machine, alternatives or ())
 
     def as_yaml() -> str:
         import yaml
@@ -80,6 +86,7 @@ def give_mapping(
         title = f"{layer.name} of {found.network} on {machine.name}, batch {found.batch}"
         return f"# {title.encode('unicode_escape').decode()}\n{made}"
 
+    from picojoule.reports.explanation import edges, loop_nest
     from picojoule.reports.text import contents
 
     whole = found.to_dict()
@@ -89,15 +96,18 @@ def give_mapping(
         **{name: whole[name] for name in shared},
         "layer": whole["layers"][0],
         "contents": contents(layer, machine, nest),
-        "loop_nest": nest.text([level.name for level in machine.levels]),
+        "edges": edges(layer, machine, nest, found.batch),
+        "loop_nest": loop_nest(layer, machine, nest),
     }
+    if alternatives is not None:
+        record["alternatives"] = [x.to_dict() for x in alternatives]
     writers: dict[str, Callable[[], str]] = {
         ".yaml": as_yaml,
         ".yml": as_yaml,
         ".json": lambda: as_json_text(nest.to_dict()),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(record, text, as_json, output, writers)
+    return give_answer(record, text, answer, writers)
 
 
 @contextmanager
@@ -110,7 +120,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.text import Text
 
-    from picojoule.reports.text import printable
+    from picojoule.reports.tables import printable
 
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
@@ -138,13 +148,13 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def plain_text(renderable: RenderableType) -> str:
-    from picojoule.reports.text import plain
+    from picojoule.reports.tables import plain
 
     return plain(renderable)
 
 
 def print_text(text: str) -> None:
-    from picojoule.reports.text import printable
+    from picojoule.reports.tables import printable
 
     sys.stdout.write(printable(text) + "\n")
 
@@ -154,6 +164,6 @@ def print_json(record: object) -> None:
 
 
 def print_report(renderable: RenderableType) -> None:
-    from picojoule.reports.text import show
+    from picojoule.reports.tables import show
 
     show(renderable, sys.stdout)

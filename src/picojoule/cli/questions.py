@@ -5,50 +5,64 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
+    from picojoule.cli.options import QuestionOptions, SearchOptions
     from picojoule.mapping import Mapping as LoopNest
     from picojoule.workload import Workload
 
 
-def question(
-    network: str,
-    accelerator: str,
-    batch: int | None,
-    bits: Sequence[str] | None,
-    density: Sequence[str] | None,
-) -> tuple[Workload, Accelerator]:
-    widths, densities = read_bits(bits), read_densities(density)
+class Search(TypedDict):
+    """The options of a search, as ``estimate`` takes them."""
+
+    dataflow: str | None
+    objective: str
+    budget: float | None
+    cache: bool | Path
+
+
+def read_question(network: str, options: QuestionOptions) -> tuple[Workload, Accelerator]:
+    """The network and the machine that the user names, with the batch, widths and densities given.
+
+    Mistakes in the options are found before any file is read.
+    """
+    widths, densities = read_bits(options.bits), read_densities(options.density)
+    dims = read_dims(options.dims)
 
     from picojoule.specs import load_accelerator
 
-    machine = load_accelerator(accelerator)
+    machine = load_accelerator(options.accelerator)
 
     from picojoule.estimation import prepared
     from picojoule.frontends import load
 
-    workload = prepared(load(network), batch=batch, density=densities)
-    if widths:
-        layers = tuple(replace(x, bits=x.bits._replace(**widths)) for x in workload)
-        workload = replace(workload, layers=layers)
-    return workload, machine
+    loaded = load(network, dims=dims)
+    return prepared(loaded, batch=options.batch, bits=widths, density=densities), machine
 
 
-def check_search(dataflow: str | None, objective: str) -> None:
+def read_search(options: SearchOptions) -> Search:
+    """The options of a search, checked."""
     known = ("energy", "latency", "edp")
-    if objective not in known:
-        near = did_you_mean(objective, known)
-        raise PicojouleError(f"no objective {objective!r}{near}; there are {', '.join(known)}")
-    if dataflow is not None:
+    if options.objective not in known:
+        near = did_you_mean(options.objective, known)
+        raise PicojouleError(
+            f"no objective {options.objective!r}{near}; there are {', '.join(known)}"
+        )
+    if options.dataflow is not None:
         from picojoule.dataflow import dataflow as named
 
-        named(dataflow)
+        named(options.dataflow)
+    return {
+        "dataflow": options.dataflow,
+        "objective": options.objective,
+        "budget": read_seconds(options.budget),
+        "cache": read_cache(options.cache, options.no_cache),
+    }
 
 
 def read_bits(texts: Sequence[str] | None) -> dict[str, int]:
@@ -85,6 +99,25 @@ def read_densities(texts: Sequence[str] | None) -> dict[str, float]:
     return found
 
 
+def read_dims(texts: Sequence[str] | None) -> dict[str, int]:
+    """Read ``["sequence=128"]``; a name may hold any character, an equals sign as well.
+
+    >>> read_dims(["sequence=128", "batch=1"])
+    {'sequence': 128, 'batch': 1}
+    """
+    found: dict[str, int] = {}
+    for text in texts or ():
+        name, equals, size = text.rpartition("=")
+        if not equals or not name:
+            raise PicojouleError(f"--dim: {text!r} is not NAME=SIZE, as in sequence=128")
+        if not re.fullmatch(r"\d{1,8}", size, re.ASCII) or int(size) < 1:
+            raise PicojouleError(f"--dim: {size!r} is not a size of {name}: a whole number from 1")
+        if name in found:
+            raise PicojouleError(f"--dim: {name} is given twice")
+        found[name] = int(size)
+    return found
+
+
 def _per_operand(option: str, texts: Sequence[str]) -> dict[str, str]:
     known = ("input", "weight", "output")
     found: dict[str, str] = {}
@@ -115,6 +148,17 @@ def read_seconds(text: str | None) -> float | None:
     if match is None or float(match[1]) <= 0:
         raise PicojouleError(f"--budget: {text!r} is not a time such as 0.5s, 200ms or 2min")
     return float(match[1]) * {"ms": 1e-3, "min": 60.0}.get(match[2], 1.0)
+
+
+def read_cache(folder: Path | None, no_cache: bool) -> bool | Path:
+    """Where searches are kept, as ``estimate(cache=…)`` takes it."""
+    if folder is None:
+        return not no_cache
+    if no_cache:
+        raise PicojouleError("--cache and --no-cache: give one of them")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(str(folder), [Mistake("--cache", "this is no folder")])
+    return folder
 
 
 def read_mapping(path: Path) -> LoopNest:

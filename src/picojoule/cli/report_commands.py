@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from picojoule.cli.answers import (
     plain_text,
     say,
 )
+from picojoule.cli.options import ANSWER, AnswerOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,11 +32,7 @@ Saved = Annotated[Path, Parameter(help="A result, as estimate -o RUN.json writes
 Run = Annotated[
     Path, Parameter(help="A result, as estimate -o RUN.json writes it, or a run's folder.")
 ]
-Written = Annotated[
-    Path | None, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
-]
 By = Annotated[str, Parameter(help="What a plot stacks: memory or operand.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with JSON.")]
 
 
 def report(
@@ -138,14 +136,14 @@ def compare(
     after: Saved,
     /,
     *,
-    as_json: Json = False,
-    output: Written = None,
+    answer: AnswerOptions = ANSWER,
 ) -> int:
     """Set two saved results side by side.
 
     OUTPUT ends in .html, .md, .csv (one line per layer), .json, .txt (this answer),
     or .png, .svg, .pdf (a plot for a paper).
     """
+    output = answer.output
     check_output(output, (".html", ".md", ".csv", ".json", ".txt", *PLOTS))
 
     from picojoule.comparison import compare as set_beside
@@ -157,16 +155,16 @@ def compare(
 
         save_plot(found, output)
         say(f"written: {output}")
-        output = None
-        if not as_json:
+        if not answer.as_json:
             return YES
+        answer = replace(answer, output=None)
 
     def text() -> RenderableType:
-        from picojoule.reports.text import comparison_report
+        from picojoule.reports.comparison_text import comparison_report
 
         return comparison_report(found)
 
-    return give_answer(found.to_dict(), text, as_json, output, _writers(found, text))
+    return give_answer(found.to_dict(), text, answer, _writers(found, text))
 
 
 def _writers(found: Comparison, text: Callable[[], RenderableType]) -> dict[str, Callable[[], str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -109,5 +108,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def default_store() -> Path:
     """Where results are kept if nothing is said: the user's own data folder."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "picojoule" / "server.sqlite3"
+    from platformdirs import user_data_path
+
+    return user_data_path("picojoule") / "server.sqlite3"

@@ -63,7 +63,8 @@ def load(
             accepted here, the name of a shipped network, a Workload, or ``(module, inputs)`` with a
             torch module and the arguments of its ``forward``.
         name: what to call the network, instead of the name it comes with.
-        dims: sizes of dimensions that an ONNX file only names (``{"sequence": 128}``).
+        dims: sizes of dimensions of an ONNX file's inputs: those it only names, by their name
+            (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``).
 
     Raises:
         InputError: with every mistake of the source, each with its place in it.

@@ -274,7 +274,7 @@ class _Tracer:
                         f"graph.input[{place}] {info.name!r}",
                         f"the size of dimension {axis}"
                         f"{f' ({word})' if dim.dim_param else ''} is not in the file: "
-                        f"say it with dims={{{word!r}: …}}",
+                        f"say it with dims={{{word!r}: …}} or --dim {word}=…",
                     )
             self.traced.types[info.name] = kind
             self.traced.graph_inputs[info.name] = shape_of(kind)

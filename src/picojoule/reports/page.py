@@ -11,13 +11,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from picojoule import __version__
 from picojoule.comparison import Comparison, compare
 from picojoule.estimation import Estimate
 from picojoule.examinations import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
 from picojoule.reports.scale import Scale, percent
 from picojoule.units import show_count, show_energy
+from picojoule.version import __version__
 
 
 def estimate_page(

@@ -1,112 +1,39 @@
 """Results as text: tables for a terminal, or for a file without any colour.
 
 Every function returns something that :func:`show` prints and :func:`plain` turns into a string.
-Names come from the user's files, so they are never read as markup and lose control characters.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import StringIO
-from typing import IO, Any
+from typing import Any
 
-from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
-from picojoule.comparison import Change, Comparison
+from picojoule.alternatives import Alternative
 from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimation import Estimate, LayerEstimate
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import Stage
-from picojoule.reports.scale import Scale, percent
+from picojoule.reports.explanation import alternatives_report, edges, edges_table, loop_nest
+from picojoule.reports.scale import Scale
+from picojoule.reports.tables import cell as _text
+from picojoule.reports.tables import facts_table
+from picojoule.reports.tables import percent as _percent
+from picojoule.reports.tables import plain as plain
+from picojoule.reports.tables import printable as printable
+from picojoule.reports.tables import prose as _prose
+from picojoule.reports.tables import show as show
+from picojoule.reports.tables import table as _table
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
 
-WIDTH = 100
 _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
-
-
-# -- writing -------------------------------------------------------------------------------
-
-
-def show(renderable: RenderableType, file: IO[str]) -> None:
-    """Print to a terminal or a pipe; colours only on a terminal, and not under ``NO_COLOR``."""
-    console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDTH
-    _fit(console, renderable)
-    with console.capture() as captured:  # rich itself would exit where a pipe is closed early
-        console.print(renderable)
-    file.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
-
-
-def plain(renderable: RenderableType, width: int = WIDTH) -> str:
-    """Return as text without colours; wider than *width* only where a table needs it."""
-    file = StringIO()
-    console = Console(
-        file=file, width=width, highlight=False, markup=False, emoji=False, color_system=None
-    )
-    _fit(console, renderable)
-    console.print(renderable)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
-
-
-def _fit(console: Console, renderable: RenderableType) -> None:
-    """Widen a console that a table would not fit into: no number may be cut."""
-    wide = console.options.update_width(10_000)
-    parts = renderable.renderables if isinstance(renderable, Group) else [renderable]
-    needed = [Measurement.get(console, wide, x).maximum for x in parts if isinstance(x, Table)]
-    console.width = max([console.width, *needed])
-
-
-def printable(text: str) -> str:
-    """*text* with its control characters replaced, so that no name can steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
-
-
-def _text(value: object, style: str = "") -> Text:
-    return Text(printable(str(value)), style=style)
-
-
-def _prose(text: str, style: str = "") -> Text:
-    return _text(textwrap.fill(printable(text), WIDTH - 2), style)
-
-
-def _table(*columns: str, title: str = "", footer: bool = False) -> Table:
-    """A table whose first column is a name and whose other columns are numbers."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        show_footer=footer,
-        header_style="bold",
-        title=_text(title, "bold") if title else None,
-        title_justify="left",
-    )
-    for index, name in enumerate(columns):
-        if index == 0:
-            table.add_column(_text(name), overflow="fold", max_width=30)
-        else:
-            table.add_column(_text(name), justify="right", no_wrap=True)
-    return table
-
-
-def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
-    """Two columns: what, and its value."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", max_width=WIDTH - 18)
-    for name, value in facts:
-        table.add_row(_text(name, "bold"), _text(value))
-    return table
 
 
 # -- an estimate ---------------------------------------------------------------------------
@@ -152,7 +79,7 @@ def _layers_table(estimate: Estimate) -> Table:
             show_count(layer.macs),
             *([show_count(layer.effectual_macs)] if sparse else []),
             scale(layer.energy),
-            percent(layer.energy, estimate.energy),
+            _percent(layer.energy, estimate.energy),
             show_count(layer.cycles),
             f"{100 * layer.utilization:.0f} %",
             _text(layer.limited_by),
@@ -163,7 +90,7 @@ def _layers_table(estimate: Estimate) -> Table:
         show_count(estimate.macs),
         *([show_count(estimate.effectual_macs)] if sparse else []),
         scale(estimate.energy),
-        percent(estimate.energy, estimate.energy),
+        _percent(estimate.energy, estimate.energy),
         show_count(estimate.cycles),
     ]
     for column, footer in zip(table.columns, footers, strict=False):
@@ -209,14 +136,14 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
     yield "operand", _shares(estimate.by_operand, energy)
     macs = show_count(estimate.macs)
     if estimate.effectual_macs != estimate.macs:
-        share = percent(estimate.effectual_macs, estimate.macs)
+        share = _percent(estimate.effectual_macs, estimate.macs)
         macs += f", {show_count(estimate.effectual_macs)} of them done ({share})"
     yield "MACs", macs
     yield "cycles", show_count(estimate.cycles)
 
 
 def _shares(parts: Mapping[str, float], whole: float) -> str:
-    return ", ".join(f"{name} {percent(value, whole)}" for name, value in parts.items())
+    return ", ".join(f"{name} {_percent(value, whole)}" for name, value in parts.items())
 
 
 def not_counted_line(not_counted: Mapping[str, int]) -> str:
@@ -228,11 +155,7 @@ def not_counted_line(not_counted: Mapping[str, int]) -> str:
 
 def gap(estimate: Estimate, layer: LayerEstimate) -> float:
     """How far a layer's value may be above the optimum, relative to the lower bound."""
-    value = {
-        "energy": layer.energy,
-        "latency": layer.cycles * estimate.batch,
-        "edp": layer.energy * layer.cycles * estimate.batch**2,
-    }[estimate.objective]
+    value = layer.value(estimate.objective)
     bound = layer.search.lower_bound
     return max(0.0, value / bound - 1) if bound > 0 else math.inf
 
@@ -260,8 +183,16 @@ def meaning(estimate: Estimate) -> str:
 # -- one layer's mapping -------------------------------------------------------------------
 
 
-def mapping_report(estimate: Estimate, layer: Layer, machine: Accelerator) -> Group:
-    """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate."""
+def mapping_report(
+    estimate: Estimate,
+    layer: Layer,
+    machine: Accelerator,
+    alternatives: Sequence[Alternative] = (),
+) -> Group:
+    """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate.
+
+    With *alternatives* also what they would cost.
+    """
     found = estimate.layers[0]
     unit = estimate.energy_unit
     title = f"{layer.name} of {estimate.network} on {machine.name}: {layer.bounds}"
@@ -276,15 +207,19 @@ def mapping_report(estimate: Estimate, layer: Layer, machine: Accelerator) -> Gr
         ),
         ("certificate", certificate(estimate, found)),
     ]
-    names = [level.name for level in machine.levels]
+    others: list[RenderableType] = []
+    if alternatives:
+        others = [Text(), *alternatives_report(alternatives, estimate.objective, unit)]
     return Group(
         _text(title, "bold"),
         Text(),
-        _text(found.mapping.text(names)),
+        _text(loop_nest(layer, machine, found.mapping)),
         Text(),
         _contents_table(layer, machine, found.mapping),
+        edges_table(edges(layer, machine, found.mapping, estimate.batch)),
         _accesses_table(found, unit),
         facts_table(facts),
+        *others,
         Text(),
         _prose(meaning(estimate)),
     )
@@ -303,7 +238,7 @@ def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Ta
             ),
             show_capacity(row["used"]),
             "unbounded" if capacity is None else show_capacity(capacity),
-            "" if capacity is None else percent(row["used"], capacity),
+            "" if capacity is None else _percent(row["used"], capacity),
         )
     return table
 
@@ -346,7 +281,7 @@ def _accesses_table(found: LayerEstimate, unit: str) -> Table:
                 for way in ("read", "write")
             ),
             scale(energy),
-            percent(energy, found.energy),
+            _percent(energy, found.energy),
         )
     return table
 
@@ -369,38 +304,6 @@ def certificate(estimate: Estimate, found: LayerEstimate) -> str:
         f"feasible, not proved: {how_far} above the least {estimate.objective} "
         f"(lower bound {record.lower_bound:.6g}; {work}){space}"
     )
-
-
-# -- two estimates side by side ------------------------------------------------------------
-
-
-def comparison_report(comparison: Comparison) -> Group:
-    """Two estimates side by side: what was asked, totals, and every layer."""
-    before, after, unit = comparison.before, comparison.after, comparison.before.energy_unit
-    whole = [Change("total", before.energy, after.energy)]
-    layers = [pair.energy for pair in comparison.layers]
-    changed = [_text(f"{what}: {b} before, {a} after") for what, b, a in comparison.changed]
-    return Group(
-        _text(f"before: {before.network} on {before.accelerator}", "bold"),
-        _text(f"after:  {after.network} on {after.accelerator}", "bold"),
-        *changed,
-        _changes_table("layer", [*layers, *whole], unit),
-        _changes_table("place", comparison.by_memory, unit),
-        _changes_table("operand", comparison.by_operand, unit),
-    )
-
-
-def _changes_table(name: str, changes: Sequence[Change], unit: str) -> Table:
-    values = [x for change in changes for x in (change.before, change.after) if x is not None]
-    scale = Scale(max(values, default=0.0), unit)
-    table = _table(name, f"before [{scale.name}]", f"after [{scale.name}]", "after / before")
-    for change in changes:
-        table.add_row(
-            _text(change.name),
-            *("-" if x is None else scale(x) for x in (change.before, change.after)),
-            "-" if change.ratio is None else f"{change.ratio:.3f}",
-        )
-    return table
 
 
 # -- machines and lists --------------------------------------------------------------------

@@ -17,7 +17,6 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from picojoule import __version__
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.frontends import shipped_networks
@@ -27,6 +26,7 @@ from picojoule.server.processes import Pool
 from picojoule.server.questions import Chip, JobId, Question, Repricing
 from picojoule.server.store import Job, Store
 from picojoule.specs import shipped_accelerators
+from picojoule.version import __version__
 
 FORMATS = {
     "json": ("application/json", "json"),

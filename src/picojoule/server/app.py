@@ -11,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from picojoule import __version__
 from picojoule.errors import PicojouleError
 from picojoule.server.api import ProblemError, Services, refusal, routes
 from picojoule.server.guard import Door, Guard
@@ -20,6 +19,7 @@ from picojoule.server.limits import Limits
 from picojoule.server.pages import pages
 from picojoule.server.processes import DiedError, RefusedError, TooLongError
 from picojoule.server.store import Store
+from picojoule.version import __version__
 
 LOOPBACK = Door(frozenset({"localhost", "127.0.0.1", "::1"}))
 NORMAL = Limits()

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from picojoule import __version__
 from picojoule.cost import VERSION as COUNTING
 from picojoule.dataflow import DATAFLOWS
 from picojoule.specs.document import LARGEST_FILE
+from picojoule.version import __version__
 
 DataflowName = Literal["rs", "ws", "osa", "osb", "osc", "is", "nlr", "flexible"]
 assert set(DataflowName.__args__) == set(DATAFLOWS)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 
-from picojoule import branch
+from picojoule import boxes
 
 
 def _fits(fans, dims, axes, allowed):
@@ -35,5 +35,5 @@ def test_packable(seed):
     dims = rng.sample(range(8), count)
     axes = [rng.randint(1, 7) for _ in range(width)]
     allowed = [rng.randrange(256) | 1 << rng.choice(dims) for _ in range(width)]
-    found = branch.packable(*(np.array(x, np.int64) for x in (fans, dims, axes, allowed)))
+    found = boxes.packable(*(np.array(x, np.int64) for x in (fans, dims, axes, allowed)))
     assert found == _fits(fans, dims, axes, allowed)

@@ -1,0 +1,228 @@
+"""What other choices would cost: each with the best mapping that it allows.
+
+A choice is one change: another dataflow, a memory twice or half as large at equal energy per
+access, an operand sent past a memory or kept there, an array twice or half as long along one axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from picojoule.accelerator import Accelerator, Array, Axis, Level, Memory
+from picojoule.archive import Cache
+from picojoule.dataflow import DATAFLOWS, Dataflow
+from picojoule.dataflow import dataflow as named_dataflow
+from picojoule.errors import NoMappingError
+from picojoule.estimation import LayerEstimate, estimate
+from picojoule.mapping import Mapping
+from picojoule.units import show_capacity
+from picojoule.workload import OPERANDS, Layer, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One other choice, beside the one made.
+
+    Args:
+        kind: "dataflow", "capacity", "bypass" or "array".
+        change: what is different, in words.
+        estimate: the layer with its best mapping under that choice; None if there is none.
+        reason: why there is none, or that none was found in the time given.
+        energy_ratio, cycles_ratio: to the choice made; None if there is no mapping.
+        ratio: of the objective, found to found.
+        ratio_range: what is proved of the ratio of the two optima: (at least, at most). Equal to
+            ``ratio`` twice if both mappings are proved optimal.
+    """
+
+    kind: str
+    change: str
+    estimate: LayerEstimate | None
+    reason: str = ""
+    energy_ratio: float | None = None
+    cycles_ratio: float | None = None
+    ratio: float | None = None
+    ratio_range: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in ``map --explain --json``; energies and cycles are per inference."""
+        found = self.estimate
+        return {
+            "kind": self.kind,
+            "change": self.change,
+            "status": "none" if found is None else found.search.status,
+            "reason": self.reason,
+            "energy": None if found is None else found.energy,
+            "cycles": None if found is None else found.cycles,
+            "energy_ratio": _finite(self.energy_ratio),
+            "cycles_ratio": _finite(self.cycles_ratio),
+            "ratio": _finite(self.ratio),
+            "ratio_range": None
+            if self.ratio_range is None
+            else [_finite(x) for x in self.ratio_range],
+        }
+
+
+class _Choice(NamedTuple):
+    kind: str
+    change: str
+    machine: Accelerator
+    flow: Dataflow
+
+
+def alternatives(
+    layer: Layer,
+    accelerator: Accelerator,
+    *,
+    batch: int = 1,
+    dataflow: str | Dataflow | None = None,
+    objective: str = "energy",
+    budget: float | None = None,
+    cache: Cache = True,
+    chosen: LayerEstimate | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[Alternative, ...]:
+    """What the layer would cost after each single other choice, in the order of the kinds.
+
+    Args:
+        batch: the inferences that *layer* stands for.
+        dataflow, objective, budget, cache: as for :func:`estimate`; the budget is for each search.
+        chosen: the layer's estimate under the choice made, if it is at hand.
+        progress: called with (choices done, choices in all, change).
+
+    Raises:
+        NoMappingError: if the choice made has no mapping itself.
+    """
+    flow = (
+        dataflow
+        if isinstance(dataflow, Dataflow)
+        else named_dataflow(dataflow or accelerator.default_dataflow)
+    )
+    one = Workload(layer.name, (layer,), batch)
+
+    def price(machine: Accelerator, under: Dataflow) -> LayerEstimate:
+        return estimate(
+            one, machine, dataflow=under, objective=objective, budget=budget, cache=cache
+        ).layers[0]
+
+    made = chosen or price(accelerator, flow)
+    choices = [
+        *_dataflows(accelerator, flow),
+        *_capacities(accelerator, flow),
+        *_bypasses(accelerator, flow, made.mapping),
+        *_arrays(accelerator, flow),
+    ]
+    found = []
+    for done, choice in enumerate(choices):
+        if progress is not None:
+            progress(done, len(choices), choice.change)
+        try:
+            other = price(choice.machine, choice.flow)
+        except NoMappingError as error:
+            reason = str(error).removeprefix(f"layer {layer.name!r}: ")
+            found.append(Alternative(choice.kind, choice.change, None, reason))
+        else:
+            found.append(_compared(choice, other, made, objective))
+    return tuple(found)
+
+
+def _compared(
+    choice: _Choice, other: LayerEstimate, made: LayerEstimate, objective: str
+) -> Alternative:
+    value, made_value = other.value(objective), made.value(objective)
+    return Alternative(
+        choice.kind,
+        choice.change,
+        other,
+        "",
+        _ratio(other.energy, made.energy),
+        _ratio(other.cycles, made.cycles),
+        _ratio(value, made_value),
+        (_ratio(other.search.lower_bound, made_value), _ratio(value, made.search.lower_bound)),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    """As JSON can hold it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _ratio(value: float, to: float) -> float:
+    if to == 0:
+        return 1.0 if value == 0 else math.inf
+    return value / to
+
+
+# -- the choices ---------------------------------------------------------------------------
+
+
+def _dataflows(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
+    for other in DATAFLOWS.values():
+        if other != flow:
+            yield _Choice("dataflow", f"dataflow {other.name}", machine, other)
+
+
+def _capacities(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
+    for memory in machine.memories.values():
+        if memory.capacity is None:
+            continue
+        for factor in (2.0, 0.5):
+            size = memory.capacity * factor
+            change = f"{memory.name} of {show_capacity(size)}, not {show_capacity(memory.capacity)}"
+            yield _Choice(
+                "capacity", change, _with_memory(machine, replace(memory, capacity=size)), flow
+            )
+
+
+def _bypasses(machine: Accelerator, flow: Dataflow, mapping: Mapping) -> Iterator[_Choice]:
+    """For each operand that may bypass a memory, what the mapping does not do.
+
+    Where the dataflow says what the elements store, there is nothing to choose inside the array.
+    """
+    arrays = [n for n, array in enumerate(machine.arrays) if array is not None]
+    free = arrays[-1] + 1 if arrays and flow.element_keeps is not None else len(machine.levels)
+    for level, stage in zip(machine.levels[:free], mapping.stages, strict=False):
+        for memory in level.memories:
+            for operand in OPERANDS:
+                if operand not in memory.may_bypass or operand not in memory.keeps:
+                    continue
+                only = frozenset({operand})
+                forced = replace(memory, may_bypass=memory.may_bypass - only)
+                if operand in stage.keeps:
+                    forced = replace(forced, keeps=memory.keeps - only)
+                    change = f"{operand.value} past {memory.name}"
+                else:
+                    change = f"{operand.value} kept in {memory.name}"
+                yield _Choice("bypass", change, _with_memory(machine, forced), flow)
+
+
+def _arrays(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
+    for array in machine.nest:
+        if not isinstance(array, Array):
+            continue
+        for axis in array.axes:
+            for size in (axis.size * 2, axis.size // 2):
+                if size < 1:
+                    continue
+                axes = tuple(replace(x, size=size) if x is axis else x for x in array.axes)
+                change = f"{array.name} of {_sizes(axes)}, not {_sizes(array.axes)}"
+                other = replace(array, axes=axes)
+                nest = tuple(other if part is array else part for part in machine.nest)
+                yield _Choice("array", change, replace(machine, nest=nest), flow)
+
+
+def _sizes(axes: tuple[Axis, ...]) -> str:
+    return " x ".join(str(axis.size) for axis in axes)
+
+
+def _with_memory(machine: Accelerator, changed: Memory) -> Accelerator:
+    """The machine with the memory of that name in place of its own."""
+    nest = tuple(
+        part
+        if isinstance(part, Array)
+        else Level(tuple(changed if x.name == changed.name else x for x in part.memories))
+        for part in machine.nest
+    )
+    return replace(machine, nest=nest)

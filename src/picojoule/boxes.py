@@ -1,0 +1,407 @@
+"""Branch and bound over boxes of options: what the dual bound leaves of a programme.
+
+First which *group* each block takes (options alike in their outermost tile count, which decides
+the dearest traffic); then, with a dual bound of its own for each such choice, which option. Within
+a box, a node of each block's tree, every product is at least the product of the least factors. A
+box of single options has its exact value.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from picojoule.programme import Multipliers, Options, Programme, dual, log_of, value_of
+from picojoule.tilings import Floats, Ints
+
+
+@njit(cache=True)
+def packable(fans: Ints, dims: Ints, axes: Ints, allowed: Ints) -> bool:
+    """Whether unrollings fit an array: each split over the axes, no axis overfull."""
+    count = 0
+    need = np.empty(len(fans), np.int64)
+    which = np.empty(len(fans), np.int64)
+    for i in range(len(fans)):
+        if fans[i] > 1:
+            need[count], which[count] = fans[i], dims[i]
+            count += 1
+    if count == 0:
+        return True
+    k = len(axes)
+    # Depth-first over splits; split[i, a] is the factor of dimension i along axis a.
+    split = np.ones((count, k), np.int64)
+    left = np.empty((count + 1, k), np.int64)
+    left[0] = axes
+    i = 0
+    fresh = True
+    while True:
+        if i == count:
+            return True
+        # Next split of dimension i: count up the factors of all axes but the last.
+        if fresh:
+            split[i] = 1
+            found = True
+        else:
+            found = False
+            for a in range(k - 1):
+                limit = left[i, a] if allowed[a] >> which[i] & 1 else 1
+                if split[i, a] < min(limit, need[i]):
+                    split[i, a] += 1
+                    for b in range(a):
+                        split[i, b] = 1
+                    found = True
+                    break
+        if not found:
+            i -= 1
+            if i < 0:
+                return False
+            fresh = False
+            continue
+        have = 1
+        for a in range(k - 1):
+            have *= split[i, a]
+        last = -(-need[i] // have)
+        limit = left[i, k - 1] if allowed[k - 1] >> which[i] & 1 else 1
+        if last > limit:
+            fresh = False
+            continue
+        split[i, k - 1] = last
+        fits = True
+        for a in range(k):
+            left[i + 1, a] = left[i, a] // split[i, a]
+            if left[i + 1, a] < 1:
+                fits = False
+        fresh = fits
+        if fits:
+            i += 1
+
+
+class _Forest(NamedTuple):
+    """A binary tree over the leaves of each block.
+
+    Node i covers leaves ``begin[i]`` to ``end[i]``; the tree of its first half starts at i + 1,
+    that of the other half after it. A block's tree starts at twice its first leaf.
+    """
+
+    first: Ints  # [blocks + 1] first leaf of each block
+    begin: Ints
+    end: Ints
+    least: Floats  # [nodes, columns]
+    score: Floats  # [nodes] least of what its leaves add to the dual bound
+    spread: Floats  # [nodes] how far its leaves differ in the dual bound's terms
+
+
+@njit(cache=True)
+def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _Forest:
+    """Build the trees over leaves with these factors, ``[leaves, columns]``, and scores."""
+    columns = factors.shape[1]
+    nodes = 2 * len(factors)
+    begin, end = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
+    least, most = np.empty((nodes, columns)), np.empty((nodes, columns))
+    score, spread = np.empty(nodes), np.zeros(nodes)
+    for b in range(len(first) - 1):
+        root = 2 * first[b]
+        stop = root + 2 * (first[b + 1] - first[b]) - 1
+        begin[root], end[root] = first[b], first[b + 1]
+        for i in range(root, stop):
+            if end[i] - begin[i] > 1:
+                middle = (begin[i] + end[i]) // 2
+                other = i + 2 * (middle - begin[i])
+                begin[i + 1], end[i + 1] = begin[i], middle
+                begin[other], end[other] = middle, end[i]
+        for i in range(stop - 1, root - 1, -1):
+            if end[i] - begin[i] == 1:
+                score[i] = scores[begin[i]]
+                least[i] = factors[begin[i]]
+                most[i] = factors[begin[i]]
+                continue
+            other = i + 2 * ((begin[i] + end[i]) // 2 - begin[i])
+            score[i] = min(score[i + 1], score[other])
+            for k in range(columns):
+                least[i, k] = min(least[i + 1, k], least[other, k])
+                most[i, k] = max(most[i + 1, k], most[other, k])
+                if weights[k] > 0 and most[i, k] > least[i, k]:
+                    spread[i] += weights[k] * np.log(most[i, k] / least[i, k])
+    return _Forest(first, begin, end, least, score, spread)
+
+
+@njit(cache=True)
+def _descend(
+    programme: Programme,
+    forest: _Forest,
+    floor: float,
+    incumbent: float,
+    fans: Ints,
+    dims: Ints,
+    room: int,
+) -> tuple[float, Ints, Ints, Floats, int, int]:
+    """Branch and bound over boxes of leaves.
+
+    Args:
+        floor: the dual bound; a leaf's score is what it adds.
+        fans: ``[leaves, arrays, 2]``, checked for a place on the array.
+        room: if not zero, return every single choice that may be below *incumbent*, that many at
+            first, instead of the best.
+
+    Returns:
+        the best value and its leaf of each block (-1: none); the choices gathered and their
+        bounds; boxes looked at and discarded.
+    """
+    blocks, columns = programme.where.shape
+    chosen = np.full(blocks, -1, np.int64)
+    stack, bounds = np.empty((64 * blocks, blocks), np.int64), np.empty(64 * blocks)
+    gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
+    found = 0
+    best, target = incumbent, log_of(programme, incumbent)
+    line = np.ones(columns)
+    box = np.empty(blocks, np.int64)
+    both = np.empty(2)
+    need, which_dim = np.ones(2 * blocks, np.int64), np.zeros(2 * blocks, np.int64)
+    for b in range(blocks):
+        stack[0, b] = 2 * forest.first[b]
+        line *= forest.least[2 * forest.first[b]]
+        for i in range(2):
+            which_dim[2 * b + i] = max(0, dims[b, i])
+    bounds[0] = value_of(programme, line)
+    explored = pruned = 0
+    depth = 1
+    while depth > 0:
+        depth -= 1
+        if bounds[depth] >= best:
+            pruned += 1
+            continue
+        box[:] = stack[depth]
+        which, widest = -1, -1.0
+        for b in range(blocks):
+            i = box[b]
+            if forest.end[i] - forest.begin[i] > 1 and forest.spread[i] > widest:
+                which, widest = b, forest.spread[i]
+        if which < 0:
+            if room > 0:
+                if found == len(values):
+                    more, larger = np.empty((2 * found, blocks), np.int64), np.empty(2 * found)
+                    more[:found], larger[:found] = gathered, values
+                    gathered, values = more, larger
+                for b in range(blocks):
+                    gathered[found, b] = forest.begin[box[b]]
+                values[found] = bounds[depth]
+                found += 1
+                continue
+            fits = True
+            for a in range(len(programme.axes)):
+                for b in range(blocks):
+                    need[2 * b] = fans[forest.begin[box[b]], a, 0]
+                    need[2 * b + 1] = fans[forest.begin[box[b]], a, 1]
+                if not packable(need, which_dim, programme.axes[a], programme.allowed[a]):
+                    fits = False
+                    break
+            if not fits:
+                pruned += 1
+                continue
+            best = bounds[depth]
+            target = log_of(programme, best)
+            for b in range(blocks):
+                chosen[b] = forest.begin[box[b]]
+            continue
+        node = box[which]
+        halves = (
+            node + 1,
+            node + 2 * ((forest.begin[node] + forest.end[node]) // 2 - forest.begin[node]),
+        )
+        for side in range(2):
+            explored += 1
+            box[which] = halves[side]
+            both[side] = np.inf
+            total = floor
+            for b in range(blocks):
+                total += forest.score[box[b]]
+            if total >= target:
+                continue
+            for k in range(columns):
+                line[k] = forest.least[box[0], k]
+            for b in range(1, blocks):
+                for k in range(columns):
+                    line[k] *= forest.least[box[b], k]
+            both[side] = value_of(programme, line)
+        near = 0 if both[0] <= both[1] else 1
+        for side in (1 - near, near):
+            if both[side] < best:
+                box[which] = halves[side]
+                stack[depth] = box
+                bounds[depth] = both[side]
+                depth += 1
+            else:
+                pruned += 1
+    return best, chosen, gathered[:found], values[:found], explored, pruned
+
+
+@njit(cache=True)
+def _part(
+    options: Options, programme: Programme, kept: Ints, first: Ints
+) -> tuple[Options, Programme, Floats]:
+    """The programme over some of its options, and their factors ``[options, columns]``."""
+    blocks, columns = programme.where.shape
+    n = len(kept)
+    raw, logs = np.ones(n * columns), np.zeros(n * columns)
+    where = np.empty((blocks, columns), np.int64)
+    factors = np.ones((n, columns))
+    fans = np.empty((n, options.fans.shape[1], 2), np.int64)
+    groups = np.empty(n, np.int64)
+    for b in range(blocks):
+        for k in range(columns):
+            at = programme.where[b, k]
+            where[b, k] = -1 if at < 0 else k * n + first[b]
+            if at >= 0:
+                for i in range(first[b], first[b + 1]):
+                    o = at + kept[i] - options.starts[b]
+                    raw[k * n + i] = factors[i, k] = options.raw[o]
+                    logs[k * n + i] = options.logs[o]
+    for i in range(n):
+        fans[i], groups[i] = options.fans[kept[i]], options.groups[kept[i]]
+    return (
+        Options(first, raw, logs, fans, options.dims, groups),
+        Programme(
+            where,
+            programme.mode,
+            programme.constant,
+            programme.base,
+            programme.discount,
+            programme.energy,
+            programme.static,
+            programme.times,
+            programme.plain,
+            programme.cycle_limit,
+            programme.limits,
+            programme.axes,
+            programme.allowed,
+        ),
+        factors,
+    )
+
+
+@njit(cache=True)
+def _alive(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
+    """Options that do not lift the dual bound to *target*, and by how much they lift it."""
+    blocks = len(starts) - 1
+    kept, lifts = np.empty(len(scores), np.int64), np.empty(len(scores))
+    first = np.zeros(blocks + 1, np.int64)
+    n = 0
+    for b in range(blocks):
+        least = np.inf
+        for o in range(starts[b], starts[b + 1]):
+            least = min(least, scores[o])
+        for o in range(starts[b], starts[b + 1]):
+            if floor + (scores[o] - least) < target:
+                kept[n], lifts[n] = o, scores[o] - least
+                n += 1
+        first[b + 1] = n
+    return kept[:n].copy(), first, lifts[:n].copy()
+
+
+@njit(cache=True)
+def search(
+    options: Options,
+    programme: Programme,
+    scores: Floats,
+    weights: Floats,
+    floor: float,
+    at: Multipliers,
+    rounds: int,
+    turns: int,
+    incumbent: float,
+) -> tuple[float, Ints, int, int]:
+    """The best choice below *incumbent*, if there is one.
+
+    First which group each block takes; then, with a dual bound of its own for each such choice,
+    the options.
+
+    Args:
+        scores, weights, floor: of the dual bound.
+        rounds, turns: of the dual bound for each choice of groups.
+
+    Returns:
+        its value (*incumbent* if none), the option of each block (-1: none), boxes looked at, and
+        boxes and options discarded.
+    """
+    blocks, columns = programme.where.shape
+    best, chosen = incumbent, np.full(blocks, -1, np.int64)
+    kept, first, lifts = _alive(options.starts, scores, floor, log_of(programme, best))
+    explored, pruned = 0, len(scores) - len(kept)
+    for b in range(blocks):
+        if first[b] == first[b + 1]:
+            return best, chosen, explored, pruned
+    small, problem, factors = _part(options, programme, kept, first)
+    # Groups: the least of their options.
+    edge = np.empty(len(kept) + 1, np.int64)
+    first_group = np.zeros(blocks + 1, np.int64)
+    groups = 0
+    for b in range(blocks):
+        for i in range(first[b], first[b + 1]):
+            if i == first[b] or small.groups[i] != small.groups[i - 1]:
+                edge[groups] = i
+                groups += 1
+        first_group[b + 1] = groups
+    edge[groups] = len(kept)
+    lowest, lift = np.empty((groups, columns)), np.empty(groups)
+    for g in range(groups):
+        lowest[g], lift[g] = factors[edge[g]], lifts[edge[g]]
+        for i in range(edge[g] + 1, edge[g + 1]):
+            lift[g] = min(lift[g], lifts[i])
+            for k in range(columns):
+                lowest[g, k] = min(lowest[g, k], factors[i, k])
+    forest = _grow(first_group, lowest, lift, weights)
+    _, _, boxes, bounds, looked, cut = _descend(
+        problem, forest, floor, best, small.fans, small.dims, groups
+    )
+    explored += looked
+    pruned += cut
+    part = np.empty(len(kept), np.int64)
+    part_first = np.zeros(blocks + 1, np.int64)
+    inner_weights = np.empty(columns + 1)
+    for n in range(len(bounds)):
+        box = boxes[n]
+        if bounds[n] >= best:
+            pruned += 1
+            continue
+        size = 0
+        for b in range(blocks):
+            for i in range(edge[box[b]], edge[box[b] + 1]):
+                part[size] = i
+                size += 1
+            part_first[b + 1] = size
+        inside, closer, _ = _part(small, problem, part[:size], part_first)
+        target = log_of(programme, best)
+        here = Multipliers(at.means.copy(), at.rates.copy())
+        inner_scores = np.empty(size)
+        bound, _ = dual(
+            inside,
+            closer,
+            np.zeros(size),
+            here,
+            np.zeros((blocks, 17), np.int64),
+            rounds,
+            turns,
+            target,
+            inner_scores,
+            inner_weights,
+        )
+        explored += 1
+        if bound >= target:
+            pruned += 1
+            continue
+        alive, alive_first, alive_lifts = _alive(part_first, inner_scores, bound, target)
+        pruned += size - len(alive)
+        tiny, last, last_factors = _part(inside, closer, alive, alive_first)
+        forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
+        value, leaves, _, _, looked, cut = _descend(
+            last, forest, bound, best, tiny.fans, tiny.dims, min(0, looked)
+        )
+        explored += looked
+        pruned += cut
+        if leaves[0] >= 0:
+            best = value
+            for b in range(blocks):
+                chosen[b] = kept[part[alive[leaves[b]]]]
+    return best, chosen, explored, pruned

@@ -1,0 +1,109 @@
+"""What is well formed, what is shipped, what papers print: check, list, show, validate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from picojoule.cli.answers import (
+    NO,
+    YES,
+    json_head,
+    print_json,
+    print_report,
+    print_text,
+    say,
+)
+from picojoule.cli.lists import list_chips, list_dataflows, list_networks, machine_record
+from picojoule.cli.options import Json
+from picojoule.cli.questions import reader
+from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
+
+
+def check(
+    file: Annotated[str, Parameter(help="A network, accelerator, mapping or estimate file.")],
+    /,
+    *,
+    as_json: Json = False,
+) -> int:
+    """Say whether a file is well formed, with all of its mistakes; 1 if it is not."""
+    kind, read = reader(file)
+    mistakes: tuple[Mistake, ...] = ()
+    summary = ""
+    try:
+        summary = read()
+    except InputError as error:
+        mistakes = error.mistakes
+    except WorkloadError as error:
+        mistakes = (Mistake("$", str(error)),)
+    if as_json:
+        listed = [{"path": x.path, "message": x.message} for x in mistakes]
+        answer = {"file": file, "kind": kind, "ok": not mistakes, "mistakes": listed}
+        print_json({**json_head(), **answer, **({"summary": summary} if summary else {})})
+    elif mistakes:
+        print_text(str(InputError(f"{file} is no well-formed {kind}", mistakes)))
+    else:
+        print_text(f"{file} is a well-formed {kind}: {summary}")
+    return NO if mistakes else YES
+
+
+def list_shipped(
+    what: Annotated[str | None, Parameter(help="chips, networks or dataflows; all.")] = None,
+    /,
+    *,
+    as_json: Json = False,
+) -> int:
+    """List what comes with picojoule: chips, networks, dataflows."""
+    kinds = {"chips": list_chips, "networks": list_networks, "dataflows": list_dataflows}
+    if what is not None and what not in kinds:
+        near = did_you_mean(what, tuple(kinds))
+        raise PicojouleError(f"no list of {what!r}{near}; there are {', '.join(kinds)}")
+    made = {name: make() for name, make in kinds.items() if what in (None, name)}
+    if as_json:
+        print_json({**json_head(), **{name: records for name, (records, _) in made.items()}})
+    else:
+        for _, table in made.values():
+            print_report(table)
+    return YES
+
+
+def show(
+    chip: Annotated[str, Parameter(help="A .yaml file or a shipped name.")],
+    /,
+    *,
+    as_json: Json = False,
+) -> int:
+    """Show a machine: memories, arrays, energies, and the source of each number."""
+    from picojoule.specs import load_accelerator
+
+    machine = load_accelerator(chip)
+    if as_json:
+        print_json({**json_head(), "accelerator": machine_record(machine)})
+    else:
+        from picojoule.reports.text import accelerator_report
+
+        print_report(accelerator_report(machine))
+    return YES
+
+
+def validate(*, as_json: Json = False) -> int:
+    """Compare with what papers print; 1 if a comparison fails."""
+    from picojoule.validation import validate as compare
+
+    rows = list(compare())
+    failed = [row for row in rows if not getattr(row, "ok", True)]
+    if as_json:
+        names = ("figure", "quantity", "paper", "ours", "ratio", "note")
+        records = [
+            {**{name: getattr(row, name) for name in names}, "ok": getattr(row, "ok", True)}
+            for row in rows
+        ]
+        print_json({**json_head(), "ok": not failed, "rows": records})
+    else:
+        from picojoule.reports.text import validation_table
+
+        print_report(validation_table(rows))
+        if failed:
+            say(f"{len(failed)} of {len(rows)} comparisons fail")
+    return NO if failed else YES

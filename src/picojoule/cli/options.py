@@ -1,0 +1,94 @@
+"""The options that commands share, each written once.
+
+A command takes a group whole, as one argument; its fields become options of the command::
+
+    def estimate(network: Network, /, *, question: QuestionOptions, ...) -> int
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Network = Annotated[
+    str, Parameter(help="A .onnx, .csv or .txt file, file.py:function, or a shipped name.")
+]
+LayerName = Annotated[str, Parameter(help="A layer of the network, by name.")]
+Chip = Annotated[
+    str, Parameter(name=["--accelerator", "-a"], help="A .yaml file or a shipped name.")
+]
+Batch = Annotated[int | None, Parameter(help="Inferences at once; energies stay per inference.")]
+Dims = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--dim",
+        negative="",
+        help="Size of a dimension of an ONNX input, by its name in the file (sequence=128) or its "
+        "place (data_0[2]=227); repeatable.",
+    ),
+]
+Flow = Annotated[str | None, Parameter(help="rs, ws, osa, osb, osc, is, nlr or flexible.")]
+Objective = Annotated[str, Parameter(help="What the search minimises: energy, latency or edp.")]
+Bits = Annotated[
+    list[str] | None,
+    Parameter(negative="", help="Width of all operands (8) or of one (weight=8); repeatable."),
+]
+Density = Annotated[
+    list[str] | None,
+    Parameter(negative="", help="Share of non-zero values (weight=0.4); repeatable."),
+]
+Budget = Annotated[
+    str | None, Parameter(help="Time to search each distinct layer: 0.5s, 200ms, 2min.")
+]
+CacheFolder = Annotated[
+    Path | None,
+    Parameter(name="--cache", help="Folder of earlier searches; by default the user's cache."),
+]
+NoCache = Annotated[
+    bool, Parameter(name="--no-cache", negative="", help="Recall and keep no searches.")
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with JSON.")]
+Output = Annotated[
+    Path | None, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class QuestionOptions:
+    """What is asked of a network: on which machine, and with which batch, widths and densities."""
+
+    accelerator: Chip
+    batch: Batch = None
+    bits: Bits = None
+    density: Density = None
+    dims: Dims = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How the best mappings are searched."""
+
+    dataflow: Flow = None
+    objective: Objective = "energy"
+    budget: Budget = None
+    cache: CacheFolder = None
+    no_cache: NoCache = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """How the answer leaves."""
+
+    as_json: Json = False
+    output: Output = None
+
+
+# What a command without any of these options gets.
+SEARCH = SearchOptions()
+ANSWER = AnswerOptions()

@@ -1,0 +1,51 @@
+"""What a search returns: a mapping, its price, and what is proved about it.
+
+Apart from the search itself, so that results read from a file need not load it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from picojoule.cost import Cost
+from picojoule.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of a search.
+
+    Args:
+        mapping, cost: the best mapping found and its price.
+        objective, value: what was minimised, and its value for this mapping.
+        status: "optimal" if proved (nothing left to look at), else "feasible".
+        lower_bound: no legal mapping of the space is below; equals ``value`` if optimal.
+        explored, pruned: choices looked at, and those discarded with all they contain.
+        space: the set of mappings that the statement is about, in words.
+        seconds: time the search took.
+    """
+
+    mapping: Mapping
+    cost: Cost
+    objective: str
+    value: float
+    status: str
+    lower_bound: float
+    explored: int
+    pruned: int
+    space: str
+    seconds: float
+
+    @property
+    def gap(self) -> float:
+        """How far the value may be above the optimum, relative to the bound."""
+        return self.value / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
+
+
+def value_of(cost: Cost, objective: str) -> float:
+    """What *objective* minimises: the energy, the cycles, or their product."""
+    return {
+        "energy": cost.energy,
+        "latency": cost.cycles,
+        "edp": cost.energy * cost.cycles,
+    }[objective]

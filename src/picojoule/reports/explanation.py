@@ -1,0 +1,149 @@
+"""Why a mapping costs what it does: its loop nest, the words it moves, what else would cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from picojoule.accelerator import Accelerator
+from picojoule.alternatives import Alternative
+from picojoule.cost import tile_words
+from picojoule.estimation import images_at_once
+from picojoule.mapping import Mapping as LoopNest
+from picojoule.reports.tables import cell, facts_table, table
+from picojoule.traffic import Flow, flows
+from picojoule.units import show_count, show_energy
+from picojoule.workload import OPERANDS, Layer, Operand
+
+MULTIPLIERS = "multipliers"
+
+
+def loop_nest(layer: Layer, machine: Accelerator, mapping: LoopNest) -> str:
+    """The loop nest as Timeloop draws it, with the words that one instance of each level holds."""
+    titles = []
+    for level, stage in zip(machine.levels, mapping.stages, strict=True):
+        words = [
+            f"{o.value}:{tile_words(layer, stage.tile, o, padded=machine.charge_padding)}"
+            for o in OPERANDS
+            if o in stage.keeps
+        ]
+        titles.append(f"{level.name} [ {' '.join(words) or 'nothing'} ; tile {stage.tile} ]")
+    return mapping.text(titles)
+
+
+# -- words moved ---------------------------------------------------------------------------
+
+
+def edges(
+    layer: Layer, machine: Accelerator, mapping: LoopNest, batch: int = 1
+) -> list[dict[str, Any]]:
+    """Words moved per inference, for each operand and each edge from a memory to the next inward.
+
+    ``down`` leaves the outer memory, ``up`` reaches it; ``inside`` is what all receivers (or
+    senders) at the inner end handle together, so multicast or spatial accumulation makes up the
+    difference. Values are counted before coding and before gating by zeros.
+
+    Args:
+        layer: for *batch* inferences, as the network has it.
+    """
+    images = images_at_once(layer, machine, batch)
+    part = layer.with_batch_share(images, batch)
+    every = flows(part, mapping, padded=machine.charge_padding)
+    found: list[dict[str, Any]] = []
+    for operand in OPERANDS:
+        chain = [flow for flow in every if flow.operand is operand]
+        for flow, (down, up) in zip(chain, _ends(part, operand, chain), strict=True):
+            outer = machine.levels[flow.parent].holder(operand)
+            inner = machine.levels[flow.child].holder(operand) if _inside(flow, machine) else None
+            found.append(
+                {
+                    "operand": operand.value,
+                    "from": "" if outer is None else outer.name,
+                    "to": MULTIPLIERS if inner is None else inner.name,
+                    "down": down / images,
+                    "up": up / images,
+                    "inside": flow.at_child / images,
+                }
+            )
+    return found
+
+
+def _inside(flow: Flow, machine: Accelerator) -> bool:
+    return flow.child < len(machine.levels)
+
+
+def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow]) -> Iterator[tuple[int, int]]:
+    """For each edge of an operand, outermost first, the words (down, up) at its outer end.
+
+    Partial sums come down again unless they start afresh: at the outermost memory once for each
+    output, further in for each stay to which none was handed down (DESIGN: first touch).
+    """
+    fresh = layer.size(operand)
+    for flow in chain:
+        if operand is not Operand.OUTPUT:
+            yield flow.at_parent, 0
+            continue
+        down = flow.at_parent - fresh
+        yield down, flow.at_parent
+        fresh = flow.at_child - down
+
+
+def edges_table(rows: Sequence[dict[str, Any]]) -> Table:
+    made = table("edge", "operand", "down", "up", "at the inner end", "shared by")
+    made.title = cell("words moved per inference, edge by edge", "bold")
+    for row in rows:
+        outside = row["up"] if row["operand"] == Operand.OUTPUT.value else row["down"]
+        made.add_row(
+            cell(f"{row['from']} - {row['to']}"),
+            row["operand"],
+            show_count(row["down"]),
+            show_count(row["up"]),
+            show_count(row["inside"]),
+            f"{row['inside'] / outside:.3g}" if outside else "-",
+        )
+    return made
+
+
+# -- other choices -------------------------------------------------------------------------
+
+
+def alternatives_report(
+    found: Sequence[Alternative], objective: str, unit: str
+) -> list[RenderableType]:
+    """What else would cost, as a table, and why some choices have no mapping."""
+    made = table("one thing different", "energy", "energy ratio", "cycles ratio", "status")
+    made.title = cell("what other choices would cost, each with its best mapping", "bold")
+    made.columns[0].max_width = 56
+    if objective == "edp":
+        made.add_column(cell("edp ratio"), justify="right", no_wrap=True)
+    for x in found:
+        if x.estimate is None:
+            continue
+        proved = x.ratio_range is not None and x.ratio_range[1] - x.ratio_range[0] < 1e-9
+        ends = "" if proved or x.ratio_range is None else _range(x.ratio_range, objective)
+        made.add_row(
+            cell(x.change),
+            show_energy(x.estimate.energy, unit),
+            _times(x.energy_ratio),
+            _times(x.cycles_ratio),
+            cell(x.estimate.search.status + ends, "" if proved else "yellow"),
+            *([_times(x.ratio)] if objective == "edp" else []),
+        )
+    parts: list[RenderableType] = [made]
+    without = [(x.change, x.reason) for x in found if x.estimate is None]
+    if without:
+        parts += [cell("no mapping", "bold"), facts_table(without)]
+    return parts
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.3f}"
+
+
+def _range(ends: tuple[float, float], objective: str) -> str:
+    most = f"{ends[1]:.3f}" if math.isfinite(ends[1]) else "unknown"
+    return f", {objective} ratio {ends[0]:.3f} to {most}"
