@@ -65,7 +65,7 @@ def test_the_report_says_everything(sparse: Estimate) -> None:
         "small on tiny",
         "One inference of small on tiny costs",
         "3×3 convolution, 2 to 3 channels, 5×5 to 3×3",
-        "parallel_for",
+        "multiply and accumulate",
         "input density",
         "0.25",
         "Relu: 2 times",

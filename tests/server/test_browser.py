@@ -138,7 +138,7 @@ def test_from_a_file_to_a_result(page: Any, server: Server) -> None:
     id_ = small(page, server)
     assert "small on tiny" in page.text_content("h1")
     assert page.locator("#chart canvas").count() >= 1
-    assert "for m in" in page.text_content("details.layer pre")
+    assert "multiply and accumulate" in page.text_content("details.layer pre")
     assert "Relu: 2 times" in page.text_content("main")
     page.click("text=by operand")
     page.check("input[name=share]")

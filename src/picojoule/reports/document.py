@@ -12,6 +12,7 @@ from typing import Any
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimation import Estimate, LayerEstimate, images_at_once
+from picojoule.reports.explanation import edges, loop_nest
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import Roofline, rooflines
 from picojoule.reports.scale import percent
@@ -38,6 +39,7 @@ class LayerPage:
     certificate: str
     loop_nest: str
     contents: tuple[dict[str, Any], ...]
+    edges: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,21 +212,23 @@ def _pair(values: tuple[int, int]) -> str:
 
 def _page(estimate: Estimate, priced: LayerEstimate) -> LayerPage:
     machine, layer = estimate.machine, priced.layer
-    names = [f"level {n}" for n in range(len(priced.mapping.stages))]
-    held: tuple[dict[str, Any], ...] = ()
-    if machine is not None:
-        names = [level.name for level in machine.levels]
-        if layer is not None:
-            images = images_at_once(layer, machine, estimate.batch)
-            share = layer.with_batch_share(images, estimate.batch)
-            held = tuple(_readable(x) for x in contents(share, machine, priced.mapping))
+    if machine is None or layer is None:
+        levels = [f"level {n}" for n in range(len(priced.mapping.stages))]
+        nest, held, moved = priced.mapping.text(levels), [], []
+    else:
+        images = images_at_once(layer, machine, estimate.batch)
+        share = layer.with_batch_share(images, estimate.batch)
+        nest = loop_nest(share, machine, priced.mapping)
+        held = contents(share, machine, priced.mapping)
+        moved = edges(layer, machine, priced.mapping, estimate.batch)
     return LayerPage(
         priced.name,
         "" if layer is None else describe(layer),
         priced,
         certificate(estimate, priced),
-        priced.mapping.text(names),
-        held,
+        nest,
+        tuple(_readable(x) for x in held),
+        tuple(moved),
     )
 
 
