@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -494,6 +495,15 @@ def _whole(value: float) -> float:
     return int(value) if float(value).is_integer() else value
 
 
+def _mode(path: Path) -> int:
+    """The permissions that writing *path* in place would leave it with."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write *text* to *path* so that readers see the old file or the whole new one.
 
@@ -509,6 +519,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        temporary.chmod(_mode(path))
         temporary.replace(path)
     except OSError as error:
         raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None

@@ -275,7 +275,7 @@ def test_compare_two_from_the_list(page: Any, server: Server) -> None:
     boxes.nth(1).check()
     page.click("text=Compare the two chosen")
     page.wait_for_url("**/compare/*/*")
-    assert "Before and after" in page.text_content("h1")
+    assert "batch: 1 before, 2 after" in page.text_content("main")
 
 
 def test_cancel(page: Any, server: Server) -> None:

@@ -105,10 +105,12 @@ def pages(services: Services) -> APIRouter:
 
     @router.get("/compare")
     async def pick(r: Annotated[list[JobId], Query(max_length=20)] = []) -> Response:  # noqa: B006
-        if len(r) != 2:
-            message = "Choose two results to compare, the earlier first."
+        jobs = [job for id_ in r if (job := services.store.job(id_)) is not None]
+        if len(jobs) != 2:
+            message = "Choose two results to compare; the one asked earlier is taken as before."
             return HTMLResponse(await made("problem", message=message), status_code=422)
-        return Response(status_code=303, headers={"location": f"/compare/{r[0]}/{r[1]}"})
+        first, last = sorted(jobs, key=lambda job: job.created)
+        return Response(status_code=303, headers={"location": f"/compare/{first.id}/{last.id}"})
 
     @router.get("/compare/{before}/{after}")
     async def compare(before: Id, after: Id) -> HTMLResponse:
