@@ -262,6 +262,23 @@ def test_cancel_a_running_and_a_waiting_job(server: Server, network: str) -> Non
     assert server.over(running)["state"] == "cancelled"
 
 
+def offspring(pid: int) -> list[int]:
+    """The processes that *pid* started."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        pytest.skip("this system does not tell")
+    return [int(word) for word in text.split()]
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and not just waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_restart_loses_nothing(start: Start, tmp_path: Path) -> None:
     first = start(tmp_path / "store.sqlite3")
     uploaded = first.upload("small.csv", TABLE).json()["id"]
@@ -270,7 +287,11 @@ def test_a_restart_loses_nothing(start: Start, tmp_path: Path) -> None:
     slow = first.call("POST", "/api/jobs", json=SLOW).json()["id"]
     later = [first.call("POST", "/api/jobs", json=q).json()["id"] for q in questions[1:]]
     time.sleep(0.5)
+    children = offspring(first.process.pid)
+    assert children
     first.stop(signal.SIGKILL)
+    time.sleep(0.5)
+    assert [pid for pid in children if running(pid)] == []
     second = start(tmp_path / "store.sqlite3")
     assert second.call("GET", f"/api/jobs/{kept['id']}").json() == kept
     assert second.call("GET", f"/api/jobs/{slow}").json()["state"] in ("queued", "running")

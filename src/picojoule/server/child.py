@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -258,9 +259,22 @@ def _first_line(error: InputError) -> str:
     return f"{len(error.mistakes)} mistakes"
 
 
+def end_with(parent: int) -> None:
+    """Have the system end this process when the server dies, in the middle of a search too."""
+    if sys.platform != "linux":
+        return  # the next line written to the server's pipe ends it
+    import ctypes
+
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> None:
     """Answer until the input ends."""
     memory = int(sys.argv[1])
+    end_with(int(sys.argv[2]))
     try:
         import resource
 
@@ -275,7 +289,7 @@ def main() -> None:
         out.write(json.dumps(record) + "\n")
         out.flush()
 
-    for module in sys.argv[2:]:  # what the work will need, loaded before it comes
+    for module in sys.argv[3:]:  # what the work will need, loaded before it comes
         __import__(module)
     send({"ready": True})
     for line in sys.stdin:

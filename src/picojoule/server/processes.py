@@ -37,7 +37,10 @@ class Process:
     """One process that answers requests, one after the other."""
 
     def __init__(self, memory: int, modules: tuple[str, ...]) -> None:
-        self._arguments = ("-m", "picojoule.server.child", str(memory), *modules)
+        self._arguments = (
+            *("-m", "picojoule.server.child", str(memory), str(os.getpid())),
+            *modules,
+        )
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
 
