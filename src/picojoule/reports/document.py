@@ -339,9 +339,8 @@ def _files(estimate: Estimate) -> Iterator[tuple[str, str]]:
     yield "chip.yaml", dump_accelerator(estimate.machine)
 
 
-def chart_data(parts: Sequence[Document]) -> dict[str, Any]:
+def chart_data(whole: Sequence[Estimate]) -> dict[str, Any]:
     """What the charts of a page draw: plain numbers, names and colours."""
-    whole = [part.estimate for part in parts]
     operands = dict.fromkeys(name for x in whole for name in x.by_operand)
     return {
         "energy_unit": whole[0].energy_unit,
@@ -349,24 +348,23 @@ def chart_data(parts: Sequence[Document]) -> dict[str, Any]:
         "operand_colors": {name: OPERAND_COLORS[name] for name in operands},
         "estimates": [
             {
-                "title": part.title,
-                "energy": part.estimate.energy,
-                "by_memory": part.estimate.by_memory,
-                "by_operand": part.estimate.by_operand,
+                "energy": x.energy,
+                "by_memory": x.by_memory,
+                "by_operand": x.by_operand,
                 "layers": [
                     {
-                        "name": x.name,
-                        "energy": x.energy,
-                        "by_memory": dict(x.by_memory),
-                        "by_operand": dict(x.by_operand),
-                        "cycles": x.cycles,
-                        "macs": x.macs,
-                        "limited_by": x.limited_by,
+                        "name": layer.name,
+                        "energy": layer.energy,
+                        "by_memory": dict(layer.by_memory),
+                        "by_operand": dict(layer.by_operand),
+                        "cycles": layer.cycles,
+                        "macs": layer.macs,
+                        "limited_by": layer.limited_by,
                     }
-                    for x in part.estimate.layers
+                    for layer in x.layers
                 ],
-                "rooflines": [roof.to_dict() for roof in part.rooflines],
+                "rooflines": [roof.to_dict() for roof in rooflines(x)],
             }
-            for part in parts
+            for x in whole
         ],
     }

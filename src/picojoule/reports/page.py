@@ -36,7 +36,7 @@ def estimate_page(
     """
     doc = document(estimate)
     versus = None if before is None else compare(before, estimate)
-    drawn = [doc] if before is None else [document(before), doc]
+    drawn = [estimate] if before is None else [before, estimate]
     return (
         templates()
         .get_template("estimate.html")
@@ -72,7 +72,7 @@ def comparison_page(comparison: Comparison) -> str:
             after=after,
             versus=comparison,
             versus_words=comparison_words(comparison),
-            **inlined(chart_data([before, after])),
+            **inlined(chart_data([comparison.before, comparison.after])),
         )
     )
 

@@ -126,7 +126,7 @@ def set_beside(request: dict[str, Any]) -> dict[str, Any]:
 
 def _beside(before: Estimate, after: Estimate) -> dict[str, Any]:
     from picojoule.comparison import compare
-    from picojoule.reports.document import chart_data, document
+    from picojoule.reports.document import chart_data
     from picojoule.reports.page import comparison_words
 
     compared = compare(before, after)
@@ -134,7 +134,7 @@ def _beside(before: Estimate, after: Estimate) -> dict[str, Any]:
         "comparison": compared.to_dict(),
         "words": comparison_words(compared),
         "proved": all(layer.search.status == "optimal" for layer in after.layers),
-        "charts": chart_data([document(before), document(after)]),
+        "charts": chart_data([before, after]),
     }
 
 

@@ -46,7 +46,7 @@ def result_page(request: dict[str, Any]) -> dict[str, Any]:
         doc=doc,
         bits=settings(estimate, "bits"),
         density=settings(estimate, "density"),
-        data=data_block(chart_data([doc])),
+        data=data_block(chart_data([estimate])),
     )
 
 
@@ -63,7 +63,7 @@ def compare_page(request: dict[str, Any]) -> dict[str, Any]:
         before=docs[0],
         after=docs[1],
         ids=request["ids"],
-        data=data_block(chart_data(docs)),
+        data=data_block(chart_data([before, after])),
     )
 
 
