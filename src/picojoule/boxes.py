@@ -13,7 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from picojoule.programme import Multipliers, Options, Programme, dual, log_of, value_of
+from picojoule.programme import (
+    LATENCY,
+    Multipliers,
+    Options,
+    Programme,
+    dual,
+    log_of,
+    value_of,
+)
 from picojoule.tilings import Floats, Ints
 
 
@@ -133,6 +141,7 @@ def _descend(
     forest: _Forest,
     floor: float,
     incumbent: float,
+    goal: float,
     fans: Ints,
     dims: Ints,
     room: int,
@@ -141,6 +150,7 @@ def _descend(
 
     Args:
         floor: the dual bound; a leaf's score is what it adds.
+        goal: nothing is below: a choice this good ends the search.
         fans: ``[leaves, arrays, 2]``, checked for a place on the array.
         room: if not zero, return every single choice that may be below *incumbent*, that many at
             first, instead of the best.
@@ -201,6 +211,8 @@ def _descend(
                 pruned += 1
                 continue
             best = bounds[depth]
+            if best <= goal:
+                depth = 0
             target = log_of(programme, best)
             for b in range(blocks):
                 chosen[b] = forest.begin[box[b]]
@@ -271,7 +283,7 @@ def _part(
             programme.energy,
             programme.static,
             programme.times,
-            programme.plain,
+            programme.relief,
             programme.cycle_limit,
             programme.limits,
             programme.axes,
@@ -311,6 +323,7 @@ def search(
     rounds: int,
     turns: int,
     incumbent: float,
+    goal: float,
 ) -> tuple[float, Ints, int, int]:
     """The best choice below *incumbent*, if there is one.
 
@@ -320,6 +333,7 @@ def search(
     Args:
         scores, weights, floor: of the dual bound.
         rounds, turns: of the dual bound for each choice of groups.
+        goal: nothing is below: a choice this good ends the search.
 
     Returns:
         its value (*incumbent* if none), the option of each block (-1: none), boxes looked at, and
@@ -353,7 +367,7 @@ def search(
                 lowest[g, k] = min(lowest[g, k], factors[i, k])
     forest = _grow(first_group, lowest, lift, weights)
     _, _, boxes, bounds, looked, cut = _descend(
-        problem, forest, floor, best, small.fans, small.dims, groups
+        problem, forest, floor, best, goal, small.fans, small.dims, groups
     )
     explored += looked
     pruned += cut
@@ -362,7 +376,7 @@ def search(
     inner_weights = np.empty(columns + 1)
     for n in range(len(bounds)):
         box = boxes[n]
-        if bounds[n] >= best:
+        if bounds[n] >= best or best <= goal:
             pruned += 1
             continue
         size = 0
@@ -396,7 +410,7 @@ def search(
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
         value, leaves, _, _, looked, cut = _descend(
-            last, forest, bound, best, tiny.fans, tiny.dims, min(0, looked)
+            last, forest, bound, best, goal, tiny.fans, tiny.dims, min(0, looked)
         )
         explored += looked
         pruned += cut
@@ -405,3 +419,40 @@ def search(
             for b in range(blocks):
                 chosen[b] = kept[part[alive[leaves[b]]]]
     return best, chosen, explored, pruned
+
+
+def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: Ints) -> float:
+    """The least product of the first column, under limits and with a place on the arrays."""
+    columns = where.shape[1]
+    steps = np.zeros((1, columns + 1))
+    steps[0, 0] = 1.0
+    problem = Programme(
+        where,
+        LATENCY,
+        0.0,
+        0.0,
+        0.0,
+        np.zeros(columns),
+        0.0,
+        steps,
+        np.ones(1),
+        np.inf,
+        limits,
+        axes,
+        allowed,
+    )
+    count = len(options.groups)
+    scores, weights = np.empty(count), np.empty(columns + 1)
+    rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
+    at = Multipliers(np.zeros(columns + 1), rates)
+    known = np.zeros((len(where), 33), np.int64)
+    bound, _ = dual(options, problem, np.zeros(count), at, known, 8, 100, np.inf, scores, weights)
+    limit = np.inf
+    for gap in (0.01, 0.1, 1.0, np.inf):
+        limit = np.exp(bound) * (1 + gap)
+        value, choice, _, _ = search(
+            options, problem, scores, weights, bound, at, 4, 25, limit, 0.0
+        )
+        if choice[0] >= 0:
+            return float(value)
+    return float(limit)

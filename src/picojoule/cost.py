@@ -20,7 +20,7 @@ from picojoule.sparsity import bits_per_value, effectual_fraction
 from picojoule.traffic import Flow, compute_steps, flows, window_extent
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
 
-VERSION = "1"
+VERSION = "2"
 """Version of the counting rules: results of different versions are not to be mixed."""
 
 
@@ -279,13 +279,19 @@ class Ledger:
         energy = (read * memory.read_energy + write * memory.write_energy) * size
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
-        self.bits_moved[memory.name] += (read + write) * (size * self.accelerator.word_bits)
 
-    def _book_hops(self, array: Array, operand: Operand, words: Any, size: float) -> None:
+    def _move(self, memory: Memory, words: Any, size: float) -> None:
+        """Words that pass the port of a memory: they take time whichever end pays for them."""
+        self.bits_moved[memory.name] += words * (size * self.accelerator.word_bits)
+
+    def _book_hops(
+        self, array: Array, operand: Operand, words: Any, passed: Any, size: float
+    ) -> None:
+        """Charge the *words* that neighbours share; all that pass take time."""
         table = self.hops[array.name]
         access = Access(words, 0.0, words * (array.hop_energy * size))
         table[operand] = _sum(table.get(operand), access)
-        self.bits_moved[array.name] += words * (size * self.accelerator.word_bits)
+        self.bits_moved[array.name] += passed * (size * self.accelerator.word_bits)
 
     def _hop_size(self, operand: Operand) -> float:
         if operand is Operand.OUTPUT:
@@ -313,15 +319,18 @@ class Ledger:
             if operand not in machine.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
+        self._move(parent, flow.at_parent * share, size)
         for level, array in self._arrays(flow):
             every = array.hop_charge is HopCharge.EVERY
-            words = flow.passed(level)[1] if every else flow.shared(level)
-            self._book_hops(array, operand, words * share, size)  # it travels as it was coded
-        if not self._to_mac(flow) and machine.charging is Charging.BOTH_ENDS:
+            passed = flow.passed(level)[1] * share
+            words = passed if every else flow.shared(level) * share
+            self._book_hops(array, operand, words, passed, size)  # it travels as it was coded
+        if not self._to_mac(flow):
             child = self._memory(flow.child, operand)
-            self._book(
-                child, operand, 0.0 * self.one, flow.at_child * 1.0, self._coded(child, operand)
-            )
+            size = self._coded(child, operand)
+            self._move(child, flow.at_child * 1.0, size)
+            if machine.charging is Charging.BOTH_ENDS:
+                self._book(child, operand, 0.0 * self.one, flow.at_child * 1.0, size)
 
     def _book_output(self, chain: Sequence[Flow]) -> None:
         """Partial sums go up after each stay and come back unless they start afresh.
@@ -344,6 +353,8 @@ class Ledger:
                 coded = self._coded(memory, operand)
                 self._book(memory, operand, 0.0 * self.one, finished, coded)
                 self._book(memory, operand, down * share, (up - finished) * share, size)
+                self._move(memory, finished, coded)
+                self._move(memory, (down + up - finished) * share, size)
             elif machine.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
@@ -351,11 +362,14 @@ class Ledger:
                 )
             else:
                 self._book(memory, operand, stays + down * share, handed_down + up * share, size)
+            if not outermost:
+                self._move(memory, stays + handed_down + (down + up) * share, size)
             for level, array in self._arrays(flow):
                 outside, inside = flow.passed(level)
                 every = array.hop_charge is HopCharge.EVERY
-                hops = inside + down if every else inside - outside
-                self._book_hops(array, operand, hops * share, size)
+                passed = (inside + down) * share
+                hops = passed if every else (inside - outside) * share
+                self._book_hops(array, operand, hops, passed, size)
             stays, handed_down = flow.at_child * 1.0, down
 
     def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from picojoule.boxes import fewest
 from picojoule.mapspace import IRRELEVANT, Block, Space
 from picojoule.programme import Options
 from picojoule.tilings import Floats, Ints, repeats, window_words
@@ -98,6 +99,46 @@ class Bank:
                 np.concatenate([block.group for block in self.blocks]),
             )
         return self._options
+
+    def fewest_steps(self) -> float:
+        """Steps that no mapping undercuts: the arrays limit them here, the memories do not.
+
+        Of the options of a block that unroll alike, only that with the fewest steps counts.
+        """
+        options = self.options()
+        arrays = [array for array in self.space.arrays if array is not None]
+        starts, fans = [0], []
+        raw: list[list[Floats]] = [[] for _ in range(1 + len(arrays))]
+        for b, block in enumerate(self.blocks):
+            spread = options.fans[options.starts[b] : options.starts[b + 1]]
+            alike = spread.reshape(block.size, -1)
+            kinds, kind = np.unique(alike, axis=0, return_inverse=True)
+            steps = np.full(len(kinds), np.inf)
+            np.minimum.at(steps, kind.ravel(), self._values(b, Column(Steps())))
+            fans.append(kinds.reshape(len(kinds), len(arrays), 2))
+            raw[0].append(steps)
+            for a in range(len(arrays)):
+                raw[1 + a].append(fans[-1][:, a].prod(axis=1).astype(float))
+            starts.append(starts[-1] + len(kinds))
+        factors = np.concatenate([np.concatenate(column) for column in raw])
+        count, columns = starts[-1], 1 + len(arrays)
+        where = np.add.outer(np.array(starts[:-1]), count * np.arange(columns))
+        limits = np.zeros((len(arrays), columns))
+        for a, array in enumerate(arrays):
+            limits[a, 1 + a] = 1 / array.size
+        return fewest(
+            Options(
+                np.array(starts),
+                factors,
+                np.log(factors),
+                np.concatenate(fans),
+                options.dims,
+                np.zeros(count, np.int64),
+            ),
+            where,
+            limits,
+            *self.space.array_limits(),
+        )
 
     def factors(self, column: Column) -> Factors:
         """Compute a column, or find it."""

@@ -23,6 +23,8 @@ class Found:
         explored, pruned: choices looked at, and those discarded with all they contain.
         space: the set of mappings that the statement is about, in words.
         seconds: time the search took.
+        front: if asked for, the mappings that none beats in both energy and cycles, from the
+            cheapest to the fastest; complete if the last one is "optimal".
     """
 
     mapping: Mapping
@@ -35,6 +37,7 @@ class Found:
     pruned: int
     space: str
     seconds: float
+    front: tuple[Found, ...] = ()
 
     @property
     def gap(self) -> float:

@@ -12,7 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from picojoule.workload import DIMS, Dim, Extents, Layer
 
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
+SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 DUAL_ROUNDS, DUAL_TURNS = 8, 200  # passes over all options, and steps on candidates between them
 BOX_ROUNDS, BOX_TURNS = 4, 25  # the same for each choice of outermost tile counts
 FIRST_PRICE = 0.02  # multiplier of a limit to begin with
@@ -48,6 +49,7 @@ def search(
     *,
     factors: str = "all",
     budget: float | None = None,
+    pareto: bool = False,
 ) -> Found:
     """Find the mapping of *layer* with the least *objective*, and prove it.
 
@@ -56,6 +58,7 @@ def search(
         objective: "energy", "latency" (then least energy among the fastest) or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
         budget: seconds after which the best so far is returned as "feasible".
+        pareto: also find the front of energy against cycles (:attr:`Found.front`).
 
     Raises:
         NoMappingError: if no mapping is legal.
@@ -68,33 +71,29 @@ def search(
         else named_dataflow(dataflow or accelerator.default_dataflow)
     )
     started = time.perf_counter()
-    deadline = None if budget is None else started + budget
-    timed = objective != "energy" or bool(accelerator.static_power and accelerator.clock)
+    deadline = math.inf if budget is None else started + budget
+    timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)
     space = Space(layer, accelerator, flow, timed=timed, perfect=factors == "perfect")
     relaxation = Relaxation(space)
-    mode = OBJECTIVES[objective]
-    until = math.inf if deadline is None else deadline
-    best = _Solver(relaxation, mode, math.inf, until).solve()
-    if objective == "latency" and best.chosen is not None:
-        cycles = best.value
-        most = cycles * (1 + SMALLEST_GAIN)
-        second = _Solver(relaxation, programme.ENERGY, most, until).solve()
-        if second.chosen is not None:
-            best = second._replace(
-                value=cycles,
-                bound=best.bound,
-                complete=best.complete and second.complete,
-                explored=best.explored + second.explored,
-                pruned=best.pruned + second.pruned,
-            )
+    if objective == "latency":
+        best = _fastest(relaxation, deadline)
+    else:
+        best = _Solver(relaxation, OBJECTIVES[objective], math.inf, deadline).solve()
     if best.chosen is None:
         why = "in time" if not best.complete else f"with the dataflow {flow.name!r}"
         raise NoMappingError(
             f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; "
             "larger memories or another dataflow may help"
         )
-    mapping = best.chosen
-    cost = evaluate(layer, accelerator, mapping)
+    found = _found(relaxation, best, objective, started)
+    return replace(found, front=_front(relaxation, deadline)) if pareto else found
+
+
+def _found(relaxation: Relaxation, best: _Result, objective: str, started: float) -> Found:
+    """The result of a search, priced by ``evaluate``."""
+    space, mapping = relaxation.space, best.chosen
+    assert mapping is not None
+    cost = evaluate(space.layer, space.machine, mapping)
     value = value_of(cost, objective)
     return Found(
         mapping,
@@ -108,6 +107,56 @@ def search(
         space.text(),
         time.perf_counter() - started,
     )
+
+
+def _fastest(relaxation: Relaxation, deadline: float) -> _Result:
+    """The cheapest mapping among the fastest; its value is in cycles."""
+    best = _Solver(relaxation, programme.LATENCY, math.inf, deadline).solve()
+    if best.chosen is None:
+        return best
+    most = best.value * (1 + SMALLEST_GAIN)
+    second = _Solver(relaxation, programme.ENERGY, most, deadline).solve()
+    if second.chosen is None:
+        return best
+    return second._replace(
+        value=best.value,
+        bound=best.bound,
+        complete=best.complete and second.complete,
+        explored=best.explored + second.explored,
+        pruned=best.pruned + second.pruned,
+    )
+
+
+def _front(relaxation: Relaxation, deadline: float) -> tuple[Found, ...]:
+    """Mappings that none beats in both energy and cycles, from the cheapest to the fastest.
+
+    Each is the cheapest that is faster than the one before it, and cheaper than the fastest.
+    """
+    started = time.perf_counter()
+    last = _found(relaxation, _fastest(relaxation, deadline), "latency", started)
+    last = replace(last, objective="energy", value=last.cost.energy, lower_bound=last.cost.energy)
+    points: list[Found] = []
+    limit = math.inf
+    while last.status == "optimal":
+        started = time.perf_counter()
+        solver = _Solver(relaxation, programme.ENERGY, limit, deadline)
+        solver.best = last.value * (1 - SMALLEST_GAIN)
+        best = solver.solve()
+        if best.chosen is None and best.complete:
+            break
+        if best.chosen is None:
+            last = replace(last, status="feasible")
+            break
+        found = _found(relaxation, best, "energy", started)
+        if points and found.value <= points[-1].value * (1 + SMALLEST_GAIN):
+            points.pop()  # as cheap and faster
+        points.append(found)
+        if not best.complete:
+            last = replace(last, status="feasible")
+        limit = found.cost.cycles * (1 - SMALLEST_STEP)
+    if points and last.value <= points[-1].value * (1 + SMALLEST_GAIN):
+        points.pop()
+    return (*points, last)
 
 
 class _Result(NamedTuple):
@@ -230,14 +279,15 @@ class _Solver:
             self._push(entry.stage, relaxed, bound, found)
             return
         self._lowest = min(self._lowest, bound)
-        self._push(stage if relaxed.model.hops else CLOSED, relaxed, bound, found)
+        self._push(CLOSED if relaxed.decided else stage, relaxed, bound, found)
 
     def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
         problem = relaxed.programme
         key = (relaxed.options, problem.where.shape, len(problem.limits))
         if key not in self._starts:
             energy = [float(self.mode != programme.LATENCY)]
-            share = problem.plain / max(1, problem.plain.sum()) * (self.mode != programme.ENERGY)
+            usable = problem.relief > 0
+            share = usable / max(1, usable.sum()) * (self.mode != programme.ENERGY)
             rates = np.concatenate([energy, share, np.full(len(problem.limits), FIRST_PRICE)])
             self._starts[key] = (
                 programme.Multipliers(np.zeros(problem.where.shape[1] + 1), rates),
@@ -269,6 +319,7 @@ class _Solver:
             BOX_ROUNDS,
             BOX_TURNS,
             limit,
+            entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf,
         )
         self.explored += looked
         self.pruned += cut

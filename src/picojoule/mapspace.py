@@ -500,6 +500,18 @@ class Space:
             return still, (level, order.slides) if edge.operand is INPUT else None
         return still, None
 
+    def array_limits(self) -> tuple[Ints, Ints]:
+        """For each array, the lengths of its axes and bit masks of their dimensions."""
+        arrays = [array for array in self.arrays if array is not None]
+        most = max((len(array.axes) for array in arrays), default=1)
+        axes = np.ones((len(arrays), most), np.int64)
+        allowed = np.zeros((len(arrays), most), np.int64)
+        for a, array in enumerate(arrays):
+            for n, axis in enumerate(array.axes):
+                axes[a, n] = axis.size
+                allowed[a, n] = sum(1 << DIMS.index(dim) for dim in axis.dims)
+        return axes, allowed
+
     def text(self) -> str:
         """The space in words."""
         if self.perfect:

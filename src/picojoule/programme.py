@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from picojoule.tilings import Bools, Floats, Ints
+from picojoule.tilings import Floats, Ints
 
 ENERGY, LATENCY, EDP = 0, 1, 2
 
@@ -48,7 +48,7 @@ class Programme(NamedTuple):
     energy: Floats  # [columns]
     static: float  # energy per cycle
     times: Floats  # [memories and networks, columns + 1] cycles; last: constant
-    plain: Bools  # [memories and networks] no negative coefficient
+    relief: Floats  # [memories and networks] least share that negative parts leave; 0: unknown
     cycle_limit: float
     limits: Floats  # [limits, columns] coefficients of sums that may not exceed 1
     axes: Ints  # [arrays, axes] length; 0: no such axis
@@ -88,7 +88,7 @@ def _sums(programme: Programme) -> _Sums:
                 if k == columns and programme.mode == EDP:
                     c = programme.base
             elif r <= times:
-                c = programme.times[r - 1, k]
+                c = programme.times[r - 1, k] * programme.relief[r - 1]
             else:
                 c = programme.limits[r - 1 - times, k] if k < columns else 0.0
             if c > 0:
@@ -167,7 +167,7 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
         longest, slowest = -np.inf, 1
         for r in range(1, 1 + times):
             time = _log_sum(sums, r, at.means)
-            if programme.plain[r - 1] and time > longest:
+            if programme.relief[r - 1] > 0 and time > longest:
                 longest, slowest = time, r
         at.rates[1 : 1 + times] *= 1 - pull
         at.rates[slowest] += pull

@@ -20,7 +20,7 @@ from picojoule.cost import Ledger
 from picojoule.factors import Bank, Column, Elements, Factors, One, Steps, Tile, Words
 from picojoule.mapspace import Block, Edge, MappingClass, Runs, Space, empty_levels
 from picojoule.programme import ENERGY, LATENCY, Options, Programme
-from picojoule.tilings import Bools, Floats, Ints
+from picojoule.tilings import Bools, Floats
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
 
 INPUT, _, OUTPUT = OPERANDS
@@ -106,6 +106,7 @@ class Rows:
     constant: float
     energy: Floats  # [columns]
     static: float
+    per_step: float  # cycles
     times: Floats  # [times, columns + 1]
     limits: Floats  # [limits, columns]
 
@@ -122,6 +123,14 @@ class Relaxed:
     penalty: Floats  # [options] infinite where the class or the sharing forbids an option
     least: float  # no choice is below, by the least of every column
 
+    @property
+    def decided(self) -> bool:
+        """Whether no hop that counts is left open."""
+        if self.programme.mode == LATENCY:
+            first = 1 + len(self.model.terms)
+            return not any(time[first:].any() for time in self.model.times)
+        return None not in self.sharing
+
 
 class Relaxation:
     """The programmes of all classes of a space; they share the factors of the options."""
@@ -134,7 +143,8 @@ class Relaxation:
         self._rows: dict[object, Rows] = {}
         self._factors: dict[object, Factors] = {}
         self._penalties: dict[object, Floats | None] = {}
-        self._axes, self._allowed = self._array_limits()
+        self._axes, self._allowed = space.array_limits()
+        self._fewest: dict[int, float] = {}
 
     def options(self, which: int) -> Options:
         """The options of all blocks, with every column asked for so far."""
@@ -184,6 +194,8 @@ class Relaxation:
             if slot.inverse:  # the column holds reciprocals: it divides
                 energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
         plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
+        moved = times[:, :-1] @ least
+        relief = np.where(plain, 1 + np.minimum(times[:, -1], 0) / np.maximum(moved, 1e-300), 0.0)
         if cycle_limit < math.inf:
             room = cycle_limit - times[plain, -1:]
             limits = np.concatenate([limits, times[plain, :-1] / room])
@@ -198,7 +210,7 @@ class Relaxation:
             energy,
             rows.static,
             times,
-            plain,
+            np.maximum(relief, 0.0),
             cycle_limit,
             limits,
             self._axes,
@@ -206,13 +218,20 @@ class Relaxation:
         )
         bound = base + varies
         if mode != ENERGY:
-            cycles = max(0.0, *(times[plain, :-1] @ least + times[plain, -1]))
+            cycles = max(
+                rows.per_step * self._steps(which), *(times[plain, :-1] @ least + times[plain, -1])
+            )
             bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
         return Relaxed(cls, model, sharing, which, problem, penalty, bound)
 
     def variants(self, relaxed: Relaxed) -> Iterator[tuple[bool, ...]]:
         """Every way to price its hops."""
         yield from itertools.product((False, True), repeat=len(relaxed.model.hops))
+
+    def _steps(self, which: int) -> float:
+        if which not in self._fewest:
+            self._fewest[which] = self._banks[which].fewest_steps()
+        return self._fewest[which]
 
     # -- columns ---------------------------------------------------------------------------
 
@@ -334,6 +353,7 @@ class Relaxation:
             energy.pop(None),
             dense([energy], 0)[0],
             ledger.static_per_cycle if space.timed else 0.0,
+            ledger.cycles_per_step,
             dense(times, 1),
             dense(limits, 0),
         )
@@ -472,17 +492,6 @@ class Relaxation:
             for column, part in row.items():
                 weights[n, column] = part
         return tuple(tiles), weights
-
-    def _array_limits(self) -> tuple[Ints, Ints]:
-        arrays = [array for array in self.space.arrays if array is not None]
-        most = max((len(array.axes) for array in arrays), default=1)
-        axes = np.ones((len(arrays), most), np.int64)
-        allowed = np.zeros((len(arrays), most), np.int64)
-        for a, array in enumerate(arrays):
-            for n, axis in enumerate(array.axes):
-                axes[a, n] = axis.size
-                allowed[a, n] = sum(1 << DIMS.index(dim) for dim in axis.dims)
-        return axes, allowed
 
 
 def _discount(constant: float, varies: float) -> float:

@@ -150,6 +150,59 @@ def _value(cost, objective):
     ]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_front(seed):
+    rng = random.Random(1000 + seed)
+    layer, accelerator = _layer(rng), _machine(rng)
+    points = set()
+    for tried, mapping in enumerate(_every_mapping(layer, accelerator), start=1):
+        cost = evaluate(layer, accelerator, mapping)
+        points.add((cost.cycles, cost.energy))
+        if tried > 20_000:
+            pytest.skip("too many mappings to enumerate")
+    if not points:
+        return
+    front, least = [], math.inf
+    for cycles, energy in sorted(points):
+        if energy < least * (1 - 1e-9):
+            front.append((energy, cycles))
+            least = energy
+    found = search(layer, accelerator, "flexible", pareto=True)
+    assert all(point.status == "optimal" for point in found.front)
+    assert [x for point in found.front for x in (point.cost.energy, point.cost.cycles)] == (
+        pytest.approx([x for point in reversed(front) for x in point], rel=1e-9)
+    )
+
+
+def _doubled(part):
+    if isinstance(part, Array):
+        return part
+    return Level(tuple(replace(m, capacity=m.capacity and 2 * m.capacity) for m in part.memories))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_monotone(seed):
+    """More room at the same price, a freer dataflow, or fewer values never cost more."""
+    rng = random.Random(2000 + seed)
+    layer, accelerator = _layer(rng), _machine(rng)
+    try:
+        found = search(layer, accelerator, "flexible").value
+    except NoMappingError:
+        return
+    roomy = replace(accelerator, nest=tuple(_doubled(part) for part in accelerator.nest))
+    assert search(layer, roomy, "flexible").value <= found * (1 + 1e-9)
+    sparser = replace(layer, density=PerOperand(0.3, 0.3, 1.0))
+    assert search(sparser, accelerator, "flexible").value <= found * (1 + 1e-9)
+    for flow in ("ws", "osa", "nlr"):
+        try:
+            assert search(layer, accelerator, flow).value >= found * (1 - 1e-9)
+        except NoMappingError:
+            continue
+    assert search(layer, accelerator, factors="perfect", dataflow="flexible").value >= found * (
+        1 - 1e-9
+    )
+
+
 @pytest.mark.parametrize("seed", range(PROBLEMS))
 def test_exhaustive(seed):
     rng = random.Random(seed)

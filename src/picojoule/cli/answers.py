@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from picojoule.alternatives import Alternative
     from picojoule.cli.options import AnswerOptions
     from picojoule.estimation import Estimate
+    from picojoule.found import Found
     from picojoule.workload import Layer
 
 YES, NO = 0, 1
@@ -70,14 +71,18 @@ def give_mapping(
     machine: Accelerator,
     answer: AnswerOptions,
     alternatives: Sequence[Alternative] | None = None,
+    front: Sequence[Found] | None = None,
 ) -> int:
-    """Give the mapping of the one layer of *found*, and what *alternatives* to it would cost."""
+    """Give the mapping of the one layer of *found*.
+
+    Also, if there, what *alternatives* to it would cost, and the *front* of energy and cycles.
+    """
     nest = found.layers[0].mapping
 
     def text() -> RenderableType:
         from picojoule.reports.text import mapping_report
 
-        return mapping_report(found, layer, machine, alternatives or ())
+        return mapping_report(found, layer, machine, alternatives or (), front or ())
 
     def as_yaml() -> str:
         import yaml
@@ -86,7 +91,7 @@ def give_mapping(
         title = f"{layer.name} of {found.network} on {machine.name}, batch {found.batch}"
         return f"# {title.encode('unicode_escape').decode()}\n{made}"
 
-    from picojoule.reports.explanation import edges, loop_nest
+    from picojoule.reports.explanation import edges, front_rows, loop_nest
     from picojoule.reports.text import contents
 
     whole = found.to_dict()
@@ -101,6 +106,8 @@ def give_mapping(
     }
     if alternatives is not None:
         record["alternatives"] = [x.to_dict() for x in alternatives]
+    if front is not None:
+        record["front"] = front_rows(front, found.batch)
     writers: dict[str, Callable[[], str]] = {
         ".yaml": as_yaml,
         ".yml": as_yaml,

@@ -81,6 +81,13 @@ def map_layer(
             help="Say what other choices would cost: dataflows, memory and array sizes, bypasses.",
         ),
     ] = False,
+    pareto: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Also find every mapping that none beats in both energy and cycles.",
+        ),
+    ] = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Find the best mapping of one layer: loop nest, accesses, and what is proved.
@@ -108,7 +115,13 @@ def map_layer(
                 chosen=found.layers[0],
                 progress=progress,
             )
-    return give_mapping(found, one[layer], machine, answer, others)
+    front = None
+    if pareto:
+        from picojoule.mapper import search as search_mapping
+
+        flow, budget = how["dataflow"], how["budget"]
+        front = search_mapping(one[layer], machine, flow, budget=budget, pareto=True).front
+    return give_mapping(found, one[layer], machine, answer, others, front)
 
 
 def price_mapping(

@@ -13,6 +13,7 @@ from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
 from picojoule.cost import tile_words
 from picojoule.estimation import images_at_once
+from picojoule.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.reports.tables import cell, facts_table, table
 from picojoule.traffic import Flow, flows
@@ -138,6 +139,40 @@ def alternatives_report(
     if without:
         parts += [cell("no mapping", "bold"), facts_table(without)]
     return parts
+
+
+# -- the front of energy and cycles --------------------------------------------------------
+
+
+def front_rows(front: Sequence[Found], batch: int) -> list[dict[str, Any]]:
+    """The points of a front, per inference, as ``--json`` has them."""
+    return [
+        {
+            "energy": found.cost.energy / batch,
+            "cycles": found.cost.cycles / batch,
+            "utilization": found.cost.utilization,
+            "limited_by": found.cost.limited_by,
+            "status": found.status,
+            "mapping": found.mapping.to_dict(),
+        }
+        for found in front
+    ]
+
+
+def front_table(front: Sequence[Found], batch: int, unit: str) -> RenderableType:
+    """The points of a front: none is beaten in both energy and cycles."""
+    made = table("cycles", "energy", "energy ratio", "utilization", "limited by", "status")
+    made.title = cell("energy against cycles: no mapping beats one of these in both", "bold")
+    for found in front:
+        made.add_row(
+            show_count(found.cost.cycles / batch),
+            show_energy(found.cost.energy / batch, unit),
+            _times(found.cost.energy / front[0].cost.energy),
+            f"{100 * found.cost.utilization:.0f} %",
+            cell(found.cost.limited_by),
+            cell(found.status, "" if found.status == "optimal" else "yellow"),
+        )
+    return made
 
 
 def _times(ratio: float | None) -> str:

@@ -6,13 +6,14 @@ intensity is MACs per byte moved there (Williams, Waterman, Patterson: Roofline,
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from picojoule.accelerator import Accelerator, Memory
-from picojoule.cost import evaluate
+from picojoule.cost import Ledger
 from picojoule.estimation import Estimate, LayerEstimate, images_at_once
+from picojoule.traffic import flows
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,16 @@ def rooflines(estimate: Estimate) -> tuple[Roofline, ...]:
     if machine is None:
         return ()
     found = []
+    moved = {layer.name: _moved(estimate, machine, layer) for layer in estimate.layers}
     for memory in _shared_memories(machine):
         if memory.bandwidth is None:
             continue
         points = []
         for priced in estimate.layers:
-            moved = _bits(estimate, machine, priced, memory)
-            if moved > 0 and priced.cycles > 0:
-                points.append(
-                    RooflinePoint(
-                        priced.name, priced.macs / (moved / 8), priced.macs / priced.cycles
-                    )
-                )
+            bits = moved[priced.name].get(memory.name, 0.0)
+            if bits > 0 and priced.cycles > 0:
+                intensity = priced.macs / (bits / 8)
+                points.append(RooflinePoint(priced.name, intensity, priced.macs / priced.cycles))
         if points:
             peak = float(machine.elements * machine.compute.per_cycle)
             found.append(Roofline(memory.name, peak, memory.bandwidth / 8, tuple(points)))
@@ -83,20 +82,12 @@ def _shared_memories(machine: Accelerator) -> list[Memory]:
     return found
 
 
-def _bits(estimate: Estimate, machine: Accelerator, priced: LayerEstimate, memory: Memory) -> float:
-    """Bits that one inference moves at *memory*, after coding.
-
-    Energy is linear in the bits moved (CVPR'17 §2), so the size of a coded word follows from the
-    energy of the accesses.
-    """
-    layer = priced.layer
-    if layer is None:
-        return 0.0
-    images = images_at_once(layer, machine, estimate.batch)
-    cost = evaluate(layer.with_batch_share(images, estimate.batch), machine, priced.mapping)
-    bits = []
-    for access in cost.accesses[memory.name].values():
-        dense = access.read * memory.read_energy + access.write * memory.write_energy
-        size = access.energy / dense if dense else 1.0
-        bits.append((access.read + access.write) * size * machine.word_bits)
-    return math.fsum(bits) / images
+def _moved(estimate: Estimate, machine: Accelerator, priced: LayerEstimate) -> Mapping[str, float]:
+    """Bits that one inference moves at each memory, after coding, whichever end pays for them."""
+    if priced.layer is None:
+        return {}
+    images = images_at_once(priced.layer, machine, estimate.batch)
+    layer = priced.layer.with_batch_share(images, estimate.batch)
+    ledger = Ledger(layer, machine)
+    ledger.book(flows(layer, priced.mapping, padded=machine.charge_padding))
+    return {name: float(bits) / images for name, bits in ledger.bits_moved.items()}

@@ -18,9 +18,16 @@ from picojoule.alternatives import Alternative
 from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimation import Estimate, LayerEstimate
+from picojoule.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import Stage
-from picojoule.reports.explanation import alternatives_report, edges, edges_table, loop_nest
+from picojoule.reports.explanation import (
+    alternatives_report,
+    edges,
+    edges_table,
+    front_table,
+    loop_nest,
+)
 from picojoule.reports.scale import Scale
 from picojoule.reports.tables import cell as _text
 from picojoule.reports.tables import facts_table
@@ -188,10 +195,11 @@ def mapping_report(
     layer: Layer,
     machine: Accelerator,
     alternatives: Sequence[Alternative] = (),
+    front: Sequence[Found] = (),
 ) -> Group:
     """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate.
 
-    With *alternatives* also what they would cost.
+    With *alternatives* also what they would cost; with a *front*, its points.
     """
     found = estimate.layers[0]
     unit = estimate.energy_unit
@@ -210,6 +218,8 @@ def mapping_report(
     others: list[RenderableType] = []
     if alternatives:
         others = [Text(), *alternatives_report(alternatives, estimate.objective, unit)]
+    if front:
+        others += [Text(), front_table(front, estimate.batch, unit)]
     return Group(
         _text(title, "bold"),
         Text(),
