@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
     from picojoule.estimation import Estimate, estimate, load_estimate
+    from picojoule.eyexam import Examination, examine
     from picojoule.found import Found
     from picojoule.frontends import load
     from picojoule.mapper import search
@@ -45,6 +46,7 @@ _LAZY = {
     "Comparison": "comparison",
     "Cost": "cost",
     "Estimate": "estimation",
+    "Examination": "eyexam",
     "Found": "found",
     "Mapping": "mapping",
     "PicojouleError": "errors",
@@ -53,6 +55,7 @@ _LAZY = {
     "compare": "comparison",
     "estimate": "estimation",
     "evaluate": "cost",
+    "examine": "eyexam",
     "find": "archive",
     "load": "frontends",
     "load_accelerator": "specs",
@@ -83,12 +86,14 @@ __all__ = [
     "Comparison",
     "Cost",
     "Estimate",
+    "Examination",
     "Found",
     "PicojouleError",
     "alternatives",
     "compare",
     "estimate",
     "evaluate",
+    "examine",
     "find",
     "load_estimate",
     "search",

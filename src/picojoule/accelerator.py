@@ -44,6 +44,26 @@ class Charging(Enum):
     BOTH_ENDS = "both-ends"
 
 
+class Network(Enum):
+    """How words travel between the memory outside an array and the elements in it.
+
+    It says what a transfer takes of the network's bandwidth (energies follow ``HopCharge``).
+
+    UNICAST: each element is sent its own copy.
+    MULTICAST: one word on a bus serves every element that needs it, and partial sums are added up
+    before they leave (Eyeriss).
+    SYSTOLIC: a word enters at the edge and is handed from neighbour to neighbour; takes as much as
+    multicast, but the last element starts as many cycles late as the array is long (TPU).
+    MESH: a hierarchical mesh: every element has a router of its own, routers work side by side,
+    and each takes in what its element needs (Eyeriss v2).
+    """
+
+    UNICAST = "unicast"
+    MULTICAST = "multicast"
+    SYSTOLIC = "systolic"
+    MESH = "hierarchical-mesh"
+
+
 class HopCharge(Enum):
     """When a word that passes through an array's network costs energy.
 
@@ -63,9 +83,12 @@ class Memory:
     Args:
         name: unique within the accelerator.
         keeps: operands it can hold.
-        capacity: bits of one instance; None is unbounded.
+        capacity: bits that a tile may take in one instance; None is unbounded.
         read_energy, write_energy: for one word of the accelerator's ``word_bits``.
         bandwidth: bits per cycle of one instance, reads and writes together; None is unbounded.
+        double_buffered: besides the tile in use there is room for the next, which arrives
+            meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
+            next tile waits until the present one is done with. Only the simulation looks at it.
         may_bypass: operands that a mapping may send past it.
         formats: coding of each operand's transfers at this memory where that saves; dense by
             default.
@@ -79,6 +102,7 @@ class Memory:
     bandwidth: float | None = None
     may_bypass: frozenset[Operand] = frozenset()
     formats: PerOperand[Format] = PerOperand(Format.DENSE, Format.DENSE, Format.DENSE)
+    double_buffered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +152,10 @@ class Array:
     Args:
         hop_energy: for one word passed to one element.
         hop_charge: which words pay it.
-        bandwidth: bits per cycle into and out of all elements together; None is unbounded.
+        bandwidth: bits per cycle of the network, all operands in both directions together; of a
+            mesh, of one element's router. None is unbounded.
+        network: what a transfer takes of the bandwidths.
+        bandwidths: where each operand has a network of its own, the bits per cycle of each.
     """
 
     name: str
@@ -136,6 +163,8 @@ class Array:
     hop_energy: float = 0.0
     hop_charge: HopCharge = HopCharge.SHARED
     bandwidth: float | None = None
+    network: Network = Network.MULTICAST
+    bandwidths: PerOperand[float | None] = PerOperand(None, None, None)
 
     @property
     def size(self) -> int:
@@ -251,6 +280,16 @@ class Accelerator:
     def elements(self) -> int:
         """Number of processing elements: the product of all arrays."""
         return math.prod(part.size for part in self.nest if isinstance(part, Array))
+
+    @property
+    def bandwidths_known(self) -> bool:
+        """Whether any memory or network has a bandwidth; without one, time is computation alone."""
+        return any(
+            any(memory.bandwidth is not None for memory in part.memories)
+            if isinstance(part, Level)
+            else any(limit is not None for limit in (part.bandwidth, *part.bandwidths))
+            for part in self.nest
+        )
 
     @property
     def memories(self) -> Mapping[str, Memory]:

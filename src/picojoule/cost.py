@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, ZeroSkip
+from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, Network, ZeroSkip
 from picojoule.errors import MappingError
 from picojoule.mapping import Mapping
 from picojoule.sparsity import bits_per_value, effectual_fraction
@@ -189,6 +189,19 @@ def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
     return ledger.close(mapping)
 
 
+class Channel(NamedTuple):
+    """A memory's port, or a network (or an operand's own), and what passes through all of it.
+
+    As many work side by side as the arrays outside *level* have elements in use.
+    """
+
+    name: str
+    level: int
+    bandwidth: float  # bits per cycle of one instance
+    bits: Any  # through all instances together, in a whole layer
+    by_operand: MappingABC[Operand, Any]  # the same, of those that pass
+
+
 class Ledger:
     """Books the flows of a mapping to the memories and arrays they touch.
 
@@ -204,9 +217,12 @@ class Ledger:
         self.hops: dict[str, dict[Operand, Access]] = {
             array.name: {} for array in accelerator.arrays if array
         }
-        # A zero of its own for each: *one* may be an array, which is added to in place.
-        self.bits_moved: dict[str, Any] = {  # noqa: C420
-            name: 0.0 * one for name in (*self.accesses, *self.hops)
+        # Bits in and out of memories and over networks, whichever end is charged. A zero of its
+        # own for each: *one* may be an array, which is added to in place.
+        self.bits_moved: dict[tuple[str, Operand], Any] = {
+            (name, operand): 0.0 * one
+            for name in (*self.accesses, *self.hops)
+            for operand in OPERANDS
         }
 
     def book(self, all_flows: Sequence[Flow]) -> None:
@@ -264,7 +280,7 @@ class Ledger:
         assert memory is not None  # violations() has seen to it
         return memory
 
-    def _coded(self, memory: Memory, operand: Operand) -> float:
+    def coded_words(self, memory: Memory, operand: Operand) -> float:
         """Words of the machine that one value takes when this memory sends or receives it.
 
         An operand whose coding would not save is left as it is, as the Eyeriss chip leaves the
@@ -280,20 +296,24 @@ class Ledger:
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
 
-    def _move(self, memory: Memory, words: Any, size: float) -> None:
-        """Words that pass the port of a memory: they take time whichever end pays for them."""
-        self.bits_moved[memory.name] += words * (size * self.accelerator.word_bits)
+    def _move(self, memory: Memory, operand: Operand, words: Any, size: float) -> None:
+        self.bits_moved[memory.name, operand] += words * (size * self.accelerator.word_bits)
 
-    def _book_hops(
-        self, array: Array, operand: Operand, words: Any, passed: Any, size: float
-    ) -> None:
-        """Charge the *words* that neighbours share; all that pass take time."""
+    def _book_hops(self, array: Array, operand: Operand, words: Any, size: float) -> None:
         table = self.hops[array.name]
         access = Access(words, 0.0, words * (array.hop_energy * size))
         table[operand] = _sum(table.get(operand), access)
-        self.bits_moved[array.name] += passed * (size * self.accelerator.word_bits)
 
-    def _hop_size(self, operand: Operand) -> float:
+    def _pass(
+        self, array: Array, operand: Operand, outside: Any, delivered: Any, size: float
+    ) -> None:
+        """Words over a network: *outside* it, or *delivered* to or by the elements one by one."""
+        each = array.network in (Network.UNICAST, Network.MESH)
+        bits = (delivered if each else outside) * (size * self.accelerator.word_bits)
+        self.bits_moved[array.name, operand] += bits
+
+    def plain_words(self, operand: Operand) -> float:
+        """Words of the machine that an uncoded value takes, of outputs a partial sum."""
         if operand is Operand.OUTPUT:
             bits = self.accelerator.psum_bits(self.layer.bits.output)
         else:
@@ -313,24 +333,25 @@ class Ledger:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
         machine, operand = self.accelerator, flow.operand
         parent = self._memory(flow.parent, operand)
-        share, size = 1.0, self._coded(parent, operand)
+        share, size = 1.0, self.coded_words(parent, operand)
         if self._to_mac(flow):
-            size = self._hop_size(operand)
+            size = self.plain_words(operand)
             if operand not in machine.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
-        self._move(parent, flow.at_parent * share, size)
+        self._move(parent, operand, flow.at_parent * share, size)
         for level, array in self._arrays(flow):
             every = array.hop_charge is HopCharge.EVERY
-            passed = flow.passed(level)[1] * share
-            words = passed if every else flow.shared(level) * share
-            self._book_hops(array, operand, words, passed, size)  # it travels as it was coded
+            outside, inside = flow.passed(level)
+            words = inside if every else flow.shared(level)
+            self._book_hops(array, operand, words * share, size)  # it travels as it was coded
+            self._pass(array, operand, outside * share, inside * share, size)
         if not self._to_mac(flow):
             child = self._memory(flow.child, operand)
-            size = self._coded(child, operand)
-            self._move(child, flow.at_child * 1.0, size)
+            fills, size = flow.at_child * 1.0, self.coded_words(child, operand)
+            self._move(child, operand, fills, size)
             if machine.charging is Charging.BOTH_ENDS:
-                self._book(child, operand, 0.0 * self.one, flow.at_child * 1.0, size)
+                self._book(child, operand, 0.0 * self.one, fills, size)
 
     def _book_output(self, chain: Sequence[Flow]) -> None:
         """Partial sums go up after each stay and come back unless they start afresh.
@@ -339,7 +360,7 @@ class Ledger:
         array the sums of neighbours are added on the way up, so only one of them is handed one.
         """
         machine, operand = self.accelerator, Operand.OUTPUT
-        size = self._hop_size(operand)
+        size = self.plain_words(operand)
         finished = self.layer.size(operand) * self.one
         stays = handed_down = 0.0 * self.one
         for flow in chain:
@@ -350,11 +371,11 @@ class Ledger:
             up, down = flow.at_parent * 1.0, flow.at_parent - fresh
             if outermost:
                 # What leaves for the outermost memory last is finished: output width, coded.
-                coded = self._coded(memory, operand)
+                coded = self.coded_words(memory, operand)
                 self._book(memory, operand, 0.0 * self.one, finished, coded)
                 self._book(memory, operand, down * share, (up - finished) * share, size)
-                self._move(memory, finished, coded)
-                self._move(memory, (down + up - finished) * share, size)
+                self._move(memory, operand, finished, coded)
+                self._move(memory, operand, (down + up - finished) * share, size)
             elif machine.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
@@ -363,30 +384,51 @@ class Ledger:
             else:
                 self._book(memory, operand, stays + down * share, handed_down + up * share, size)
             if not outermost:
-                self._move(memory, stays + handed_down + (down + up) * share, size)
+                self._move(memory, operand, stays + handed_down + (down + up) * share, size)
             for level, array in self._arrays(flow):
                 outside, inside = flow.passed(level)
                 every = array.hop_charge is HopCharge.EVERY
-                passed = (inside + down) * share
-                hops = passed if every else (inside - outside) * share
-                self._book_hops(array, operand, hops, passed, size)
+                hops = inside + down if every else inside - outside
+                self._book_hops(array, operand, hops * share, size)
+                self._pass(array, operand, (outside + down) * share, (inside + down) * share, size)
             stays, handed_down = flow.at_child * 1.0, down
 
-    def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
-        longest, limit = compute_cycles, "compute"
-        instances = 1
+    def channels(self) -> Iterator[Channel]:
+        """What moves data at a limited rate, outermost first."""
         for index, level in enumerate(self.accelerator.levels):
             for memory in level.memories:
                 if memory.bandwidth is not None:
-                    time = self.bits_moved[memory.name] / (memory.bandwidth * instances)
-                    if time > longest:
-                        longest, limit = time, memory.name
+                    yield self._channel(memory.name, index, memory.bandwidth)
             array = self.accelerator.arrays[index]
-            if array is not None and array.bandwidth is not None:
-                time = self.bits_moved[array.name] / (array.bandwidth * instances)
-                if time > longest:
-                    longest, limit = time, array.name
-            instances *= math.prod(mapping.active(index))
+            if array is None:
+                continue
+            inside = index + 1 if array.network is Network.MESH else index
+            if array.bandwidth is not None:
+                yield self._channel(array.name, inside, array.bandwidth)
+            for operand, bandwidth in zip(OPERANDS, array.bandwidths, strict=True):
+                if bandwidth is not None:
+                    yield self._channel(array.name, inside, bandwidth, operand)
+
+    def _channel(
+        self, name: str, level: int, bandwidth: float, only: Operand | None = None
+    ) -> Channel:
+        bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
+        return Channel(
+            name if only is None else f"{name}.{only.value}",
+            level,
+            bandwidth,
+            sum(bits.values(), 0.0 * self.one),
+            bits,
+        )
+
+    def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
+        longest, limit = compute_cycles, "compute"
+        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
+        for channel in self.channels():
+            instances = math.prod(used[: channel.level])
+            time = channel.bits / (channel.bandwidth * instances)
+            if time > longest:
+                longest, limit = time, channel.name
         return longest, limit
 
 

@@ -443,19 +443,11 @@ class Relaxation:
         return grain
 
     def _times(self, ledger: Ledger) -> tuple[list[Floats], list[int]]:
+        arrays_outside = np.cumsum([0, *(array is not None for array in self.space.arrays)])
         vectors, outside = [], []
-        arrays_outside = 0
-        for index, level in enumerate(self.space.levels):
-            for memory in level.memories:
-                if memory.bandwidth is not None:
-                    vectors.append(np.asarray(ledger.bits_moved[memory.name]) / memory.bandwidth)
-                    outside.append(arrays_outside)
-            array = self.space.arrays[index]
-            if array is not None:
-                if array.bandwidth is not None:
-                    vectors.append(np.asarray(ledger.bits_moved[array.name]) / array.bandwidth)
-                    outside.append(arrays_outside)
-                arrays_outside += 1
+        for channel in ledger.channels():
+            vectors.append(np.asarray(channel.bits) / channel.bandwidth)
+            outside.append(int(arrays_outside[channel.level]))
         return vectors, outside
 
     def _mac_words(self, operand: Operand) -> float:

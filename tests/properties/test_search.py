@@ -9,7 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from picojoule.accelerator import Array, Charging, HopCharge, Level, SparseSupport, ZeroSkip
+from picojoule.accelerator import (
+    Array,
+    Charging,
+    HopCharge,
+    Level,
+    Network,
+    SparseSupport,
+    ZeroSkip,
+)
 from picojoule.cost import evaluate, violations
 from picojoule.errors import NoMappingError
 from picojoule.mapper import search
@@ -65,7 +73,13 @@ def _machine(rng):
 def _narrowed(part, rng):
     """The part with limited bandwidths, now and then."""
     if isinstance(part, Array):
-        return replace(part, bandwidth=rng.choice([None, 8.0, 64.0]))
+        own = PerOperand(*(rng.choice([None, None, 4.0, 32.0]) for _ in OPERANDS))
+        return replace(
+            part,
+            bandwidth=rng.choice([None, 8.0, 64.0]),
+            network=rng.choice(list(Network)),
+            bandwidths=own,
+        )
     return Level(
         tuple(replace(m, bandwidth=rng.choice([None, None, 16.0, 64.0])) for m in part.memories)
     )

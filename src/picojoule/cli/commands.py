@@ -11,6 +11,7 @@ from cyclopts import App
 from picojoule.cli.cache_commands import cache
 from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
+from picojoule.cli.eyexam_commands import eyexam
 from picojoule.cli.report_commands import compare, report
 from picojoule.cli.serve_command import serve
 from picojoule.version import __version__
@@ -39,3 +40,4 @@ app.command(check)
 app.command(list_shipped, name="list")
 app.command(show)
 app.command(validate)
+app.command(eyexam)

@@ -102,7 +102,9 @@ def _array_record(array: Array) -> dict[str, Any]:
         ],
         "hop_energy": array.hop_energy,
         "hop_charge": array.hop_charge.value,
+        "network": array.network.value,
         "bandwidth": array.bandwidth,
+        "bandwidths": array.bandwidths._asdict(),
     }
 
 
@@ -116,5 +118,6 @@ def _memory_record(memory: Memory) -> dict[str, Any]:
         "read_energy": memory.read_energy,
         "write_energy": memory.write_energy,
         "bandwidth": memory.bandwidth,
+        "double_buffered": memory.double_buffered,
         "formats": {o.value: memory.formats.of(o).value for o in kept},
     }

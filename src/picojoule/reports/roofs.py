@@ -90,4 +90,7 @@ def _moved(estimate: Estimate, machine: Accelerator, priced: LayerEstimate) -> M
     layer = priced.layer.with_batch_share(images, estimate.batch)
     ledger = Ledger(layer, machine)
     ledger.book(flows(layer, priced.mapping, padded=machine.charge_padding))
-    return {name: float(bits) / images for name, bits in ledger.bits_moved.items()}
+    found: dict[str, float] = {}
+    for (name, _), bits in ledger.bits_moved.items():
+        found[name] = found.get(name, 0.0) + float(bits) / images
+    return found

@@ -15,9 +15,12 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
             capacity: {value: 108 KiB, source: "JSSC'17 Table IV", status: published}
             access_energy: 6 MAC           # or read_energy and write_energy
             bandwidth: 64 bit/cycle        # left out: unbounded
+            double_buffered: true          # the next tile arrives while this one is in use
       - array: pe-array
         axes: [{name: rows, size: 12}, {name: columns, size: 14, loops: [M, P]}]
         hop_energy: 2 MAC
+        network: multicast                 # or unicast, systolic, hierarchical-mesh
+        bandwidths: {input: 16 bit/cycle}  # of each operand's own network; bandwidth: of a shared
       - memories:
           - {name: spads, keeps: [input, weight, output], capacity: 512 B, access_energy: 1 MAC}
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from picojoule import units
-from picojoule.accelerator import Charging, Format, HopCharge, Memory, ZeroSkip
+from picojoule.accelerator import Charging, Format, HopCharge, Memory, Network, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import UnitError, did_you_mean
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
@@ -205,6 +205,7 @@ class _MemoryPart(_Part):
     read_energy: Energy | None = None
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
+    double_buffered: _Truth = False
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -240,6 +241,7 @@ class _MemoryPart(_Part):
             self.bandwidth.amount(unit) if self.bandwidth else None,
             frozenset(self.may_bypass),
             PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
+            self.double_buffered,
         )
 
 
@@ -260,12 +262,20 @@ class _AxisPart(_Part):
     loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] | None = None
 
 
+class _Bandwidths(_Part):
+    input: Bandwidth | None = None
+    weight: Bandwidth | None = None
+    output: Bandwidth | None = None
+
+
 class ArrayPart(_Part):
     array: _PartName
     axes: tuple[_AxisPart, ...]
     hop_energy: Energy | None = None
     hop_charge: HopCharge = HopCharge.SHARED
+    network: Network = Network.MULTICAST
     bandwidth: Bandwidth | None = None
+    bandwidths: _Bandwidths = _Bandwidths()
 
     @field_validator("axes")
     @classmethod
@@ -352,6 +362,7 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("nest", "level", "memories", "formats"): _Formats,
     ("nest", "array"): ArrayPart,
     ("nest", "array", "axes"): _AxisPart,
+    ("nest", "array", "bandwidths"): _Bandwidths,
     ("compute",): _ComputePart,
     ("sparse",): _SparsePart,
 }
@@ -414,6 +425,7 @@ def _wanted(words: tuple[str, ...]) -> str:
         "compute",
         "sparse",
         "formats",
+        "bandwidths",
         "changes",
     }
     if not words or words[-1] in parts:

@@ -29,14 +29,14 @@ from picojoule.specs.grammar import (
     VariantFile,
     refuse_invalid,
 )
-from picojoule.workload import DIMS, Operand
+from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
 LONGEST_CHAIN = 8  # files, each based on the next
 UNSTATED = "unstated"
 """Status of a number whose file does not say where it comes from."""
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
-_GROUPS = ("compute", "sparse", "formats")
+_GROUPS = ("compute", "sparse", "formats", "bandwidths")
 _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
 
@@ -159,7 +159,8 @@ def _build(file: MachineFile) -> Accelerator:
             for a in part.axes
         )
         hop, bandwidth = number(part.hop_energy, 0.0), number(part.bandwidth, None)
-        nest.append(Array(part.array, axes, hop, part.hop_charge, bandwidth))
+        own = PerOperand(*(number(getattr(part.bandwidths, o.value), None) for o in OPERANDS))
+        nest.append(Array(part.array, axes, hop, part.hop_charge, bandwidth, part.network, own))
     sparse = file.sparse
     return Accelerator(
         file.name,

@@ -77,7 +77,15 @@ def dump_accelerator(accelerator: Accelerator) -> str:
                 axes=axes,
                 hop_energy=number(Energy, f"{path}.hop_energy", hop),
                 hop_charge=part.hop_charge.value,
+                network=part.network.value,
                 bandwidth=number(Bandwidth, f"{path}.bandwidth", part.bandwidth),
+                bandwidths=_given(
+                    **{
+                        o.value: number(Bandwidth, f"{path}.bandwidths.{o.value}", own)
+                        for o, own in zip(OPERANDS, part.bandwidths, strict=True)
+                    }
+                )
+                or None,
             )
         )
     coded = {coding for memory in accelerator.memories.values() for coding in memory.formats}
@@ -130,6 +138,7 @@ def _memory_out(
         read_energy=None if both else number(Energy, f"{path}.read_energy", memory.read_energy),
         write_energy=None if both else number(Energy, f"{path}.write_energy", memory.write_energy),
         bandwidth=number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
+        double_buffered=True if memory.double_buffered else None,
         formats=_Flow(
             {
                 operand.value: coding.value

@@ -1,0 +1,122 @@
+"""``picojoule eyexam``: where the performance goes, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from picojoule.cli.answers import (
+    YES,
+    as_csv,
+    as_json_text,
+    check_output,
+    give_answer,
+    plain_text,
+    progress_bar,
+    say,
+)
+from picojoule.cli.options import (
+    ANSWER,
+    AnswerOptions,
+    Budget,
+    CacheFolder,
+    Flow,
+    Network,
+    NoCache,
+    QuestionOptions,
+    SearchOptions,
+)
+from picojoule.cli.questions import read_question, read_search
+from picojoule.errors import PicojouleError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from picojoule.eyexam import Examination
+
+PICTURES = (".png", ".svg", ".pdf")
+PLOTS = ("waterfall", "layers", "rooflines")
+
+
+def eyexam(
+    network: Network,
+    layer: Annotated[str | None, Parameter(help="Only this layer, step by step.")] = None,
+    /,
+    *,
+    question: QuestionOptions,
+    dataflow: Flow = None,
+    budget: Budget = None,
+    cache: CacheFolder = None,
+    no_cache: NoCache = False,
+    plot: Annotated[
+        str, Parameter(help="What a picture shows: waterfall, layers or rooflines.")
+    ] = "waterfall",
+    answer: AnswerOptions = ANSWER,
+) -> int:
+    """Bound the MAC/cycle of each layer in seven steps, with what binds and what would lift it.
+
+    OUTPUT ends in .json, .csv (one line per layer and step), .txt (this report), .png, .svg or
+    .pdf (a picture; needs matplotlib).
+    """
+    check_output(answer.output, (".json", ".csv", ".txt", *PICTURES))
+    if plot not in PLOTS:
+        near = did_you_mean(plot, PLOTS)
+        raise PicojouleError(f"no plot {plot!r}{near}; there are {', '.join(PLOTS)}")
+    how = read_search(
+        SearchOptions(
+            dataflow=dataflow, objective="latency", budget=budget, cache=cache, no_cache=no_cache
+        )
+    )
+    workload, machine = read_question(network, question)
+    if layer is not None:
+        workload = replace(workload, layers=(workload[layer],))
+
+    from picojoule.eyexam import examine
+
+    with progress_bar() as progress:
+        found = examine(
+            workload,
+            machine,
+            dataflow=how["dataflow"],
+            budget=how["budget"],
+            cache=how["cache"],
+            progress=progress,
+        )
+
+    if answer.output is not None and answer.output.suffix.lower() in PICTURES:
+        draw(found, plot, layer, answer.output)
+        say(f"written: {answer.output}")
+        if not answer.as_json:
+            return YES
+        answer = replace(answer, output=None)
+
+    def text() -> RenderableType:
+        from picojoule.reports.steps import eyexam_report, layer_report
+
+        return eyexam_report(found) if layer is None else layer_report(found, found[layer])
+
+    writers: dict[str, Callable[[], str]] = {
+        ".json": lambda: as_json_text(found.to_dict()),
+        ".csv": lambda: as_csv(found.rows()),
+        ".txt": lambda: plain_text(text()),
+    }
+    return give_answer(found.to_dict(), text, answer, writers)
+
+
+def draw(result: Examination, plot: str, layer: str | None, output: Path) -> None:
+    """Draw one picture into a file."""
+    from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
+
+    if plot == "rooflines":
+        ax = plot_rooflines(result)[0]
+    elif plot == "layers":
+        ax = plot_layers(result)
+    else:
+        ax = plot_waterfall(result, layer)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.savefig(output, dpi=150)

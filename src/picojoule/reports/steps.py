@@ -1,0 +1,94 @@
+"""An examination as text: the seven bounds, what binds, and what would lift it."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from picojoule.eyexam import Examination
+from picojoule.reports.tables import WIDTH, printable
+from picojoule.reports.text import not_counted_line
+from picojoule.seven_steps import LayerExamination
+from picojoule.units import show_count
+
+_HEADS = ("1 shape", "2 dataflow", "3 PEs", "4 array", "5 storage", "6 bandwidth", "7 in time")
+
+
+def eyexam_report(result: Examination) -> Group:
+    """A network's bounds layer by layer, and the step that costs each layer most."""
+    title = (
+        f"{result.network} on {result.accelerator}: MAC/cycle that {result.elements} elements can "
+        f"reach, dataflow {result.dataflow}, batch {result.batch}"
+    )
+    bounds = _table("layer", "peak", *_HEADS, "of peak")
+    for layer in result.layers:
+        bounds.add_row(*_bounds_row(layer.name, layer.peak, [s.bound for s in layer.steps]))
+    bounds.add_section()
+    bounds.add_row(
+        *_bounds_row("network", result.peak, [result.bound(n) for n in range(1, 8)]), style="bold"
+    )
+    parts: list[RenderableType] = [Text(printable(title), "bold"), bounds, _reasons(result)]
+    parts += [Text(f"note: {printable(note)}") for note in result.notes]
+    unproved = [x.name for x in result.layers if x.search and x.search.status != "optimal"]
+    if unproved:
+        names = printable(", ".join(unproved))
+        parts.append(Text(f"step 6 is the best found, not proved best, for: {names}"))
+    parts.append(Text(not_counted_line(result.not_counted)))
+    return Group(*parts)
+
+
+def layer_report(result: Examination, layer: LayerExamination) -> Group:
+    """The seven steps of one layer."""
+    title = f"{layer.name} of {result.network} on {result.accelerator}, dataflow {result.dataflow}"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, width in (("step", 18), ("MAC/cycle", 9), ("limited by", 34), ("lift", 34)):
+        justify = "right" if name == "MAC/cycle" else "left"
+        table.add_column(name, justify=justify, max_width=width, overflow="fold")  # type: ignore[arg-type]
+    for step in layer.steps:
+        style = "bold" if step is layer.worst else ""
+        cells = (f"{step.step} {step.title}", _number(step.bound), step.limited_by, step.lift)
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+    share = layer.last / layer.peak if layer.peak else 0.0
+    last = f"{100 * share:.3g} % of the peak of {layer.peak:.4g} MAC/cycle; bold: what costs most"
+    return Group(Text(printable(title), "bold"), table, Text(last))
+
+
+def _reasons(result: Examination) -> Table:
+    """Per layer the step that takes most, why, and what would lift it; equal layers once."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, width in (("layer", 24), ("worst step", 18), ("limited by", 28), ("lift", 28)):
+        table.add_column(name, max_width=width, overflow="fold")
+    told: dict[tuple[object, ...], list[str]] = {}
+    for layer in result.layers:
+        told.setdefault((layer.worst, layer.macs), []).append(layer.name)
+    known = {layer.name: layer for layer in result.layers}
+    for names in told.values():
+        step = known[names[0]].worst
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        cells = (names[0] + more, f"{step.step} {step.title}", step.limited_by, step.lift)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for index, name in enumerate(columns):
+        if index:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold", max_width=WIDTH - 76)
+    return table
+
+
+def _bounds_row(name: str, peak: float, bounds: list[float | None]) -> list[Text]:
+    known = [bound for bound in bounds if bound is not None]
+    share = f"{100 * known[-1] / peak:.3g} %" if peak else "-"
+    cells = [name, _number(peak), *map(_number, bounds), share]
+    return [Text(printable(cell)) for cell in cells]
+
+
+def _number(bound: float | None) -> str:
+    if bound is None:
+        return "-"
+    return show_count(bound) if bound >= 1e5 else f"{bound:.4g}"
