@@ -1,4 +1,5 @@
-# make demo | test | lint | format | experiments | clean. Everything is installed into .venv; nothing outside it is touched.
+# make demo | test | lint | docs | format | experiments | clean. Everything goes into .venv; nothing
+# outside it is touched.
 # Another interpreter: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 # AlexNet as published by Caffe's authors; the graph comes with the onnx package.
 ALEXNET = $$($(BIN)/python -c "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend/test/data/light/light_bvlc_alexnet.onnx')")
 
-.PHONY: demo test lint format experiments clean
+.PHONY: demo test lint docs format experiments clean
 
 demo: $(INSTALLED)
 	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss
@@ -27,6 +28,10 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict src tools
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED_DEV)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs build/docs
+	@echo "the documentation is in build/docs/index.html"
 
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix

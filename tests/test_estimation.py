@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,3 +174,16 @@ def test_the_report_says_what_it_is(priced: Estimate) -> None:
     assert "per inference" in text
     assert "proved optimal" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    """A temporary file is its owner's alone; what was asked for is as if written in place."""
+    mask = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "new", "text")
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
+        (tmp_path / "new").chmod(0o600)
+        write_atomically(tmp_path / "new", "other")
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(mask)

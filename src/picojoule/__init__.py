@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
     from picojoule.alternatives import Alternative, alternatives
     from picojoule.archive import find
+    from picojoule.comparison import Comparison, compare
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
     from picojoule.estimation import Estimate, estimate, load_estimate
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Accelerator": "accelerator",
     "Alternative": "alternatives",
+    "Comparison": "comparison",
     "Cost": "cost",
     "Estimate": "estimation",
     "Examination": "eyexam",
@@ -53,6 +55,7 @@ _LAZY = {
     "Pruned": "pruning.energy_aware",
     "Stage": "mapping",
     "alternatives": "alternatives",
+    "compare": "comparison",
     "estimate": "estimation",
     "evaluate": "cost",
     "examine": "eyexam",
@@ -85,12 +88,14 @@ __all__ = [
     "load_accelerator",
     # verbs and their results
     "Alternative",
+    "Comparison",
     "Cost",
     "Estimate",
     "Examination",
     "Found",
     "PicojouleError",
     "alternatives",
+    "compare",
     "estimate",
     "evaluate",
     "examine",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +18,12 @@ from picojoule.archive import Cache, find
 from picojoule.cost import Cost, evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
-from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapping import parse_mapping
-from picojoule.specs import load_accelerator
+from picojoule.specs import dump_accelerator, load_accelerator, parse_accelerator
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import OPERANDS, Layer, Operand, PerOperand, Workload
+from picojoule.workload import OPERANDS, Extents, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
     from picojoule.found import Found
@@ -45,7 +46,8 @@ class SearchRecord:
 class LayerEstimate:
     """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
 
-    ``accesses`` are charged words per inference: memory -> operand -> (read, write).
+    ``accesses`` are charged words per inference: memory -> operand -> (read, write). ``layer`` is
+    what was priced, for the whole batch; None in files of before it was recorded.
     """
 
     name: str
@@ -60,6 +62,7 @@ class LayerEstimate:
     limited_by: str
     mapping: LoopNest
     search: SearchRecord
+    layer: Layer | None = None
 
     def value(self, objective: str) -> float:
         """What *objective* minimises, per inference: energy, cycles, or their product."""
@@ -94,12 +97,17 @@ class LayerEstimate:
                 "seconds": self.search.seconds,
                 "space": self.search.space,
             },
+            **({} if self.layer is None else _shape(self.layer)),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A network's price on an accelerator. Energies, MACs and cycles are per inference."""
+    """A network's price on an accelerator. Energies, MACs and cycles are per inference.
+
+    ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
+    is read; None in files of before it was recorded.
+    """
 
     network: str
     accelerator: str
@@ -109,6 +117,7 @@ class Estimate:
     objective: str
     layers: tuple[LayerEstimate, ...]
     not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    machine: Accelerator | None = None
 
     @property
     def energy(self) -> float:
@@ -143,6 +152,19 @@ class Estimate:
             if layer.name == name:
                 return layer
         raise PicojouleError(f"the estimate of {self.network!r} has no layer {name!r}")
+
+    def workload(self) -> Workload:
+        """The network that was priced, with its batch, widths and densities.
+
+        Raises:
+            PicojouleError: the file is of before layers were recorded.
+        """
+        layers = tuple(layer.layer for layer in self.layers if layer.layer is not None)
+        if len(layers) < len(self.layers):
+            raise PicojouleError(
+                f"the estimate of {self.network!r} does not hold its layers; make it anew"
+            )
+        return Workload(self.network, layers, self.batch, self.not_counted)
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat record per layer, for tables and data frames."""
@@ -197,6 +219,7 @@ class Estimate:
             "not_counted": [
                 {"op": op, "count": count} for op, count in sorted(self.not_counted.items())
             ],
+            **({} if self.machine is None else {"machine": dump_accelerator(self.machine)}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -220,6 +243,15 @@ def load_estimate(path: str | os.PathLike[str]) -> Estimate:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InputError(source, [Mistake("$", f"cannot be read as JSON: {error}")]) from None
+    return parse_estimate(raw, source)
+
+
+def parse_estimate(raw: object, source: str) -> Estimate:
+    """Read what :meth:`Estimate.to_dict` made; *source* names it in errors.
+
+    Raises:
+        InputError: if it is no estimate of this schema version.
+    """
     if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
         found = raw.get("schema_version") if isinstance(raw, dict) else None
         raise InputError(
@@ -239,8 +271,9 @@ def load_estimate(path: str | os.PathLike[str]) -> Estimate:
                 for n, item in enumerate(raw["layers"])
             ),
             MappingProxyType({item["op"]: item["count"] for item in raw["not_counted"]}),
+            parse_accelerator(raw["machine"], f"{source}: $.machine") if "machine" in raw else None,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, WorkloadError) as error:
         raise InputError(source, [Mistake("$", f"not an estimate: {error!r}")]) from None
 
 
@@ -248,12 +281,42 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
     fields = {
         name: raw[name]
         for name in LayerEstimate.__dataclass_fields__
-        if name not in ("mapping", "search")
+        if name not in ("mapping", "search", "layer")
     }
     return LayerEstimate(
         **fields,
         mapping=parse_mapping(raw["mapping"], where),
         search=SearchRecord(**raw["search"]),
+        layer=_layer_of_shape(raw) if "shape" in raw else None,
+    )
+
+
+def _shape(layer: Layer) -> dict[str, Any]:
+    """A layer as plain data, beside its price: for the whole batch."""
+    return {
+        "shape": {
+            "bounds": layer.bounds._asdict(),
+            "stride": list(layer.stride),
+            "dilation": list(layer.dilation),
+            "padding": list(layer.padding),
+            "input_size": list(layer.input_size),
+            "weight_is_activation": layer.weight_is_activation,
+        },
+        "bits": layer.bits._asdict(),
+        "density": layer.density._asdict(),
+    }
+
+
+def _layer_of_shape(raw: Mapping[str, Any]) -> Layer:
+    shape = raw["shape"]
+    pairs = {name: tuple(shape[name]) for name in ("stride", "dilation", "padding", "input_size")}
+    return Layer(
+        raw["name"],
+        Extents(**shape["bounds"]),
+        **pairs,
+        bits=PerOperand(**raw["bits"]),
+        density=PerOperand(**raw["density"]),
+        weight_is_activation=shape["weight_is_activation"],
     )
 
 
@@ -311,7 +374,7 @@ def estimate(
         if layer.name in given:
             cost = evaluate(layer, machine, given[layer.name])
             record = SearchRecord("given", 0.0, 0, 0, 0.0)
-            layers.append(_priced(layer, cost, given[layer.name], record, images))
+            layers.append(_priced(whole, cost, given[layer.name], record, images))
             continue
         key = layer.signature()
         if key not in known:
@@ -326,7 +389,7 @@ def estimate(
             found.seconds,
             found.space,
         )
-        layers.append(_priced(layer, found.cost, found.mapping, record, images))
+        layers.append(_priced(whole, found.cost, found.mapping, record, images))
     return Estimate(
         network.name,
         machine.name,
@@ -336,6 +399,7 @@ def estimate(
         objective,
         tuple(layers),
         network.not_counted,
+        machine,
     )
 
 
@@ -391,31 +455,33 @@ def _with_each(network: Workload, changes: Callable[[Layer], dict[str, Any]]) ->
 
 
 def _priced(
-    layer: Layer, cost: Cost, mapping: LoopNest, record: SearchRecord, batch: int
+    layer: Layer, cost: Cost, mapping: LoopNest, record: SearchRecord, images: int
 ) -> LayerEstimate:
-    by_operand = {name: value / batch for name, value in cost.by_operand.items()}
-    by_memory = {name: value / batch for name, value in cost.by_memory.items()}
+    """The price per inference of *layer*, of which *cost* is that of *images* inferences."""
+    by_operand = {name: value / images for name, value in cost.by_operand.items()}
+    by_memory = {name: value / images for name, value in cost.by_memory.items()}
     return LayerEstimate(
         layer.name,
-        cost.macs / batch,
-        cost.effectual_macs / batch,
+        cost.macs / images,
+        cost.effectual_macs / images,
         math.fsum(by_memory.values()),
         by_operand,
         by_memory,
-        {name: dict(_words(operands, batch)) for name, operands in cost.accesses.items()},
-        cost.cycles / batch,
+        {name: dict(_words(operands, images)) for name, operands in cost.accesses.items()},
+        cost.cycles / images,
         cost.utilization,
         cost.limited_by,
         mapping,
         record,
+        layer,
     )
 
 
-def _words(operands: Mapping[Operand, Any], batch: int) -> Iterator[tuple[str, dict[str, float]]]:
+def _words(operands: Mapping[Operand, Any], images: int) -> Iterator[tuple[str, dict[str, float]]]:
     for operand, access in operands.items():
         yield (
             operand.value,
-            {"read": _whole(access.read / batch), "write": _whole(access.write / batch)},
+            {"read": _whole(access.read / images), "write": _whole(access.write / images)},
         )
 
 
@@ -427,6 +493,15 @@ def _added(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _whole(value: float) -> float:
     """A count as an integer where it is one, so that JSON shows it as such."""
     return int(value) if float(value).is_integer() else value
+
+
+def _mode(path: Path) -> int:
+    """The permissions that writing *path* in place would leave it with."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -444,6 +519,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        temporary.chmod(_mode(path))
         temporary.replace(path)
     except OSError as error:
         raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None

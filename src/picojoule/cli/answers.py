@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,11 +149,9 @@ def as_json_text(record: object) -> str:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    file = StringIO()
-    writer = csv.DictWriter(file, list(dict.fromkeys(k for row in rows for k in row)), restval=0.0)
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    from picojoule.reports.csv_text import csv_text
+
+    return csv_text(rows)
 
 
 def plain_text(renderable: RenderableType) -> str:

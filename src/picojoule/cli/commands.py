@@ -13,6 +13,8 @@ from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
 from picojoule.cli.eyexam_commands import eyexam
 from picojoule.cli.pruning_commands import profile, prune
+from picojoule.cli.report_commands import compare, report
+from picojoule.cli.serve_command import serve
 from picojoule.version import __version__
 
 app = App(
@@ -31,6 +33,9 @@ app = App(
 app.command(estimate)
 app.command(map_layer, name="map")
 app.command(price_mapping, name="price")
+app.command(report)
+app.command(compare)
+app.command(serve)
 app.command(cache)
 app.command(check)
 app.command(list_shipped, name="list")

@@ -117,6 +117,6 @@ def draw(result: Examination, plot: str, layer: str | None, output: Path) -> Non
         ax = plot_layers(result)
     else:
         ax = plot_waterfall(result, layer)
-    figure = ax.figure
+    figure = ax.get_figure(root=True)
     assert figure is not None
     figure.savefig(output, dpi=150)

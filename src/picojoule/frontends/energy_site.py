@@ -150,18 +150,23 @@ def write_energy_site(workload: Workload, path: str | PathLike[str]) -> None:
     Raises:
         InputError: a layer cannot be expressed in the format; nothing is written.
     """
-    findings = Findings(fspath(path))
+    text = format_energy_site(workload, source=fspath(path))
+    Path(path).write_text(text, encoding="ascii", newline="")
+
+
+def format_energy_site(workload: Workload, *, source: str = "25 columns") -> str:
+    """The 25-column text of *workload*; *source* names it in errors.
+
+    Raises:
+        InputError: a layer cannot be expressed in the format.
+    """
+    findings = Findings(source)
     for layer in workload:
         for problem in _not_expressible(layer, workload.batch):
             findings.add(f"layer {layer.name!r}", problem)
     if not workload.layers:
         findings.add("layers", "there are none to write")
     findings.raise_if_any()
-    Path(path).write_text(format_energy_site(workload), encoding="ascii", newline="")
-
-
-def format_energy_site(workload: Workload) -> str:
-    """The 25-column text of a workload whose layers the format can express."""
     return "".join(
         ",".join(map(str, _numbers(index, layer))) + "\n"
         for index, layer in enumerate(workload, start=1)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from picojoule.estimation import Estimate
+from picojoule.reports.scale import percent
 from picojoule.units import show_count, show_energy
 
 _NUMBER = ' style="text-align:right;padding:0 .6em"'
@@ -31,7 +32,7 @@ def estimate_fragment(estimate: Estimate) -> str:
                     layer.name,
                     show_count(layer.macs),
                     show_energy(layer.energy, unit),
-                    _percent(layer.energy, whole),
+                    percent(layer.energy, whole),
                     *(show_energy(layer.by_memory.get(name, 0.0), unit) for name in places),
                     show_count(layer.cycles),
                     layer.search.status,
@@ -42,7 +43,7 @@ def estimate_fragment(estimate: Estimate) -> str:
         "total",
         show_count(estimate.macs),
         show_energy(whole, unit),
-        _percent(whole, whole),
+        percent(whole, whole),
         *(show_energy(value, unit) for value in estimate.by_memory.values()),
         show_count(estimate.cycles),
         "",
@@ -64,7 +65,3 @@ def _row(cells: Iterable[str], tag: str = "td") -> str:
         for index, cell in enumerate(cells)
     ]
     return f"<tr>{''.join(made)}</tr>"
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"

@@ -149,7 +149,9 @@ def plot_roofline(result: Examination, operand: str, ax: Axes | None = None) -> 
             assert reached is not None  # roofs come with bandwidths
             ax.plot([roof.intensity] * 2, [reached, flat], color=GRID, lw=0.8, zorder=1)
             ax.plot(roof.intensity, flat, marker="_", color=colour, ms=9)
-            ax.plot(roof.intensity, layer.bound(7), marker=marker, mfc="white", color=colour, ms=4)
+            last = layer.bound(7)
+            if last is not None:
+                ax.plot(roof.intensity, last, marker=marker, mfc="white", color=colour, ms=4)
         ax.scatter(
             [roof.intensity for _, roof in mine],
             [layer.bound(6) or 0.0 for layer, _ in mine],

@@ -16,6 +16,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from picojoule.reports.scale import percent as percent
+
 WIDTH = 100
 _UNBOUNDED = 10_000
 
@@ -94,8 +96,3 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     for name, value in facts:
         made.add_row(cell(name, "bold"), cell(value))
     return made
-
-
-def percent(part: float, whole: float) -> str:
-    """A share of a whole; a dash where there is nothing to share."""
-    return f"{100 * part / whole:.1f} %" if whole else "-"

@@ -28,6 +28,7 @@ from picojoule.reports.explanation import (
     front_table,
     loop_nest,
 )
+from picojoule.reports.scale import Scale
 from picojoule.reports.tables import cell as _text
 from picojoule.reports.tables import facts_table
 from picojoule.reports.tables import percent as _percent
@@ -39,27 +40,7 @@ from picojoule.reports.tables import table as _table
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
 
-_SCALES = {
-    "MAC": ((1e9, "GMAC"), (1e6, "MMAC"), (1e3, "kMAC"), (1.0, "MAC")),
-    "pJ": ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ")),
-}
 _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
-
-
-class _Scale:
-    """One unit and one number of decimals for a whole table of energies."""
-
-    def __init__(self, largest: float, unit: str) -> None:
-        scales = _SCALES[unit]
-        # The largest value has two to four digits before the point.
-        self.factor, self.name = next((s for s in scales if largest >= 10 * s[0]), scales[-1])
-        self.decimals = 2 if largest < 100 * self.factor else 1
-
-    def __call__(self, value: float) -> str:
-        least = 10.0**-self.decimals
-        if 0 < value < least / 2 * self.factor:
-            return f"<{least:g}"
-        return f"{value / self.factor:.{self.decimals}f}" if value else "0"
 
 
 # -- an estimate ---------------------------------------------------------------------------
@@ -85,7 +66,7 @@ def estimate_report(estimate: Estimate) -> Group:
 
 
 def _layers_table(estimate: Estimate) -> Table:
-    scale = _Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
+    scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     sparse = any(x.effectual_macs != x.macs for x in estimate.layers)
     table = _table(
         "layer",
@@ -125,7 +106,7 @@ def _layers_table(estimate: Estimate) -> Table:
 
 
 def _places_table(estimate: Estimate) -> Table:
-    scale = _Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
+    scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     places = list(estimate.by_memory)
     operands = [name for name in estimate.by_operand if name not in ("compute", "static")]
     table = _table(
@@ -296,7 +277,7 @@ def _held(layer: Layer, machine: Accelerator, memory: Memory, stage: Stage) -> d
 
 
 def _accesses_table(found: LayerEstimate, unit: str) -> Table:
-    scale = _Scale(found.energy, unit)
+    scale = Scale(found.energy, unit)
     heads = [f"{o.value} {way}" for o in OPERANDS for way in ("read", "write")]
     table = _table("charged words", *heads, f"energy [{scale.name}]", "share")
     table.title = _text("accesses per inference", "bold")

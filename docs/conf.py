@@ -1,0 +1,33 @@
+"""Sphinx: Markdown by MyST, looks by Furo, references generated from the code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+from picojoule import __version__
+
+project = "picojoule"
+author = "The picojoule maintainers"
+release = __version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "generated",
+]
+myst_enable_extensions = ["deflist", "colon_fence"]
+myst_heading_anchors = 3
+exclude_patterns = ["_ext"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_use_rtype = False
+html_theme = "furo"
+html_title = f"picojoule {release}"
+html_static_path: list[str] = []
+html_show_copyright = False

@@ -1,0 +1,187 @@
+"""Commands that turn saved results into something to share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from picojoule.cli.answers import (
+    YES,
+    as_csv,
+    as_json_text,
+    check_output,
+    give_answer,
+    plain_text,
+    say,
+)
+from picojoule.cli.options import ANSWER, AnswerOptions
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from picojoule.comparison import Comparison
+    from picojoule.examinations import ExaminedNetwork
+
+PLOTS = (".png", ".svg", ".pdf")
+
+Saved = Annotated[Path, Parameter(help="A result, as estimate -o RUN.json writes it.")]
+Run = Annotated[
+    Path, Parameter(help="A result, as estimate -o RUN.json writes it, or a run's folder.")
+]
+By = Annotated[str, Parameter(help="What a plot stacks: memory or operand.")]
+
+
+def report(
+    run: Run,
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
+    ],
+    before: Annotated[
+        Path | None, Parameter(help="An earlier result to show beside it (.html only).")
+    ] = None,
+    eyexam: Annotated[
+        Path | None, Parameter(help="What eyexam --json wrote, to be added (.html only).")
+    ] = None,
+    by: By = "memory",
+) -> int:
+    """Write a saved result, or a compression run, as a report to share.
+
+    OUTPUT ends in .html (one file that needs no network), .md (of a result), .csv (one line per
+    layer, or per step of a run), or .png, .svg, .pdf (a plot for a paper).
+    """
+    check_output(output, (".html", ".md", ".csv", *PLOTS))
+    _check_report(output, before, eyexam, by)
+    if run.is_dir():
+        _report_run(run, output, alone=before is None and eyexam is None and by == "memory")
+        say(f"written: {output}")
+        return YES
+
+    from picojoule.estimation import load_estimate, write_atomically
+
+    result = load_estimate(run)
+    ending = output.suffix.lower()
+    if ending in PLOTS:
+        from picojoule.reports.plots import save_plot
+
+        save_plot(result, output, by=by)
+    elif ending == ".html":
+        from picojoule.reports.page import estimate_page
+
+        earlier = None if before is None else load_estimate(before)
+        write_atomically(output, estimate_page(result, earlier, _examination(eyexam)))
+    elif ending == ".md":
+        from picojoule.reports.markdown import estimate_markdown
+
+        write_atomically(output, estimate_markdown(result))
+    else:
+        write_atomically(output, as_csv(result.rows()))
+    say(f"written: {output}")
+    return YES
+
+
+def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
+    """The report of a compression run: its trade-off, and each step before and after."""
+    from picojoule.errors import PicojouleError
+    from picojoule.estimation import write_atomically
+    from picojoule.tradeoffs import read_run
+
+    ending = output.suffix.lower()
+    if not alone:
+        raise PicojouleError("--before, --eyexam and --by have no effect on a run")
+    if ending == ".md":
+        raise PicojouleError("a run is written as .html, .csv, .png, .svg or .pdf")
+    found = read_run(folder)
+    if ending in PLOTS:
+        from picojoule.reports.plots import save_plot
+
+        save_plot(found, output)
+    elif ending == ".html":
+        from picojoule.reports.tradeoff_page import tradeoff_page
+
+        write_atomically(output, tradeoff_page(found))
+    else:
+        write_atomically(output, as_csv(found.rows()))
+
+
+def _examination(file: Path | None) -> ExaminedNetwork | None:
+    from picojoule.examinations import load_examination
+
+    return None if file is None else load_examination(file)
+
+
+def _check_report(output: Path, before: Path | None, eyexam: Path | None, by: str) -> None:
+    """Refuse what would have no effect."""
+    from picojoule.errors import PicojouleError, did_you_mean
+
+    if by not in ("memory", "operand"):
+        near = did_you_mean(by, ("memory", "operand"))
+        raise PicojouleError(f"--by: {by!r}{near}; there are memory and operand")
+    ending = output.suffix.lower()
+    if by != "memory" and ending not in PLOTS:
+        raise PicojouleError(f"--by has no effect on {ending}, which shows both")
+    if before is not None and ending != ".html":
+        raise PicojouleError(f"--before has no effect on {ending}; see picojoule compare")
+    if eyexam is not None and ending != ".html":
+        raise PicojouleError(f"--eyexam has no effect on {ending}")
+
+
+def compare(
+    before: Saved,
+    after: Saved,
+    /,
+    *,
+    answer: AnswerOptions = ANSWER,
+) -> int:
+    """Set two saved results side by side.
+
+    OUTPUT ends in .html, .md, .csv (one line per layer), .json, .txt (this answer),
+    or .png, .svg, .pdf (a plot for a paper).
+    """
+    output = answer.output
+    check_output(output, (".html", ".md", ".csv", ".json", ".txt", *PLOTS))
+
+    from picojoule.comparison import compare as set_beside
+    from picojoule.estimation import load_estimate
+
+    found = set_beside(load_estimate(before), load_estimate(after))
+    if output is not None and output.suffix.lower() in PLOTS:
+        from picojoule.reports.plots import save_plot
+
+        save_plot(found, output)
+        say(f"written: {output}")
+        if not answer.as_json:
+            return YES
+        answer = replace(answer, output=None)
+
+    def text() -> RenderableType:
+        from picojoule.reports.comparison_text import comparison_report
+
+        return comparison_report(found)
+
+    return give_answer(found.to_dict(), text, answer, _writers(found, text))
+
+
+def _writers(found: Comparison, text: Callable[[], RenderableType]) -> dict[str, Callable[[], str]]:
+    def as_html() -> str:
+        from picojoule.reports.page import comparison_page
+
+        return comparison_page(found)
+
+    def as_markdown() -> str:
+        from picojoule.reports.markdown import comparison_markdown
+
+        return comparison_markdown(found)
+
+    return {
+        ".html": as_html,
+        ".md": as_markdown,
+        ".csv": lambda: as_csv(found.rows()),
+        ".json": lambda: as_json_text(found.to_dict()),
+        ".txt": lambda: plain_text(text()),
+    }

@@ -1,0 +1,185 @@
+"""Two estimates side by side: what was asked differently, and what that did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from picojoule.errors import PicojouleError
+from picojoule.estimation import Estimate, LayerEstimate
+from picojoule.version import SCHEMA_VERSION, __version__
+from picojoule.workload import OPERANDS
+
+VARIES = "differs by layer"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One quantity before and after; None where it does not exist."""
+
+    name: str
+    before: float | None
+    after: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """After over before; None where that says nothing."""
+        if self.before is None or self.after is None or self.before == 0:
+            return None
+        return self.after / self.before
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"before": self.before, "after": self.after, "ratio": self.ratio}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPair:
+    """A layer in both estimates; None where one has no such layer."""
+
+    name: str
+    before: LayerEstimate | None
+    after: LayerEstimate | None
+
+    @property
+    def energy(self) -> Change:
+        """Its energy per inference."""
+        return Change(
+            self.name,
+            None if self.before is None else self.before.energy,
+            None if self.after is None else self.after.energy,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two estimates in the same unit. ``changed`` are the parts of the question that differ."""
+
+    before: Estimate
+    after: Estimate
+    layers: tuple[LayerPair, ...]
+    changed: tuple[tuple[str, str, str], ...]
+
+    @property
+    def totals(self) -> tuple[Change, ...]:
+        """Energy, MACs, MACs done and cycles of one inference."""
+        names = ("energy", "macs", "effectual_macs", "cycles")
+        return tuple(
+            Change(name, getattr(self.before, name), getattr(self.after, name)) for name in names
+        )
+
+    @property
+    def by_operand(self) -> tuple[Change, ...]:
+        """Energy by operand, and compute."""
+        return _paired(self.before.by_operand, self.after.by_operand)
+
+    @property
+    def by_memory(self) -> tuple[Change, ...]:
+        """Energy by place."""
+        return _paired(self.before.by_memory, self.after.by_memory)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat record per layer, and one for the total."""
+        pairs = [pair.energy for pair in self.layers]
+        whole = Change("total", self.before.energy, self.after.energy)
+        return [{"layer": x.name, **x.to_dict()} for x in (*pairs, whole)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the schema of ``picojoule compare --json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "picojoule": __version__,
+            "energy_unit": self.before.energy_unit,
+            "before": _question(self.before),
+            "after": _question(self.after),
+            "changed": [{"what": w, "before": b, "after": a} for w, b, a in self.changed],
+            "total": {change.name: change.to_dict() for change in self.totals},
+            "by_operand": {change.name: change.to_dict() for change in self.by_operand},
+            "by_memory": {change.name: change.to_dict() for change in self.by_memory},
+            "layers": [{"name": p.name, **p.energy.to_dict()} for p in self.layers],
+        }
+
+
+def compare(before: Estimate, after: Estimate) -> Comparison:
+    """Set two estimates side by side, layers matched by name.
+
+    Networks without a common layer name but with as many layers are matched by position.
+
+    Raises:
+        PicojouleError: the energies have different units.
+    """
+    if before.energy_unit != after.energy_unit:
+        raise PicojouleError(
+            f"{before.network!r} on {before.accelerator!r} is in {before.energy_unit}, "
+            f"{after.network!r} on {after.accelerator!r} in {after.energy_unit}: estimate both on "
+            "machines with the same unit"
+        )
+    return Comparison(before, after, tuple(_pairs(before, after)), tuple(_changed(before, after)))
+
+
+def _pairs(before: Estimate, after: Estimate) -> list[LayerPair]:
+    old = {layer.name: layer for layer in before.layers}
+    new = {layer.name: layer for layer in after.layers}
+    if not old.keys() & new.keys() and len(old) == len(new):
+        return [
+            LayerPair(f"{b.name} / {a.name}", b, a)
+            for b, a in zip(before.layers, after.layers, strict=True)
+        ]
+    names = [*old, *(name for name in new if name not in old)]
+    return [LayerPair(name, old.get(name), new.get(name)) for name in names]
+
+
+def _paired(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Change, ...]:
+    names = [*before, *(name for name in after if name not in before)]
+    return tuple(Change(name, before.get(name), after.get(name)) for name in names)
+
+
+def _question(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "network": estimate.network,
+        "accelerator": estimate.accelerator,
+        "batch": estimate.batch,
+        "dataflow": estimate.dataflow,
+        "objective": estimate.objective,
+        "bits": settings(estimate, "bits"),
+        "density": settings(estimate, "density"),
+    }
+
+
+def settings(estimate: Estimate, what: str) -> dict[str, Any]:
+    """The *what* ("bits" or "density") of each operand, or that it differs by layer.
+
+    Empty where the estimate does not hold its layers.
+    """
+    layers = [x.layer for x in estimate.layers if x.layer is not None]
+    found: dict[str, Any] = {}
+    for operand in OPERANDS:
+        values = {getattr(layer, what).of(operand) for layer in layers}
+        if values:
+            found[operand.value] = values.pop() if len(values) == 1 else VARIES
+    return found
+
+
+def _changed(before: Estimate, after: Estimate) -> list[tuple[str, str, str]]:
+    old, new = _question(before), _question(after)
+    found = []
+    for name in ("network", "accelerator", "batch", "dataflow", "objective"):
+        if old[name] != new[name]:
+            found.append((name, str(old[name]), str(new[name])))
+    if old["accelerator"] == new["accelerator"] and before.machine != after.machine:
+        found.append(("accelerator", "its file before", "its file after"))
+    for what in ("bits", "density"):
+        layers = {x.name: x.layer for x in before.layers if x.layer is not None}
+        for operand in OPERANDS:
+            name = operand.value
+            if name not in old[what] or name not in new[what]:
+                continue
+            same = all(
+                getattr(layers[x.name], what).of(operand) == getattr(x.layer, what).of(operand)
+                for x in after.layers
+                if x.layer is not None and x.name in layers
+            )
+            if old[what][name] != new[what][name] or not same:
+                found.append((f"{name} {what}", str(old[what][name]), str(new[what][name])))
+    return found

@@ -1,0 +1,133 @@
+"""A result as Markdown: for a pull request, an issue or a wiki."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from picojoule.comparison import Change, Comparison
+from picojoule.estimation import Estimate
+from picojoule.reports.document import document
+from picojoule.reports.page import comparison_words
+from picojoule.reports.scale import Scale, percent
+from picojoule.units import show_count, show_energy
+
+
+def estimate_markdown(estimate: Estimate) -> str:
+    """What the HTML report says, without its charts."""
+    doc, unit = document(estimate), estimate.energy_unit
+    lines = [f"# {_text(doc.title)}", "", _text(" ".join(doc.summary)), ""]
+    scale = Scale(max((x.energy for x in estimate.layers), default=0.0), unit)
+    for title, whole, parts in (
+        ("Energy by memory", estimate.by_memory, [x.by_memory for x in estimate.layers]),
+        ("Energy by operand", estimate.by_operand, [x.by_operand for x in estimate.layers]),
+    ):
+        lines += [f"## {title}", "", f"In {scale.name} per inference.", ""]
+        lines += _energies(estimate, scale, whole, parts)
+    lines += ["## Latency, bit widths, densities", ""]
+    lines += _table(
+        ["layer", "shape", "MACs", "cycles", "limited by", "bits", "density", "mapping"],
+        [
+            [
+                page.name,
+                page.shape,
+                show_count(page.estimate.macs),
+                show_count(page.estimate.cycles),
+                page.estimate.limited_by,
+                "/".join(map(str, page.estimate.layer.bits)) if page.estimate.layer else "",
+                "/".join(f"{x:.3g}" for x in page.estimate.layer.density)
+                if page.estimate.layer
+                else "",
+                page.estimate.search.status,
+            ]
+            for page in doc.layers
+        ],
+    )
+    lines += ["Bits and densities: input/weight/output.", "", "## Loop nests", ""]
+    for page in doc.layers:
+        lines += [f"### {_text(page.name)}", "", *_fenced(page.loop_nest), ""]
+    lines += ["## Assumptions", "", *(f"- {_text(line)}" for line in doc.assumptions), ""]
+    lines += ["## Not counted", ""]
+    lines += [*(f"- {_text(op)}: {count}" for op, count in doc.not_counted)] or ["- no operator"]
+    lines += ["", f"Not modelled on any machine: {'; '.join(doc.not_modelled)}.", ""]
+    lines += [_text(f"Meaning: {doc.meaning}."), "", "## How to make this anew", ""]
+    lines += [*_fenced(doc.command), ""]
+    for name, text in doc.files:
+        lines += [f"`{name}`:", "", *_fenced(text.rstrip("\n")), ""]
+    return "\n".join(lines)
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Two results side by side."""
+    before, after, unit = comparison.before, comparison.after, comparison.before.energy_unit
+    lines = [
+        f"# {_text(before.network)} on {_text(before.accelerator)}, and "
+        f"{_text(after.network)} on {_text(after.accelerator)}",
+        "",
+        comparison_words(comparison),
+        "",
+        "## Asked differently",
+        "",
+        *(f"- {_text(w)}: {_text(b)} before, {_text(a)} after" for w, b, a in comparison.changed),
+        "",
+        "## Energy per inference",
+        "",
+    ]
+    energies = [*comparison.totals[:1], *comparison.by_memory, *comparison.by_operand]
+    lines += _changes("part", energies, unit)
+    lines += ["## Energy of each layer", ""]
+    lines += _changes("layer", [pair.energy for pair in comparison.layers], unit)
+    return "\n".join(lines)
+
+
+def _energies(
+    estimate: Estimate,
+    scale: Scale,
+    whole: Mapping[str, float],
+    parts: Sequence[Mapping[str, float]],
+) -> Iterator[str]:
+    rows = [
+        [
+            layer.name,
+            scale(layer.energy),
+            percent(layer.energy, estimate.energy),
+            *(scale(part.get(name, 0.0)) for name in whole),
+        ]
+        for layer, part in zip(estimate.layers, parts, strict=True)
+    ]
+    total = ["total", scale(estimate.energy), percent(estimate.energy, estimate.energy)]
+    rows.append([*total, *(scale(value) for value in whole.values())])
+    yield from _table(["layer", "energy", "share", *whole], rows)
+
+
+def _changes(head: str, changes: Sequence[Change], unit: str) -> Iterator[str]:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else show_energy(value, unit)
+
+    rows = [
+        [x.name, shown(x.before), shown(x.after), "-" if x.ratio is None else f"{x.ratio:.3f}"]
+        for x in changes
+    ]
+    yield from _table([head, "before", "after", "after / before"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(map(_text, head))} |"
+    yield f"|---{'|---:' * (len(head) - 1)}|"
+    for row in rows:
+        yield f"| {' | '.join(map(_text, row))} |"
+    yield ""
+
+
+def _text(text: str) -> str:
+    """*text* as itself: no markup, no line break, no end of a table's cell."""
+    kept = "".join(c if c.isprintable() else "�" for c in text)
+    for character in "\\`*_[]<>|#":
+        kept = kept.replace(character, f"\\{character}")
+    return kept
+
+
+def _fenced(text: str) -> list[str]:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return [fence, *text.split("\n"), fence]

@@ -1,0 +1,147 @@
+"""Reports as one HTML file that needs no network, and the templates the web page shares."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from picojoule.comparison import Comparison, compare
+from picojoule.estimation import Estimate
+from picojoule.examinations import STEPS, ExaminedNetwork
+from picojoule.reports.document import chart_data, document
+from picojoule.reports.scale import Scale, percent
+from picojoule.units import show_count, show_energy
+from picojoule.version import __version__
+
+
+def estimate_page(
+    estimate: Estimate,
+    before: Estimate | None = None,
+    examination: ExaminedNetwork | None = None,
+) -> str:
+    """One self-contained HTML file about *estimate*.
+
+    Args:
+        before: an earlier estimate to show beside it.
+        examination: the seven bounds of the same network on the same machine.
+
+    Raises:
+        PicojouleError: the two have different units.
+    """
+    doc = document(estimate)
+    versus = None if before is None else compare(before, estimate)
+    drawn = [estimate] if before is None else [before, estimate]
+    return (
+        templates()
+        .get_template("estimate.html")
+        .render(
+            title=doc.title,
+            doc=doc,
+            versus=versus,
+            versus_words=None if versus is None else comparison_words(versus),
+            exam=examination,
+            **inlined({**chart_data(drawn), **_waterfall(examination)}),
+        )
+    )
+
+
+def _waterfall(exam: ExaminedNetwork | None) -> dict[str, Any]:
+    """What the chart of an examination draws."""
+    if exam is None:
+        return {}
+    bounds = [exam.bound(step) for step in range(1, STEPS + 1)]
+    return {"waterfall": {"titles": exam.titles, "peak": exam.peak, "bounds": bounds}}
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """One self-contained HTML file about two estimates."""
+    before, after = document(comparison.before), document(comparison.after)
+    title = f"{before.title}, and {after.title}" if before.title != after.title else after.title
+    return (
+        templates()
+        .get_template("comparison.html")
+        .render(
+            title=title,
+            before=before,
+            after=after,
+            versus=comparison,
+            versus_words=comparison_words(comparison),
+            **inlined(chart_data([comparison.before, comparison.after])),
+        )
+    )
+
+
+def comparison_words(comparison: Comparison) -> str:
+    """In one sentence, what became of the energy."""
+    before, after = comparison.before.energy, comparison.after.energy
+    unit = comparison.before.energy_unit
+    figures = f"{show_energy(before, unit)} before, {show_energy(after, unit)} after"
+    if math.isclose(before, after, rel_tol=1e-9):
+        return f"One inference costs the same: {figures}."
+    if not before or not after:
+        return f"One inference costs {figures}."
+    less, times = after < before, max(before, after) / min(before, after)
+    return f"One inference costs {times:.3g} times {'less' if less else 'more'}: {figures}."
+
+
+@cache
+def templates() -> Environment:
+    """The templates, in which every value is escaped."""
+    made = Environment(
+        loader=PackageLoader("picojoule.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["version"] = __version__
+    made.filters |= {
+        "count": show_count,
+        "energy": show_energy,
+        "percent": percent,
+        "pretty": _pretty,
+        "ratio": _ratio,
+        "scale": _scale,
+    }
+    return made
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(dict(value), indent=1, ensure_ascii=False)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _scale(estimate: Estimate) -> Scale:
+    return Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
+
+
+def data_block(data: object) -> Markup:
+    """JSON for a ``<script type="application/json">``: no name can end the element."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def asset(name: str) -> str:
+    """The text of a file of ``reports/assets``."""
+    return (resources.files("picojoule.reports") / "assets" / name).read_text("utf-8")
+
+
+def inlined(data: dict[str, Any]) -> dict[str, Markup]:
+    """What makes a report one file: its data, its styles and its scripts."""
+    return {
+        "data": data_block(data),
+        "css": Markup(asset("report.css")),
+        "echarts": Markup(asset("echarts.common.min.js")),
+        "charts": Markup(asset("charts.js")),
+    }

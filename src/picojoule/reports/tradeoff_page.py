@@ -1,0 +1,73 @@
+"""A compression run as one HTML file, as Markdown, and as what its chart draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from picojoule.reports.page import inlined, templates
+from picojoule.reports.palette import OPERAND_COLORS
+from picojoule.tradeoffs import TradeOff, published_points
+from picojoule.units import show_count, show_energy
+
+WHICH = {"prune": "Pruning", "adapt": "Adaptation"}
+
+
+def tradeoff_page(found: TradeOff) -> str:
+    """One self-contained HTML file about a run."""
+    return (
+        templates()
+        .get_template("tradeoff.html")
+        .render(**tradeoff_values(found), **inlined(tradeoff_data(found)))
+    )
+
+
+def tradeoff_values(found: TradeOff) -> dict[str, Any]:
+    """What the templates say about a run."""
+    return {
+        "title": f"{WHICH[found.kind]} run {found.name}",
+        "run": found,
+        "words": tradeoff_words(found),
+        "published": published_points(),
+        "cost": lambda value: show_cost(value, found.unit),
+    }
+
+
+def tradeoff_words(found: TradeOff) -> str:
+    """In two sentences, how far the run came."""
+    first, last = found.moments[0], found.moments[-1]
+    steps = len(found.moments) - 1
+    state = "has ended" if found.ended else "goes on"
+    if not steps:
+        return f"The run {state}; only the network as it came has been judged."
+    times = first.cost / last.cost if last.cost else float("inf")
+    return (
+        f"The run {state} after {steps} judged {'network' if steps == 1 else 'networks'}. The last "
+        f"costs {times:.3g} times less than the first ({show_cost(first.cost, found.unit)} before, "
+        f"{show_cost(last.cost, found.unit)} after); accuracy changed by "
+        f"{found.change(last):+.2f} points, from {100 * first.accuracy:.2f} % to "
+        f"{100 * last.accuracy:.2f} %."
+    )
+
+
+def show_cost(value: float, unit: str) -> str:
+    """Write a cost in its unit."""
+    if unit in ("MAC", "pJ"):
+        return show_energy(value, unit)
+    return f"{show_count(value)} {unit}".strip()
+
+
+def tradeoff_data(found: TradeOff) -> dict[str, Any]:
+    """What the chart of a trade-off draws."""
+    return {
+        "energy_unit": found.unit,
+        "place_colors": {},
+        "operand_colors": dict(OPERAND_COLORS),
+        "estimates": [],
+        "tradeoff": {
+            "steps": [
+                [found.relative(moment), found.change(moment), moment.name]
+                for moment in found.moments
+            ],
+            "published": [[x.relative, x.change, x.label] for x in published_points()],
+        },
+    }

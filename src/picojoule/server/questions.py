@@ -1,0 +1,116 @@
+"""What a client asks: the bodies of the API, checked, and a question's identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from picojoule.cost import VERSION as COUNTING
+from picojoule.dataflow import DATAFLOWS
+from picojoule.specs.document import LARGEST_FILE
+from picojoule.version import __version__
+
+DataflowName = Literal["rs", "ws", "osa", "osb", "osc", "is", "nlr", "flexible"]
+assert set(DataflowName.__args__) == set(DATAFLOWS)  # type: ignore[attr-defined]
+Width = Annotated[int, Field(ge=1, le=64, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+NetworkId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
+
+
+class Body(BaseModel):
+    """A body of the API: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BitsOf(Body):
+    """Widths in bits; what is left out is as the network says."""
+
+    input: Width | None = None
+    weight: Width | None = None
+    output: Width | None = None
+
+
+class DensityOf(Body):
+    """Shares of non-zero values; what is left out is as the network says."""
+
+    input: Share | None = None
+    weight: Share | None = None
+    output: Share | None = None
+
+
+class Settings(Body):
+    """What can be changed about a result."""
+
+    batch: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
+    bits: BitsOf = BitsOf()
+    density: DensityOf = DensityOf()
+
+
+class Question(Settings):
+    """An estimate to be made."""
+
+    network: NetworkId = Field(description="A shipped name, or the id of an uploaded network.")
+    chip: NetworkId | None = Field(None, description="A shipped name.")
+    chip_yaml: Annotated[str, StringConstraints(max_length=LARGEST_FILE)] | None = Field(
+        None, description="A machine of your own, instead of `chip`."
+    )
+    dataflow: DataflowName | None = Field(None, description="By default the machine's own.")
+    objective: Literal["energy", "latency", "edp"] = "energy"
+    budget: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | None = Field(
+        None, description="Seconds to search each distinct layer; by default until proved."
+    )
+
+    @model_validator(mode="after")
+    def _one_chip(self) -> Question:
+        if (self.chip is None) == (self.chip_yaml is None):
+            raise ValueError("give either chip or chip_yaml")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """Plain data, without what was left out."""
+        kept: dict[str, Any] = _without_nothing(self.model_dump(mode="json"))
+        return kept
+
+    def identity(self) -> str:
+        """Equal for equal questions to this version of the counting rules."""
+        asked = json.dumps([self.plain(), COUNTING, __version__], sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()[:20]
+
+    def title(self, network: str, chip: str) -> str:
+        """One line for a list."""
+        parts = [f"{network} on {chip}"]
+        if self.batch not in (None, 1):
+            parts.append(f"batch {self.batch}")
+        if self.dataflow:
+            parts.append(self.dataflow)
+        if self.objective != "energy":
+            parts.append(self.objective)
+        for values, unit in ((self.bits, " bit"), (self.density, " density")):
+            for name, value in values:
+                if value is not None:
+                    parts.append(f"{name} {value:g}{unit}")
+        return ", ".join(parts)
+
+
+class Chip(Body):
+    """A machine's file."""
+
+    yaml: Annotated[str, StringConstraints(max_length=LARGEST_FILE)]
+
+
+class Repricing(Body):
+    """Other settings for the present mappings of a result."""
+
+    settings: Settings
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: _without_nothing(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item is not None and item != {}}
+    return value

@@ -1,0 +1,2 @@
+/* Two results: the chart. */
+window.picojouleCharts.watch(document, window.picojouleCharts.readData(), "canvas");

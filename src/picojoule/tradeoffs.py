@@ -1,0 +1,226 @@
+"""The trade-off of a compression run: what each step cost, and how accurate it was.
+
+A run is a folder with ``run.json`` and a growing ``history.jsonl``; both are plain JSON, so a run
+can be looked at while it goes on, and without the packages that made it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from picojoule.errors import InputError, Mistake
+
+KINDS = ("prune", "adapt")
+LARGEST_HISTORY = 64 * 1024 * 1024  # bytes; a thousand judged networks take 10 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A network on the way: its cost, its accuracy on validation data (0 to 1), and its layers.
+
+    ``layers`` maps a layer to its energy where the run notes it, else it is empty.
+    """
+
+    name: str
+    cost: float
+    accuracy: float
+    layers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TradeOff:
+    """A run so far: its moments, the network as it came first.
+
+    Args:
+        name: of the run's folder.
+        kind: "prune" or "adapt".
+        unit: of the costs.
+        ended: whether the result is there.
+        recipe: what was asked, as ``run.json`` has it.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    moments: tuple[Moment, ...]
+    ended: bool
+    recipe: Mapping[str, Any]
+
+    def relative(self, moment: Moment) -> float:
+        """Its cost over that of the first network."""
+        first = self.moments[0].cost
+        return moment.cost / first if first else math.nan
+
+    def change(self, moment: Moment) -> float:
+        """Its accuracy less that of the first network, in points of a percent."""
+        return 100 * (moment.accuracy - self.moments[0].accuracy)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat record per moment."""
+        return [
+            {
+                "step": moment.name,
+                "cost": moment.cost,
+                "relative": self.relative(moment),
+                "accuracy": moment.accuracy,
+                "change_points": self.change(moment),
+            }
+            for moment in self.moments
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "unit": self.unit,
+            "ended": self.ended,
+            "recipe": dict(self.recipe),
+            "steps": [
+                {**row, "layers": dict(moment.layers)}
+                for row, moment in zip(self.rows(), self.moments, strict=True)
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPoint:
+    """What a paper prints: cost over the original's, and change of accuracy in points."""
+
+    label: str
+    relative: float
+    change: float
+    source: str
+
+
+def read_run(folder: str | os.PathLike[str]) -> TradeOff:
+    """Read the folder of a compression run, ended or not.
+
+    Raises:
+        InputError: it is no such folder, or has no judged network yet.
+    """
+    place = Path(folder)
+    head = _json(place / "run.json")
+    kind = head.get("kind")
+    if kind not in KINDS:
+        problem = f"{kind!r} is no kind of run; there are {', '.join(KINDS)}"
+        raise InputError(str(place / "run.json"), [Mistake("$.kind", problem)])
+    try:
+        records = list(_history(place / "history.jsonl"))
+        unit, moments = _pruned(records) if kind == "prune" else _adapted(records)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        problem = f"not the history of such a run: {type(error).__name__}: {error}"
+        raise InputError(str(place / "history.jsonl"), [Mistake("$", problem)]) from None
+    if not moments:
+        raise InputError(
+            str(place / "history.jsonl"), [Mistake("$", "no network has been judged yet")]
+        )
+    recipe = head.get("recipe")
+    return TradeOff(
+        place.resolve().name,
+        kind,
+        unit or str((recipe or {}).get("platform", "")),
+        tuple(moments),
+        (place / "result").is_dir(),
+        MappingProxyType(recipe if isinstance(recipe, dict) else {}),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(str(path), [Mistake("$", f"cannot be read: {error}")]) from None
+    if not isinstance(found, dict):
+        raise InputError(str(path), [Mistake("$", "not the head of a run")])
+    return found
+
+
+def _history(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and record of each finished step; a last line that is being written is left out."""
+    try:
+        if path.stat().st_size > LARGEST_HISTORY:
+            raise InputError(str(path), [Mistake("file", f"more than {LARGEST_HISTORY} bytes")])
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(str(path), [Mistake("$", f"cannot be read: {error}")]) from None
+    for line in text.split("\n")[:-1]:
+        item = json.loads(line)
+        yield str(item["step"]), item["record"]
+
+
+def _pruned(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Moment]]:
+    """Every judged network: a record with an accuracy and a price."""
+    unit, moments = "", []
+    for name, record in records:
+        if isinstance(record, dict) and "price" in record and "accuracy" in record:
+            price = record["price"]
+            unit = str(price["unit"])
+            layers = {layer: float(x["energy"]) for layer, x in price["layers"].items()}
+            energy, accuracy = float(price["energy"]), float(record["accuracy"])
+            moments.append(Moment(name, energy, accuracy, MappingProxyType(layers)))
+    return unit, moments
+
+
+def _adapted(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Moment]]:
+    """The first network, and of each round the candidate that was chosen.
+
+    What a platform predicts is scaled to what it measured last.
+    """
+    moments: list[Moment] = []
+    plans: dict[str, list[str]] = {}
+    accuracies: dict[tuple[str, int], float] = {}
+    scale, nothing = 1.0, MappingProxyType[str, float]({})
+    for name, record in records:
+        head, _, last = name.rpartition(" ")
+        if name == "start":
+            predicted, measured = float(record["predicted"]), record["measured"]
+            scale = 1.0 if measured is None else float(measured) / predicted
+            moments.append(Moment(name, predicted * scale, float(record["accuracy"]), nothing))
+        elif last == "plan":
+            plans[head] = [str(x["name"]) for x in record["candidates"]]
+        elif head.endswith(" candidate") and record.get("status") == "done":
+            accuracies[head.removesuffix(" candidate"), int(last)] = float(record["accuracy"])
+        elif last == "chosen":
+            predicted, measured = float(record["predicted"]), record["measured"]
+            cost = predicted * scale if measured is None else float(measured)
+            scale = scale if measured is None else float(measured) / predicted
+            number = plans[head].index(str(record["chosen"]))
+            label = f"{head}: {record['chosen']}"
+            moments.append(Moment(label, cost, accuracies[head, number], nothing))
+        elif name.startswith("long fine-tune") and moments:
+            before = moments[-1]
+            if float(record["accuracy"]) >= before.accuracy:
+                moments.append(Moment(name, before.cost, float(record["accuracy"]), nothing))
+    return "", moments
+
+
+def published_points() -> tuple[PublishedPoint, ...]:
+    """What CVPR'17 Table 1 prints about pruned networks, relative to their originals."""
+    place = resources.files("picojoule") / "data" / "published" / "cvpr17_table1.csv"
+    lines = [x for x in place.read_text("utf-8").splitlines() if not x.startswith("#")]
+    values = {
+        (row["network"], row["quantity"]): (float(row["value"]), row["figure"])
+        for row in csv.DictReader(lines)
+    }
+    found = []
+    for original, variants in (
+        ("bvlc-alexnet-cvpr17", ("bvlc-alexnet-dc", "bvlc-alexnet-eap")),
+        ("googlenet", ("googlenet-eap",)),
+        ("squeezenet1.0", ("squeezenet1.0-dc", "squeezenet1.0-eap")),
+    ):
+        for name in variants:
+            energy, figure = values[name, "energy"]
+            relative = energy / values[original, "energy"][0]
+            change = values[name, "top5_accuracy"][0] - values[original, "top5_accuracy"][0]
+            found.append(PublishedPoint(name, relative, change, figure))
+    return tuple(found)

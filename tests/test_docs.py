@@ -1,0 +1,106 @@
+"""The documentation: every option and key is in it, its code runs, its commands work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from picojoule.cli import app, main
+from picojoule.frontends.table import COLUMNS
+from picojoule.specs import grammar
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "place", [p for p in PAGES if BLOCK.search(p.read_text("utf-8"))], ids=lambda p: p.stem
+)
+def test_code_runs(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The blocks of a page, one after the other, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__docs__"}
+    for language, block in BLOCK.findall(place.read_text("utf-8")):
+        if language == "python":
+            if "import torch" in block:
+                pytest.importorskip("torch")
+            if "matplotlib" in block:
+                pytest.importorskip("matplotlib")
+            exec(compile(block, str(place), "exec"), names)
+            continue
+        for line in block.strip().splitlines():
+            words = shlex.split(line)
+            assert words[0] == "picojoule", line
+            code = main(words[1:])
+            said = capsys.readouterr()
+            assert code == 0, (line, said.err)
+
+
+def keys(model: type[BaseModel], seen: set[type]) -> set[str]:
+    """Every key of a file of this grammar."""
+    if model in seen:
+        return set()
+    seen.add(model)
+    found = set(model.model_fields)
+    for field in model.model_fields.values():
+        for part in parts(field.annotation):
+            found |= keys(part, seen)
+    return found
+
+
+def parts(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    inner = [getattr(annotation, "__origin__", None), *getattr(annotation, "__args__", ())]
+    return [x for y in inner if y is not None and y is not annotation for x in parts(y)]
+
+
+def test_every_key_of_a_chip_file_is_described() -> None:
+    seen: set[type] = set()
+    wanted = keys(grammar.MachineFile, seen) | keys(grammar.VariantFile, seen)
+    wanted |= keys(grammar.LevelPart, seen) | keys(grammar.ArrayPart, seen)
+    assert {"may_bypass", "hop_charge", "count_bits", "based_on", "loops", "status"} <= wanted
+    described = set(re.findall(r"`([a-z_]+)`", page("reference/chip-files.md")))
+    assert wanted <= described, wanted - described
+
+
+def test_every_command_is_named() -> None:
+    commands = {name for name in app if not name.startswith("-")}
+    everything = "".join(p.read_text("utf-8") for p in PAGES)
+    named = set(re.findall(r"picojoule ([a-z]+)", everything))
+    assert commands <= named | {"list", "show"}
+
+
+def test_the_site_builds_and_holds_every_option(tmp_path: Path) -> None:
+    """Every option of every command and every column of a table is on a page."""
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    from sphinx.cmd.build import main as build
+
+    folder = tmp_path / "site"
+    words = ["-q", "-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]
+    assert build([*words, str(DOCS), str(folder)]) == 0
+    commands = re.sub(r"<[^>]+>", "", (folder / "reference/commands.html").read_text("utf-8"))
+    for name in app:
+        if name.startswith("-"):
+            continue
+        arguments = app[name].assemble_argument_collection()
+        for argument in arguments:
+            for option in argument.names:
+                assert option.lstrip("-") in commands, (name, option)
+    tables = (folder / "reference/network-files.html").read_text("utf-8")
+    assert [name for name in COLUMNS if name not in tables] == []
+    api = (folder / "reference/http-api.html").read_text("utf-8")
+    assert "/api/results/{id}/reprice" in api

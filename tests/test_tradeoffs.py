@@ -1,0 +1,119 @@
+"""Compression runs read from their folders, as they are written step by step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from picojoule.cli import main
+from picojoule.errors import InputError
+from picojoule.tradeoffs import published_points, read_run
+from tests.reports.test_page import Reader
+
+
+def judged(energy: float, accuracy: float) -> dict[str, Any]:
+    layers = {"conv1": {"energy": 0.4 * energy, "by_operand": {}}}
+    layers["</script>"] = {"energy": 0.6 * energy, "by_operand": {}}
+    price = {"energy": energy, "unit": "MAC", "macs": 10, "layers": layers}
+    return {"accuracy": accuracy, "price": price, "densities": {}, "weights": {}, "bits": {}}
+
+
+PRUNED = [
+    ("original", judged(8e6, 0.92)),
+    ("stage 1/curves", {"conv1": [[1.0, None, 0.1]]}),
+    ("stage 1/attempt 1", judged(4e6, 0.915)),
+    ("stage 2/before", {"accuracy": 0.9}),
+    ("stage 2", judged(2e6, 0.90)),
+]
+ADAPTED = [
+    ("start", {"predicted": 100.0, "measured": 200.0, "accuracy": 0.92, "widths": {}}),
+    ("round 1 plan", {"target": 90, "candidates": [{"name": "a"}, {"name": "b"}]}),
+    ("round 1 candidate 0", {"status": "done", "accuracy": 0.91, "loss": 1.0}),
+    ("round 1 candidate 1", {"status": "done", "accuracy": 0.90, "loss": 1.1}),
+    ("round 1 chosen", {"chosen": "b", "predicted": 80.0, "measured": None}),
+    ("round 2 plan", {"target": 70, "candidates": [{"name": "a"}]}),
+    ("round 2 candidate 0", {"status": "done", "accuracy": 0.89, "loss": 1.2}),
+    ("round 2 chosen", {"chosen": "a", "predicted": 60.0, "measured": 90.0}),
+    ("long fine-tune to 3", {"accuracy": 0.93, "loss": 1.0}),
+]
+
+
+def written(folder: Path, kind: str, steps: list[tuple[str, dict[str, Any]]]) -> Path:
+    folder.mkdir()
+    recipe = {"accelerator": "eyeriss", "platform": "ms"}
+    head = {"schema_version": 1, "kind": kind, "recipe": recipe}
+    (folder / "run.json").write_text(json.dumps(head))
+    lines = [json.dumps({"step": name, "record": record}) + "\n" for name, record in steps]
+    (folder / "history.jsonl").write_text("".join(lines))
+    return folder
+
+
+def test_a_pruning_run(tmp_path: Path) -> None:
+    found = read_run(written(tmp_path / "p", "prune", PRUNED))
+    assert [x.name for x in found.moments] == ["original", "stage 1/attempt 1", "stage 2"]
+    assert [found.relative(x) for x in found.moments] == [1.0, 0.5, 0.25]
+    assert found.change(found.moments[-1]) == pytest.approx(-2.0)
+    assert found.unit == "MAC"
+    assert not found.ended
+    (tmp_path / "p" / "result").mkdir()
+    assert read_run(tmp_path / "p").ended
+
+
+def test_an_adaptation_run_scales_predictions_to_the_last_measurement(tmp_path: Path) -> None:
+    found = read_run(written(tmp_path / "a", "adapt", ADAPTED))
+    assert [x.cost for x in found.moments] == [200.0, 160.0, 90.0, 90.0]
+    assert [x.accuracy for x in found.moments] == [0.92, 0.90, 0.89, 0.93]
+    assert found.moments[1].name == "round 1: b"
+    assert found.unit == "ms"
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+    folder = written(tmp_path / "p", "prune", PRUNED)
+    with (folder / "history.jsonl").open("a") as file:
+        file.write('{"step": "stage 3", "rec')
+    assert len(read_run(folder).moments) == 3
+
+
+def test_published_points_are_those_of_the_paper() -> None:
+    found = {x.label: x for x in published_points()}
+    assert found["bvlc-alexnet-eap"].relative == pytest.approx(1.06 / 3.97)
+    assert found["bvlc-alexnet-eap"].change == pytest.approx(79.56 - 80.43)
+    assert len(found) == 5
+
+
+def test_reports_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = written(tmp_path / "p", "prune", PRUNED)
+    page = tmp_path / "run.html"
+    assert main(["report", str(folder), "-o", str(page)]) == 0
+    text = page.read_text()
+    assert "The last costs 4 times less" in text
+    assert "-2.00 points" in text
+    assert Reader(text).scripts == 4
+    assert "</script>" in Reader(text).text
+    assert main(["report", str(folder), "-o", str(tmp_path / "run.csv")]) == 0
+    assert main(["report", str(folder), "-o", str(tmp_path / "run.md")]) == 2
+    assert "a run is written as" in capsys.readouterr().err
+    pytest.importorskip("matplotlib")
+    assert main(["report", str(folder), "-o", str(tmp_path / "run.svg")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "head", "part"),
+    [
+        ([], {"kind": "prune"}, "no network has been judged"),
+        (PRUNED, {"kind": "train"}, "no kind of run"),
+        (PRUNED, [], "not the head"),
+        ([("original", {"accuracy": 0.9, "price": {}})], {"kind": "prune"}, "not the history"),
+        ([("x chosen", {"predicted": 1, "measured": None})], {"kind": "adapt"}, "not the history"),
+    ],
+)
+def test_what_is_no_run(tmp_path: Path, steps: Any, head: Any, part: str) -> None:
+    folder = written(tmp_path / "x", "prune", steps)
+    (folder / "run.json").write_text(json.dumps(head))
+    with pytest.raises(InputError, match=part):
+        read_run(folder)
+    with pytest.raises(InputError):
+        read_run(tmp_path / "nothing")
