@@ -27,6 +27,9 @@ Floats = npt.NDArray[np.float64]
 MOST_LABELS = 200_000
 """Pareto labels per width of a chain before the mixed-integer programme takes over."""
 
+ROUNDING = 1e-9
+"""Relative: a sum of costs that is over the budget by less is within it."""
+
 
 @dataclass(frozen=True)
 class Optimum:
@@ -150,6 +153,7 @@ def solve(
         seconds: for the mixed-integer programme; then the best so far, "feasible".
     """
     table = {name: np.asarray(errors[name], float) for name in model.options}
+    budget += abs(budget) * ROUNDING
     chain = chain_of(model)
     found = None if chain is None else _by_labels(model, table, budget, chain)
     if found is None:

@@ -99,6 +99,11 @@ class Tabled:
     def provenance(self) -> dict[str, Any]:
         return dict(self.table.provenance)
 
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Take over the entries that an earlier process of the same run has kept."""
+        if self._fill is not None:
+            self.table.merge(load_table(path))
+
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
         """Keep the table in a file."""
         place = path or self._path

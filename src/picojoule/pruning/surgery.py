@@ -20,10 +20,10 @@ import torch
 from torch import fx
 
 from picojoule.errors import InputError, Mistake
-from picojoule.estimation import write_atomically
 from picojoule.frontends.source_file import read_text
 from picojoule.pruning.channels import Axes, Channels
 from picojoule.pruning.graphs import GraphError, from_record, to_record
+from picojoule.pruning.runs import write_bytes_atomically
 
 Mask = npt.NDArray[np.bool_]
 
@@ -162,7 +162,19 @@ def save_network(
     """Write ``recipe.json`` and ``weights.safetensors``; each is replaced whole or not at all."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(place / WEIGHTS, to_bytes(network))
+    files = network_files(network, input_shapes, kept=kept, notes=notes)
+    for name in (WEIGHTS, RECIPE):
+        write_bytes_atomically(place / name, files[name])
+
+
+def network_files(
+    network: fx.GraphModule,
+    input_shapes: Sequence[Sequence[int]],
+    *,
+    kept: Mapping[str, Sequence[int]] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> dict[str, bytes]:
+    """The contents of ``recipe.json`` and ``weights.safetensors``, by name."""
     recipe = {
         "schema_version": RECIPE_VERSION,
         "kind": "picojoule network",
@@ -172,7 +184,7 @@ def save_network(
         "notes": dict(notes or {}),
         "network": to_record(network),
     }
-    write_atomically(place / RECIPE, json.dumps(recipe) + "\n")
+    return {RECIPE: (json.dumps(recipe) + "\n").encode(), WEIGHTS: to_bytes(network)}
 
 
 def load_network(folder: str | os.PathLike[str]) -> SavedNetwork:
@@ -225,21 +237,6 @@ def load_bytes(network: torch.nn.Module, weights: bytes) -> None:
     except SafetensorError as error:
         raise ValueError(f"not in the safetensors format: {error}") from None
     network.load_state_dict(state)
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Write so that readers see the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def export_onnx(

@@ -74,6 +74,11 @@ class Table:
     def add(self, layer: Layer, entry: Entry) -> None:
         self._entries.setdefault(_family(layer), {})[_width(layer)] = entry
 
+    def merge(self, other: Table) -> None:
+        """Take over the entries of another table of the same metric."""
+        for family, cells in other._entries.items():
+            self._entries.setdefault(family, {}).update(cells)
+
     def get(self, layer: Layer) -> Entry | None:
         """The entry of exactly this layer."""
         return self._entries.get(_family(layer), {}).get(_width(layer))
