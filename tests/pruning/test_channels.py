@@ -128,10 +128,18 @@ def test_a_residual_group_by_hand() -> None:
     network = trace(patterns.made(patterns.Residual), (patterns.images(1),))
     channels = find_channels(network, (patterns.images(),))
     assert {g.name: (g.width, g.producers, g.consumers) for g in channels.groups} == {
-        "stem.0": (8, ("stem.0", "blocks.0.b.0"), ("blocks.0.a.0", "blocks.1.a.0", "blocks.1.down")),
+        "stem.0": (
+            8,
+            ("stem.0", "blocks.0.b.0"),
+            ("blocks.0.a.0", "blocks.1.a.0", "blocks.1.down"),
+        ),
         "blocks.0.a.0": (8, ("blocks.0.a.0",), ("blocks.0.b.0",)),
         "blocks.1.a.0": (12, ("blocks.1.a.0",), ("blocks.1.b.0",)),
-        "blocks.1.b.0": (12, ("blocks.1.b.0", "blocks.1.down", "blocks.2.b.0"), ("blocks.2.a.0", "fc")),
+        "blocks.1.b.0": (
+            12,
+            ("blocks.1.b.0", "blocks.1.down", "blocks.2.b.0"),
+            ("blocks.2.a.0", "fc"),
+        ),
         "blocks.2.a.0": (12, ("blocks.2.a.0",), ("blocks.2.b.0",)),
     }
     assert channels.fixed == {"fc": "an output of the network"}
@@ -150,9 +158,9 @@ def test_what_is_not_followed_is_fixed_with_a_reason() -> None:
     channels = find_channels(network, (patterns.images(),))
     assert "matmul" in channels.fixed["stem.0"]
     assert "not followed" in channels.fixed["free.0"]
+    keep = channels.all_kept()
+    keep[channels.axes["stem.0"].outputs[0]] = False
     with pytest.raises(GraphError, match="fixed"):
-        keep = channels.all_kept()
-        keep[channels.axes["stem.0"].outputs[0]] = False
         shrink(network, channels, keep)
 
 
@@ -269,7 +277,9 @@ def agree_with_torch_pruning(model: Any, data: Any, why_not: str) -> None:
     checked = 0
     for group in channels.groups:
         for path in group.producers:
-            position = int(rng.choice(np.flatnonzero(np.isin(channels.axes[path].outputs, group.channels))))
+            position = int(
+                rng.choice(np.flatnonzero(np.isin(channels.axes[path].outputs, group.channels)))
+            )
             layer = model.get_submodule(path)
             cut = (
                 pruning.prune_linear_out_channels

@@ -14,10 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import fx, nn
 
-from picojoule.pruning.channels import find_channels
-from picojoule.pruning.datasets import Data
+from picojoule.pruning.channels import Channels, find_channels
+from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.graphs import copied, from_record, to_record
-from picojoule.pruning.importance import compensate, gather_inputs, reestimate_norms
+from picojoule.pruning.importance import (
+    Inputs,
+    Trace,
+    compensate,
+    gather_inputs,
+    reestimate_norms,
+)
+from picojoule.pruning.plans import mask_of
 from picojoule.pruning.surgery import shrink
 from picojoule.pruning.training import Score, Training, score, train
 
@@ -46,8 +53,7 @@ class Method:
 
     Args:
         short: the fine-tune of each.
-        compensate: re-solve the layers that lose inputs.
-        norms: re-estimate batch norms after cutting.
+        compensate: re-solve the layers that lose inputs, re-estimate batch norms.
         accept: keep the fine-tune only if the held-out data agree.
         calibrate: training images for both.
         finetune, accuracy: the user's own, instead of the plain ones.
@@ -55,7 +61,6 @@ class Method:
 
     short: Training
     compensate: bool
-    norms: bool
     accept: bool
     calibrate: int
     finetune: Callable[[nn.Module, int], object] | None = None
@@ -94,10 +99,9 @@ def work_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
 
     if method.compensate:
         moments = gather_inputs(network, channels, calibration)
-        compensate(network, channels, moments, task.keep)
-    small = shrink(network, channels, task.keep)
-    if method.norms:
-        reestimate_norms(small, calibration)
+        small = made_good(network, channels, moments, task.keep, data.train.take(method.calibrate))
+    else:
+        small = shrink(network, channels, task.keep)
     held_out = data.validate.take(task.hold_out)
 
     def judged(candidate: nn.Module) -> Score:
@@ -120,3 +124,48 @@ def work_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
         if (before.accuracy, -before.loss) > (found.accuracy, -found.loss):
             small, found, tuned = untuned, before, False
     return Outcome(found.accuracy, found.loss, tuned, dict(small.state_dict()))
+
+
+def made_good(
+    network: fx.GraphModule,
+    channels: Channels,
+    moments: Mapping[str, Inputs],
+    keep: npt.NDArray[np.bool_],
+    samples: Samples,
+) -> fx.GraphModule:
+    """The network cut to *keep*, its readers re-solved, its batch norms re-estimated."""
+    whole = copied(network)
+    compensate(whole, channels, moments, keep)
+    small = shrink(whole, channels, keep)
+    reestimate_norms(small, lambda: ((inputs,) for inputs, _ in samples.batches(128)))
+    return small.eval()
+
+
+PROBED = 0.6
+"""The share of a group's channels kept when its effect on the loss is probed."""
+
+
+def loss_weights(
+    network: fx.GraphModule,
+    channels: Channels,
+    moments: Mapping[str, Inputs],
+    traces: Mapping[str, Trace],
+    samples: Samples,
+) -> dict[str, float]:
+    """By group, the rise of the loss per error of its readers, from cutting that group alone.
+
+    An error of a layer matters more or less to what the network says; one cut network per group
+    tells how much.
+    """
+    begin = score(network, samples).loss
+    found = {}
+    for group in channels.groups:
+        width = max(1, round(PROBED * group.width))
+        error = float(traces[group.name].errors[group.width - width])
+        if width == group.width or error <= 0:
+            found[group.name] = 1.0
+            continue
+        keep = mask_of(channels, traces, {group.name: width})
+        small = made_good(network, channels, moments, keep, samples)
+        found[group.name] = max(score(small, samples).loss - begin, 1e-4) / error
+    return found

@@ -3,8 +3,8 @@
 Every value of the graph has at most one dimension that counts channels; its positions carry labels.
 A convolution makes new labels, an addition declares labels equal, a concatenation lines them up, a
 shuffle moves them. Labels that were declared equal are one *channel* of the network: removing it
-removes every position that carries it, from every tensor. A :class:`ChannelGroup` holds the channels
-that the same layers produce; it is what changes width.
+removes every position that carries it, from every tensor. A :class:`ChannelGroup` holds the
+channels that the same layers produce; it is what changes width.
 
 Operators that mix channels in ways not known here fix the labels they touch, with the reason kept:
 nothing is skipped silently.
@@ -12,7 +12,7 @@ nothing is skipped silently.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import fx, nn
 
-from picojoule.pruning.graphs import Reorder, annotate, arguments, op_name
-
-Ids = npt.NDArray[np.int64]
+from picojoule.pruning.channel_rules import Ids, Line, Refusal, State, rule_of
+from picojoule.pruning.graphs import Reorder, annotate, op_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,32 +117,7 @@ def find_channels(network: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> Ch
     return walk.result()
 
 
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """Labels along one dimension of a value."""
-
-    dim: int
-    ids: Ids
-
-
-_State = _Line | list[_Line] | None
-
-_POINTWISE = frozenset(
-    "relu relu6 hardtanh silu sigmoid hardswish hardsigmoid gelu tanh leaky_relu elu selu celu mish "
-    "softplus softsign clamp clamp_min clamp_max abs neg exp log sqrt rsqrt square pow reciprocal "
-    "clone contiguous alias detach detach_ to _to_copy type_as lift_fresh_copy dropout identity "
-    "float threshold".split()
-)
-_TWO_OPERANDS = frozenset("add sub mul div maximum minimum rsub pow".split())
-_POOLS = {
-    **{f"{kind}_pool{n}d": n for kind in ("max", "avg") for n in (1, 2, 3)},
-    **{f"adaptive_{kind}_pool{n}d": n for kind in ("max", "avg") for n in (1, 2, 3)},
-    "upsample_nearest2d": 2,
-    "upsample_bilinear2d": 2,
-    "upsample_bicubic2d": 2,
-}
-_REDUCTIONS = frozenset("mean sum amax amin prod var std".split())
-_VIEWS = frozenset("view reshape flatten unflatten _unsafe_view".split())
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 class _Walk:
@@ -154,7 +128,7 @@ class _Walk:
         self._shapes = annotate(network, inputs)
         self._parents: list[int] = []
         self._reasons: list[tuple[Ids, str]] = []
-        self._states: dict[str, _State] = {}
+        self._states: dict[str, State] = {}
         self._axes: dict[str, Axes] = {}
         self._orders: dict[str, Ids] = {}
         self._tensors: dict[tuple[str, int], Ids] = {}
@@ -202,7 +176,7 @@ class _Walk:
                 shape = self.shape(node)
                 known = shape is not None and len(shape) > 1
                 ids = self.fresh(shape[1], "an input of the network") if known else None
-                self._states[node.name] = None if ids is None else _Line(1, ids)
+                self._states[node.name] = None if ids is None else Line(1, ids)
             elif node.op == "output":
                 for source in node.all_input_nodes:
                     self._fix_state(source, "an output of the network")
@@ -216,14 +190,14 @@ class _Walk:
     def shape(self, node: Any) -> Any:
         return self._shapes.get(node.name) if isinstance(node, fx.Node) else None
 
-    def line(self, node: Any) -> _Line | None:
+    def line(self, node: Any) -> Line | None:
         state = self._states.get(node.name) if isinstance(node, fx.Node) else None
-        return state if isinstance(state, _Line) else None
+        return state if isinstance(state, Line) else None
 
     def edit(self, node: fx.Node, place: tuple[int, ...], ids: Ids) -> None:
         self._edits.append(Edit(node.name, place, ids))
 
-    def _lines(self, node: fx.Node) -> Iterator[_Line]:
+    def _lines(self, node: fx.Node) -> Iterator[Line]:
         state = self._states.get(node.name)
         yield from state if isinstance(state, list) else [state] if state else []
 
@@ -231,27 +205,15 @@ class _Walk:
         for line in self._lines(node):
             self.fix(line.ids, reason)
 
-    def _function(self, node: fx.Node) -> _State:
-        op = op_name(node).removesuffix("_") if op_name(node) != "detach_" else "detach"
+    def _function(self, node: fx.Node) -> State:
+        op = op_name(node).removesuffix("_")
         if op == "getitem":
             source, index = node.args
-            state = self._states.get(source.name) if isinstance(source, fx.Node) else None
-            if isinstance(state, list) and isinstance(index, int):
-                return state[index]
-            return None
-        handler = _HANDLERS.get(op)
-        if handler is None and op in _POINTWISE and len(_tensor_inputs(self, node)) <= 1:
-            handler = _pointwise
-        if handler is None and op in _TWO_OPERANDS:
-            handler = _elementwise
-        if handler is None and op in _POOLS:
-            handler = _pool
-        if handler is None and op in _REDUCTIONS:
-            handler = _reduction
-        if handler is None and op in _VIEWS:
-            handler = _view
-        state = handler(self, node) if handler is not None else _REFUSED
-        if isinstance(state, _Refusal):
+            parts = self._states.get(source.name) if isinstance(source, fx.Node) else None
+            return parts[index] if isinstance(parts, list) and isinstance(index, int) else None
+        rule = rule_of(self, node)
+        state = Refusal("{op} is not followed") if rule is None else rule(self, node)
+        if isinstance(state, Refusal):
             for source in node.all_input_nodes:
                 self._fix_state(source, f"{node.name}: {state.why.format(op=op)}")
             return None
@@ -259,7 +221,7 @@ class _Walk:
 
     # -- modules -----------------------------------------------------------------------------------
 
-    def _module(self, node: fx.Node) -> _State:
+    def _module(self, node: fx.Node) -> State:
         path = str(node.target)
         module = self._network.get_submodule(path)
         source = node.args[0]
@@ -268,14 +230,12 @@ class _Walk:
             if line is None or line.dim != module.dim:
                 return line
             self._same_as_before(self._orders, path, line.ids)
-            return _Line(line.dim, line.ids[module.order.numpy()])
+            return Line(line.dim, line.ids[module.order.numpy()])
         if isinstance(module, (nn.Dropout, nn.LocalResponseNorm)):
             return line
         if isinstance(module, nn.Linear):
             return self._mix(path, line, rank - 1, module.in_features, module.out_features, 1)
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) or isinstance(
-            module, (nn.ConvTranspose1d, nn.ConvTranspose2d)
-        ):
+        if isinstance(module, _CONVOLUTIONS):
             dim = rank - 1 - len(module.kernel_size)
             return self._mix(
                 path, line, dim, module.in_channels, module.out_channels, module.groups
@@ -298,8 +258,8 @@ class _Walk:
         return line
 
     def _mix(
-        self, path: str, line: _Line | None, dim: int, ins: int, outs: int, groups: int
-    ) -> _Line:
+        self, path: str, line: Line | None, dim: int, ins: int, outs: int, groups: int
+    ) -> Line:
         if line is None or line.dim != dim:
             if line is not None:
                 self.fix(line.ids, f"{path} mixes another dimension")
@@ -317,7 +277,7 @@ class _Walk:
                 self.tie(ids, groups)
                 self.tie(made, groups)
         self._register(path, ids, made)
-        return _Line(dim, made)
+        return Line(dim, made)
 
     def _register(self, path: str, ins: Ids, outs: Ids) -> None:
         known = self._axes.get(path)
@@ -386,304 +346,3 @@ class _Walk:
             name = producers[0] + (f"#{number}" if number > 1 else "")
             readers = tuple(p for p, ids in inputs.items() if not ids.isdisjoint(channels))
             yield ChannelGroup(name, tuple(channels), producers, readers)
-
-
-# -- operators -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    why: str
-
-
-_REFUSED = _Refusal("{op} is not followed")
-_Handler = Callable[[_Walk, fx.Node], "_State | _Refusal"]
-
-
-def _tensor_inputs(walk: _Walk, node: fx.Node) -> list[fx.Node]:
-    return [x for x in node.all_input_nodes if isinstance(walk.shape(x), tuple)]
-
-
-def _pointwise(walk: _Walk, node: fx.Node) -> _State:
-    return walk.line(node.args[0])
-
-
-def _elementwise(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    rank = len(walk.shape(node) or ())
-    sources = _tensor_inputs(walk, node)
-    lines = [(x, line) for x in sources if (line := walk.line(x)) is not None]
-    if not lines:
-        return None
-    aligned = {line.dim + rank - len(walk.shape(x)) for x, line in lines}
-    if len(aligned) > 1:
-        return _Refusal("{op} joins values whose channels lie along different dimensions")
-    (dim,) = aligned
-    size = walk.shape(node)[dim]
-    full = [line.ids for _, line in lines if len(line.ids) == size]
-    if not full:
-        return _Refusal("{op} spreads one channel over several")
-    for ids in full[1:]:
-        walk.unite(full[0], ids)
-    for source in sources:
-        line, own = walk.line(source), dim - rank + len(walk.shape(source))
-        if line is not None and len(line.ids) != size:
-            walk.fix(line.ids, f"{node.name}: one channel is spread over several")
-        if line is None and own >= 0 and walk.shape(source)[own] == size and size > 1:
-            if source.op == "get_attr":
-                walk.stored(source, own, full[0])
-            else:
-                walk.fix(full[0], f"{node.name}: joined with a value that is not followed")
-    return _Line(dim, full[0])
-
-
-def _pool(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    spatial = _POOLS[op_name(node).removesuffix("_")]
-    if line.dim >= len(walk.shape(node.args[0])) - spatial:
-        return _Refusal("{op} pools over channels")
-    return line
-
-
-def _reduction(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    rank = len(walk.shape(node.args[0]))
-    given = arguments(node)
-    dims = given.get("dim")
-    if dims is None:
-        return _Refusal("{op} runs over all dimensions")
-    over = {int(x) % rank for x in (dims if isinstance(dims, (list, tuple)) else [dims])}
-    if line.dim in over:
-        return _Refusal("{op} runs over channels")
-    shift = 0 if given.get("keepdim") else sum(x < line.dim for x in over)
-    return _Line(line.dim - shift, line.ids)
-
-
-def _cat(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    parts: Any = node.args[0]
-    dim = int(arguments(node).get("dim", 0)) % len(walk.shape(node))
-    lines = [walk.line(part) for part in parts]
-    if all(line is None for line in lines):
-        return None
-    if all(line is None or line.dim == dim for line in lines):
-        pieces = [
-            line.ids
-            if line is not None
-            else walk.fresh(walk.shape(part)[dim], f"{node.name}: a value that is not followed")
-            for part, line in zip(parts, lines, strict=True)
-        ]
-        return _Line(dim, np.concatenate(pieces))
-    along = {line.dim for line in lines if line is not None}
-    if len(along) > 1 or any(line is None for line in lines):
-        return _Refusal("{op} joins values whose channels lie along different dimensions")
-    known = [line for line in lines if line is not None]
-    for line in known[1:]:
-        walk.unite(known[0].ids, line.ids)
-    return known[0]
-
-
-def _split(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    given = arguments(node)
-    sizes = [int(x) for x in given["split_sizes"]]
-    dim = int(given.get("dim", 0)) % len(walk.shape(node.args[0]))
-    if dim != line.dim:
-        return [line for _ in sizes]
-    pieces = np.split(line.ids, np.cumsum(sizes)[:-1])
-    for number, piece in enumerate(pieces):
-        walk.edit(node, (1, number), piece)
-    return [_Line(dim, piece) for piece in pieces]
-
-
-def _slice(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    given = arguments(node)
-    dim = int(given.get("dim", 0)) % len(walk.shape(node.args[0]))
-    if dim != line.dim:
-        return line
-    size = len(line.ids)
-    start, end, step = given.get("start"), given.get("end"), given.get("step", 1)
-    start = 0 if start is None else start
-    end = size if end is None else end
-    if step != 1 or not isinstance(start, int) or not isinstance(end, int):
-        return _Refusal("{op} takes channels in steps")
-    start = min(size, start + size if start < 0 else start)
-    end = min(size, end + size if end < 0 else end)
-    if len(node.args) > 2:
-        walk.edit(node, (2,), line.ids[:start])
-    if len(node.args) > 3:
-        walk.edit(node, (3,), line.ids[:end])
-    return _Line(dim, line.ids[start:end])
-
-
-def _permute(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    rank = len(walk.shape(node.args[0]))
-    order = list(range(rank))
-    if op_name(node) == "permute":
-        order = [int(x) % rank for x in node.args[1]]  # type: ignore[union-attr,arg-type]
-    else:
-        a, b = (int(x) % rank for x in node.args[1:3])  # type: ignore[arg-type]
-        order[a], order[b] = order[b], order[a]
-    return _Line(order.index(line.dim), line.ids)
-
-
-def _unsqueeze(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    dim = int(node.args[1]) % len(walk.shape(node))  # type: ignore[arg-type]
-    return _Line(line.dim + (dim <= line.dim), line.ids)
-
-
-def _squeeze(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    shape = walk.shape(node.args[0])
-    given: Any = node.args[1] if len(node.args) > 1 else range(len(shape))
-    listed = given if isinstance(given, (list, tuple, range)) else [given]
-    dims = {int(x) % len(shape) for x in listed}
-    gone = {x for x in dims if shape[x] == 1}
-    if line.dim in gone:
-        return _Refusal("{op} drops the dimension of channels")
-    return _Line(line.dim - sum(x < line.dim for x in gone), line.ids)
-
-
-def _pad(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    """Zeros before and after channels are channels too: they go when those they are added to go."""
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    pads: Any = arguments(node)["pad"]
-    back = len(walk.shape(node.args[0])) - 1 - line.dim
-    if 2 * back >= len(pads):
-        return line
-    before, after = pads[2 * back], pads[2 * back + 1]
-    if before < 0 or after < 0 or op_name(node) == "pad" and arguments(node)["mode"] != "constant":
-        return _Refusal("{op} crops or repeats channels")
-    left, right = walk.fresh(before), walk.fresh(after)
-    walk.edit(node, (1, 2 * back), left)
-    walk.edit(node, (1, 2 * back + 1), right)
-    return _Line(line.dim, np.concatenate([left, line.ids, right]))
-
-
-def _softmax(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    if int(node.args[1]) % len(walk.shape(node.args[0])) == line.dim:  # type: ignore[arg-type]
-        return _Refusal("{op} runs over channels")
-    return line
-
-
-def _select(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    dim = int(node.args[1]) % len(walk.shape(node.args[0]))  # type: ignore[arg-type]
-    if dim == line.dim:
-        return _Refusal("{op} picks single channels")
-    return _Line(line.dim - (dim < line.dim), line.ids)
-
-
-def _expand(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    dim = line.dim + len(walk.shape(node)) - len(walk.shape(node.args[0]))
-    if walk.shape(node)[dim] != len(line.ids):
-        return _Refusal("{op} spreads one channel over several")
-    if op_name(node) == "expand_as":
-        other = walk.line(node.args[1])
-        if other is None or other.dim != dim:
-            return _Refusal("{op} takes its shape from a value that is not followed")
-        walk.unite(line.ids, other.ids)
-    else:
-        size: Any = node.args[1][dim]  # type: ignore[index]
-        if not isinstance(size, int):
-            return _Refusal("{op} to a size that is computed")
-        if size != -1:
-            walk.edit(node, (1, dim), line.ids)
-    return _Line(dim, line.ids)
-
-
-def _pixel_shuffle(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    area = int(node.args[1]) ** 2  # type: ignore[arg-type]
-    blocks = line.ids.reshape(-1, area)
-    for column in range(1, area):
-        walk.unite(blocks[:, 0], blocks[:, column])
-    return _Line(line.dim, blocks[:, 0])
-
-
-def _view(walk: _Walk, node: fx.Node) -> _State | _Refusal:
-    """A new shape keeps the dimension of channels, merges it with those behind, or splits it off."""
-    line = walk.line(node.args[0])
-    if line is None:
-        return None
-    old, new = walk.shape(node.args[0]), walk.shape(node)
-    before = int(np.prod(old[: line.dim]))
-    for dim in range(len(new)):
-        if int(np.prod(new[:dim])) != before:
-            continue
-        behind = 1
-        if new[dim] == len(line.ids):
-            return _sized(walk, node, dim, line.ids)
-        for size in old[line.dim + 1 :]:
-            behind *= size
-            if new[dim] == len(line.ids) * behind:
-                return _sized(walk, node, dim, np.repeat(line.ids, behind))
-        if new[dim] > 1 and len(line.ids) % new[dim] == 0:
-            each = len(line.ids) // new[dim]
-            blocks = line.ids.reshape(new[dim], each)
-            if (blocks == blocks[:, :1]).all():  # flattened before, now as it was
-                return _sized(walk, node, dim, blocks[:, 0])
-    return _Refusal("{op} takes channels apart")
-
-
-def _sized(walk: _Walk, node: fx.Node, dim: int, ids: Ids) -> _State | _Refusal:
-    if op_name(node) == "flatten":
-        return _Line(dim, ids)
-    if op_name(node) == "unflatten":
-        return _Refusal("{op} takes channels apart")
-    size: Any = node.args[1][dim]  # type: ignore[index]
-    if not isinstance(size, int):
-        return _Refusal("{op} to a size that is computed")
-    if size != -1:
-        walk.edit(node, (1, dim), ids)
-    elif any(isinstance(x, int) and x == -1 for x in node.args[1][:dim]):  # type: ignore
-        return _Refusal("{op} with two free sizes")
-    return _Line(dim, ids)
-
-
-_HANDLERS: dict[str, _Handler] = {
-    "cat": _cat,
-    "concat": _cat,
-    "split_with_sizes": _split,
-    "slice": _slice,
-    "permute": _permute,
-    "transpose": _permute,
-    "unsqueeze": _unsqueeze,
-    "squeeze": _squeeze,
-    "pad": _pad,
-    "constant_pad_nd": _pad,
-    "softmax": _softmax,
-    "log_softmax": _softmax,
-    "select": _select,
-    "expand": _expand,
-    "expand_as": _expand,
-    "pixel_shuffle": _pixel_shuffle,
-    "sym_size": lambda walk, node: None,
-}

@@ -6,6 +6,7 @@ crash costs. Values that every task needs (the parent network, the data) are sha
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pickle
@@ -27,7 +28,7 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True, slots=True)
 class FromFile:
-    """A function of the user's own file, found again in every process: ``FromFile("net.py", "f")``."""
+    """A function of the user's own file, found again in every process."""
 
     path: str
     name: str
@@ -184,10 +185,9 @@ class Processes:
                     worker = self._idle(busy)
                     worker.number, worker.begun = waiting.pop(), time.monotonic()
                     begun[worker.number] += 1
-                    try:
+                    # If it died in between, that is seen below as the end of its pipe.
+                    with contextlib.suppress(BrokenPipeError, ConnectionError):
                         worker.pipe.send((worker.number, function, tasks[worker.number], shared))
-                    except (BrokenPipeError, ConnectionError):
-                        pass  # it died in between; seen below as the end of its pipe
                     busy[worker.pipe] = worker
                 ready = connection.wait(list(busy), timeout=1.0)
                 for pipe in ready:
@@ -276,9 +276,7 @@ class Ray:
         if self._started:
             settings: dict[str, Any] = {"num_cpus": workers} if address is None else {}
             try:
-                ray.init(
-                    address=address, include_dashboard=False, log_to_driver=False, **settings
-                )
+                ray.init(address=address, include_dashboard=False, log_to_driver=False, **settings)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise PicojouleError(f"no Ray at {address!r}: {error}") from None
 
@@ -325,7 +323,9 @@ class Ray:
             self._ray.shutdown()
 
 
-def _remote(number: int, function: Callable[..., Any], task: Any, threads: int, *shared: Any) -> Done:
+def _remote(
+    number: int, function: Callable[..., Any], task: Any, threads: int, *shared: Any
+) -> Done:
     import torch
 
     torch.set_num_threads(threads)

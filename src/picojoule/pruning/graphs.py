@@ -1,10 +1,11 @@
 """A network as a graph of modules and ATen operators, from ``torch.export``.
 
-A user's model runs arbitrary Python; a graph can be cut smaller, written as JSON and rebuilt without
-the model's source. :func:`trace` makes it: convolutions, linear layers, normalisations and dropout
-are modules under the names they had (so ``state_dict`` keys are the model's, and ``train()`` works),
-everything else is an ATen operator. Operators that depend on how channels are counted take one form:
-a channel shuffle is one :class:`Reorder`, ``chunk`` and ``split`` are ``split_with_sizes``.
+A user's model runs arbitrary Python; a graph can be cut smaller, written as JSON and rebuilt
+without the model's source. :func:`trace` makes it: convolutions, linear layers, normalisations and
+dropout are modules under the names they had (so ``state_dict`` keys are the model's, and ``train()``
+works), everything else is an ATen operator. Operators that depend on how channels are counted take
+one form: a channel shuffle is one :class:`Reorder`, ``chunk`` and ``split`` are
+``split_with_sizes``.
 """
 
 from __future__ import annotations
@@ -206,8 +207,9 @@ class _Build:
             return
         made = self._module(node)
         if made is None:
+            target: Any = node.target
             made = self._graph.call_function(
-                node.target, self._arguments(node.args), self._arguments(node.kwargs)
+                target, self._arguments(node.args), self._arguments(node.kwargs)
             )
         self._values[node] = made
 
@@ -227,22 +229,22 @@ class _Build:
         op = op_name(node).removesuffix("_")
         given = arguments(node)
         if op in _CONVOLUTIONS or op == "linear":
-            return self._weighted(node, op, given)
+            return self._weighted(op, given)
         if op == "batch_norm":
-            return self._batch_norm(node, given)
+            return self._batch_norm(given)
         if op in ("group_norm", "layer_norm"):
-            return self._norm(node, op, given)
+            return self._norm(op, given)
         if op in ("dropout", "feature_dropout"):
             path = self._free(_stack(node)[0] or node.name)
             return self._call(path, nn.Dropout(float(given["p"])), (node.args[0],))
         if op in ("chunk", "split", "split_with_sizes", "tensor_split") and _is_tensor(given):
-            return self._split(node, op, given)
+            return self._split(node, given)
         return None
 
     def _stored_at(self, argument: Any) -> tuple[str, torch.Tensor] | None:
         return self._tensors.get(argument.name) if isinstance(argument, fx.Node) else None
 
-    def _weighted(self, node: fx.Node, op: str, given: Mapping[str, Any]) -> fx.Node | None:
+    def _weighted(self, op: str, given: Mapping[str, Any]) -> fx.Node | None:
         weight, bias = self._stored_at(given["weight"]), self._stored_at(given.get("bias"))
         if weight is None or (given.get("bias") is not None and bias is None):
             return None  # a weight that is computed: not ours to cut
@@ -272,9 +274,7 @@ class _Build:
             }
             if transposed:
                 settings["output_padding"] = _tuple(given.get("output_padding", 0), dims)
-            ins, outs = (
-                (size[0], size[1] * groups) if transposed else (size[1] * groups, size[0])
-            )
+            ins, outs = (size[0], size[1] * groups) if transposed else (size[1] * groups, size[0])
             with torch.device("meta"):
                 made = _CONVOLUTIONS[op](ins, outs, tuple(size[2:]), **settings)
             spec = tuple(sorted((key, str(value)) for key, value in settings.items()))
@@ -283,7 +283,7 @@ class _Build:
         tensors = {"weight": weight[1], **({"bias": bias[1]} if bias else {})}
         return self._call(path, _filled(made, tensors), (given["input"],))
 
-    def _batch_norm(self, node: fx.Node, given: Mapping[str, Any]) -> fx.Node | None:
+    def _batch_norm(self, given: Mapping[str, Any]) -> fx.Node | None:
         parts = {
             name: self._stored_at(given.get(name))
             for name in ("weight", "bias", "running_mean", "running_var")
@@ -305,7 +305,7 @@ class _Build:
             tensors["num_batches_tracked"] = torch.tensor(0)
         return self._call(path, _filled(made, tensors), (given["input"],))
 
-    def _norm(self, node: fx.Node, op: str, given: Mapping[str, Any]) -> fx.Node | None:
+    def _norm(self, op: str, given: Mapping[str, Any]) -> fx.Node | None:
         weight, bias = self._stored_at(given.get("weight")), self._stored_at(given.get("bias"))
         if weight is None or bias is None:
             return None
@@ -320,7 +320,7 @@ class _Build:
         filled = _filled(made, {"weight": weight[1], "bias": bias[1]})
         return self._call(path, filled, (given["input"],))
 
-    def _split(self, node: fx.Node, op: str, given: Mapping[str, Any]) -> fx.Node | None:
+    def _split(self, node: fx.Node, given: Mapping[str, Any]) -> fx.Node | None:
         data = given.get("self", given.get("tensor"))
         pieces = node.meta.get("val")
         dim = given.get("dim", 0)
@@ -362,16 +362,13 @@ def _response_norm_settings(first: fx.Node, path: str) -> dict[str, Any]:
     nodes = [n for n in first.graph.nodes if _stack(n)[0] == path]
     by_name = {op_name(n): n for n in nodes}
     pool = by_name.get("avg_pool3d") or by_name["avg_pool2d"]
-    scaled, raised = by_name["mul"], by_name["pow"]
-    muls = [n for n in nodes if op_name(n) == "mul" and isinstance(n.args[1], float)]
-    scaled = muls[0] if muls else scaled
-    kernel: Any = pool.args[1]
-    return {
-        "size": int(kernel[0]),
-        "alpha": float(scaled.args[1]),  # type: ignore[arg-type]
-        "beta": float(raised.args[1]),  # type: ignore[arg-type]
-        "k": float(by_name["add"].args[1]),  # type: ignore[arg-type]
-    }
+    muls = [n for n in nodes if op_name(n) == "mul" and isinstance(n.args[1], (int, float))]
+    kernel, alpha, beta, k = (_second(n) for n in (pool, muls[0], by_name["pow"], by_name["add"]))
+    return {"size": int(kernel[0]), "alpha": float(alpha), "beta": float(beta), "k": float(k)}
+
+
+def _second(node: fx.Node) -> Any:
+    return node.args[1]
 
 
 def _join_shuffles(network: fx.GraphModule) -> None:
@@ -394,10 +391,11 @@ def _join_shuffles(network: fx.GraphModule) -> None:
         swapped = list(range(len(wide)))
         swapped[1], swapped[2] = 2, 1
         if op_name(middle) == "transpose":
-            pair = {int(x) % len(wide) for x in middle.args[1:3]}  # type: ignore[call-overload]
+            dims: Any = middle.args[1:3]
+            pair = {int(x) % len(wide) for x in dims}
             matches = pair == {1, 2}
         else:
-            matches = [int(x) % len(wide) for x in middle.args[1]] == swapped  # type: ignore
+            matches = [int(x) % len(wide) for x in _second(middle)] == swapped
         target = last.args[1] if op_name(last) != "flatten" else None
         if target is None:
             same_rank = last.args[1:3] == (1, 2)
@@ -523,13 +521,16 @@ def _module_record(module: nn.Module) -> dict[str, Any]:
     for name in _FIELDS[kind]:
         value = getattr(module, name)
         record[name] = list(value) if isinstance(value, tuple) else value
-    if hasattr(module, "weight") and kind in (*(c.__name__ for c in _CONVOLUTIONS.values()), "Linear"):
+    if hasattr(module, "weight") and kind in (
+        *(c.__name__ for c in _CONVOLUTIONS.values()),
+        "Linear",
+    ):
         record["bias"] = module.bias is not None
     return record
 
 
 def _module_from(record: Mapping[str, Any]) -> nn.Module:
-    settings = {
+    settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in record.items()
         if name != "kind"

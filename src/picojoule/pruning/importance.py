@@ -2,16 +2,16 @@
 
 Two answers:
 
-- :func:`by_norm`: the joint L2 norm of the filters that produce a channel, over all producers of its
-  group (NetAdapt, ECCV'18, §3.3, made joint so that added maps stay aligned).
-- :func:`by_reconstruction`: structured optimal brain surgery against the *readers'* inputs. A reader
-  is linear in its inputs, so with H = X X^T the cost of removing the block of columns M, all other
-  weights re-solved, is exactly tr(W_M ([H^-1]_MM)^-1 W_M^T) (the block form of OBS; ZipLM,
+- :func:`by_norm`: the joint L2 norm of the filters that produce a channel, over all producers of
+  its group (NetAdapt, ECCV'18, made joint so that added maps stay aligned).
+- :func:`by_reconstruction`: structured optimal brain surgery against the *readers'* inputs. A
+  reader is linear in its inputs, so with H = X X^T the cost of removing the block of columns M, all
+  other weights re-solved, is exactly tr(W_M ([H^-1]_MM)^-1 W_M^T) (the block form of OBS; ZipLM,
   NeurIPS 2023). Channels go greedily; each step updates H^-1 and W, so the cost after n removals is
   known for every n: a curve per group, from one pass.
 
-:func:`compensate` then re-solves the readers' weights on the channels that are left, by least squares
-against what they computed before.
+:func:`compensate` then re-solves the readers' weights on the channels that are left, by least
+squares against what they computed before.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, Trace]:
     """
     made = {}
     for group in channels.groups:
-        total = {channel: 0.0 for channel in group.channels}
+        total = dict.fromkeys(group.channels, 0.0)
         for path in group.producers:
             layer: Any = network.get_submodule(path)
             weight = layer.weight.detach().double()
@@ -87,7 +87,7 @@ def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, Trace]:
 
 @dataclass(eq=False)
 class Inputs:
-    """Second moments of what a reader sees, about its mean: ``H`` [d, d] (per group of channels)."""
+    """Moments of what a reader sees: H [groups, d, d], sums [groups, d], and how many samples."""
 
     total: torch.Tensor
     sums: torch.Tensor
@@ -125,7 +125,8 @@ def gather_inputs(
                 second = columns.square().sum(2)
             else:
                 second = columns @ columns.transpose(1, 2)
-            one = Inputs(second, columns.sum(2), columns.shape[2])
+            # sums of many samples lose digits in single precision
+            one = Inputs(second.double(), columns.sum(2).double(), columns.shape[2])
             if path in found:
                 known = found[path]
                 known.total += one.total
@@ -154,7 +155,7 @@ def gather_inputs(
 
 
 def _columns(layer: Any, data: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The layer's inputs as columns [groups, inputs of a filter, samples]; positions are sampled."""
+    """The layer's inputs as columns [groups, inputs of a filter, samples of positions]."""
     if isinstance(layer, nn.Linear):
         return data.reshape(1, -1, data.shape[-1]).transpose(1, 2)
     if isinstance(layer, nn.Conv1d):

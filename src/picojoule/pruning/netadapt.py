@@ -2,8 +2,8 @@
 
 Each round tightens the target, tries candidates and goes on with the best. ``mode="paper"`` is the
 published method: one candidate per group of layers, the fewest filters removed that meet the
-round's target by the platform's table, filters kept by norm, a short fine-tune, the most accurate on
-held-out data goes on, and a long fine-tune at the end. ``mode="best"`` decides over all groups at
+round's target by the platform's table, filters kept by norm, a short fine-tune, the most
+accurate on held-out data goes on, and a long fine-tune at the end. ``mode="best"`` decides over all groups at
 once (:mod:`picojoule.pruning.plans`), re-solves the layers that lose inputs, re-estimates batch
 norms, and learns from the network it started from.
 
@@ -17,7 +17,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,16 @@ import torch
 from torch import fx, nn
 
 from picojoule.errors import BudgetError, PicojouleError, did_you_mean
-from picojoule.pruning.candidates import Method, Outcome, Parent, Task, work_on
+from picojoule.pruning.candidates import (
+    Method,
+    Outcome,
+    Parent,
+    Task,
+    loss_weights,
+    work_on,
+)
 from picojoule.pruning.channels import Channels, find_channels
-from picojoule.pruning.datasets import Data, Samples
+from picojoule.pruning.datasets import Data
 from picojoule.pruning.executors import Done, Executor, Here
 from picojoule.pruning.graphs import trace
 from picojoule.pruning.importance import by_norm, by_reconstruction, gather_inputs
@@ -40,8 +47,9 @@ from picojoule.pruning.plans import (
     least_cost,
     paper_candidates,
 )
-from picojoule.pruning.platforms import Platform, platform as named_platform
-from picojoule.pruning.runs import Run, digest, open_run
+from picojoule.pruning.platforms import Platform
+from picojoule.pruning.platforms import platform as named_platform
+from picojoule.pruning.runs import Run, Step, digest, open_run
 from picojoule.pruning.surgery import network_files, shrink
 from picojoule.pruning.training import Score, Training, score, train
 from picojoule.pruning.widths import Widths
@@ -49,6 +57,7 @@ from picojoule.pruning.widths import Widths
 MODES = ("best", "paper")
 SELECTIONS = ("accuracy", "ratio")
 LAST_TRIES = 4  # rounds after the budget should have been met, for what measuring finds
+PROBE = 512  # training images on which a group's effect on the loss is probed
 LONG_CHUNK = 200  # steps of the long fine-tune between two checkpoints
 
 
@@ -125,7 +134,7 @@ class Recipe:
             "cosine" if self.best else "constant",
             self._distill,
         )
-        return Method(short, self.best, self.best, self.best, self.calibrate)
+        return Method(short, self.best, self.best, self.calibrate)
 
     @property
     def long_training(self) -> Training:
@@ -181,7 +190,7 @@ class Adapted:
 
     Args:
         network: the smaller network, in evaluation mode.
-        rounds: the trade-off curve, from the first network on; the last is after the long fine-tune.
+        rounds: the trade-off curve, from the first network on; last, after the long fine-tune.
         budget, unit: what was asked for.
         test: score on the test data, looked at once.
         kept: layer -> which output channels of the first network are left.
@@ -252,7 +261,8 @@ def adapt(
         budget: in the platform's unit, or a share of the first price: ``"50%"``.
         mode, select: of :class:`Recipe`, if no recipe is given.
         run: the run's folder; one that was stopped goes on. Without one, nothing is kept.
-        inputs: example arguments of ``forward``, if they are not one sample of the data.
+        inputs: example arguments of ``forward``, by default one sample of the data. The platform
+            prices one call with them: give a batch to price a batch.
         finetune: ``(network, steps)``, trains in place, instead of the plain loop.
         accuracy: ``network -> share`` on held-out data, instead of ``data.validate``.
         executor: where candidates are worked on; by default in this process.
@@ -265,13 +275,19 @@ def adapt(
     asked = recipe or Recipe(mode=mode, select=select)
     where = named_platform(platform)
     example = tuple(inputs) if inputs is not None else (data.train.inputs[:1],)
-    with _folder(run) as folder, open_run(
-        folder,
-        "adapt",
-        {**asdict(asked), "platform": where.name, "unit": where.unit, "budget": str(budget)},
-        seed=seed,
-        inputs={"network": digest(model), "data": digest(data.train.inputs[:64], len(data.train))},
-    ) as opened:
+    with (
+        _folder(run) as folder,
+        open_run(
+            folder,
+            "adapt",
+            {**asdict(asked), "platform": where.name, "unit": where.unit, "budget": str(budget)},
+            seed=seed,
+            inputs={
+                "network": digest(model),
+                "data": digest(data.train.inputs[:64], len(data.train)),
+            },
+        ) as opened,
+    ):
         adaptation = _Adaptation(
             model, data, where, budget, asked, example, finetune, accuracy, executor or Here(),
             seconds, opened, progress,
@@ -349,7 +365,7 @@ class _Adaptation:
                 break
             if not self._round(number, self._target(number), shared_data, teacher):
                 break
-        self._long(teacher)
+        self._long()
         self._check_met()
         return self._finish()
 
@@ -443,7 +459,9 @@ class _Adaptation:
             if self.recipe.best:
                 moments = gather_inputs(self.network, self.channels, self._calibration)
                 traces = by_reconstruction(self.network, self.channels, moments)
-                found = best_candidates(self.widths, traces, self.limits, cost, target)
+                probe = self.data.train.take(min(PROBE, self.recipe.calibrate))
+                weights = loss_weights(self.network, self.channels, moments, traces, probe)
+                found = best_candidates(self.widths, traces, self.limits, cost, target, weights)
             else:
                 norms = by_norm(self.network, self.channels)
                 found = paper_candidates(self.widths, norms, self.limits, cost, target)
@@ -470,7 +488,7 @@ class _Adaptation:
         method: Method,
         shared: Any,
         teacher: Any,
-    ) -> Iterator[Done]:
+    ) -> Generator[Done]:
         """Candidates as they end; nothing is begun before the first is asked for."""
         parent = self.executor.share(Parent.of(self.network))
         tasks = [
@@ -539,7 +557,7 @@ class _Adaptation:
 
     # -- the end -----------------------------------------------------------------------------------
 
-    def _long(self, teacher: Any) -> None:
+    def _long(self) -> None:
         """The long fine-tune, in chunks; kept only if the held-out data agree."""
         training = self.recipe.long_training
         if training.steps <= 0 or len(self.rounds) == 1:
@@ -547,7 +565,7 @@ class _Adaptation:
         before = self.rounds[-1]
         network, momenta = self.network, None
         seed = self.run_folder.seed_of("long fine-tune")
-        last = None
+        last: Step | None = None
         if self.finetune is not None:
             chunks = [(0, training.steps)]
         else:
@@ -558,7 +576,7 @@ class _Adaptation:
             previous = last
 
             def compute(
-                first: int = first, end: int = end, previous: Any = previous
+                first: int = first, end: int = end, previous: Step | None = previous
             ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                 nonlocal momenta
                 if previous is not None:
@@ -589,8 +607,16 @@ class _Adaptation:
         loss = last.record["loss"] if better else before.loss
         note = "" if better else f"not kept: it ended at {last.record['accuracy']:.4f}"
         self._add(
-            replace(before, accuracy=accuracy, loss=loss, chosen="", note=note, candidates=0,
-                    lost=0, kind="long fine-tune")  # fmt: skip
+            replace(
+                before,
+                accuracy=accuracy,
+                loss=loss,
+                chosen="",
+                note=note,
+                candidates=0,
+                lost=0,
+                kind="long fine-tune",
+            )  # fmt: skip
         )
 
     def _check_met(self) -> None:
@@ -630,7 +656,7 @@ class _Adaptation:
                 kept=result.kept,
                 notes={"platform": self.platform.name, "budget": self.budget},
             )
-            files["curve.json"] = json.dumps(result.to_dict(), indent=1) + "\n"
+            files["curve.json"] = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
             files.update(_onnx(self.network, self.example))
             self.run_folder.finish(files)
         return result
@@ -674,8 +700,13 @@ def _answer(done: Done) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if done.status != "done":
         return {"status": done.status, "message": done.message}, {}
     found: Outcome = done.value
-    record = {"status": "done", "accuracy": found.accuracy, "loss": found.loss, "tuned": found.tuned}
-    return record, found.state
+    record = {
+        "status": "done",
+        "accuracy": found.accuracy,
+        "loss": found.loss,
+        "tuned": found.tuned,
+    }
+    return record, dict(found.state)
 
 
 def _set(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -710,7 +741,7 @@ def _budget(asked: float | str, begin: float, where: Platform) -> float:
         raise PicojouleError(
             f"budget {asked!r}: a share such as '50%', or a number of {where.unit or 'costs'}"
         ) from None
-    if not 0 < value:
+    if not value > 0:
         raise PicojouleError(f"budget {asked!r}: above 0")
     return value
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from picojoule.pruning.widths import Widths
+from picojoule.pruning.widths import Axis, Widths
 from picojoule.workload import Layer
 
 Floats = npt.NDArray[np.float64]
@@ -114,9 +114,7 @@ def table_model(
             continue
         if len(ins) == 1 and len(outs) == 1:
             first, second = ins[0], outs[0]
-            table = [
-                [price({first: a, second: b}) for b in chosen[second]] for a in chosen[first]
-            ]
+            table = [[price({first: a, second: b}) for b in chosen[second]] for a in chosen[first]]
             add(first, second, np.array(table))
             continue
         # Several groups on one side: linear between all of them narrow and all of them wide.
@@ -130,8 +128,8 @@ def table_model(
         high = np.array([price({**wide, partner: b}) for b in chosen[partner]])
         single[partner] += low
 
-        def positions(name: str, width: int, side: object = side) -> float:
-            return side.per_group[name] * width / widths.full[name]  # type: ignore[attr-defined]
+        def positions(name: str, width: int, side: Axis = side) -> float:
+            return side.per_group[name] * width / widths.full[name]
 
         span = sum(positions(n, wide[n]) - positions(n, narrow[n]) for n in many)
         for name in many:
@@ -182,7 +180,9 @@ def chain_of(model: TableModel) -> list[str] | None:
     return row if len(row) == len(near) else None  # a ring has no end to start from
 
 
-def _result(model: TableModel, choice: Mapping[str, int], error: float, bound: float, status: str) -> Optimum:
+def _result(
+    model: TableModel, choice: Mapping[str, int], error: float, bound: float, status: str
+) -> Optimum:
     widths = {name: model.options[name][n] for name, n in choice.items()}
     return Optimum(widths, model.cost(choice), error, status, bound)
 
@@ -200,9 +200,7 @@ def _by_labels(
     rest = _least_rest(model, chain, links)
     # One row per label: cost, error, label it came from.
     first = model.single[chain[0]] + model.constant
-    columns = [
-        np.array([[first[n], errors[chain[0]][n], -1.0]]) for n in range(len(first))
-    ]
+    columns = [np.array([[first[n], errors[chain[0]][n], -1.0]]) for n in range(len(first))]
     steps = [columns]
     for place in range(1, len(chain)):
         name, link = chain[place], links[place - 1]
@@ -249,9 +247,7 @@ def _link(model: TableModel, first: str, second: str) -> Floats:
     return np.zeros((len(model.options[first]), len(model.options[second])))
 
 
-def _least_rest(
-    model: TableModel, chain: Sequence[str], links: Sequence[Floats]
-) -> list[Floats]:
+def _least_rest(model: TableModel, chain: Sequence[str], links: Sequence[Floats]) -> list[Floats]:
     """For each option of each group, the least that all groups behind it can cost."""
     rest = [np.zeros(len(model.options[chain[-1]]))]
     for place in range(len(chain) - 2, -1, -1):

@@ -161,8 +161,13 @@ def best_candidates(
     limits: Limits,
     cost: Cost,
     target: float,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Candidate]:
-    """The optimum of the table model, and its opponents: greedy steps, and all groups alike."""
+    """The optimum of the table model, and its opponents: greedy steps, and all groups alike.
+
+    Args:
+        weights: by group, how much its error means to the loss; then a second optimum counts so.
+    """
     channels = widths.channels
     whole = math.fsum(map(cost, widths.at({})))
     share = max(0.0, 0.5 * target / whole)  # no group shrinks far more than the round asks for
@@ -181,12 +186,18 @@ def best_candidates(
         price = math.fsum(map(cost, widths.kept(keep)))
         return Candidate(name, keep, price, price <= target * (1 + 1e-9), note)
 
-    optimum = _exact(model, errors, target, candidate)
-    if optimum is not None:
-        made.append(optimum)
+    ways = {"optimum": errors}
+    if weights is not None:
+        ways["optimum by loss"] = {
+            name: [weights[name] * error for error in found] for name, found in errors.items()
+        }
+    for name, counted in ways.items():
+        optimum = _exact(name, model, counted, target, candidate)
+        if optimum is not None:
+            made.append(optimum)
     greedy = _greedy(model, errors, target)
     made.append(candidate("greedy", greedy, "least error per cost, step by step"))
-    alike = _uniform(widths, limits, cost, target)
+    alike = uniform_widths(widths, limits, cost, target)
     made.append(candidate("uniform", alike, "all groups by the same share"))
     unique = {found.keep.tobytes(): found for found in reversed(made)}
     return list(reversed(unique.values()))
@@ -198,6 +209,7 @@ def _errors(trace: Trace, options: Sequence[int]) -> list[float]:
 
 
 def _exact(
+    name: str,
     model: TableModel,
     errors: Mapping[str, Sequence[float]],
     target: float,
@@ -211,7 +223,7 @@ def _exact(
         if found.status == "unreachable":
             return made
         note = f"error {found.error:.4g}, {found.status} (bound {found.bound:.4g})"
-        made = candidate("optimum", found.widths, note)
+        made = candidate(name, found.widths, note)
         if made.meets:
             return made
         asked *= target / made.resource * 0.999
@@ -221,7 +233,7 @@ def _exact(
 def _greedy(
     model: TableModel, errors: Mapping[str, Sequence[float]], target: float
 ) -> dict[str, int]:
-    """One option down at a time, where the error per cost saved is least, until within the target."""
+    """One option down at a time, where the error per cost saved is least, until it fits."""
     at = {name: len(found) - 1 for name, found in model.options.items()}
     price = model.cost(at)
     while price > target:
@@ -243,7 +255,7 @@ def _greedy(
     return {name: model.options[name][number] for name, number in at.items()}
 
 
-def _uniform(widths: Widths, limits: Limits, cost: Cost, target: float) -> dict[str, int]:
+def uniform_widths(widths: Widths, limits: Limits, cost: Cost, target: float) -> dict[str, int]:
     """The largest common share of all widths that is within the target."""
 
     def scaled(percent: int) -> dict[str, int]:

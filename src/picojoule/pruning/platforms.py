@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from picojoule import __version__
 from picojoule.errors import PicojouleError, did_you_mean
@@ -28,6 +28,7 @@ from picojoule.pruning.tables import Entry, Table, load_table
 from picojoule.workload import Layer, Workload
 
 
+@runtime_checkable
 class Platform(Protocol):
     """Prices layers; a measuring one also measures whole networks."""
 
@@ -195,7 +196,7 @@ def platform(
         PicojouleError: there is no such platform.
     """
     if not isinstance(what, str):
-        if hasattr(what, "cost") and hasattr(what, "measure"):
+        if isinstance(what, Platform):
             return what
         if callable(what):
             return Counted(getattr(what, "__name__", "cost"), "", what)

@@ -150,7 +150,7 @@ class OnnxRuntime:
         feeds = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
         more = self._effort
         effort = Effort(
-            more.warm_up * 5, more.least * 3, more.most * 3, more.seconds * 5, more.blocks * 2
+            more.warm_up * 4, more.least * 2, more.most * 3, more.seconds * 4, more.blocks * 4
         )
         return timed(lambda: session.run(None, feeds), CLOCKS[self._clock], effort)
 
@@ -163,16 +163,16 @@ class OnnxRuntime:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return self._runtime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
+        return self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def _empty_call(self) -> float:
         if self._empty is None:
             from onnx import TensorProto, helper
 
             one = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in "xy"]
-            graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "e", one[:1], one[1:])
+            graph = helper.make_graph(
+                [helper.make_node("Relu", ["x"], ["y"])], "e", one[:1], one[1:]
+            )
             model = _serialized(graph)
             self._empty = self._timed(model, {"x": np.zeros(1, np.float32)}).value
         return self._empty
@@ -276,7 +276,7 @@ class Gpu(Protocol):
 
 
 class Cuda:
-    """A CUDA device: time from its events, energy from NVML's counter (``pip install nvidia-ml-py``)."""
+    """A CUDA device: time from its events, energy from NVML's counter (nvidia-ml-py)."""
 
     def __init__(self, index: int = 0) -> None:
         import torch

@@ -90,9 +90,7 @@ def _resize(record: dict[str, Any], axes: Axes, keep: Mask, path: str) -> None:
         record["num_features"] = outs
 
 
-def _sliced(
-    network: fx.GraphModule, channels: Channels, keep: Mask
-) -> dict[str, torch.Tensor]:
+def _sliced(network: fx.GraphModule, channels: Channels, keep: Mask) -> dict[str, torch.Tensor]:
     state = dict(network.state_dict())
     for path, axes in channels.axes.items():
         module: Any = network.get_submodule(path)

@@ -193,8 +193,11 @@ def _read_row(table: Table, row: object, where: str, findings: Findings) -> None
     for name, length in _PAIRS.items():
         default = {"stride": [1, 1], "dilation": [1, 1], "padding": [0, 0, 0, 0]}.get(name)
         value = row.get(name, default)
-        whole = isinstance(value, list) and all(isinstance(x, int) for x in value)
-        if not whole or len(value) != length:
+        if (
+            not isinstance(value, list)
+            or len(value) != length
+            or not all(isinstance(x, int) for x in value)
+        ):
             findings.add(f"{where}.{name}", f"{length} whole numbers are wanted")
         else:
             lists.append(tuple(value))

@@ -48,7 +48,7 @@ class Widths:
 
     Args:
         network, channels: of :func:`graphs.trace` and :func:`channels.find_channels`.
-        inputs: example arguments; priced is one inference.
+        inputs: example arguments; priced is one call with them, whatever their batch.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Widths:
     ) -> None:
         self.channels = channels
         self.full = {group.name: group.width for group in channels.groups}
-        self.workload: Workload = read_torch(network, tuple(x[:1] for x in inputs))
+        self.workload: Workload = read_torch(network, tuple(inputs))
         owner = np.full(channels.count, -1)
         for number, group in enumerate(channels.groups):
             owner[list(group.channels)] = number
@@ -92,9 +92,7 @@ class Widths:
                 made.append(slot.layer)
                 continue
             axes = self.channels.axes[slot.path]
-            made.append(
-                _resized(slot, int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum()))
-            )
+            made.append(_resized(slot, int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum())))
         return made
 
     def of(self, keep: Mask) -> dict[str, int]:
