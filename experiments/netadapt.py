@@ -30,11 +30,12 @@ from torch import nn
 from torch.nn import functional
 
 from picojoule.errors import BudgetError
+from picojoule.pruning.adaptation import Adapted, Recipe
 from picojoule.pruning.channels import find_channels
 from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.graphs import trace
 from picojoule.pruning.importance import by_norm
-from picojoule.pruning.netadapt import Adapted, Recipe, adapt
+from picojoule.pruning.netadapt import adapt
 from picojoule.pruning.plans import Limits, filled, mask_of, uniform_widths
 from picojoule.pruning.platforms import Platform, accelerator, measured
 from picojoule.pruning.stopwatches import OnnxRuntime

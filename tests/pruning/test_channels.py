@@ -15,7 +15,8 @@ from torch import nn  # noqa: E402
 
 from picojoule.errors import InputError  # noqa: E402
 from picojoule.pruning.channels import Channels, find_channels  # noqa: E402
-from picojoule.pruning.graphs import GraphError, from_record, to_record, trace  # noqa: E402
+from picojoule.pruning.graph_records import GraphError, from_record, to_record  # noqa: E402
+from picojoule.pruning.graphs import trace  # noqa: E402
 from picojoule.pruning.surgery import (  # noqa: E402
     export_onnx,
     load_network,

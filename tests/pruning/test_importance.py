@@ -13,7 +13,8 @@ from picojoule.pruning import importance  # noqa: E402
 from picojoule.pruning.candidates import loss_weights  # noqa: E402
 from picojoule.pruning.channels import find_channels  # noqa: E402
 from picojoule.pruning.datasets import Samples  # noqa: E402
-from picojoule.pruning.graphs import copied, trace  # noqa: E402
+from picojoule.pruning.graph_records import copied  # noqa: E402
+from picojoule.pruning.graphs import trace  # noqa: E402
 from picojoule.pruning.importance import (  # noqa: E402
     by_norm,
     by_reconstruction,

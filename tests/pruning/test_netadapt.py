@@ -20,9 +20,10 @@ from torch import nn  # noqa: E402
 
 from picojoule.cli import main  # noqa: E402
 from picojoule.errors import BudgetError, PicojouleError  # noqa: E402
+from picojoule.pruning.adaptation import Recipe  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
 from picojoule.pruning.executors import Processes, Ray  # noqa: E402
-from picojoule.pruning.netadapt import Recipe, adapt  # noqa: E402
+from picojoule.pruning.netadapt import adapt  # noqa: E402
 from picojoule.pruning.platforms import measured  # noqa: E402
 from picojoule.pruning.surgery import load_network  # noqa: E402
 from picojoule.pruning.tables import Entry  # noqa: E402

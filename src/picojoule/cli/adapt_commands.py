@@ -15,12 +15,12 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from picojoule.pruning.adaptation import Adapted, Round
     from picojoule.pruning.executors import Executor, FromFile
-    from picojoule.pruning.netadapt import Adapted, Round
 
 FUNCTIONS = ("network", "data", "finetune", "accuracy")
 OWN = ("platform", "budget", "table", "seed", "batch", "seconds")
-"""Keys of a recipe beside the functions and the fields of ``netadapt.Recipe``."""
+"""Keys of a recipe beside the functions and the fields of ``adaptation.Recipe``."""
 
 
 def adapt(
@@ -65,9 +65,9 @@ def adapt(
     }
     asked = read_recipe(Path(recipe), {k: v for k, v in given.items() if v is not None})
 
+    from picojoule.pruning.adaptation import Recipe
     from picojoule.pruning.datasets import Data
     from picojoule.pruning.executors import Here, Processes, Ray
-    from picojoule.pruning.netadapt import Recipe
     from picojoule.pruning.netadapt import adapt as run_adapt
     from picojoule.pruning.platforms import platform as named
 
@@ -118,14 +118,14 @@ def _network(make: FromFile, data: Any, batch: int | None) -> tuple[Any, Any]:
 
 
 def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's functions, settings and fields of ``netadapt.Recipe``; *given* comes first.
+    """The recipe's functions, settings and fields of ``adaptation.Recipe``; *given* comes first.
 
     Raises:
         InputError: with all mistakes of the file.
     """
     from picojoule.cli.questions import read_yaml
+    from picojoule.pruning.adaptation import Recipe
     from picojoule.pruning.executors import FromFile
-    from picojoule.pruning.netadapt import Recipe
 
     raw = read_yaml(path)
     if not isinstance(raw, dict):

@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from picojoule.pruning.channels import Channels, find_channels
 from picojoule.pruning.datasets import Data, Samples
-from picojoule.pruning.graphs import copied, from_record, to_record
+from picojoule.pruning.graph_records import copied, from_record, to_record
 from picojoule.pruning.importance import (
     Inputs,
     Trace,

@@ -22,7 +22,8 @@ import torch
 from torch import fx, nn
 
 from picojoule.pruning.channel_rules import Ids, Line, Refusal, State, rule_of
-from picojoule.pruning.graphs import Reorder, annotate, op_name
+from picojoule.pruning.graph_records import Reorder
+from picojoule.pruning.graphs import annotate, op_name
 
 
 @dataclass(frozen=True, eq=False)

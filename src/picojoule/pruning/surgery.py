@@ -22,7 +22,7 @@ from torch import fx
 from picojoule.errors import InputError, Mistake
 from picojoule.frontends.source_file import read_text
 from picojoule.pruning.channels import Axes, Channels
-from picojoule.pruning.graphs import GraphError, from_record, to_record
+from picojoule.pruning.graph_records import GraphError, from_record, to_record
 from picojoule.pruning.runs import write_bytes_atomically
 
 Mask = npt.NDArray[np.bool_]
