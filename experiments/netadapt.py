@@ -2,14 +2,15 @@
 
 python experiments/netadapt.py --data FOLDER --work FOLDER --results FILE.csv
     [--protocol small|full] [--networks mobilenet,resnet20] [--metrics latency,energy]
-    [--budgets 75,50,25] [--methods best,paper,uniform,tp-taylor,tp-l2] [--seeds 0,1,2]
-    [--clock wall|cpu]
+    [--budgets 75,50,25] [--methods best,paper,uniform,tp-taylor,tp-l2,by-macs] [--seeds 0,1,2]
+    [--clock wall|cpu] [--table]
 
 One line per network, seed, metric, budget and method; lines that are there are not done again, and
 a run that was stopped goes on where it was. Every method starts from the same trained network and
 has the same number of fine-tuning steps at the end; best and paper mode also tune their candidates.
 The torch-pruning rows are cut to the MACs of best mode's network, then priced by the metric;
-torch-pruning 1.6 is needed for them (`pip install torch-pruning`). Latency is that of a batch of 16
+torch-pruning 1.6 is needed for them (`pip install torch-pruning`). `by-macs` is best mode driven by
+MACs to the same share of them, then priced by the metric. Latency is that of a batch of 16
 images, one thread, by onnxruntime; energy is Eyeriss' for one image.
 """
 
@@ -72,7 +73,7 @@ PROTOCOLS = {
 
 
 def mobilenet(width: int) -> nn.Module:
-    """MobileNetV1's pattern for 28 x 28 images: a stem of stride 2, then depthwise and pointwise."""
+    """MobileNetV1's pattern for 28 x 28 images: strided stem, then depthwise and pointwise in turn."""
     first = 2 * width
     layers: list[nn.Module] = []
 
@@ -173,6 +174,8 @@ class Bench:
             if method in ("best", "paper"):
                 found = self._adapted(method, budget)
                 small = found.network
+            elif method == "by-macs":  # driven by MACs to the budget's share of them
+                small = self._adapted(method, budget).network
             elif method == "uniform":
                 small = self._tuned(self._uniform(budget / 100))
             else:
@@ -181,12 +184,13 @@ class Bench:
         except BudgetError as error:
             return {"note": str(error), "seconds": round(time.monotonic() - begun)}
         resource, macs = self._price(small)
-        if found is not None:
-            resource = found.resource
+        whole = self.whole[0]
+        if found is not None:  # both measured by the run itself
+            resource, whole = found.resource, found.rounds[0].paid
         count = [sum(p.numel() for p in n.parameters()) for n in (small, self.first)]
         return {
-            "resource_share": round(resource / self.whole[0], 4),
-            "predicted_share": round(found.predicted / self.whole[0], 4) if found else "",
+            "resource_share": round(resource / whole, 4),
+            "predicted_share": round(found.predicted / whole, 4) if found else "",
             "resource": f"{resource:.6g}",
             "unit": self.platform.unit,
             "macs_share": round(macs / self.whole[1], 4),
@@ -208,7 +212,7 @@ class Bench:
     def _adapted(self, method: str, budget: int) -> Adapted:
         p = self.protocol
         recipe = Recipe(
-            mode=method,
+            mode="paper" if method == "paper" else "best",
             initial_reduction=p.paper_reduction if method == "paper" else None,
             floor=0.1,
             short=p.short,
@@ -218,8 +222,8 @@ class Bench:
         return adapt(
             self.base,
             self.data,
-            platform=self.platform,
-            budget=budget / 100 * self.whole[0],
+            platform="macs" if method == "by-macs" else self.platform,
+            budget=f"{budget}%",
             recipe=recipe,
             run=self.options.work / "runs" / self._key(method, budget),
             inputs=self.example,
@@ -311,6 +315,33 @@ def _missing(options: argparse.Namespace) -> Iterator[tuple[str, int, str, int, 
                             yield network, seed, metric, budget, method
 
 
+def table(results: Path) -> str:
+    """The results as Markdown: test accuracy, mean and spread over seeds, and what was paid."""
+    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    with results.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(tuple(row[k] for k in COLUMNS[:2] + COLUMNS[3:6]), []).append(row)
+    lines = [
+        "| protocol | network | metric | budget % | method | seeds | paid % | MACs % "
+        "| test before % | test % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+
+    def mean(rows: list[dict[str, str]], name: str) -> str:
+        values = [100 * float(row[name]) for row in rows if row[name]]
+        if not values:
+            return "not reachable"
+        middle = sum(values) / len(values)
+        spread = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
+        return f"{middle:.1f}{spread}"
+
+    names = ("resource_share", "macs_share", "test_before", "test")
+    for key, rows in found.items():
+        cells = [*key, str(len(rows)), *(mean(rows, name) for name in names)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -330,10 +361,14 @@ def main() -> None:
     parser.add_argument("--metrics", type=words, default=words("latency,energy"))
     parser.add_argument("--budgets", type=numbers, default=numbers("75,50,25"))
     parser.add_argument(
-        "--methods", type=words, default=words("best,paper,uniform,tp-taylor,tp-l2")
+        "--methods", type=words, default=words("best,paper,uniform,tp-taylor,tp-l2,by-macs")
     )
     parser.add_argument("--seeds", type=numbers, default=numbers("0,1,2"))
+    parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()
+    if options.table:
+        sys.stdout.write(table(options.results))
+        return
     options.work.mkdir(parents=True, exist_ok=True)
     bench: Bench | None = None
     for network, seed, metric, budget, method in list(_missing(options)):
