@@ -73,7 +73,7 @@ PROTOCOLS = {
 
 
 def mobilenet(width: int) -> nn.Module:
-    """MobileNetV1's pattern for 28 x 28 images: strided stem, then depthwise and pointwise in turn."""
+    """MobileNetV1's pattern for 28 x 28 images: strided stem, depthwise and pointwise in turn."""
     first = 2 * width
     layers: list[nn.Module] = []
 

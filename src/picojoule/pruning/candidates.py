@@ -69,13 +69,17 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A candidate to work on."""
+    """A candidate to work on.
+
+    ``threads`` of torch decide the order of sums: with as many, every process comes to the same.
+    """
 
     keep: npt.NDArray[np.bool_]
     method: Method
     example: tuple[torch.Tensor, ...]
     seed: int
     hold_out: int
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,15 @@ class Outcome:
 
 def work_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
     """Cut the parent, compensate, tune, judge."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(task.threads)
+    try:
+        return _worked_on(task, parent, data, teacher)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _worked_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
     network, method = parent.network(), task.method
     channels = find_channels(network, task.example)
 

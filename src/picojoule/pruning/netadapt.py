@@ -320,6 +320,7 @@ class _Adaptation:
                 self.example,
                 self.run_folder.seed_of(name),
                 len(self.held_out),
+                torch.get_num_threads(),
             )
             for n in waiting
         ]
