@@ -21,10 +21,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from picojoule import __version__
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.stopwatches import GpuStopwatch, OnnxRuntime, Stopwatch
 from picojoule.pruning.tables import Entry, Table, load_table
+from picojoule.version import __version__
 from picojoule.workload import Layer, Workload
 
 
