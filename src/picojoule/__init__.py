@@ -37,13 +37,17 @@ if TYPE_CHECKING:
     from picojoule.frontends import load
     from picojoule.mapper import search
     from picojoule.mapping import Mapping, Stage
+    from picojoule.pruning.adaptation import Adapted
     from picojoule.pruning.energy_aware import Pruned, prune
+    from picojoule.pruning.netadapt import adapt
     from picojoule.pruning.released import load_model
     from picojoule.specs import load_accelerator
 
 # Loaded on first use, so that ``import picojoule`` stays light.
 _LAZY = {
     "Accelerator": "accelerator",
+    "Adapted": "pruning.adaptation",
+    "adapt": "pruning.netadapt",
     "Alternative": "alternatives",
     "Comparison": "comparison",
     "Cost": "cost",
@@ -103,7 +107,9 @@ __all__ = [
     "load_estimate",
     "search",
     # networks made smaller (needs picojoule[torch])
+    "Adapted",
     "Pruned",
+    "adapt",
     "load_model",
     "prune",
 ]

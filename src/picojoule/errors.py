@@ -31,6 +31,17 @@ class NoMappingError(PicojouleError):
     """No legal mapping exists: the answer is *no*, the question was right."""
 
 
+class BudgetError(PicojouleError):
+    """A budget that no network of the method meets: the answer is *no*.
+
+    ``smallest`` is the least price that can be had.
+    """
+
+    def __init__(self, message: str, smallest: float) -> None:
+        self.smallest = smallest
+        super().__init__(message)
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One mistake of a file: where (a path such as ``$.levels[1].capacity``) and what."""

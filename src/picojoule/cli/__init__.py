@@ -13,7 +13,7 @@ from cyclopts import CycloptsError
 
 from picojoule.cli.answers import NO, YES, say
 from picojoule.cli.commands import app
-from picojoule.errors import NoMappingError, PicojouleError
+from picojoule.errors import BudgetError, NoMappingError, PicojouleError
 
 __all__ = ["app", "main"]
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return YES
     except CycloptsError as error:
         return _refuse(_plain_message(error), WRONG, error if traceback else None)
-    except NoMappingError as error:
+    except (BudgetError, NoMappingError) as error:
         return _refuse(str(error), NO, error if traceback else None)
     except PicojouleError as error:
         return _refuse(str(error), WRONG, error if traceback else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from picojoule.cli.adapt_commands import adapt
 from picojoule.cli.cache_commands import cache
 from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
@@ -44,3 +45,4 @@ app.command(validate)
 app.command(eyexam)
 app.command(prune)
 app.command(profile)
+app.command(adapt)

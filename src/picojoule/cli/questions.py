@@ -169,10 +169,15 @@ def read_mapping(path: Path) -> LoopNest:
     """
     from picojoule.mapping import parse_mapping
 
-    return parse_mapping(_read_yaml(path), str(path))
+    return parse_mapping(read_yaml(path), str(path))
 
 
-def _read_yaml(path: Path) -> object:
+def read_yaml(path: Path) -> object:
+    """The content of a YAML file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     import yaml
 
     from picojoule.frontends.source_file import read_text
@@ -222,7 +227,7 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
     if suffix in kinds[:3]:
         return "network", network
     try:
-        raw = _read_yaml(path) if suffix != ".json" else json.loads(path.read_text("utf-8"))
+        raw = read_yaml(path) if suffix != ".json" else json.loads(path.read_text("utf-8"))
     except (InputError, ValueError, RecursionError):
         raw = None
     if isinstance(raw, dict) and "stages" in raw:

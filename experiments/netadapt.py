@@ -1,0 +1,396 @@
+"""NetAdapt in both modes beside uniform scaling and torch-pruning, on Fashion-MNIST.
+
+python experiments/netadapt.py --data FOLDER --work FOLDER --results FILE.csv
+    [--protocol small|full] [--networks mobilenet,resnet20] [--metrics latency,energy]
+    [--budgets 75,50,25] [--methods best,paper,uniform,tp-taylor,tp-l2,by-macs] [--seeds 0,1,2]
+    [--clock wall|cpu] [--table]
+
+One line per network, seed, metric, budget and method; lines that are there are not done again, and
+a run that was stopped goes on where it was. Every method starts from the same trained network and
+has the same number of fine-tuning steps at the end; best and paper mode also tune their candidates.
+The torch-pruning rows are cut to the MACs of best mode's network, then priced by the metric;
+torch-pruning 1.6 is needed for them (`pip install torch-pruning`). `by-macs` is best mode driven by
+MACs to the same share of them, then priced by the metric. Latency is that of a batch of 16
+images, one thread, by onnxruntime; energy is Eyeriss' for one image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from picojoule.errors import BudgetError
+from picojoule.pruning.adaptation import Adapted, Recipe
+from picojoule.pruning.channels import find_channels
+from picojoule.pruning.datasets import Data, fashion_mnist
+from picojoule.pruning.graphs import trace
+from picojoule.pruning.importance import by_norm
+from picojoule.pruning.netadapt import adapt
+from picojoule.pruning.plans import Limits, filled, mask_of, uniform_widths
+from picojoule.pruning.platforms import Platform, accelerator, measured
+from picojoule.pruning.stopwatches import OnnxRuntime
+from picojoule.pruning.surgery import load_bytes, shrink, to_bytes
+from picojoule.pruning.training import Training, score, train
+from picojoule.pruning.widths import Widths
+
+COLUMNS = (
+    "protocol", "network", "seed", "metric", "budget", "method", "resource_share",
+    "predicted_share", "resource", "unit", "macs_share", "weights_share", "test_before",
+    "validation", "test", "rounds", "seconds", "note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How much of everything: ``full`` is what a claim rests on, ``small`` fits a busy laptop."""
+
+    train: int
+    held_out: int
+    test: int
+    base: int
+    short: int
+    long: int
+    width: int
+    paper_reduction: float
+    calibrate: int
+
+
+PROTOCOLS = {
+    "small": Protocol(12_000, 3_000, 10_000, 600, 20, 400, 16, 0.1, 512),
+    "full": Protocol(55_000, 5_000, 10_000, 4_300, 200, 4_300, 16, 0.025, 2_048),
+}
+
+
+def mobilenet(width: int) -> nn.Module:
+    """MobileNetV1's pattern for 28 x 28 images: strided stem, depthwise and pointwise in turn."""
+    first = 2 * width
+    layers: list[nn.Module] = []
+
+    def add(ins: int, outs: int, kernel: int, stride: int, groups: int = 1) -> None:
+        made = nn.Conv2d(ins, outs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        layers.extend([made, nn.BatchNorm2d(outs), nn.ReLU()])
+
+    add(1, first, 3, 2)
+    ins = first
+    for times, stride in ((2, 1), (4, 2), (4, 1), (8, 2), (8, 1)):
+        add(ins, ins, 3, stride, ins)
+        add(ins, times * first, 1, 1)
+        ins = times * first
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ins, 10))
+
+
+class _Block(nn.Module):
+    def __init__(self, ins: int, outs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(ins, outs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outs)
+        self.conv2 = nn.Conv2d(outs, outs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outs)
+        self.around: nn.Module = nn.Identity()
+        if stride > 1 or ins != outs:
+            self.around = nn.Sequential(
+                nn.Conv2d(ins, outs, 1, stride, bias=False), nn.BatchNorm2d(outs)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(y)) + self.around(x))
+
+
+def resnet20(width: int) -> nn.Module:
+    """ResNet-20 (He et al. 2016), its first stage *width* channels wide."""
+    blocks: list[nn.Module] = []
+    ins = width
+    for stage in range(3):
+        for number in range(3):
+            outs = width << stage
+            blocks.append(_Block(ins, outs, 2 if stage and not number else 1))
+            ins = outs
+    stem = [nn.Conv2d(1, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ins, 10))
+
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {"mobilenet": mobilenet, "resnet20": resnet20}
+
+
+class Bench:
+    """One network of one seed on one metric, and all methods on it."""
+
+    def __init__(self, options: argparse.Namespace, network: str, seed: int, metric: str) -> None:
+        self.protocol = PROTOCOLS[options.protocol]
+        self.options, self.name, self.seed, self.metric = options, network, seed, metric
+        self.data = _data(options.data, self.protocol)
+        self.base = self._trained()
+        self.example = (self.data.train.inputs[: 16 if metric == "latency" else 1],)
+        self.first = trace(self.base, self.example).eval()
+        self.platform = self._platform()
+        self.whole = self._price(self.first)
+        self.test_before = score(self.first, self.data.test).accuracy  # type: ignore[arg-type]
+
+    def _trained(self) -> nn.Module:
+        torch.manual_seed(self.seed)
+        model = NETWORKS[self.name](self.protocol.width)
+        path = self.options.work / f"{self.options.protocol}-{self.name}-{self.seed}.safetensors"
+        if path.exists():
+            load_bytes(model, path.read_bytes())
+        else:
+            train(model, self.data.train, Training(self.protocol.base, 0.1), seed=self.seed)
+            path.write_bytes(to_bytes(model))
+        return model.eval()
+
+    def _platform(self) -> Platform:
+        table = self.options.work / f"{self.metric}-{self.options.clock}.json"
+        if self.metric == "latency":
+            return measured(OnnxRuntime(clock=self.options.clock), path=table)
+        return accelerator("eyeriss", "energy", budget=self.options.search, path=table)
+
+    def _price(self, network: Any) -> tuple[float, float]:
+        """What the metric charges, and the MACs of one image."""
+        channels = find_channels(network, self.example)
+        layers = Widths(network, channels, self.example).at({})
+        macs = sum(layer.macs for layer in layers) / len(self.example[0])
+        entry = self.platform.measure(network, self.example)
+        if entry is not None:
+            return entry.value, macs
+        return math.fsum(map(self.platform.cost, layers)), macs
+
+    def row(self, method: str, budget: int) -> dict[str, Any]:
+        """Do it, and say what came out."""
+        begun = time.monotonic()
+        found: Adapted | None = None
+        note = ""
+        try:
+            if method in ("best", "paper"):
+                found = self._adapted(method, budget)
+                small = found.network
+            elif method == "by-macs":  # driven by MACs to the budget's share of them
+                small = self._adapted(method, budget).network
+            elif method == "uniform":
+                small = self._tuned(self._uniform(budget / 100))
+            else:
+                target = self._adapted("best", budget)
+                small = self._tuned(self._torch_pruned(method, self._price(target.network)[1]))
+        except BudgetError as error:
+            return {"note": str(error), "seconds": round(time.monotonic() - begun)}
+        resource, macs = self._price(small)
+        whole = self.whole[0]
+        if found is not None:  # both measured by the run itself
+            resource, whole = found.resource, found.rounds[0].paid
+        count = [sum(p.numel() for p in n.parameters()) for n in (small, self.first)]
+        return {
+            "resource_share": round(resource / whole, 4),
+            "predicted_share": round(found.predicted / whole, 4) if found else "",
+            "resource": f"{resource:.6g}",
+            "unit": self.platform.unit,
+            "macs_share": round(macs / self.whole[1], 4),
+            "weights_share": round(count[0] / count[1], 4),
+            "test_before": round(self.test_before, 4),
+            "validation": round(score(small, self.data.validate).accuracy, 4),
+            "test": round(score(small, self.data.test).accuracy, 4),  # type: ignore[arg-type]
+            "rounds": len(found.rounds) - 2 if found else 1,
+            "seconds": round(time.monotonic() - begun),
+            "note": note,
+        }
+
+    def _key(self, method: str, budget: int) -> str:
+        return "-".join(
+            str(part)
+            for part in (self.options.protocol, self.name, self.seed, self.metric, budget, method)
+        )
+
+    def _adapted(self, method: str, budget: int) -> Adapted:
+        p = self.protocol
+        recipe = Recipe(
+            mode="paper" if method == "paper" else "best",
+            initial_reduction=p.paper_reduction if method == "paper" else None,
+            floor=0.1,
+            short=p.short,
+            long=p.long,
+            calibrate=p.calibrate,
+        )
+        return adapt(
+            self.base,
+            self.data,
+            platform="macs" if method == "by-macs" else self.platform,
+            budget=f"{budget}%",
+            recipe=recipe,
+            run=self.options.work / "runs" / self._key(method, budget),
+            inputs=self.example,
+            seed=self.seed,
+        )
+
+    def _uniform(self, share: float) -> Any:
+        """All groups by the same share, filters by norm, until the metric is within the budget."""
+        channels = find_channels(self.first, self.example)
+        widths = Widths(self.first, channels, self.example)
+        limits = Limits(None, 0.1, dict(widths.full))
+        norms = by_norm(self.first, channels)
+        whole = math.fsum(map(self.platform.cost, widths.at({})))
+        target = share * whole
+        small = self.first
+        for _ in range(4):
+            chosen = uniform_widths(widths, limits, self.platform.cost, target)
+            keep = filled(channels, norms, mask_of(channels, norms, chosen))
+            small = shrink(self.first, channels, keep)
+            price = self._price(small)[0]
+            if price <= share * self.whole[0]:
+                break
+            target *= share * self.whole[0] / price
+        return small
+
+    def _torch_pruned(self, method: str, macs: float) -> nn.Module:
+        """torch-pruning 1.6, group norm or first-order Taylor, step by step down to the MACs."""
+        import copy
+
+        import torch_pruning as pruning
+
+        model = copy.deepcopy(self.base)
+        taylor = method == "tp-taylor"
+        kind = pruning.importance.GroupTaylorImportance if taylor else None
+        importance = kind() if kind else pruning.importance.GroupMagnitudeImportance(p=2)
+        image = self.example[0][:1]
+        last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
+        steps = 60
+        pruner = pruning.pruner.BasePruner(
+            model,
+            image,
+            importance,
+            global_pruning=True,
+            pruning_ratio=0.95,
+            max_pruning_ratio=0.9,
+            iterative_steps=steps,
+            ignored_layers=[last],
+        )
+        for _ in range(steps):
+            if pruning.utils.count_ops_and_params(model, image)[0] <= macs:
+                break
+            if taylor:
+                model.zero_grad()
+                for inputs, labels in self.data.train.take(self.protocol.calibrate).batches(128):
+                    functional.cross_entropy(model(inputs), labels).backward()
+            pruner.step()
+        model.zero_grad()
+        return trace(model.eval(), self.example)
+
+    def _tuned(self, network: Any) -> Any:
+        training = Training(self.protocol.long, 0.05)
+        train(network, self.data.train, training, seed=self.seed)
+        return network.eval()
+
+
+def _data(folder: Path, protocol: Protocol) -> Data:
+    whole = fashion_mnist(folder, held_out=5_000)
+    assert whole.test is not None
+    return Data(
+        whole.train.take(protocol.train),
+        whole.validate.take(protocol.held_out),
+        whole.test.take(protocol.test),
+    )
+
+
+def _missing(options: argparse.Namespace) -> Iterator[tuple[str, int, str, int, str]]:
+    done = set()
+    if options.results.exists():
+        with options.results.open(newline="") as file:
+            for row in csv.DictReader(file):
+                done.add(tuple(row[k] for k in COLUMNS[:6]))
+    for seed in options.seeds:
+        for network in options.networks:
+            for metric in options.metrics:
+                for budget in options.budgets:
+                    for method in options.methods:
+                        key = (options.protocol, network, seed, metric, budget, method)
+                        if tuple(map(str, key)) not in done:
+                            yield network, seed, metric, budget, method
+
+
+def table(results: Path) -> str:
+    """The results as Markdown: test accuracy, mean and spread over seeds, and what was paid."""
+    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    with results.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(tuple(row[k] for k in COLUMNS[:2] + COLUMNS[3:6]), []).append(row)
+    lines = [
+        "| protocol | network | metric | budget % | method | seeds | paid % | MACs % "
+        "| test before % | test % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+
+    def mean(rows: list[dict[str, str]], name: str) -> str:
+        values = [100 * float(row[name]) for row in rows if row[name]]
+        if not values:
+            return "not reachable"
+        middle = sum(values) / len(values)
+        spread = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
+        return f"{middle:.1f}{spread}"
+
+    names = ("resource_share", "macs_share", "test_before", "test")
+    for key, rows in found.items():
+        cells = [*key, str(len(rows)), *(mean(rows, name) for name in names)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="full")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--search", type=float, help="seconds to search each distinct layer")
+
+    def words(text: str) -> list[str]:
+        return text.split(",")
+
+    def numbers(text: str) -> list[int]:
+        return [int(word) for word in text.split(",")]
+
+    parser.add_argument("--networks", type=words, default=words("mobilenet,resnet20"))
+    parser.add_argument("--metrics", type=words, default=words("latency,energy"))
+    parser.add_argument("--budgets", type=numbers, default=numbers("75,50,25"))
+    parser.add_argument(
+        "--methods", type=words, default=words("best,paper,uniform,tp-taylor,tp-l2,by-macs")
+    )
+    parser.add_argument("--seeds", type=numbers, default=numbers("0,1,2"))
+    parser.add_argument("--table", action="store_true", help="only print what there is")
+    options = parser.parse_args()
+    if options.table:
+        sys.stdout.write(table(options.results))
+        return
+    options.work.mkdir(parents=True, exist_ok=True)
+    bench: Bench | None = None
+    for network, seed, metric, budget, method in list(_missing(options)):
+        if bench is None or (bench.name, bench.seed, bench.metric) != (network, seed, metric):
+            bench = Bench(options, network, seed, metric)
+        row = {
+            "protocol": options.protocol,
+            "network": network,
+            "seed": seed,
+            "metric": metric,
+            "budget": budget,
+            "method": method,
+            **bench.row(method, budget),
+        }
+        fresh = not options.results.exists()
+        with options.results.open("a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, restval="")
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+        sys.stderr.write(" ".join(f"{k}={v}" for k, v in row.items() if v != "") + "\n")
+
+
+if __name__ == "__main__":
+    main()

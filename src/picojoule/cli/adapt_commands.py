@@ -1,0 +1,210 @@
+"""``picojoule adapt``: a network cut to a platform's budget, as a recipe file asks for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from picojoule.cli.answers import YES, json_head, print_json, print_report, say
+from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from picojoule.pruning.adaptation import Adapted, Round
+    from picojoule.pruning.executors import Executor, FromFile
+
+FUNCTIONS = ("network", "data", "finetune", "accuracy")
+OWN = ("platform", "budget", "table", "seed", "batch", "seconds")
+"""Keys of a recipe beside the functions and the fields of ``adaptation.Recipe``."""
+
+
+def adapt(
+    recipe: Annotated[str, Parameter(help="A YAML file: network, data, platform, budget, …")],
+    /,
+    *,
+    output: Annotated[
+        Path,
+        Parameter(name=["--output", "-o"], help="The run's folder; one that was stopped goes on."),
+    ],
+    platform: Annotated[
+        str | None,
+        Parameter(help="energy:CHIP, latency:CHIP, cpu, gpu:latency, macs, weights, table:FILE, …"),
+    ] = None,
+    budget: Annotated[str | None, Parameter(help="A share (50%%) or a number of its unit.")] = None,
+    mode: Annotated[str | None, Parameter(help="best or paper.")] = None,
+    select: Annotated[str | None, Parameter(help="accuracy or ratio.")] = None,
+    table: Annotated[
+        Path | None, Parameter(help="Keep measured or searched prices here, for other runs too.")
+    ] = None,
+    workers: Annotated[int, Parameter(help="Processes; 0 works in this one.")] = 1,
+    ray: Annotated[
+        str | None,
+        Parameter(help="Work on a Ray cluster at this address; 'local' starts one here."),
+    ] = None,
+    seed: Annotated[int | None, Parameter(help="Of all draws.")] = None,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative="", help="Answer with JSON.")
+    ] = False,
+) -> int:
+    """Cut a network, round by round, until the platform's budget is met (NetAdapt).
+
+    Exit code 1, with the smallest price that can be had, if no network meets the budget.
+    """
+    given = {
+        "platform": platform,
+        "budget": budget,
+        "mode": mode,
+        "select": select,
+        "table": None if table is None else str(table),
+        "seed": seed,
+    }
+    asked = read_recipe(Path(recipe), {k: v for k, v in given.items() if v is not None})
+
+    from picojoule.pruning.adaptation import Recipe
+    from picojoule.pruning.datasets import Data
+    from picojoule.pruning.executors import Here, Processes, Ray
+    from picojoule.pruning.netadapt import adapt as run_adapt
+    from picojoule.pruning.platforms import platform as named
+
+    executor: Executor
+    if ray is not None:
+        executor = Ray(None if ray == "local" else ray, workers=max(1, workers))
+    elif workers:
+        executor = Processes(workers)
+    else:
+        executor = Here()
+    settings = asked["settings"]
+    try:
+        data = asked["functions"]["data"]()
+        if not isinstance(data, Data):
+            raise InputError(recipe, [Mistake("$.data", "its function must return a Data")])
+        model, inputs = _network(asked["functions"]["network"], data, settings.get("batch"))
+        found = run_adapt(
+            model,
+            data,
+            platform=named(settings.get("platform", "macs"), table=settings.get("table")),
+            budget=settings.get("budget", "50%"),
+            recipe=Recipe(**asked["recipe"]),
+            run=output,
+            inputs=inputs,
+            finetune=asked["functions"].get("finetune"),
+            accuracy=asked["functions"].get("accuracy"),
+            executor=executor,
+            seconds=settings.get("seconds"),
+            seed=int(settings.get("seed", 0)),
+            progress=_tell,
+        )
+    finally:
+        executor.close()
+    say(f"written: {output / 'result'}")
+    if as_json:
+        print_json({**json_head(), **found.to_dict()})
+    else:
+        print_report(_report(found))
+    return YES
+
+
+def _network(make: FromFile, data: Any, batch: int | None) -> tuple[Any, Any]:
+    made = make()
+    if isinstance(made, tuple) and len(made) == 2:
+        model, inputs = made
+        return model, inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    return made, (data.train.inputs[: batch or 1],)
+
+
+def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's functions, settings and fields of ``adaptation.Recipe``; *given* comes first.
+
+    Raises:
+        InputError: with all mistakes of the file.
+    """
+    from picojoule.cli.questions import read_yaml
+    from picojoule.pruning.adaptation import Recipe
+    from picojoule.pruning.executors import FromFile
+
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise InputError(str(path), [Mistake("$", "a list of keys and values is wanted")])
+    kinds = {found.name: str(found.type) for found in dataclasses.fields(Recipe)}
+    known = (*FUNCTIONS, *OWN, *kinds)
+    mistakes: list[Mistake] = []
+    functions: dict[str, FromFile] = {}
+    made: dict[str, dict[str, Any]] = {"settings": {}, "recipe": {}}
+    for key, value in {**raw, **given}.items():
+        if key not in known:
+            near = did_you_mean(str(key), known)
+            mistakes.append(Mistake(f"$.{key}", f"unknown key{near}; there are {', '.join(known)}"))
+        elif key in FUNCTIONS:
+            file, colon, name = str(value).rpartition(":")
+            place = path.parent / file
+            if not colon or not place.is_file():
+                mistakes.append(Mistake(f"$.{key}", f"{value!r} is not FILE.py:FUNCTION"))
+            functions[key] = FromFile(str(place), name)
+        elif key in kinds and not _fits(value, kinds[key]):
+            mistakes.append(Mistake(f"$.{key}", f"{value!r} is not of the kind {kinds[key]}"))
+        else:
+            made["recipe" if key in kinds else "settings"][key] = value
+    mistakes += [Mistake(f"$.{key}", "is missing") for key in FUNCTIONS[:2] if key not in raw]
+    if mistakes:
+        raise InputError(str(path), mistakes)
+    try:
+        Recipe(**made["recipe"])
+    except PicojouleError as error:
+        raise InputError(str(path), [Mistake("$", str(error))]) from None
+    return {"functions": functions, **made}
+
+
+def _fits(value: object, kind: str) -> bool:
+    if value is None:
+        return "None" in kind
+    if isinstance(value, bool):
+        return False
+    if kind.startswith("int"):
+        return isinstance(value, int)
+    if kind.startswith("float"):
+        return isinstance(value, (int, float))
+    return isinstance(value, str)
+
+
+def _tell(found: Round) -> None:
+    """One line of talk per round."""
+    chosen = f"  {found.chosen}: {found.note}" if found.chosen else f"  {found.note}".rstrip()
+    lost = f"  {found.lost} of {found.candidates} candidates lost" if found.lost else ""
+    name = "long fine-tune" if found.kind != "round" else f"round {found.number}"
+    say(f"{name}: {found.paid:.4g}, accuracy {100 * found.accuracy:.2f} %{chosen}{lost}")
+
+
+def _report(found: Adapted) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+
+    begin = found.rounds[0]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("round", f"predicted {found.unit}", f"measured {found.unit}", "share", "accuracy"):
+        table.add_column(name, justify="right")
+    for each in found.rounds:
+        table.add_row(
+            str(each.number) if each.kind == "round" else each.kind,
+            f"{each.resource:.4g}",
+            "" if each.measured is None else f"{each.measured:.4g}",
+            f"{100 * each.paid / begin.paid:.1f} %",
+            f"{100 * each.accuracy:.2f} %",
+        )
+    last = found.rounds[-1]
+    lines = [
+        f"{found.platform}: {found.resource:.4g} {found.unit}, budget {found.budget:.4g}, "
+        f"{100 * found.resource / begin.paid:.1f} % of {begin.paid:.4g}"
+    ]
+    if last.measured is not None:
+        lines.append(
+            f"predicted {found.predicted:.4g}, measured {last.measured:.4g} "
+            f"({100 * (last.measured / found.predicted - 1):+.1f} %)"
+        )
+    if found.test is not None:
+        lines.append(f"test accuracy {100 * found.test.accuracy:.2f} %")
+    return Group(table, *lines)

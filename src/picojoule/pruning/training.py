@@ -1,0 +1,162 @@
+"""Training in steps that can be stopped between any two, and what a network gets right.
+
+Step *n* of a training sees the same batch and draws the same random numbers whether or not the
+training was stopped before it: both follow from the seed and *n* alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from picojoule.errors import PicojouleError
+from picojoule.pruning.datasets import Samples
+
+EVALUATION_BATCH = 256
+
+
+class DivergedError(PicojouleError):
+    """A loss that is not a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a network is trained.
+
+    Args:
+        steps: batches in all.
+        rate: learning rate of SGD; by *schedule* "cosine" it falls to zero over the steps, with
+            "constant" it stays.
+        momentum, weight_decay: of SGD (NetAdapt's public code: 0.9 and 1e-4).
+        batch: images per step.
+        distill: weight of the teacher's answers in the loss, 0 to 1; the labels have the rest.
+        temperature: of the teacher's and the student's answers (Hinton et al. 2015).
+    """
+
+    steps: int
+    rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    batch: int = 128
+    schedule: str = "cosine"
+    distill: float = 0.0
+    temperature: float = 3.0
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        if self.schedule == "constant":
+            return self.rate
+        return self.rate * 0.5 * (1 + math.cos(math.pi * step / max(1, self.steps)))
+
+
+def train(
+    network: nn.Module,
+    samples: Samples,
+    training: Training,
+    *,
+    seed: int,
+    first: int = 0,
+    last: int | None = None,
+    momenta: Mapping[str, torch.Tensor] | None = None,
+    teacher: nn.Module | None = None,
+) -> dict[str, torch.Tensor]:
+    """Do the steps *first* to *last* of a training; the network is left in evaluation mode.
+
+    Args:
+        momenta: what an earlier call returned, to go on from it.
+        teacher: for ``distill``.
+
+    Returns:
+        The optimizer's momentum by parameter name.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
+    last = training.steps if last is None else last
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=training.rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
+    for parameter, name in names.items():
+        if momenta and name in momenta:
+            optimizer.state[parameter]["momentum_buffer"] = momenta[name].clone()
+    if teacher is not None:
+        teacher.eval()
+    network.train()
+    order = _Order(len(samples), training.batch, seed)
+    for step in range(first, last):
+        inputs, labels = order.batch(samples, step)
+        torch.manual_seed((seed * 1_000_003 + step) % (1 << 62))  # dropout
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate_at(step)
+        outputs = network(inputs)
+        loss = functional.cross_entropy(outputs, labels)
+        if teacher is not None and training.distill > 0:
+            with torch.no_grad():
+                wanted = functional.softmax(teacher(inputs) / training.temperature, 1)
+            given = functional.log_softmax(outputs / training.temperature, 1)
+            answers = functional.kl_div(given, wanted, reduction="batchmean")
+            loss = (1 - training.distill) * loss + (
+                training.distill * training.temperature**2 * answers
+            )
+        if not torch.isfinite(loss):
+            network.eval()
+            raise DivergedError(f"step {step}: the loss is {float(loss)}; a lower rate may help")
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    network.eval()
+    return {
+        name: optimizer.state[parameter]["momentum_buffer"].detach().clone()
+        for parameter, name in names.items()
+        if optimizer.state[parameter].get("momentum_buffer") is not None
+    }
+
+
+class _Order:
+    """Which samples each step sees: epochs in drawn orders, whole batches only."""
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        self._count, self._batch, self._seed = count, min(batch, count), seed
+        self._per_epoch = max(1, count // self._batch)
+        self._epoch = -1
+        self._order = torch.empty(0)
+
+    def batch(self, samples: Samples, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        epoch, place = divmod(step, self._per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed((self._seed * 7919 + epoch) % (1 << 62))
+            self._order = torch.randperm(self._count, generator=generator)
+            self._epoch = epoch
+        picked = self._order[place * self._batch : (place + 1) * self._batch]
+        return samples.inputs[picked], samples.labels[picked]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a network gets right: the share of samples, and the mean cross-entropy."""
+
+    accuracy: float
+    loss: float
+
+
+def score(network: nn.Module, samples: Samples) -> Score:
+    """Accuracy and loss in evaluation mode."""
+    mode = network.training
+    network.eval()
+    right, loss = 0, 0.0
+    with torch.no_grad():
+        for inputs, labels in samples.batches(EVALUATION_BATCH):
+            outputs = network(inputs)
+            right += int((outputs.argmax(1) == labels).sum())
+            loss += float(functional.cross_entropy(outputs, labels, reduction="sum"))
+    network.train(mode)
+    return Score(right / len(samples), loss / len(samples))
