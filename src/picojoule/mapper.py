@@ -75,10 +75,15 @@ def search(
     timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)
     space = Space(layer, accelerator, flow, timed=timed, perfect=factors == "perfect")
     relaxation = Relaxation(space)
-    if objective == "latency":
-        best = _fastest(relaxation, deadline)
-    else:
-        best = _Solver(relaxation, OBJECTIVES[objective], math.inf, deadline).solve()
+    best = _Solver(relaxation, programme.ENERGY, math.inf, deadline).solve()
+    if best.chosen is None and not best.complete:
+        # Out of time with nothing in hand: any mapping will do, and few sizes divide.
+        few = Relaxation(Space(layer, accelerator, flow, timed=timed, perfect=True))
+        quick = _Solver(few, programme.ENERGY, math.inf, math.inf).solve(first=True)
+        best = best._replace(value=quick.value, chosen=quick.chosen)
+    cheapest = best.chosen
+    if objective != "energy" and best.chosen is not None:
+        best = _from(relaxation, best.chosen, objective, deadline)
     if best.chosen is None:
         why = "in time" if not best.complete else f"with the dataflow {flow.name!r}"
         raise NoMappingError(
@@ -86,7 +91,9 @@ def search(
             "larger memories or another dataflow may help"
         )
     found = _found(relaxation, best, objective, started)
-    return replace(found, front=_front(relaxation, deadline)) if pareto else found
+    if not pareto or cheapest is None:
+        return found
+    return replace(found, front=_front(relaxation, cheapest, deadline))
 
 
 def _found(relaxation: Relaxation, best: _Result, objective: str, started: float) -> Found:
@@ -109,15 +116,21 @@ def _found(relaxation: Relaxation, best: _Result, objective: str, started: float
     )
 
 
-def _fastest(relaxation: Relaxation, deadline: float) -> _Result:
-    """The cheapest mapping among the fastest; its value is in cycles."""
-    best = _Solver(relaxation, programme.LATENCY, math.inf, deadline).solve()
-    if best.chosen is None:
+def _from(relaxation: Relaxation, start: Mapping, objective: str, deadline: float) -> _Result:
+    """The best mapping for another objective than energy, from a mapping to begin with.
+
+    For "latency" the cheapest among the fastest; its value is in cycles.
+    """
+    cost = evaluate(relaxation.space.layer, relaxation.space.machine, start)
+    solver = _Solver(relaxation, OBJECTIVES[objective], math.inf, deadline)
+    solver.best, solver.chosen = value_of(cost, objective), start
+    best = solver.solve()
+    if objective != "latency":
         return best
     most = best.value * (1 + SMALLEST_GAIN)
     second = _Solver(relaxation, programme.ENERGY, most, deadline).solve()
     if second.chosen is None:
-        return best
+        return best._replace(complete=best.complete and second.complete)
     return second._replace(
         value=best.value,
         bound=best.bound,
@@ -127,13 +140,13 @@ def _fastest(relaxation: Relaxation, deadline: float) -> _Result:
     )
 
 
-def _front(relaxation: Relaxation, deadline: float) -> tuple[Found, ...]:
+def _front(relaxation: Relaxation, cheapest: Mapping, deadline: float) -> tuple[Found, ...]:
     """Mappings that none beats in both energy and cycles, from the cheapest to the fastest.
 
     Each is the cheapest that is faster than the one before it, and cheaper than the fastest.
     """
     started = time.perf_counter()
-    last = _found(relaxation, _fastest(relaxation, deadline), "latency", started)
+    last = _found(relaxation, _from(relaxation, cheapest, "latency", deadline), "latency", started)
     last = replace(last, objective="energy", value=last.cost.energy, lower_bound=last.cost.energy)
     points: list[Found] = []
     limit = math.inf
@@ -213,8 +226,8 @@ class _Solver:
         # Similar programmes have similar multipliers and good options.
         self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
 
-    def solve(self) -> _Result:
-        """The best mapping over all classes."""
+    def solve(self, *, first: bool = False) -> _Result:
+        """The best mapping over all classes, or the *first* one found."""
         for cls in self.relaxation.space.classes():
             relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
             if relaxed is not None:
@@ -224,7 +237,7 @@ class _Solver:
             if entry.bound >= self._limit():
                 self.pruned += 1 + len(self._heap)
                 break
-            if time.perf_counter() > self.deadline:
+            if time.perf_counter() > self.deadline or (first and self.chosen is not None):
                 return _Result(
                     self.best, self.chosen, entry.bound, self.explored, self.pruned, False
                 )

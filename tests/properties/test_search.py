@@ -188,6 +188,17 @@ def test_front(seed):
     )
 
 
+@pytest.mark.parametrize("objective", ["energy", "latency", "edp"])
+def test_budget_of_nothing(objective):
+    """Without any time there is still a mapping, and no wrong claim about it."""
+    rng = random.Random(5)
+    layer, accelerator = _layer(rng), _machine(rng)
+    best = search(layer, accelerator, "flexible", objective)
+    hasty = search(layer, accelerator, "flexible", objective, budget=0.0)
+    assert hasty.status == "feasible"
+    assert hasty.lower_bound <= best.value * (1 + 1e-9) <= hasty.value * (1 + 2e-9)
+
+
 def _doubled(part):
     if isinstance(part, Array):
         return part
