@@ -190,8 +190,8 @@ class Relaxation:
         least = np.array([column.least for column in columns])
         energy, times, limits = rows.energy * scale, rows.times.copy(), rows.limits * scale
         times[:, :-1] *= scale
-        for k, slot in enumerate(rows.slots):
-            if slot.inverse:  # the column holds reciprocals: it divides
+        for k, column in enumerate((*rows.slots, *rows.fixed)):
+            if column.inverse:  # it holds reciprocals, and divides
                 energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
         plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
         moved = times[:, :-1] @ least
@@ -307,7 +307,9 @@ class Relaxation:
             for hop, priced, value in zip(model.hops, sharing, vector[first:], strict=True):
                 if priced:
                     values[hop.inside] += value
-            constant: object = Column(One(), divided) if divided and vector[0] else None
+            constant: object = None
+            if divided and vector[0]:
+                constant = Column(One(), divided, inverse=bool(vector[0] < 0))
             row = {constant: float(vector[0])}
             if constant is not None:
                 fixed.setdefault(constant, len(fixed))  # type: ignore[arg-type]
