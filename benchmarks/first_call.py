@@ -47,7 +47,7 @@ def _process(arguments: list[str], environment: dict[str, str]) -> dict[str, flo
     if not child:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        with open(os.devnull, "wb") as nowhere:
+        with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.execve(sys.executable, [sys.executable, *arguments], environment)
     _, status, usage = os.wait4(child, 0)

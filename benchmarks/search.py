@@ -60,14 +60,24 @@ def channel_variants() -> list[Row]:
             for c in range(STEPS):
                 channels = {"M": bounds.M - CHANNEL_STEP * m, "C": bounds.C - CHANNEL_STEP * c}
                 if min(channels.values()) > 0:
-                    rows.append({"network": "resnet50", "layer": row["layer"], "channels": channels})
+                    rows.append(
+                        {"network": "resnet50", "layer": row["layer"], "channels": channels}
+                    )
     return rows[:VARIANTS]
 
 
-def run(rows: list[Row], dataflow: str, factors: str, budget: float) -> Iterator[Row]:
+def run(
+    rows: list[Row],
+    dataflow: str,
+    factors: str,
+    budget: float,
+    chip: str = CHIP,
+    bypass: bool = True,
+) -> Iterator[Row]:
     """Search *rows* in a process of their own; yield each as soon as it is finished."""
     job = {
-        "chip": CHIP,
+        "chip": chip,
+        "bypass": bypass,
         "dataflow": dataflow,
         "factors": factors,
         "budget": budget,

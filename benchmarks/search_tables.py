@@ -50,7 +50,9 @@ def targets(answer: Row) -> list[Line]:
             )
         )
     lines.append(
-        _seconds("AlexNet as a whole, row-stationary", ROW_STATIONARY, answer["rs"]["summary"]["total"])
+        _seconds(
+            "AlexNet as a whole, row-stationary", ROW_STATIONARY, answer["rs"]["summary"]["total"]
+        )
     )
     variants = answer["variants"]["summary"]
     lines.append(

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import picojoule
+from picojoule.accelerator import Accelerator, Level
 from picojoule.errors import NoMappingError
 from picojoule.workload import Extents, Layer
 
@@ -62,11 +63,27 @@ def as_layer(row: dict[str, Any]) -> Layer:
     return replace(layer, bounds=Extents(*bounds))
 
 
+def without_bypass(chip: Accelerator) -> Accelerator:
+    """The same machine, but what a memory can keep must go through it."""
+    nest = [
+        Level(tuple(replace(memory, may_bypass=frozenset()) for memory in part.memories))
+        if isinstance(part, Level)
+        else part
+        for part in chip.nest
+    ]
+    return replace(chip, nest=tuple(nest))
+
+
 def main() -> None:
-    """Answer ``{"chip", "dataflow", "factors", "budget", "layers": [{"network", "layer"}]}``."""
+    """Answer ``{"chip", "bypass", "dataflow", "factors", "budget", "layers"}``.
+
+    A layer is ``{"network", "layer"}``, perhaps with ``"channels"`` that replace its own.
+    """
     use_one_core()
     job = json.load(sys.stdin)
     chip = picojoule.load_accelerator(job["chip"])
+    if not job["bypass"]:
+        chip = without_bypass(chip)
     wanted = {"factors": job["factors"], "budget": job["budget"]}
     options = options_of(picojoule.search, wanted)
     if job["factors"] != "all" and "factors" not in options:
