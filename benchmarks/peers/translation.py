@@ -1,0 +1,165 @@
+"""Peers' mappings as mappings of picojoule, so that one cost model prices both.
+
+A peer may describe what our mapping cannot: then the nearest mappings that can be described are
+priced and the cheapest legal one counts. :func:`priced` says which it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from picojoule import Extents, Mapping, Stage, evaluate
+from picojoule.accelerator import Accelerator
+from picojoule.cost import violations
+from picojoule.workload import DIMS, OPERANDS, Dim, Layer, Operand
+
+N, G, M, C, P, Q, R, S = DIMS
+ZIGZAG = {"B": N, "G": G, "K": M, "C": C, "OY": P, "OX": Q, "FY": R, "FX": S}
+NN_DATAFLOW = (C, M, P)  # its loops over input channels, output channels and strips of rows
+Sizes = dict[Dim, int]
+
+
+def priced(peer: str, layer: Layer, machine: Accelerator, found: dict[str, Any]) -> float | None:
+    """What *machine* pays for a peer's mapping of *layer*; None if no such mapping is legal."""
+    candidates = {"nn-dataflow": nn_dataflow, "zigzag": zigzag}[peer](layer, machine, found)
+    prices = [
+        evaluate(layer, machine, mapping).energy
+        for mapping in candidates
+        if not violations(layer, machine, mapping)
+    ]
+    return min(prices) if prices else None
+
+
+def nn_dataflow(layer: Layer, machine: Accelerator, found: dict[str, Any]) -> Iterator[Mapping]:
+    """Row-stationary passes: filter rows by a strip of output rows, blocked over C, M and strips.
+
+    nn-dataflow keeps one partial sum for each filter in an element while a whole row of outputs
+    streams through it. Where input channels change between passes, that row must stay or travel:
+    both are tried.
+    """
+    folds, strips = found["fold"]
+    unit = {C: found["unit"]["C"], M: found["unit"]["M"], P: -(-layer.bounds.P // strips)}
+    blocks = [found["factors"][name] for name in ("ti", "to", "tb")]
+    kept = {dim: block[2] for dim, block in zip(NN_DATAFLOW, blocks, strict=True)}
+    held = {
+        dim: block[1] * block[2] * unit[dim] for dim, block in zip(NN_DATAFLOW, blocks, strict=True)
+    }
+    fans = {**unit, R: -(-layer.bounds.R // folds)}
+    outer, middle = (_sorted(order) for order in found["orders"])
+    keeps = frozenset(
+        operand
+        for operand, data in zip(
+            (Operand.WEIGHT, Operand.INPUT, Operand.OUTPUT), range(3), strict=True
+        )
+        if found["buffered"][data]
+    )
+    whole = {Q: layer.bounds.Q, R: layer.bounds.R, S: layer.bounds.S, N: layer.bounds.N}
+    for columns, inner in itertools.product((1, layer.bounds.Q), ((R, Q), (Q, R))):
+        element = {**kept, S: layer.bounds.S, Q: columns}
+        yield from _mappings(
+            layer, machine, element, fans, {**held, **whole}, (outer, (*middle, *inner)), keeps
+        )
+
+
+def zigzag(layer: Layer, machine: Accelerator, found: dict[str, Any]) -> Iterator[Mapping]:
+    """ZigZag's nest with one set of tile boundaries for all operands ("even").
+
+    A loop may stand at several places of one level; ours stands at one, so each is tried.
+    """
+    levels = found["temporal"]["O"]
+    if any(nest != levels for nest in found["temporal"].values()):
+        return
+    fans: Sizes = {}
+    for axis in found["spatial"].values():
+        for dim, factor in axis.items():
+            fans[ZIGZAG[dim]] = fans.get(ZIGZAG[dim], 1) * math.ceil(factor)
+    loops = [[(ZIGZAG[dim], math.ceil(n)) for dim, n in level] for level in levels]
+    element = _product(loops[0])
+    held = {
+        dim: element.get(dim, 1) * fans.get(dim, 1) * _product(loops[1]).get(dim, 1) for dim in DIMS
+    }
+    middles, outers = ([*_orders([d for d, _ in loops[level]])] for level in (1, 2))
+    for outer, middle in itertools.product(outers, middles):
+        yield from _mappings(
+            layer, machine, element, fans, held, (outer, middle), frozenset(OPERANDS)
+        )
+
+
+def _mappings(
+    layer: Layer,
+    machine: Accelerator,
+    element: Sizes,
+    fans: Sizes,
+    held: Sizes,
+    orders: tuple[Sequence[Dim], Sequence[Dim]],
+    keeps: frozenset[Operand],
+) -> Iterator[Mapping]:
+    """The mapping with these tiles of an element and of the buffer, if the array has room."""
+    array = machine.arrays[1]
+    assert array is not None
+    used = {dim: min(fans.get(dim, 1), layer.bounds[i]) for i, dim in enumerate(DIMS)}
+    spatial = _spread(used, [axis.size for axis in array.axes])
+    if spatial is None:
+        return
+    inner = {dim: min(element.get(dim, 1), layer.bounds[i]) for i, dim in enumerate(DIMS)}
+    buffer = {
+        dim: min(max(held.get(dim, 1), inner[dim]), layer.bounds[i]) for i, dim in enumerate(DIMS)
+    }
+    yield Mapping(
+        (
+            Stage(layer.bounds, tuple(orders[0])),
+            Stage(_extents(buffer), tuple(orders[1]), keeps, spatial),
+            Stage(_extents(inner)),
+        )
+    )
+
+
+def _spread(fans: Sizes, sizes: Sequence[int]) -> tuple[Extents, ...] | None:
+    """Split unrollings over two axes, cutting a dimension where it must be."""
+
+    def place(dims: list[Dim], room: tuple[int, int]) -> list[tuple[int, int]] | None:
+        if not dims:
+            return []
+        fan = fans[dims[0]]
+        for first in range(1, min(room[0], fan) + 1):
+            second = -(-fan // first)
+            if second <= room[1]:
+                rest = place(dims[1:], (room[0] // first, room[1] // second))
+                if rest is not None:
+                    return [(first, second), *rest]
+        return None
+
+    dims = sorted(fans, key=lambda dim: -fans[dim])
+    placed = place(dims, (sizes[0], sizes[1]))
+    if placed is None:
+        return None
+    split = dict(zip(dims, placed, strict=True))
+    return tuple(_extents({dim: split[dim][axis] for dim in DIMS}) for axis in (0, 1))
+
+
+def _extents(sizes: Sizes) -> Extents:
+    return Extents(*(sizes.get(dim, 1) for dim in DIMS))
+
+
+def _product(loops: Sequence[tuple[Dim, int]]) -> Sizes:
+    sizes: Sizes = {}
+    for dim, count in loops:
+        sizes[dim] = sizes.get(dim, 1) * count
+    return sizes
+
+
+def _sorted(positions: Sequence[int]) -> tuple[Dim, ...]:
+    """Loops from the outermost in, given where each stands counted from the innermost."""
+    pairs = sorted(zip(positions, NN_DATAFLOW, strict=True), key=lambda pair: -pair[0])
+    return tuple(dim for _, dim in pairs)
+
+
+def _orders(inner_first: Sequence[Dim]) -> Iterator[tuple[Dim, ...]]:
+    """Orders from the outermost in, with each dimension at one of the places it stands at."""
+    outer_first = list(reversed(inner_first))
+    places = {dim: [i for i, d in enumerate(outer_first) if d is dim] for dim in outer_first}
+    for chosen in itertools.product(*places.values()):
+        yield tuple(dim for _, dim in sorted(zip(chosen, places, strict=True), key=lambda p: p[0]))

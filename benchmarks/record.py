@@ -1,0 +1,87 @@
+"""What a benchmark has finished, kept so that a run may be interrupted; and how it was run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import picojoule
+from picojoule.estimation import write_atomically
+
+Row = dict[str, Any]
+
+
+class Record:
+    """Finished rows in a file of JSON lines, one appended as soon as it is there.
+
+    Rows of another *version* of the sources are left alone and not read.
+    """
+
+    def __init__(self, path: Path, version: str, *, again: bool = False) -> None:
+        self.path, self.version = path, version
+        self._parts: dict[str, list[Row]] = {}
+        if path.exists() and not again:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:  # the last line of a run that was killed
+                    continue
+                if entry["version"] == version:
+                    self._parts.setdefault(entry["part"], []).append(entry["row"])
+
+    def rows(self, part: str) -> list[Row]:
+        """The finished rows of a part."""
+        return list(self._parts.get(part, []))
+
+    def add(self, part: str, row: Row) -> None:
+        """Keep a row."""
+        self._parts.setdefault(part, []).append(row)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"version": self.version, "part": part, "row": row})
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def once(self, part: str, make: Callable[[], Row]) -> Row:
+        """The only row of a part, made if it is not there."""
+        rows = self.rows(part)
+        if not rows:
+            rows = [make()]
+            self.add(part, rows[0])
+        return rows[-1]
+
+
+def conditions() -> Row:
+    """Where and how: what a time depends on."""
+    return {
+        "command": "python " + " ".join([_shown(sys.argv[0]), *sys.argv[1:]]),
+        "picojoule": picojoule.__version__,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores_used": 1,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _shown(script: str) -> str:
+    """A script's path from the root of the repository."""
+    return Path(script).resolve().relative_to(Path(__file__).resolve().parent.parent).as_posix()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def write_json(path: Path, answer: object) -> None:
+    """Write *answer* as indented JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(answer, indent=1) + "\n")
