@@ -30,13 +30,13 @@ NOTES = """\
 - **nn-dataflow** keeps one partial sum per filter in an element while a row of outputs streams
   through, and charges the row as if it never left, also where input channels change between two
   passes. Where the row does not fit into the registers, the mapping cannot be run at the energy
-  printed; "re-priced" is then far above it. It charges the delivery of an input row once for all sets
-  of elements that work on other filters.
+  printed; "re-priced" is then far above it. It charges the delivery of an input row once for all
+  sets of elements that work on other filters.
 - **ZigZag** is run with every register read charged; its own entry point charges none that repeats.
-  Where a bound does not divide, it prices the loop as if it did. *Even* mappings have one set of tile
-  boundaries for all operands, as ours; *uneven* ones a set for each operand, a larger space than
-  ours, which our mapping cannot describe. Within it, ZigZag looks at three spatial mappings and cuts
-  time into at most six loops.
+  Where a bound does not divide, it prices the loop as if it did. *Even* mappings have one set of
+  tile boundaries for all operands, as ours; *uneven* ones a set for each operand, a larger space
+  than ours, which our mapping cannot describe. Within it, ZigZag looks at three spatial mappings
+  and cuts time into at most six loops.
 - **AccelForge** also places each tensor by itself, so its mappings are not re-priced. It looks at
   tile sizes that divide.
 """

@@ -190,9 +190,9 @@ class Relaxation:
         least = np.array([column.least for column in columns])
         energy, times, limits = rows.energy * scale, rows.times.copy(), rows.limits * scale
         times[:, :-1] *= scale
-        for k, column in enumerate((*rows.slots, *rows.fixed)):
-            if column.inverse:  # it holds reciprocals, and divides
-                energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
+        inverse = [slot.inverse for slot in rows.slots] + [x.inverse for x in rows.fixed]
+        for k in np.flatnonzero(inverse):  # such a column holds reciprocals: it divides
+            energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
         plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
         moved = times[:, :-1] @ least
         relief = np.where(plain, 1 + np.minimum(times[:, -1], 0) / np.maximum(moved, 1e-300), 0.0)
