@@ -1,5 +1,5 @@
-# make demo | test | lint | docs | format | experiments | clean. Everything goes into .venv; nothing
-# outside it is touched.
+# make demo | test | lint | docs | bench | bench-quick | format | experiments | clean. Everything goes
+# into .venv; nothing outside it is touched.
 # Another interpreter: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -11,11 +11,12 @@ JOBS ?= 2
 # The package itself is installed in place, so that a change of the sources needs no install.
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_BENCH := $(VENV)/.installed-bench
 
 # AlexNet as published by Caffe's authors; the graph comes with the onnx package.
 ALEXNET = $$($(BIN)/python -c "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend/test/data/light/light_bvlc_alexnet.onnx')")
 
-.PHONY: demo test lint docs format experiments clean
+.PHONY: demo test lint docs bench bench-quick format experiments clean
 
 demo: $(INSTALLED)
 	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss
@@ -26,12 +27,23 @@ test: $(INSTALLED_DEV)
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --strict src tools
+	$(BIN)/mypy --strict src tools benchmarks
 	$(BIN)/lint-imports
 
 docs: $(INSTALLED_DEV)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs build/docs
 	@echo "the documentation is in build/docs/index.html"
+
+# Search times, and other mappers beside ours (each is installed into benchmarks/.envs). Writes
+# benchmarks/results. May be interrupted at any time; what is finished is not run again.
+bench: $(INSTALLED_BENCH)
+	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/side_by_side.py
+
+# The same on a few layers, in minutes; writes nothing into the repository.
+bench-quick: $(INSTALLED_BENCH)
+	$(BIN)/python benchmarks/search.py --quick
+	$(BIN)/python benchmarks/side_by_side.py --quick
 
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix
@@ -45,7 +57,7 @@ experiments: $(INSTALLED_DEV)
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { \
@@ -62,4 +74,8 @@ $(INSTALLED): pyproject.toml | $(BIN)/python
 
 $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(INSTALLED) $@
+
+$(INSTALLED_BENCH): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $(INSTALLED) $@

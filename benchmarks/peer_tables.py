@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from record import Row
@@ -14,125 +15,140 @@ ROUNDING = 1e-6  # relative: energies nearer than this are the same
 
 INTRODUCTION = """\
 Machine: 12 x 14 elements with 260 words of registers each, a buffer of 108 kB, 16-bit words; DRAM
-200, buffer 6, registers 1, MAC 1. Beside nn-dataflow a transfer is paid once, each word into or out
-of an element 2 more, and the padded input is charged (`peers/dearer-end.yaml`); beside the others
-both ends pay and the network is free (`peers/both-ends.yaml`). ZigZag cannot pass by the buffer, so
-beside it ours may not either.
+200, buffer 6, registers 1, MAC 1. Beside nn-dataflow a transfer is paid once, each word into or
+out of an element 2 more, and the padded input is charged (`peers/dearer-end.yaml`); beside the
+others both ends pay and the network is free (`peers/both-ends.yaml`). ZigZag cannot pass by the
+buffer, so beside it ours may not either.
 
-Times are CPU seconds of the search alone on one core; with a peer's start and reading they are in
+Times are CPU seconds of the search alone on one core; with the start of the peer they are in
 `peers.json`. A peer is stopped after {limit} s of CPU time for a layer, its start included.
-"Re-priced" is the peer's mapping under our cost model, or the cheapest mapping near it that can be
-built; both are explained below."""
+"Own count" is what the peer says its mapping costs; "re-priced" is that mapping under our cost
+model, or the cheapest legal one near it. Energies are in millions of MACs."""
 
 NOTES = """\
 ## What the energies mean
 
 - **nn-dataflow** keeps one partial sum per filter in an element while a row of outputs streams
-  through, and charges the row as if it never left, also where input channels change between two
-  passes. Where the row does not fit into the registers, the mapping cannot be run at the energy
-  printed; "re-priced" is then far above it. It charges the delivery of an input row once for all
-  sets of elements that work on other filters.
-- **ZigZag** is run with every register read charged; its own entry point charges none that repeats.
-  Where a bound does not divide, it prices the loop as if it did. *Even* mappings have one set of
-  tile boundaries for all operands, as ours; *uneven* ones a set for each operand, a larger space
-  than ours, which our mapping cannot describe. Within it, ZigZag looks at three spatial mappings
-  and cuts time into at most six loops.
-- **AccelForge** also places each tensor by itself, so its mappings are not re-priced. It looks at
+  through, and counts the row as if it stayed, also where input channels change between two passes.
+  "Registers" are the words that an element then needs; where they are more than 260, the mapping
+  cannot be run at the energy printed, and "re-priced" is far above it. It charges the delivery of
+  an input row once for all sets of elements that work on other filters.
+- **ZigZag** is run with every register read charged; its own entry point charges none that
+  repeats. Where a bound does not divide, it prices the loop as if it did. *Even* mappings have one
+  set of tile boundaries for all operands, as ours; *uneven* ones have a set for each operand, a
+  larger space than ours, which our mapping cannot describe. In it, ZigZag looks at three spatial
+  mappings and cuts time into at most six loops.
+- **AccelForge** places each tensor by itself, too, so its mappings are not re-priced. It looks at
   tile sizes that divide.
 """
+
+SUMMARY = (
+    "peer",
+    "layers",
+    "finished",
+    "ours at least 10x faster",
+    "time, theirs / ours, median",
+    "ours no dearer than own count",
+    "ours no dearer than re-priced",
+    "own count / ours, median",
+    "reached",
+)
 
 
 def write_tables(folder: Path, answer: Row) -> None:
     """Write ``peers.md``."""
-    how = answer["conditions"]
+    how, limit = answer["conditions"], answer["limit"]
     text = [
         "# Other mappers",
         "",
         f"`{how['command']}`, picojoule {how['picojoule']}, {how['processor']}.",
         "",
-        INTRODUCTION.format(limit=answer["limit"]),
+        INTRODUCTION.format(limit=limit),
         "",
-        "| peer | layers | finished | ours at least 10x faster | theirs / ours in time, median "
-        "| ours no dearer | theirs / ours in energy, median | reached |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_summary(name, part) for name, part in answer["peers"].items()),
+        "Reached: ours is no dearer than any mapping of the peer, re-priced where that is "
+        "possible, and, unless the peer is restricted to one dataflow, at least 10 times faster "
+        "on every layer.",
+        "",
+        *_table([_summary(name, part, limit) for name, part in answer["peers"].items()], SUMMARY),
         "",
         NOTES,
     ]
     for name, part in answer["peers"].items():
-        text += [f"## {name}", "", *_layers(part), ""]
+        text += [f"## {name}", "", *_table(_layers(part)), ""]
     write_atomically(folder / "peers.md", "\n".join(text))
 
 
-def _pairs(part: Row) -> list[tuple[Row, Row]]:
-    return list(zip(part["theirs"], part["ours"], strict=True))
+def cheaper(their: float, our: float) -> bool:
+    """Whether a peer's energy is below ours by more than rounding."""
+    return their < our * (1 - ROUNDING)
 
 
-def cheaper_than_ours(their: Row, our: Row) -> bool:
-    """Whether a peer's energy, by its own count, is below ours."""
-    return bool(their["energy"] < our["energy"] * (1 - ROUNDING))
-
-
-def _summary(name: str, part: Row) -> str:
-    pairs = _pairs(part)
-    done = [(their, our) for their, our in pairs if their["status"] == "done"]
-    stopped = [our for their, our in pairs if their["status"] == "timeout"]
-    reasons = {their["reason"] for their, _ in pairs if their["status"] == "not installed"}
-    if reasons:
-        return f"| {name} | {len(pairs)} | not installed: {'; '.join(sorted(reasons))} | | | | | |"
-    speed = [their["cpu"] / our["cpu"] for their, our in done]
-    energy = [their["energy"] / our["energy"] for their, our in done]
-    # A peer that was stopped took at least the limit, less what ours took.
-    fast = sum(ratio >= FASTER for ratio in speed) + len(stopped)
-    no_dearer = sum(not cheaper_than_ours(their, our) for their, our in done)
-    reached = no_dearer == len(done)
+def _summary(name: str, part: Row, limit: float) -> dict[str, str]:
+    pairs = list(zip(part["theirs"], part["ours"], strict=True))
     restricted = part["peer"]["restricted"]
-    if not restricted:
-        reached = reached and fast == len(done) + len(stopped)
-    return (
-        f"| {name} | {len(pairs)} | {len(done)} "
-        f"| {'(one dataflow)' if restricted else f'{fast} of {len(done) + len(stopped)}'} "
-        f"| {_number(statistics.median(speed)) if speed else ''} "
-        f"| {no_dearer} of {len(done)} "
-        f"| {f'{statistics.median(energy):.4f}' if energy else ''} "
-        f"| {'yes' if reached else '**no**'} |"
-    )
+    done = [(their, our) for their, our in pairs if their["status"] == "done"]
+    speed = [their["cpu"] / our["cpu"] for their, our in done]
+    known = [ratio >= FASTER for ratio in speed]
+    # One that was stopped would have taken more than the limit.
+    known += [limit / our["cpu"] >= FASTER for their, our in pairs if their["status"] == "timeout"]
+    own = [not cheaper(their["energy"], our["energy"]) for their, our in done]
+    again = [
+        not cheaper(their["repriced"], our["energy"])
+        for their, our in done
+        if their.get("repriced") is not None
+    ]
+    fair = again if part["peer"]["translated"] else own
+    reached = bool(fair) and all(fair) and (restricted or all(known))
+    cells = {"peer": name, "layers": str(len(pairs)), "finished": str(len(done))}
+    cells["ours at least 10x faster"] = "one dataflow" if restricted else _share(known)
+    cells["ours no dearer than own count"] = _share(own)
+    cells["ours no dearer than re-priced"] = _share(again)
+    if done:
+        energy = [their["energy"] / our["energy"] for their, our in done]
+        cells["time, theirs / ours, median"] = _number(statistics.median(speed))
+        cells["own count / ours, median"] = f"{statistics.median(energy):.4f}"
+    reasons = {their["reason"] for their, _ in pairs if their["status"] == "not installed"}
+    cells["reached"] = "; ".join(sorted(reasons)) or ("yes" if reached else "**no**")
+    return cells
 
 
-def _layers(part: Row) -> list[str]:
-    rs = part.get("ours_rs")
-    head = ["layer", "theirs, s", "ours, s", "ratio", "theirs, M", "re-priced, M", "ours, M"]
-    head += ["ours within row-stationary, M"] if rs else []
-    head += ["theirs / ours"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for index, (their, our) in enumerate(_pairs(part)):
-        cells = [f"{their['network']}/{their['layer']}"]
-        proved = "" if our["status"] == "optimal" else " (not proved)"
+def _layers(part: Row) -> list[dict[str, str]]:
+    lines = []
+    for index, (their, our) in enumerate(zip(part["theirs"], part["ours"], strict=True)):
+        cells = {"layer": f"{their['network']}/{their['layer']}"}
         if their["status"] == "done":
-            again = their.get("repriced")
-            cells += [
-                _number(their["cpu"]),
-                _number(our["cpu"]),
-                _number(their["cpu"] / our["cpu"]),
-                _mega(their["energy"]),
-                _mega(again) if again else "—",
-                _mega(our["energy"]) + proved,
-            ]
-            cells += [_mega(rs[index]["energy"])] if rs else []
-            cells += [f"{their['energy'] / our['energy']:.4f}"]
+            cells["theirs, s"] = _number(their["cpu"])
         else:
-            cells += [
-                their["reason"].replace("|", "/"),
-                _number(our["cpu"]),
-                "",
-                "",
-                "",
-                _mega(our["energy"]) + proved,
-            ]
-            cells += [_mega(rs[index]["energy"])] if rs else []
-            cells += [""]
-        lines.append("| " + " | ".join(cells) + " |")
+            cells["theirs, s"] = their["reason"].replace("|", "/")
+        cells["ours, s"] = _number(our["cpu"])
+        cells["time, theirs / ours"] = ""
+        cells["own count"] = cells["re-priced"] = ""
+        if part["peer"]["restricted"]:
+            cells["registers"] = str(their.get("registers", ""))
+        cells["ours"] = _mega(our["energy"]) + (
+            "" if our["status"] == "optimal" else " (not proved)"
+        )
+        if "ours_rs" in part:
+            cells["ours within row-stationary"] = _mega(part["ours_rs"][index]["energy"])
+        cells["own count / ours"] = ""
+        if their["status"] == "done":
+            cells["time, theirs / ours"] = _number(their["cpu"] / our["cpu"])
+            cells["own count"] = _mega(their["energy"])
+            if their.get("repriced") is not None:
+                cells["re-priced"] = _mega(their["repriced"])
+            cells["own count / ours"] = f"{their['energy'] / our['energy']:.4f}"
+        lines.append(cells)
     return lines
+
+
+def _table(rows: list[dict[str, str]], columns: Sequence[str] = ()) -> list[str]:
+    columns = columns or tuple(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    return lines + ["| " + " | ".join(row.get(name, "") for name in columns) + " |" for row in rows]
+
+
+def _share(facts: list[bool]) -> str:
+    return f"{sum(facts)} of {len(facts)}" if facts else ""
 
 
 def _number(value: float) -> str:

@@ -43,8 +43,11 @@ class Record:
         self._parts.setdefault(part, []).append(row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"version": self.version, "part": part, "row": row})
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self.path.open("a+b") as file:
+            if file.tell():  # the last line of a run that was killed has no end
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else "\n" + line
+            file.write(line.encode() + b"\n")
 
     def once(self, part: str, make: Callable[[], Row]) -> Row:
         """The only row of a part, made if it is not there."""

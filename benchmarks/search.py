@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,13 @@ def run(
     budget: float,
     chip: str = CHIP,
     bypass: bool = True,
+    profile: bool = False,
 ) -> Iterator[Row]:
     """Search *rows* in a process of their own; yield each as soon as it is finished."""
     job = {
         "chip": chip,
         "bypass": bypass,
+        "profile": profile,
         "dataflow": dataflow,
         "factors": factors,
         "budget": budget,
@@ -100,7 +103,7 @@ def run(
                 row = json.loads(line)
                 if "unavailable" in row:
                     raise SystemExit(row["unavailable"])
-                if "layer" in row:
+                if "layer" in row or "profile" in row:
                     yield row
         finally:
             child.kill()
@@ -137,6 +140,12 @@ def summary(rows: list[Row]) -> Row:
         "wall": sum(row["wall"] for row in rows),
         "memory": max(row["memory"] for row in rows),
     }
+
+
+def profile_of(factors: str) -> Row:
+    """Where the time of searching ResNet-50 goes."""
+    rows = run(distinct_layers("resnet50"), "flexible", factors, BUDGET, profile=True)
+    return next(iter(rows))
 
 
 def progress(text: str) -> None:
@@ -207,6 +216,10 @@ def everything(args: argparse.Namespace, record: Record) -> dict[str, Any]:
     variants = channel_variants()[: VARIANTS // 10 if args.quick else VARIANTS]
     rows = timed(record, f"variants/{args.budget:g}", variants, "flexible", "all", args.budget)
     answer["variants"] = {"summary": summary(rows)}
+    answer["profiles"] = {
+        factors: record.once(f"profile/{factors}", partial(profile_of, factors))["profile"]
+        for factors in answer["networks"]
+    }
     answer["first_call"] = record.once("first call", first_calls)
     return answer
 

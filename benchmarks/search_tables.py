@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,6 +114,14 @@ def write_tables(folder: Path, answer: Row, *, plot: bool) -> None:
         ),
         "",
     ]
+    text += [
+        "## Where the time goes",
+        "",
+        "ResNet-50, own time; compiled code counts for the function that calls it.",
+        "",
+        *_table(("factors", "function", "share"), _profiles(answer["profiles"])),
+        "",
+    ]
     if plot:
         draw_growth(folder, answer)
         text += [
@@ -123,6 +132,12 @@ def write_tables(folder: Path, answer: Row, *, plot: bool) -> None:
         ]
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "search.md", "\n".join(text))
+
+
+def _profiles(profiles: Row) -> Iterator[tuple[str, ...]]:
+    for factors, rows in profiles.items():
+        for row in rows:
+            yield factors, f"`{row['function']}`", f"{row['share']:.0%}"
 
 
 def _cells(line: Line) -> tuple[str, ...]:

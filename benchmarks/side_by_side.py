@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from peer_tables import write_tables
 from peers.environments import ENVIRONMENTS, prepare
-from peers.translation import priced
+from peers.translation import priced, registers_needed
 from record import Record, Row, conditions, write_json
 from search import progress, run
 from timed_search import without_bypass
@@ -235,6 +235,10 @@ def theirs(name: str, rows: list[Row], again: bool) -> list[Row]:
             if answer["status"] == "done":
                 layer = picojoule.load(answer["network"])[answer["layer"]]
                 answer["repriced"] = priced(peer.environment, layer, target, answer["mapping"])
+                if peer.restricted:
+                    answer["registers"] = registers_needed(
+                        layer, answer["mapping"], answer["accesses"]
+                    )
     return answers
 
 

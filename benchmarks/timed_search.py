@@ -7,19 +7,24 @@ on the wall; on a machine with other work to do only the first means anything.
 
 from __future__ import annotations
 
+import cProfile
 import inspect
 import json
 import os
+import pstats
 import resource
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import picojoule
 from picojoule.accelerator import Accelerator, Level
 from picojoule.errors import NoMappingError
 from picojoule.workload import Extents, Layer
+
+PROFILED = 8  # functions that a profile names
 
 # Small layers of every kind, so that whatever is compiled is compiled before a clock runs.
 WARM_UP = (
@@ -74,13 +79,35 @@ def without_bypass(chip: Accelerator) -> Accelerator:
     return replace(chip, nest=tuple(nest))
 
 
+def profile(
+    layers: list[Layer], chip: Accelerator, job: dict[str, Any], options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The functions that searching *layers* spends most time in, compiled code with its caller."""
+    watch = cProfile.Profile(time.process_time)
+    watch.enable()
+    for layer in layers:
+        picojoule.search(layer, chip, job["dataflow"], **options)
+    watch.disable()
+    own = {
+        key: values[2]
+        for key, values in pstats.Stats(watch).stats.items()  # type: ignore[attr-defined]
+    }
+    total = sum(own.values())
+    longest = sorted(own.items(), key=lambda item: -item[1])[:PROFILED]
+    return [
+        {"function": f"{Path(file).stem}.{name}" if line else name, "share": seconds / total}
+        for (file, line, name), seconds in longest
+    ]
+
+
 def main() -> None:
     """Answer ``{"chip", "bypass", "dataflow", "factors", "budget", "layers"}``.
 
-    A layer is ``{"network", "layer"}``, perhaps with ``"channels"`` that replace its own.
+    A layer is ``{"network", "layer"}``, perhaps with ``"channels"`` that replace its own. With
+    ``"profile"`` the answer is one row: where the time of all layers together goes.
     """
     use_one_core()
-    job = json.load(sys.stdin)
+    job = {"bypass": True, "profile": False, **json.load(sys.stdin)}
     chip = picojoule.load_accelerator(job["chip"])
     if not job["bypass"]:
         chip = without_bypass(chip)
@@ -92,6 +119,9 @@ def main() -> None:
     for layer in WARM_UP:
         picojoule.search(layer, chip, job["dataflow"], **{**options, "budget": None})
     say(warm=True, memory=peak_memory())
+    if job["profile"]:
+        say(profile=profile([as_layer(row) for row in job["layers"]], chip, job, options))
+        return
     for row in job["layers"]:
         layer = as_layer(row)
         wall, cpu = time.perf_counter(), time.process_time()

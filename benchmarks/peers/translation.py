@@ -64,6 +64,21 @@ def nn_dataflow(layer: Layer, machine: Accelerator, found: dict[str, Any]) -> It
         )
 
 
+def registers_needed(layer: Layer, found: dict[str, Any], accesses: dict[str, Any]) -> int:
+    """Words an element must hold for nn-dataflow's count of partial sums to be right.
+
+    It counts how often partial sums enter and leave the array. Where that is less often than
+    input channels change between passes of a row of outputs, the whole row has to stay.
+    """
+    inputs, filters, strips = (found["factors"][name] for name in ("ti", "to", "tb"))
+    sums = layer.bounds.M * layer.bounds.P * layer.bounds.Q * layer.bounds.R * layer.bounds.N
+    moved = accesses["array"][2] / sums  # once out for each stay, and in again but for the first
+    passes = inputs[0] * inputs[1]
+    stays = moved < 2 * passes - 1
+    row = layer.bounds.Q if stays else 1
+    return int(layer.bounds.S * inputs[2] * (strips[2] + filters[2]) + filters[2] * strips[2] * row)
+
+
 def zigzag(layer: Layer, machine: Accelerator, found: dict[str, Any]) -> Iterator[Mapping]:
     """ZigZag's nest with one set of tile boundaries for all operands ("even").
 

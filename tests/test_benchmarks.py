@@ -1,0 +1,125 @@
+"""The benchmarks' own logic: what is kept, and how other mappers' mappings are read."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import picojoule
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+# What nn-dataflow 2.1 finds for AlexNet's conv3 on 16 x 16 elements with 256 words of registers
+# and a buffer of 64 K words; it says 976,956,672.
+CONV3 = {
+    "factors": {"ti": [1, 256, 1], "to": [1, 7, 11], "tb": [1, 1, 1]},
+    "orders": [[0, 1, 2], [0, 1, 2]],
+    "buffered": [False, True, False],
+    "fold": [1, 1],
+    "unit": {"C": 1, "M": 5},
+}
+# What ZigZag 3.9.1 finds for AlexNet's fc8 with even mappings; it says 893,986,606.
+FC8 = {
+    "temporal": {
+        operand: [[["K", 7.0], ["K", 3.0], ["K", 2.0], ["K", 2.0]], [], [["C", 293.0]]]
+        for operand in "IWO"
+    },
+    "spatial": {"D1": {"K": 12.0}, "D2": {"C": 14.0}},
+}
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of the benchmarks, which are scripts beside the package."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+def machine(name: str) -> picojoule.Accelerator:
+    return picojoule.load_accelerator(str(BENCHMARKS / "peers" / f"{name}.yaml"))
+
+
+def isca16(chip: picojoule.Accelerator) -> picojoule.Accelerator:
+    """The same machine in the sizes of CONV3."""
+    dram, buffer, array, registers = chip.nest
+
+    def sized(level: Any, words: int) -> Any:
+        return replace(level, memories=(replace(level.memories[0], capacity=words * 16.0),))
+
+    axes = tuple(replace(axis, size=16) for axis in array.axes)  # type: ignore[union-attr]
+    array = replace(array, axes=axes)  # type: ignore[type-var]
+    return replace(chip, nest=(dram, sized(buffer, 1 << 16), array, sized(registers, 256)))
+
+
+def test_nn_dataflow_s_mapping_costs_what_it_says(bench: Any) -> None:
+    translation = bench("peers.translation")
+    layer = picojoule.load("bvlc-alexnet")["conv3"]
+    ours = translation.priced("nn-dataflow", layer, isca16(machine("dearer-end")), CONV3)
+    # It charges the input's delivery once for the five sets of elements side by side, we each.
+    delivered = 1_048_320 * 4 * 2
+    assert ours == pytest.approx(976_956_672 + delivered, rel=1e-3)
+
+
+def test_nn_dataflow_s_partial_sums_need_a_row_of_registers(bench: Any) -> None:
+    translation = bench("peers.translation")
+    layer = picojoule.load("bvlc-alexnet")["conv3"]
+    stays = {"array": [11_501_568, 1_048_320, 194_688]}  # once out: each sum is moved 3 times
+    assert translation.registers_needed(layer, CONV3, stays) == 3 * (1 + 11) + 11 * 13
+    travels = {"array": [11_501_568, 1_048_320, 194_688 * (2 * 256 - 1)]}
+    assert translation.registers_needed(layer, CONV3, travels) == 3 * (1 + 11) + 11
+
+
+def test_zigzag_s_even_mapping_costs_what_it_says(bench: Any) -> None:
+    translation = bench("peers.translation")
+    layer = picojoule.load("bvlc-alexnet")["fc8"]
+    ours = translation.priced("zigzag", layer, machine("both-ends"), FC8)
+    # 293 x 14 = 4102 input channels there, 4096 here.
+    assert ours == pytest.approx(893_986_606, rel=2e-4)
+
+
+def test_zigzag_s_uneven_mapping_is_not_translated(bench: Any) -> None:
+    translation = bench("peers.translation")
+    uneven = {**FC8, "temporal": {**FC8["temporal"], "W": [[], [["K", 84.0]], [["C", 293.0]]]}}
+    layer = picojoule.load("bvlc-alexnet")["fc8"]
+    assert translation.priced("zigzag", layer, machine("both-ends"), uneven) is None
+
+
+def test_finished_rows_are_kept_for_the_same_version(bench: Any, tmp_path: Path) -> None:
+    record = bench("record")
+    path = tmp_path / "rows.jsonl"
+    record.Record(path, "1").add("part", {"layer": "a"})
+    with path.open("a") as file:
+        file.write('{"version": "1", "part"')  # killed while writing
+    assert record.Record(path, "1").rows("part") == [{"layer": "a"}]
+    assert record.Record(path, "2").rows("part") == []
+    assert record.Record(path, "1", again=True).rows("part") == []
+
+
+def test_a_row_after_a_torn_one_is_not_lost(bench: Any, tmp_path: Path) -> None:
+    record = bench("record")
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"version": "1", "part"')
+    record.Record(path, "1").add("part", {"layer": "a"})
+    assert record.Record(path, "1").rows("part") == [{"layer": "a"}]
+
+
+def test_variants_are_a_thousand_distinct_shapes(bench: Any) -> None:
+    search = bench("search")
+    rows = search.channel_variants()
+    assert len(rows) == 1000
+    assert len({json.dumps(row, sort_keys=True) for row in rows}) == 1000
+    assert all(min(row["channels"].values()) > 0 for row in rows)
+
+
+def test_a_missed_target_is_said_to_be_missed(bench: Any) -> None:
+    tables = bench("search_tables")
+    assert not tables._seconds("x", 1.0, 1.01).reached
+    assert tables._seconds("x", 1.0, 0.99).reached
+    peers = bench("peer_tables")
+    assert peers.cheaper(0.99, 1.0)
+    assert not peers.cheaper(1.0, 1.0)
