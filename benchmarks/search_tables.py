@@ -127,7 +127,7 @@ def write_tables(folder: Path, answer: Row, *, plot: bool) -> None:
         text += [
             "## Growth",
             "",
-            "![search time against the number of choices of tile sizes](search-growth.svg)",
+            "![search time against the divisors of the loop bounds](search-growth.svg)",
             "",
         ]
     folder.mkdir(parents=True, exist_ok=True)
