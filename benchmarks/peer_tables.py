@@ -62,7 +62,8 @@ def write_tables(folder: Path, answer: Row) -> None:
     text = [
         "# Other mappers",
         "",
-        f"`{how['command']}`, picojoule {how['picojoule']}, {how['processor']}.",
+        f"`{how['command']}`, picojoule {how['picojoule']} (sources {how['sources']}), "
+        f"{how['processor']}.",
         "",
         INTRODUCTION.format(limit=limit),
         "",

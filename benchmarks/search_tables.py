@@ -92,7 +92,8 @@ def write_tables(folder: Path, answer: Row, *, plot: bool) -> None:
     text = [
         "# Search",
         "",
-        f"`{answer['conditions']['command']}`, picojoule {answer['conditions']['picojoule']}, "
+        f"`{answer['conditions']['command']}`, picojoule {answer['conditions']['picojoule']} "
+        f"(sources {answer['conditions']['sources']}), "
         f"Python {answer['conditions']['python']}, {answer['conditions']['processor']}.",
         "",
         f"Chip `eyeriss`, batch 1, flexible dataflow unless said, one core, CPU seconds; "
