@@ -18,7 +18,8 @@ Machine: 12 x 14 elements with 260 words of registers each, a buffer of 108 kB, 
 200, buffer 6, registers 1, MAC 1. Beside nn-dataflow a transfer is paid once, each word into or
 out of an element 2 more, and the padded input is charged (`peers/dearer-end.yaml`); beside the
 others both ends pay and the network is free (`peers/both-ends.yaml`). ZigZag cannot pass by the
-buffer, so beside it ours may not either.
+buffer, so beside it ours may not either; AccelForge charges the padded input, so beside it ours
+does, too.
 
 Times are CPU seconds of the search alone on one core; with the start of the peer they are in
 `peers.json`. A peer is stopped after {limit} s of CPU time for a layer, its start included.
@@ -61,7 +62,8 @@ def write_tables(folder: Path, answer: Row) -> None:
     text = [
         "# Other mappers",
         "",
-        f"`{how['command']}`, picojoule {how['picojoule']}, {how['processor']}.",
+        f"`{how['command']}`, picojoule {how['picojoule']} (sources {how['sources']}), "
+        f"{how['processor']}.",
         "",
         INTRODUCTION.format(limit=limit),
         "",

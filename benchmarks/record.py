@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import picojoule
+from picojoule.archive import fingerprint
 from picojoule.estimation import write_atomically
 
 Row = dict[str, Any]
@@ -59,10 +60,11 @@ class Record:
 
 
 def conditions() -> Row:
-    """Where and how: what a time depends on."""
+    """Where and how: what a time depends on; ``sources`` stand for those of the search."""
     return {
         "command": "python " + " ".join([_shown(sys.argv[0]), *sys.argv[1:]]),
         "picojoule": picojoule.__version__,
+        "sources": (fingerprint() or "unknown")[:12],
         "python": platform.python_version(),
         "processor": _processor(),
         "cores_used": 1,

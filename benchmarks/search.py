@@ -73,14 +73,15 @@ def run(
     factors: str,
     budget: float,
     chip: str = CHIP,
-    bypass: bool = True,
-    profile: bool = False,
+    **options: bool,
 ) -> Iterator[Row]:
-    """Search *rows* in a process of their own; yield each as soon as it is finished."""
+    """Search *rows* in a process of their own; yield each as soon as it is finished.
+
+    ``timed_search.py`` says what other *options* there are.
+    """
     job = {
+        **options,
         "chip": chip,
-        "bypass": bypass,
-        "profile": profile,
         "dataflow": dataflow,
         "factors": factors,
         "budget": budget,
@@ -149,10 +150,10 @@ def profile_of(factors: str) -> Row:
 
 
 def progress(text: str) -> None:
-    """A line for people, overwritten by the next one on a terminal."""
-    end = "\r" if sys.stderr.isatty() else "\n"
-    sys.stderr.write(f"\x1b[K{text}{end}" if end == "\r" else f"{text}{end}")
-    sys.stderr.flush()
+    """A line for people on a terminal, overwritten by the next one."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
 
 
 def parse() -> argparse.Namespace:

@@ -92,7 +92,8 @@ def write_tables(folder: Path, answer: Row, *, plot: bool) -> None:
     text = [
         "# Search",
         "",
-        f"`{answer['conditions']['command']}`, picojoule {answer['conditions']['picojoule']}, "
+        f"`{answer['conditions']['command']}`, picojoule {answer['conditions']['picojoule']} "
+        f"(sources {answer['conditions']['sources']}), "
         f"Python {answer['conditions']['python']}, {answer['conditions']['processor']}.",
         "",
         f"Chip `eyeriss`, batch 1, flexible dataflow unless said, one core, CPU seconds; "
@@ -127,7 +128,7 @@ def write_tables(folder: Path, answer: Row, *, plot: bool) -> None:
         text += [
             "## Growth",
             "",
-            "![search time against the number of choices of tile sizes](search-growth.svg)",
+            "![search time against the divisors of the loop bounds](search-growth.svg)",
             "",
         ]
     folder.mkdir(parents=True, exist_ok=True)

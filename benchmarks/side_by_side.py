@@ -27,7 +27,7 @@ from peers.environments import ENVIRONMENTS, prepare
 from peers.translation import priced, registers_needed
 from record import Record, Row, conditions, write_json
 from search import progress, run
-from timed_search import without_bypass
+from timed_search import varied
 
 import picojoule
 from picojoule.accelerator import Accelerator, Array
@@ -60,6 +60,7 @@ class Peer(NamedTuple):
         machine: the file of the machine whose conventions it counts by.
         options: what else the runner is told.
         bypass: whether it may send operands past the buffer.
+        padded: whether it charges the zeros around the input.
         translated: whether its mapping can be priced by our cost model.
         restricted: whether it searches one dataflow only.
     """
@@ -69,6 +70,7 @@ class Peer(NamedTuple):
     machine: str
     options: dict[str, str]
     bypass: bool
+    padded: bool
     translated: bool
     restricted: bool = False
 
@@ -80,6 +82,7 @@ PEERS = {
         "dearer-end",
         {"solver": "exhaustive"},
         bypass=True,
+        padded=True,
         translated=True,
         restricted=True,
     ),
@@ -89,6 +92,7 @@ PEERS = {
         "dearer-end",
         {"solver": "analytic"},
         bypass=True,
+        padded=True,
         translated=True,
         restricted=True,
     ),
@@ -98,6 +102,7 @@ PEERS = {
         "both-ends",
         {"mapping": "even"},
         bypass=False,
+        padded=False,
         translated=True,
     ),
     "zigzag-uneven": Peer(
@@ -106,10 +111,17 @@ PEERS = {
         "both-ends",
         {"mapping": "uneven"},
         bypass=False,
+        padded=False,
         translated=False,
     ),
     "accelforge": Peer(
-        "accelforge", "accelforge_runner.py", "both-ends", {}, bypass=True, translated=False
+        "accelforge",
+        "accelforge_runner.py",
+        "both-ends",
+        {},
+        bypass=True,
+        padded=True,
+        translated=False,
     ),
 }
 
@@ -230,7 +242,7 @@ def theirs(name: str, rows: list[Row], again: bool) -> list[Row]:
         kept[row["network"], row["layer"]] = answer
     answers = [kept[row["network"], row["layer"]] for row in rows]
     if peer.translated:
-        target = machine if peer.bypass else without_bypass(machine)
+        target = varied(machine, bypass=peer.bypass, padded=peer.padded)
         for answer in answers:
             if answer["status"] == "done":
                 layer = picojoule.load(answer["network"])[answer["layer"]]
@@ -242,16 +254,17 @@ def theirs(name: str, rows: list[Row], again: bool) -> list[Row]:
     return answers
 
 
-def ours(machine: str, bypass: bool, dataflow: str, rows: list[Row], again: bool) -> list[Row]:
+def ours(peer: Peer, dataflow: str, rows: list[Row], again: bool) -> list[Row]:
     """What picojoule answers on the same machine."""
-    part = f"ours/{machine}/{'bypass' if bypass else 'kept'}/{dataflow}"
-    path = HERE / "peers" / f"{machine}.yaml"
+    options = {"bypass": peer.bypass, "padded": peer.padded}
+    part = f"ours/{peer.machine}/{json.dumps(options)}/{dataflow}"
+    path = HERE / "peers" / f"{peer.machine}.yaml"
     version = f"{fingerprint()}{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     record = Record(HERE / ".work" / "peers.jsonl", version, again=again)
     kept = {(row["network"], row["layer"]): row for row in record.rows(part)}
     missing = [row for row in rows if (row["network"], row["layer"]) not in kept]
     if missing:
-        for row in run(missing, dataflow, "all", BUDGET, str(path), bypass):
+        for row in run(missing, dataflow, "all", BUDGET, str(path), **options):
             record.add(part, row)
             kept[row["network"], row["layer"]] = row
             progress(f"{part}: {row['layer']} {row['cpu']:.3f} s")
@@ -284,10 +297,10 @@ def main() -> None:
         part: Row = {
             "peer": peer._asdict(),
             "theirs": theirs(name, rows, args.again),
-            "ours": ours(peer.machine, peer.bypass, "flexible", rows, args.again),
+            "ours": ours(peer, "flexible", rows, args.again),
         }
         if peer.restricted:
-            part["ours_rs"] = ours(peer.machine, peer.bypass, "rs", rows, args.again)
+            part["ours_rs"] = ours(peer, "rs", rows, args.again)
         answer["peers"][name] = part
     partial = args.quick or args.peer or args.layer
     folder = HERE / ".work" / "partial" if partial else HERE / "results"

@@ -68,8 +68,12 @@ def as_layer(row: dict[str, Any]) -> Layer:
     return replace(layer, bounds=Extents(*bounds))
 
 
-def without_bypass(chip: Accelerator) -> Accelerator:
-    """The same machine, but what a memory can keep must go through it."""
+def varied(chip: Accelerator, *, bypass: bool = True, padded: bool | None = None) -> Accelerator:
+    """The same machine without passing by memories, or with padding charged or not."""
+    if padded is not None:
+        chip = replace(chip, charge_padding=padded)
+    if bypass:
+        return chip
     nest = [
         Level(tuple(replace(memory, may_bypass=frozenset()) for memory in part.memories))
         if isinstance(part, Level)
@@ -101,16 +105,15 @@ def profile(
 
 
 def main() -> None:
-    """Answer ``{"chip", "bypass", "dataflow", "factors", "budget", "layers"}``.
+    """Answer ``{"chip", "bypass", "padded", "dataflow", "factors", "budget", "layers"}``.
 
     A layer is ``{"network", "layer"}``, perhaps with ``"channels"`` that replace its own. With
     ``"profile"`` the answer is one row: where the time of all layers together goes.
     """
     use_one_core()
-    job = {"bypass": True, "profile": False, **json.load(sys.stdin)}
+    job = {"bypass": True, "padded": None, "profile": False, **json.load(sys.stdin)}
     chip = picojoule.load_accelerator(job["chip"])
-    if not job["bypass"]:
-        chip = without_bypass(chip)
+    chip = varied(chip, bypass=job["bypass"], padded=job["padded"])
     wanted = {"factors": job["factors"], "budget": job["budget"]}
     options = options_of(picojoule.search, wanted)
     if job["factors"] != "all" and "factors" not in options:
