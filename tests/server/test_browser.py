@@ -86,6 +86,11 @@ def keep(page: Any, name: str) -> None:
     page.set_viewport_size(DESKTOP)
 
 
+def says(page: Any, selector: str, text: str) -> None:
+    """The first such element says so, now or when the page has drawn it."""
+    sync_api.expect(page.locator(selector).first).to_contain_text(text)
+
+
 def choose(page: Any, name: str, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     kind = "application/octet-stream"
@@ -136,10 +141,10 @@ def onnx_model() -> bytes:
 
 def test_from_a_file_to_a_result(page: Any, server: Server) -> None:
     id_ = small(page, server)
-    assert "small on tiny" in page.text_content("h1")
-    assert page.locator("#chart canvas").count() >= 1
-    assert "multiply and accumulate" in page.text_content("details.layer pre")
-    assert "Relu: 2 times" in page.text_content("main")
+    says(page, "h1", "small on tiny")
+    sync_api.expect(page.locator("#chart canvas").first).to_be_attached()
+    says(page, "details.layer pre", "multiply and accumulate")
+    says(page, "main", "Relu: 2 times")
     page.click("text=by operand")
     page.check("input[name=share]")
     page.check("input[name=patterns]")
@@ -151,7 +156,7 @@ def test_from_a_file_to_a_result(page: Any, server: Server) -> None:
     # the link still works
     page.goto("about:blank")
     page.goto(f"{server.url}/r/{id_}")
-    assert "small on tiny" in page.text_content("h1")
+    says(page, "h1", "small on tiny")
     with page.expect_download() as report:
         page.click("text=Report")
     assert report.value.suggested_filename == "small-tiny.html"
@@ -216,7 +221,7 @@ def test_a_chip_is_edited_and_its_mistakes_shown_at_their_lines(page: Any, serve
     sync_api.expect(page.locator("#problem")).to_contain_text("capacity")
     page.click("#chip-back")
     sync_api.expect(page.locator("#chip-news")).to_contain_text("168 processing elements")
-    assert page.locator(".gutter .wrong").count() == 0
+    sync_api.expect(page.locator(".gutter .wrong")).to_have_count(0)
 
 
 def test_wrong_settings_are_explained(page: Any, server: Server) -> None:
@@ -247,8 +252,8 @@ def test_what_if(page: Any, server: Server) -> None:
     keep(page, "what-if")
     page.click("text=Compare in full")
     page.wait_for_url("**/compare/*/*")
-    assert "weight density: 1.0 before, 0.5 after" in page.text_content("main")
-    assert page.locator("#chart canvas").count() >= 1
+    says(page, "main", "weight density: 1.0 before, 0.5 after")
+    sync_api.expect(page.locator("#chart canvas").first).to_be_attached()
     keep(page, "compare")
     page.go_back()
     page.fill("#density-weight", "2")
@@ -270,12 +275,12 @@ def test_compare_two_from_the_list(page: Any, server: Server) -> None:
     sync_api.expect(page.locator("main")).to_contain_text("Choose two results")
     page.go_back()
     boxes = page.locator("#pick input[type=checkbox]")
-    assert boxes.count() >= 2
+    sync_api.expect(boxes.nth(1)).to_be_visible()
     boxes.nth(0).check()
     boxes.nth(1).check()
     page.click("text=Compare the two chosen")
     page.wait_for_url("**/compare/*/*")
-    assert "batch: 1 before, 2 after" in page.text_content("main")
+    says(page, "main", "batch: 1 before, 2 after")
 
 
 def test_cancel(page: Any, server: Server) -> None:
@@ -304,7 +309,7 @@ def test_names_from_files_are_text(page: Any, server: Server, tmp_path: Path) ->
     sync_api.expect(page.locator("#upload-news")).to_contain_text("1 layers")
     write_chip(page, CHIP)
     ask(page)
-    assert EVIL in page.text_content("table.data tbody th")
+    says(page, "table.data tbody th", EVIL)
     page.locator("#chart").hover(position={"x": 600, "y": 250})
     sync_api.expect(page.locator(".chart-tip")).to_contain_text("<img")
     assert "taken" not in page.title() or EVIL in page.title()
@@ -317,7 +322,7 @@ def test_names_from_files_are_text(page: Any, server: Server, tmp_path: Path) ->
     other.on("request", lambda x: asked.append(x.url))
     other.goto(report.as_uri())
     other.wait_for_selector(".chart svg")
-    assert EVIL in other.text_content("table.data tbody th")
+    says(other, "table.data tbody th", EVIL)
     assert EVIL in other.title()
     assert asked == [report.as_uri()]
     other.close()
@@ -369,7 +374,7 @@ def test_alexnet_is_shown_and_changed_fast(page: Any, server: Server) -> None:
         painted.append(
             page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
         )
-    assert "One inference of bvlc-alexnet on eyeriss costs" in page.text_content("main")
+    says(page, "main", "One inference of bvlc-alexnet on eyeriss costs")
     for density in ("0.9", "0.8", "0.7", "0.6", "0.5"):
         answered.append(page.evaluate(CHANGE, ["density-input", density]))
         page.click("text=Back to this result")
@@ -388,18 +393,18 @@ def test_a_compression_run(browser: Any, start: Start, tmp_path: Path) -> None:
     page = browser.new_page(viewport=DESKTOP)
     page.goto(server.url)
     page.click("text=a-run")
-    assert "Pruning run a-run" in page.text_content("h1")
-    assert page.locator(".chart canvas").count() == 1
-    assert "The last costs 2 times less" in page.text_content("main")
+    says(page, "h1", "Pruning run a-run")
+    sync_api.expect(page.locator(".chart canvas")).to_have_count(1)
+    says(page, "main", "The last costs 2 times less")
     # it goes on, and the page with it
     (folder / "history.jsonl").unlink()
     (folder / "run.json").unlink()
     folder.rmdir()
     written(folder, "prune", PRUNED)
     page.reload()
-    assert "The last costs 4 times less" in page.text_content("main")
+    says(page, "main", "The last costs 4 times less")
     keep(page, "run")
     page.goto(f"{server.url}/runs/1")
-    assert "no run 1" in page.text_content("main")
+    says(page, "main", "no run 1")
     page.close()
     server.stop()
