@@ -21,6 +21,8 @@ from numba import njit
 from picojoule.tilings import Floats, Ints
 
 ENERGY, LATENCY, EDP = 0, 1, 2
+STALE = 1e-5  # a bound that rises by less (in its logarithm) has as good as settled
+PATIENCE = 40  # steps in which it rises by less
 
 
 class Options(NamedTuple):
@@ -113,43 +115,50 @@ def _log_sum(sums: _Sums, r: int, at: Floats) -> float:
 
 
 @njit(cache=True)
-def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats) -> float:
+def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats, room: Floats) -> float:
     """A linear function below *share* times the logarithm of a sum, equal to it at *at*.
 
-    Adds its slopes to *weights* and returns its constant.
+    Adds its slopes to *weights* and returns its constant; *room* is scratch, one place a term.
     """
-    height = _log_sum(sums, r, at)
-    constant = height
-    for i in range(sums.start[r], sums.start[r + 1]):
-        k = sums.column[i]
-        weight = np.exp(sums.log[i] + at[k] - height)
-        constant -= weight * at[k]
-        weights[k] += share * weight
-    return share * constant
+    first, end = sums.start[r], sums.start[r + 1]
+    top, total, constant = -np.inf, 0.0, 0.0
+    for i in range(first, end):
+        top = max(top, sums.log[i] + at[sums.column[i]])
+    for i in range(first, end):
+        room[i] = np.exp(sums.log[i] + at[sums.column[i]] - top)
+        total += room[i]
+    for i in range(first, end):
+        weight = room[i] / total
+        constant -= weight * at[sums.column[i]]
+        weights[sums.column[i]] += share * weight
+    return share * (constant + top + np.log(total))
 
 
 @njit(cache=True)
 def _score(options: Options, where: Ints, weights: Floats, penalty: Floats, scores: Floats) -> None:
     """What each option adds to the logarithm."""
+    scores[:] = penalty
     for b in range(len(options.starts) - 1):
         low, high = options.starts[b], options.starts[b + 1]
-        for o in range(low, high):
-            scores[o] = penalty[o]
+        part = scores[low:high]
         for k in range(where.shape[1]):
             if where[b, k] >= 0 and weights[k] != 0.0:
-                base, weight = where[b, k] - low, weights[k]
-                for o in range(low, high):
-                    scores[o] += weight * options.logs[base + o]
+                # Slices, so that the loop has no index that might be negative: it vectorises.
+                weight, logs = weights[k], options.logs[where[b, k] : where[b, k] + high - low]
+                for i in range(high - low):
+                    part[i] += weight * logs[i]
 
 
 @njit(cache=True)
-def _constant(programme: Programme, sums: _Sums, at: Multipliers, weights: Floats) -> float:
+def _constant(
+    programme: Programme, sums: _Sums, at: Multipliers, weights: Floats, room: Floats
+) -> float:
     """The part of the bound that no option adds to; *weights* receives what columns count."""
     weights[:] = 0.0
     bound = programme.discount if programme.mode == EDP else 0.0
     for r in range(len(at.rates)):
         if at.rates[r] > 0:
-            bound += _tangent(sums, r, at.means, at.rates[r], weights)
+            bound += _tangent(sums, r, at.means, at.rates[r], weights, room)
     return bound
 
 
@@ -205,20 +214,19 @@ def dual(
     trial = np.zeros(columns + 1)
     picked = np.zeros(columns + 1)
     room = candidates.shape[1] - 1
-    small = np.zeros((blocks, room, columns))
+    small = np.zeros((blocks, columns, room))
+    line, terms = np.empty(room), np.empty(len(sums.log))
     top = Multipliers(at.means.copy(), at.rates.copy())
     settled = False
     for turn in range(rounds):
-        bound = _constant(programme, sums, at, trial)
+        bound = _constant(programme, sums, at, trial, terms)
         _score(options, programme.where, trial, penalty, scores)
         new = False
         for b in range(blocks):
             low, high = options.starts[b], options.starts[b + 1]
-            least, pick = np.inf, low
-            for o in range(low, high):
-                if scores[o] < least:
-                    least, pick = scores[o], o
-            bound += least
+            part = scores[low:high]
+            pick = low + int(np.argmin(part))
+            bound += scores[pick]
             known = False
             for i in range(min(room, candidates[b, room])):
                 if candidates[b, i] == pick:
@@ -236,32 +244,40 @@ def dual(
         if settled or turn == rounds - 1:
             break
         for b in range(blocks):
-            low = options.starts[b]
-            for i in range(min(room, candidates[b, room])):
-                for k in range(columns):
-                    where = programme.where[b, k]
-                    small[b, i, k] = (
-                        options.logs[where + candidates[b, i] - low] if where >= 0 else 0.0
-                    )
-        inner = -np.inf
+            for k in range(columns):
+                if programme.where[b, k] >= 0:
+                    where = programme.where[b, k] - options.starts[b]
+                    for i in range(min(room, candidates[b, room])):
+                        small[b, k, i] = options.logs[where + candidates[b, i]]
+        inner, last, idle = -np.inf, -np.inf, 0
         for t in range(turns):
-            bound = _constant(programme, sums, at, trial)
+            bound = _constant(programme, sums, at, trial, terms)
             picked[:] = 0.0
             for b in range(blocks):
-                least, pick = np.inf, 0
-                for i in range(min(room, candidates[b, room])):
-                    s = penalty[candidates[b, i]]
-                    for k in range(columns):
-                        s += trial[k] * small[b, i, k]
-                    if s < least:
-                        least, pick = s, i
-                bound += least
+                count = min(room, candidates[b, room])
+                for i in range(count):
+                    line[i] = penalty[candidates[b, i]]
                 for k in range(columns):
-                    picked[k] += small[b, pick, k]
+                    if programme.where[b, k] >= 0 and trial[k] != 0.0:
+                        weight = trial[k]
+                        for i in range(count):
+                            line[i] += weight * small[b, k, i]
+                pick = 0
+                for i in range(1, count):
+                    if line[i] < line[pick]:
+                        pick = i
+                bound += line[pick]
+                for k in range(columns):
+                    picked[k] += small[b, k, pick]
             if bound > inner:
                 inner = bound
                 top.means[:] = at.means
                 top.rates[:] = at.rates
+            idle += 1
+            if inner > last + STALE:
+                last, idle = inner, 0
+            if idle == PATIENCE or inner >= target + STALE:
+                break
             _advance(programme, sums, at, picked, t)
         at.means[:] = top.means
         at.rates[:] = top.rates

@@ -325,13 +325,17 @@ def _visits(
 class _Moments(NamedTuple):
     """What the children hold of one dimension at the moments of many chains; alike ones are one."""
 
-    chain: Ints  # [chains + 1] first moment of each chain
-    times: Ints  # how often the moment comes
+    chain: Ints  # [chains + 1] first entry of each chain
+    entry: Ints  # the moment of each entry
+    times: Ints  # how often that comes in the chain
     first: Ints  # [moments + 1] first child of each
     before: Ints  # first child one step earlier on the sliding loop; -1: none
     inside: Bools  # far from both ends: where it lies does not matter
     low: Ints  # of each child's range
     high: Ints
+
+
+BUCKETS = 1 << 12  # of the table in which moments are found again
 
 
 @njit(cache=True)
@@ -342,10 +346,12 @@ def _moments(
     chains, bound = tiles.shape[0], tiles[0, 0]
     room = chains * bound  # every leaf covers an index
     chain_first = np.zeros(chains + 1, np.int64)
-    times, before = np.empty(room, np.int64), np.empty(room, np.int64)
-    first, inside = np.empty(room + 1, np.int64), np.empty(room, np.bool_)
+    entry, times = np.empty(room, np.int64), np.empty(room, np.int64)
+    first, before = np.zeros(room + 1, np.int64), np.empty(room, np.int64)
+    inside = np.empty(room, np.bool_)
     lows, highs = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
-    n = m = 0
+    newest, older = np.full(BUCKETS, -1, np.int64), np.empty(room, np.int64)
+    entries = n = 0
     for c in range(chains):
         visit, previous, start, stop = _visits(tiles[c], fans[c], child, grain, slide, join)
         for v in range(len(visit) - 1):
@@ -354,48 +360,64 @@ def _moments(
             middle = start[i] >= low and stop[i + count - 1] <= high
             if middle and held >= 0:
                 middle = start[held] >= low
-            seen = -1
-            if middle:
-                for k in range(chain_first[c], n):
-                    if not inside[k] or (before[k] >= 0) != (held >= 0):
-                        continue
-                    j = first[k]
-                    same = (first[k + 1] if k + 1 < n else m) - j >= count
-                    own = count if held < 0 else 2 * count
-                    same = same and (first[k + 1] if k + 1 < n else m) - j == own
-                    x = 0
-                    while same and x < count:
-                        same = (
-                            lows[j + x] - lows[j] == start[i + x] - start[i]
-                            and highs[j + x] - lows[j] == stop[i + x] - start[i]
-                        )
-                        if same and held >= 0:
-                            same = (
-                                lows[j + count + x] - lows[j] == start[held + x] - start[i]
-                                and highs[j + count + x] - lows[j] == stop[held + x] - start[i]
-                            )
-                        x += 1
-                    if same:
-                        seen = k
-                        break
-            if seen >= 0:
-                times[seen] += 1
-                continue
-            times[n], first[n], inside[n] = 1, m, middle
+            # Write it down as a new one; forget it if it is not.
+            m = first[n]
+            origin = start[i] if middle else 0
+            inside[n] = middle
             before[n] = m + count if held >= 0 else -1
-            for x in range(count):
-                lows[m], highs[m] = start[i + x], stop[i + x]
-                m += 1
-            if held >= 0:
+            mix = 2 * count + middle
+            for part in range(2 if held >= 0 else 1):
+                j = held if part else i
                 for x in range(count):
-                    lows[m], highs[m] = start[held + x], stop[held + x]
+                    lows[m], highs[m] = start[j + x] - origin, stop[j + x] - origin
+                    mix = (31 * mix + lows[m]) * 31 + highs[m]
                     m += 1
-            n += 1
-        chain_first[c + 1] = n
-    first[n] = m
+            first[n + 1] = m
+            bucket = (mix ^ (mix >> 17)) & (BUCKETS - 1)
+            seen = newest[bucket]
+            while seen >= 0 and not _same(first, inside, before, lows, highs, seen, n):
+                seen = older[seen]
+            if seen < 0:
+                newest[bucket], older[n] = n, newest[bucket]
+                seen = n
+                n += 1
+            e = chain_first[c]
+            while middle and e < entries and entry[e] != seen:
+                e += 1
+            if middle and e < entries:
+                times[e] += 1
+                continue
+            entry[entries], times[entries] = seen, 1
+            entries += 1
+        chain_first[c + 1] = entries
+    m = first[n]
     return _Moments(
-        chain_first, times[:n], first[: n + 1], before[:n], inside[:n], lows[:m], highs[:m]
+        chain_first,
+        entry[:entries],
+        times[:entries],
+        first[: n + 1],
+        before[:n],
+        inside[:n],
+        lows[:m],
+        highs[:m],
     )
+
+
+@njit(cache=True)
+def _same(
+    first: Ints, inside: Bools, before: Ints, lows: Ints, highs: Ints, a: int, b: int
+) -> bool:
+    """Whether two moments are alike."""
+    size = first[a + 1] - first[a]
+    if first[b + 1] - first[b] != size or inside[a] != inside[b]:
+        return False
+    if (before[a] >= 0) != (before[b] >= 0):
+        return False
+    for x in range(size):
+        i, j = first[a] + x, first[b] + x
+        if lows[i] != lows[j] or highs[i] != highs[j]:
+            return False
+    return True
 
 
 @njit(cache=True)
@@ -418,12 +440,9 @@ def window_words(
     Returns:
         ``[output chains, tap chains]``.
     """
-    result = np.zeros((p_tiles.shape[0], r_tiles.shape[0]))
     outputs, taps = p_tiles[0, 0], r_tiles[0, 0]
     reach = (taps - 1) * dilation
     span = (outputs - 1) * stride + reach + 1
-    mark = np.zeros(span, np.int64)
-    stamp = 0
     join = slide_level < 0
     # Outputs from here to there touch no row that is not stored, whatever the tap.
     near, far = _ceil(low, stride), (high - 1 - reach) // stride + 1
@@ -433,16 +452,26 @@ def window_words(
     slide = slide_level if slide_tap else -1
     alike = _moments(r_tiles, r_fans, child, grain, slide, join, -taps, 2 * taps)
     exact = _moments(r_tiles, r_fans, child, grain, slide, join, 2 * taps, -taps)
+    # Chains have most moments in common: each pair of moments is counted once.
+    width = max(len(alike.inside), len(exact.inside))
+    table = np.zeros((len(rows.inside), width), np.int64)
+    mark = np.zeros(span, np.int64)
+    stamp = 0
+    for v in range(len(rows.inside)):
+        columns, start, stop = (alike, 0, span) if rows.inside[v] else (exact, low, high)
+        for w in range(len(columns.inside)):
+            stamp += 1
+            table[v, w] = _fresh(rows, v, columns, w, stride, dilation, start, stop, mark, stamp)
+    result = np.zeros((p_tiles.shape[0], r_tiles.shape[0]))
     for a in range(len(p_tiles)):
-        for b in range(len(r_tiles)):
-            total = 0
-            for v in range(rows.chain[a], rows.chain[a + 1]):
-                columns = alike if rows.inside[v] else exact
-                for w in range(columns.chain[b], columns.chain[b + 1]):
-                    stamp += 1
-                    words = _fresh(rows, v, columns, w, stride, dilation, low, high, mark, stamp)
-                    total += rows.times[v] * columns.times[w] * words
-            result[a, b] = total
+        for i in range(rows.chain[a], rows.chain[a + 1]):
+            v, number = rows.entry[i], rows.times[i]
+            columns = alike if rows.inside[v] else exact
+            for b in range(len(r_tiles)):
+                total = 0
+                for j in range(columns.chain[b], columns.chain[b + 1]):
+                    total += columns.times[j] * table[v, columns.entry[j]]
+                result[a, b] += number * total
     return result
 
 
