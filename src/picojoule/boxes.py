@@ -231,11 +231,11 @@ def _descend(
                 total += forest.score[box[b]]
             if total >= target:
                 continue
-            for k in range(columns):
-                line[k] = forest.least[box[0], k]
+            line[:] = forest.least[box[0]]
             for b in range(1, blocks):
+                row = forest.least[box[b]]
                 for k in range(columns):
-                    line[k] *= forest.least[box[b], k]
+                    line[k] *= row[k]
             both[side] = value_of(programme, line)
         near = 0 if both[0] <= both[1] else 1
         for side in (1 - near, near):
@@ -301,9 +301,7 @@ def _alive(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[I
     first = np.zeros(blocks + 1, np.int64)
     n = 0
     for b in range(blocks):
-        least = np.inf
-        for o in range(starts[b], starts[b + 1]):
-            least = min(least, scores[o])
+        least = scores[starts[b] : starts[b + 1]].min()
         for o in range(starts[b], starts[b + 1]):
             if floor + (scores[o] - least) < target:
                 kept[n], lifts[n] = o, scores[o] - least
@@ -346,28 +344,31 @@ def search(
     for b in range(blocks):
         if first[b] == first[b + 1]:
             return best, chosen, explored, pruned
-    small, problem, factors = _part(options, programme, kept, first)
     # Groups: the least of their options.
     edge = np.empty(len(kept) + 1, np.int64)
     first_group = np.zeros(blocks + 1, np.int64)
     groups = 0
     for b in range(blocks):
         for i in range(first[b], first[b + 1]):
-            if i == first[b] or small.groups[i] != small.groups[i - 1]:
+            if i == first[b] or options.groups[kept[i]] != options.groups[kept[i - 1]]:
                 edge[groups] = i
                 groups += 1
         first_group[b + 1] = groups
     edge[groups] = len(kept)
-    lowest, lift = np.empty((groups, columns)), np.empty(groups)
-    for g in range(groups):
-        lowest[g], lift[g] = factors[edge[g]], lifts[edge[g]]
-        for i in range(edge[g] + 1, edge[g + 1]):
-            lift[g] = min(lift[g], lifts[i])
+    lowest, lift = np.ones((groups, columns)), np.empty(groups)
+    for b in range(blocks):
+        for g in range(first_group[b], first_group[b + 1]):
+            lift[g] = lifts[edge[g] : edge[g + 1]].min()
             for k in range(columns):
-                lowest[g, k] = min(lowest[g, k], factors[i, k])
+                if programme.where[b, k] >= 0:
+                    at_block = programme.where[b, k] - options.starts[b]
+                    least = np.inf
+                    for i in range(edge[g], edge[g + 1]):
+                        least = min(least, options.raw[at_block + kept[i]])
+                    lowest[g, k] = least
     forest = _grow(first_group, lowest, lift, weights)
     _, _, boxes, bounds, looked, cut = _descend(
-        problem, forest, floor, best, goal, small.fans, small.dims, groups
+        programme, forest, floor, best, goal, options.fans, options.dims, groups
     )
     explored += looked
     pruned += cut
@@ -382,10 +383,10 @@ def search(
         size = 0
         for b in range(blocks):
             for i in range(edge[box[b]], edge[box[b] + 1]):
-                part[size] = i
+                part[size] = kept[i]
                 size += 1
             part_first[b + 1] = size
-        inside, closer, _ = _part(small, problem, part[:size], part_first)
+        inside, closer, _ = _part(options, programme, part[:size], part_first)
         target = log_of(programme, best)
         here = Multipliers(at.means.copy(), at.rates.copy())
         inner_scores = np.empty(size)
@@ -417,7 +418,7 @@ def search(
         if leaves[0] >= 0:
             best = value
             for b in range(blocks):
-                chosen[b] = kept[part[alive[leaves[b]]]]
+                chosen[b] = part[alive[leaves[b]]]
     return best, chosen, explored, pruned
 
 

@@ -73,13 +73,14 @@ class Bank:
 
     def __init__(self, space: Space, blocks: tuple[Block, ...]) -> None:
         self.space, self.blocks = space, blocks
-        self._columns: list[Floats] = []
+        self._raw, self._logs = np.empty(0), np.empty(0)  # room for more columns
         self._size = 0
         self._windows: dict[object, Floats] = {}
         self._counted: dict[tuple[int, Words], Floats] = {}
         self._options: Options | None = None
 
     def options(self) -> Options:
+        """The options of all blocks, with every column asked for so far."""
         if self._options is None:
             gaps = self.space.array_gaps
             starts = np.cumsum([0] + [block.size for block in self.blocks])
@@ -89,16 +90,24 @@ class Bank:
                 for n, dim in enumerate(block.dims):
                     fans[starts[b] : starts[b + 1], :, n] = block.fans[n][:, gaps]
                     dims[b, n] = DIMS.index(dim)
-            raw = np.concatenate([*self._columns, np.ones(1)])
+            groups = np.concatenate([block.group for block in self.blocks])
             self._options = Options(
-                starts.astype(np.int64),
-                raw,
-                np.log(raw),
-                fans,
-                dims,
-                np.concatenate([block.group for block in self.blocks]),
+                starts.astype(np.int64), self._raw, self._logs, fans, dims, groups
             )
         return self._options
+
+    def _keep(self, values: Floats) -> int:
+        """Where these factors are kept from now on."""
+        start, self._size = self._size, self._size + len(values)
+        if self._size > len(self._raw):
+            room = np.empty(2 * self._size)
+            self._raw = np.concatenate([self._raw[:start], room])
+            self._logs = np.concatenate([self._logs[:start], room])
+            if self._options is not None:
+                self._options = self._options._replace(raw=self._raw, logs=self._logs)
+        self._raw[start : self._size] = values
+        np.log(values, out=self._logs[start : self._size])
+        return start
 
     def fewest_steps(self) -> float:
         """Steps that no mapping undercuts: the arrays limit them here, the memories do not.
@@ -150,11 +159,8 @@ class Bank:
             if low == values.max():
                 scale *= low
                 continue
-            where[b] = self._size
+            where[b] = self._keep(values)
             least *= low
-            self._columns.append(values)
-            self._size += len(values)
-            self._options = None
         return Factors(where, scale, least)
 
     def _values(self, which: int, column: Column) -> Floats:
