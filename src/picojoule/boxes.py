@@ -122,8 +122,8 @@ def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _For
         for i in range(stop - 1, root - 1, -1):
             if end[i] - begin[i] == 1:
                 score[i] = scores[begin[i]]
-                least[i] = factors[begin[i]]
-                most[i] = factors[begin[i]]
+                for k in range(columns):
+                    least[i, k] = most[i, k] = factors[begin[i], k]
                 continue
             other = i + 2 * ((begin[i] + end[i]) // 2 - begin[i])
             score[i] = min(score[i + 1], score[other])
@@ -133,6 +133,17 @@ def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _For
                 if weights[k] > 0 and most[i, k] > least[i, k]:
                     spread[i] += weights[k] * np.log(most[i, k] / least[i, k])
     return _Forest(first, begin, end, least, score, spread)
+
+
+@njit(cache=True)
+def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
+    """The least products within a box of one node of each block."""
+    for k in range(len(line)):
+        line[k] = 1.0
+    for b in range(len(box)):
+        row = forest.least[box[b]]
+        for k in range(len(line)):
+            line[k] *= row[k]
 
 
 @njit(cache=True)
@@ -160,20 +171,21 @@ def _descend(
         bounds; boxes looked at and discarded.
     """
     blocks, columns = programme.where.shape
-    chosen = np.full(blocks, -1, np.int64)
+    chosen = np.empty(blocks, np.int64)
     stack, bounds = np.empty((64 * blocks, blocks), np.int64), np.empty(64 * blocks)
     gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
     found = 0
     best, target = incumbent, log_of(programme, incumbent)
-    line = np.ones(columns)
+    line = np.empty(columns)
     box = np.empty(blocks, np.int64)
     both = np.empty(2)
-    need, which_dim = np.ones(2 * blocks, np.int64), np.zeros(2 * blocks, np.int64)
+    need, which_dim = np.empty(2 * blocks, np.int64), np.empty(2 * blocks, np.int64)
     for b in range(blocks):
-        stack[0, b] = 2 * forest.first[b]
-        line *= forest.least[2 * forest.first[b]]
+        chosen[b] = -1
+        stack[0, b] = box[b] = 2 * forest.first[b]
         for i in range(2):
             which_dim[2 * b + i] = max(0, dims[b, i])
+    _multiply(forest, box, line)
     bounds[0] = value_of(programme, line)
     explored = pruned = 0
     depth = 1
@@ -182,7 +194,8 @@ def _descend(
         if bounds[depth] >= best:
             pruned += 1
             continue
-        box[:] = stack[depth]
+        for b in range(blocks):
+            box[b] = stack[depth, b]
         which, widest = -1, -1.0
         for b in range(blocks):
             i = box[b]
@@ -192,7 +205,10 @@ def _descend(
             if room > 0:
                 if found == len(values):
                     more, larger = np.empty((2 * found, blocks), np.int64), np.empty(2 * found)
-                    more[:found], larger[:found] = gathered, values
+                    for i in range(found):
+                        larger[i] = values[i]
+                        for b in range(blocks):
+                            more[i, b] = gathered[i, b]
                     gathered, values = more, larger
                 for b in range(blocks):
                     gathered[found, b] = forest.begin[box[b]]
@@ -231,17 +247,14 @@ def _descend(
                 total += forest.score[box[b]]
             if total >= target:
                 continue
-            line[:] = forest.least[box[0]]
-            for b in range(1, blocks):
-                row = forest.least[box[b]]
-                for k in range(columns):
-                    line[k] *= row[k]
+            _multiply(forest, box, line)
             both[side] = value_of(programme, line)
         near = 0 if both[0] <= both[1] else 1
         for side in (1 - near, near):
             if both[side] < best:
                 box[which] = halves[side]
-                stack[depth] = box
+                for b in range(blocks):
+                    stack[depth, b] = box[b]
                 bounds[depth] = both[side]
                 depth += 1
             else:
@@ -256,22 +269,28 @@ def _part(
     """The programme over some of its options, and their factors ``[options, columns]``."""
     blocks, columns = programme.where.shape
     n = len(kept)
-    raw, logs = np.ones(n * columns), np.zeros(n * columns)
+    raw, logs = np.empty(n * columns), np.empty(n * columns)
     where = np.empty((blocks, columns), np.int64)
-    factors = np.ones((n, columns))
+    factors = np.empty((n, columns))
     fans = np.empty((n, options.fans.shape[1], 2), np.int64)
     groups = np.empty(n, np.int64)
     for b in range(blocks):
         for k in range(columns):
             at = programme.where[b, k]
             where[b, k] = -1 if at < 0 else k * n + first[b]
-            if at >= 0:
+            if at < 0:
+                for i in range(first[b], first[b + 1]):
+                    factors[i, k] = 1.0
+            else:
                 for i in range(first[b], first[b + 1]):
                     o = at + kept[i] - options.starts[b]
                     raw[k * n + i] = factors[i, k] = options.raw[o]
                     logs[k * n + i] = options.logs[o]
     for i in range(n):
-        fans[i], groups[i] = options.fans[kept[i]], options.groups[kept[i]]
+        groups[i] = options.groups[kept[i]]
+        for a in range(fans.shape[1]):
+            for j in range(2):
+                fans[i, a, j] = options.fans[kept[i], a, j]
     return (
         Options(first, raw, logs, fans, options.dims, groups),
         Programme(
@@ -294,6 +313,14 @@ def _part(
 
 
 @njit(cache=True)
+def _least(values: Floats) -> float:
+    least = np.inf
+    for i in range(len(values)):
+        least = min(least, values[i])
+    return least
+
+
+@njit(cache=True)
 def _alive(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
     """Options that do not lift the dual bound to *target*, and by how much they lift it."""
     blocks = len(starts) - 1
@@ -301,13 +328,13 @@ def _alive(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[I
     first = np.zeros(blocks + 1, np.int64)
     n = 0
     for b in range(blocks):
-        least = scores[starts[b] : starts[b + 1]].min()
+        least = _least(scores[starts[b] : starts[b + 1]])
         for o in range(starts[b], starts[b + 1]):
             if floor + (scores[o] - least) < target:
                 kept[n], lifts[n] = o, scores[o] - least
                 n += 1
         first[b + 1] = n
-    return kept[:n].copy(), first, lifts[:n].copy()
+    return kept[:n], first, lifts[:n]
 
 
 @njit(cache=True)
@@ -338,7 +365,9 @@ def search(
         boxes and options discarded.
     """
     blocks, columns = programme.where.shape
-    best, chosen = incumbent, np.full(blocks, -1, np.int64)
+    best, chosen = incumbent, np.empty(blocks, np.int64)
+    for b in range(blocks):
+        chosen[b] = -1
     kept, first, lifts = _alive(options.starts, scores, floor, log_of(programme, best))
     explored, pruned = 0, len(scores) - len(kept)
     for b in range(blocks):
@@ -355,20 +384,21 @@ def search(
                 groups += 1
         first_group[b + 1] = groups
     edge[groups] = len(kept)
-    lowest, lift = np.ones((groups, columns)), np.empty(groups)
+    lowest, lift = np.empty((groups, columns)), np.empty(groups)
     for b in range(blocks):
         for g in range(first_group[b], first_group[b + 1]):
-            lift[g] = lifts[edge[g] : edge[g + 1]].min()
+            lift[g] = _least(lifts[edge[g] : edge[g + 1]])
             for k in range(columns):
+                lowest[g, k] = 1.0
                 if programme.where[b, k] >= 0:
-                    at_block = programme.where[b, k] - options.starts[b]
+                    shift = programme.where[b, k] - options.starts[b]
                     least = np.inf
                     for i in range(edge[g], edge[g + 1]):
-                        least = min(least, options.raw[at_block + kept[i]])
+                        least = min(least, options.raw[shift + kept[i]])
                     lowest[g, k] = least
     forest = _grow(first_group, lowest, lift, weights)
     _, _, boxes, bounds, looked, cut = _descend(
-        programme, forest, floor, best, goal, options.fans, options.dims, groups
+        programme, forest, floor, best, goal, options.fans, options.dims, len(lift)
     )
     explored += looked
     pruned += cut
@@ -411,7 +441,7 @@ def search(
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
         value, leaves, _, _, looked, cut = _descend(
-            last, forest, bound, best, goal, tiny.fans, tiny.dims, min(0, looked)
+            last, forest, bound, best, goal, tiny.fans, tiny.dims, np.int64(0)
         )
         explored += looked
         pruned += cut

@@ -137,7 +137,8 @@ def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats, roo
 @njit(cache=True)
 def _score(options: Options, where: Ints, weights: Floats, penalty: Floats, scores: Floats) -> None:
     """What each option adds to the logarithm."""
-    scores[:] = penalty
+    for o in range(len(penalty)):
+        scores[o] = penalty[o]
     for b in range(len(options.starts) - 1):
         low, high = options.starts[b], options.starts[b + 1]
         part = scores[low:high]
@@ -154,7 +155,8 @@ def _constant(
     programme: Programme, sums: _Sums, at: Multipliers, weights: Floats, room: Floats
 ) -> float:
     """The part of the bound that no option adds to; *weights* receives what columns count."""
-    weights[:] = 0.0
+    for k in range(len(weights)):
+        weights[k] = 0.0
     bound = programme.discount if programme.mode == EDP else 0.0
     for r in range(len(at.rates)):
         if at.rates[r] > 0:
@@ -167,7 +169,8 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
     """Move the multipliers towards what the options picked."""
     times = len(programme.times)
     pull = max(0.02, 1.0 / (turn + 2.0))
-    at.means[:] += pull * (picked - at.means)
+    for k in range(len(picked)):
+        at.means[k] += pull * (picked[k] - at.means[k])
     step = 0.1 / (1.0 + 0.1 * turn)
     for r in range(1 + times, len(at.rates)):
         over = _log_sum(sums, r, picked)
@@ -178,8 +181,16 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
             time = _log_sum(sums, r, at.means)
             if programme.relief[r - 1] > 0 and time > longest:
                 longest, slowest = time, r
-        at.rates[1 : 1 + times] *= 1 - pull
+        for r in range(1, 1 + times):
+            at.rates[r] *= 1 - pull
         at.rates[slowest] += pull
+
+
+@njit(cache=True)
+def _copy(target: Floats, source: Floats) -> None:
+    # Kernels spell such loops out: whole-array statements take several times as long to compile.
+    for k in range(len(source)):
+        target[k] = source[k]
 
 
 @njit(cache=True)
@@ -224,9 +235,12 @@ def dual(
         new = False
         for b in range(blocks):
             low, high = options.starts[b], options.starts[b + 1]
-            part = scores[low:high]
-            pick = low + int(np.argmin(part))
-            bound += scores[pick]
+            part, least, pick = scores[low:high], np.inf, 0
+            for i in range(high - low):
+                if part[i] < least:
+                    least, pick = part[i], i
+            bound += least
+            pick += low
             known = False
             for i in range(min(room, candidates[b, room])):
                 if candidates[b, i] == pick:
@@ -237,7 +251,7 @@ def dual(
                 candidates[b, room] += 1
         if bound > best:
             best = bound
-            weights[:] = trial
+            _copy(weights, trial)
             if best >= target:
                 return best, False
         settled = not new and turn > 0
@@ -252,7 +266,8 @@ def dual(
         inner, last, idle = -np.inf, -np.inf, 0
         for t in range(turns):
             bound = _constant(programme, sums, at, trial, terms)
-            picked[:] = 0.0
+            for k in range(columns):
+                picked[k] = 0.0
             for b in range(blocks):
                 count = min(room, candidates[b, room])
                 for i in range(count):
@@ -271,16 +286,16 @@ def dual(
                     picked[k] += small[b, k, pick]
             if bound > inner:
                 inner = bound
-                top.means[:] = at.means
-                top.rates[:] = at.rates
+                _copy(top.means, at.means)
+                _copy(top.rates, at.rates)
             idle += 1
             if inner > last + STALE:
                 last, idle = inner, 0
             if idle == PATIENCE or inner >= target + STALE:
                 break
             _advance(programme, sums, at, picked, t)
-        at.means[:] = top.means
-        at.rates[:] = top.rates
+        _copy(at.means, top.means)
+        _copy(at.rates, top.rates)
     _score(options, programme.where, weights, penalty, scores)
     return best, settled
 

@@ -130,7 +130,9 @@ def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
                         continue
                     if n == room:
                         grown = np.empty((2 * room, 3), np.int64)
-                        grown[:room] = out
+                        for i_old in range(room):
+                            for j in range(3):
+                                grown[i_old, j] = out[i_old, j]
                         out = grown
                         room *= 2
                     out[n, 0] = x
@@ -283,7 +285,7 @@ def _visits(
         first[visit_of[i] + 1] += 1
     for v in range(visits):
         first[v + 1] += first[v]
-    fill = first[:-1].copy()
+    fill = first.copy()
     lows = np.empty(n, np.int64)
     highs = np.empty(n, np.int64)
     for i in range(n):
@@ -319,7 +321,7 @@ def _visits(
                 lows[m], highs[m] = lows[i], highs[i]
                 m += 1
     joined_first[visits] = m
-    return joined_first, before, lows[:m].copy(), highs[:m].copy()
+    return joined_first, before, lows[:m], highs[:m]
 
 
 class _Moments(NamedTuple):
@@ -351,7 +353,7 @@ def _moments(
     inside = np.empty(room, np.bool_)
     lows, highs = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
     newest, older = np.full(BUCKETS, -1, np.int64), np.empty(room, np.int64)
-    entries = n = 0
+    entries = n = np.int64(0)
     for c in range(chains):
         visit, previous, start, stop = _visits(tiles[c], fans[c], child, grain, slide, join)
         for v in range(len(visit) - 1):
