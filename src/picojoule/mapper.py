@@ -38,6 +38,7 @@ BOX_ROUNDS, BOX_TURNS = 4, 25  # the same for each choice of outermost tile coun
 FIRST_PRICE = 0.02  # multiplier of a limit to begin with
 ENOUGH = 0.02  # a dual bound that far above the least is not sharpened before its turn
 FIRST_STEP = 0.005  # how far above its bound a class is searched first; doubled each time
+FEW = 2000  # options that are searched faster than bounded
 CANDIDATES = 32  # options of each block that the steps between passes know
 
 
@@ -201,7 +202,7 @@ class _Dual(NamedTuple):
     weights: Floats
 
 
-NEW, BOUNDED, CLOSED = range(3)  # stages: nothing done; dual bound; and every hop decided
+NEW, BOUNDED, OPTIMISTIC, CLOSED = range(4)  # stages: nothing done; dual bound; and every hop decided
 
 
 class _Solver:
@@ -243,7 +244,9 @@ class _Solver:
                 )
             if entry.stage == NEW:
                 self._bound(entry)
-            elif entry.stage == BOUNDED:
+            elif entry.stage == BOUNDED and len(entry.relaxed.penalty) > FEW:
+                self._decide(entry)
+            elif entry.stage == OPTIMISTIC:
                 self._decide(entry)
             else:
                 self._search(entry)
@@ -336,6 +339,12 @@ class _Solver:
         )
         self.explored += looked
         self.pruned += cut
+        if entry.stage == BOUNDED:
+            if choice[0] >= 0:
+                self._push(OPTIMISTIC, relaxed, max(value, entry.bound), dual)
+            elif limit < self._limit():
+                self._push(BOUNDED, relaxed, limit, dual, 2 * entry.step)
+            return
         if choice[0] >= 0:
             self.best = value
             self.chosen = _mapping(self.relaxation, relaxed, choice)

@@ -11,6 +11,7 @@ most one operand gains, and next to it one loop slides the window.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -242,7 +243,9 @@ class Space:
             0 if array is None else self._fan_limit(dim, n, array.size)
             for n, array in enumerate(self.arrays)
         ]
-        if depth == 3 and self.array_gaps in ([1], []) and bound <= 1 << 16:
+        if self.perfect:
+            tiles, fans = _dividing(bound, limits, fan)
+        elif depth == 3 and self.array_gaps in ([1], []) and bound <= 1 << 16:
             raw = complete_chains(
                 bound, limits[2], max(1, fan[1]), bound if self.every_chain else self._edge(dim)
             )
@@ -255,10 +258,6 @@ class Space:
         else:
             tiles, fans = self._nested(bound, limits, fan)
         keep = self._allowed(dim, tiles, fans)
-        if self.perfect:
-            for level in range(depth):
-                step = np.minimum(tiles[:, level], fans[:, level] * tiles[:, level + 1])
-                keep &= (tiles[:, level] % step == 0) & (step % tiles[:, level + 1] == 0)
         return tiles[keep], fans[keep]
 
     def _edge(self, dim: Dim) -> int:
@@ -416,7 +415,9 @@ class Space:
             (0, before + size + after) if self.machine.charge_padding else (before, before + size)
         )
 
-    def _orders(self) -> list[Order]:
+    @functools.cached_property
+    def _orders(self) -> tuple[Order, ...]:
+        """The loop orders of a level that differ in a count."""
         bounds = dict(zip(DIMS, self.layer.bounds, strict=True))
         slides = {
             WEIGHT: (Q, P),
@@ -428,7 +429,7 @@ class Space:
         for operand, dims in slides.items():
             chosen = [d for d in dims if useful[d] and bounds[d] > 1] or [dims[0]]
             found += [Order(operand, d) for d in chosen]
-        return found
+        return tuple(found)
 
     def classes(self) -> Iterator[MappingClass]:
         """Every combination of kept operands, orders and levels stayed across."""
@@ -436,11 +437,11 @@ class Space:
         for keeps in self.keeps:
             choices: list[list[tuple[Order, Runs]]] = []
             for level in range(self.depth - 1):
-                orders = self._orders()
+                orders = self._orders
                 if level == gap and flow.inner_loop is not None:
                     inner = flow.inner_loop
                     if self.layer.bounds[DIMS.index(inner)] > 1:
-                        orders = [Order(WEIGHT, inner)]
+                        orders = (Order(WEIGHT, inner),)
                 states = [(order, Runs.ANY) for order in orders]
                 if level > 0:
                     states += [(order, Runs.OWN) for order in orders]
@@ -455,7 +456,7 @@ class Space:
         """Whether a class is to be looked at, of it and the one with rows and columns changed."""
         if not self.mirrored:
             return True
-        orders = self._orders()
+        orders = self._orders
         mirror = [Order(o.stays, MIRROR.get(o.slides, o.slides)) for o in cls.orders]
         if not all(order in orders for order in mirror):
             return True
@@ -469,7 +470,7 @@ class Space:
                 assert outside is not None
                 if order.stays is INPUT:
                     # Only M runs here, so what this level slides on is idle: one name for it.
-                    if order != next(o for o in self._orders() if o.stays is INPUT):
+                    if order != next(o for o in self._orders if o.stays is INPUT):
                         return False
                 elif order.stays is not outside.stays:
                     return False
@@ -524,6 +525,30 @@ class Space:
             f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
             f"the dataflow {self.dataflow.name} allow"
         )
+
+
+def _dividing(bound: int, limits: Sequence[int], fan: Sequence[int]) -> tuple[Ints, Ints]:
+    """Chains in which every step divides the tile around it, and every tile its step."""
+    depth = len(limits)
+    chains: list[tuple[list[int], list[int]]] = [([bound], [])]
+    for level in range(depth):
+        most = limits[level + 1] if level < depth - 1 else 1
+        chains = [
+            ([*tiles, tile], [*fans, step // tile])
+            for tiles, fans in chains
+            for step in _divisors(tiles[-1])
+            for tile in ([step] if fan[level] <= 1 else _divisors(step))
+            if tile <= most and step // tile <= max(1, fan[level])
+        ]
+    return (
+        np.array([tiles for tiles, _ in chains], np.int64).reshape(-1, depth + 1),
+        np.array([fans for _, fans in chains], np.int64).reshape(-1, depth),
+    )
+
+
+@functools.cache
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def empty_levels(keeps: tuple[frozenset[Operand], ...]) -> frozenset[int]:
