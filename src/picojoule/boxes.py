@@ -369,6 +369,7 @@ def search(
     for b in range(blocks):
         chosen[b] = -1
     kept, first, lifts = _alive(options.starts, scores, floor, log_of(programme, best))
+    nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
     explored, pruned = 0, len(scores) - len(kept)
     for b in range(blocks):
         if first[b] == first[b + 1]:
@@ -441,7 +442,7 @@ def search(
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
         value, leaves, _, _, looked, cut = _descend(
-            last, forest, bound, best, goal, tiny.fans, tiny.dims, np.int64(0)
+            last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing
         )
         explored += looked
         pruned += cut

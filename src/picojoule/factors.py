@@ -6,7 +6,7 @@ A count is a product of one factor per block (:mod:`traffic`). A :class:`Column`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,14 +60,6 @@ class Column(NamedTuple):
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
 
-class Factors(NamedTuple):
-    """Where the factors of a column are."""
-
-    where: Ints  # [blocks] offset in the bank; -1: all ones
-    scale: float  # the product of the factors of blocks in which they do not vary
-    least: float  # the least product of the others
-
-
 class Bank:
     """The factors of all options of a set of blocks; each column is computed once."""
 
@@ -75,6 +67,10 @@ class Bank:
         self.space, self.blocks = space, blocks
         self._raw, self._logs = np.empty(0), np.empty(0)  # room for more columns
         self._size = 0
+        self._numbers: dict[Column, int] = {}
+        self._where: list[list[int]] = []
+        self._scale: list[float] = []
+        self._least: list[float] = []
         self._windows: dict[object, Floats] = {}
         self._counted: dict[tuple[int, Words], Floats] = {}
         self._options: Options | None = None
@@ -149,19 +145,39 @@ class Bank:
             *self.space.array_limits(),
         )
 
-    def factors(self, column: Column) -> Factors:
-        """Compute a column, or find it."""
-        where = np.full(len(self.blocks), -1, np.int64)
-        scale = least = 1.0
-        for b in range(len(self.blocks)):
-            values = self._values(b, column)
-            low = float(values.min())
-            if low == values.max():
-                scale *= low
-                continue
-            where[b] = self._keep(values)
-            least *= low
-        return Factors(where, scale, least)
+    def number(self, column: Column) -> int:
+        """The number of a column; its factors are computed when it is first asked for."""
+        if column not in self._numbers:
+            where = [-1] * len(self.blocks)
+            scale = least = 1.0
+            for b in range(len(self.blocks)):
+                values = self._values(b, column)
+                low = float(values.min())
+                if low == values.max():
+                    scale *= low
+                    continue
+                where[b] = self._keep(values)
+                least *= low
+            self._numbers[column] = len(self._where)
+            self._where.append(where)
+            self._scale.append(scale)
+            self._least.append(least)
+        return self._numbers[column]
+
+    def factors(self, numbers: Sequence[int]) -> tuple[Ints, Floats, Floats]:
+        """Where the factors of columns are, and what the constant ones come to.
+
+        Returns:
+            ``[blocks, columns]`` offsets in the options (-1: all ones); the products of the
+            factors of blocks in which they do not vary; the least products of the others.
+        """
+        return (
+            np.array([self._where[n] for n in numbers], np.int64)
+            .reshape(len(numbers), -1)
+            .T.copy(),
+            np.array([self._scale[n] for n in numbers]),
+            np.array([self._least[n] for n in numbers]),
+        )
 
     def _values(self, which: int, column: Column) -> Floats:
         block, count = self.blocks[which], column.what

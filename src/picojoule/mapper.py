@@ -202,15 +202,18 @@ class _Dual(NamedTuple):
     weights: Floats
 
 
-NEW, BOUNDED, OPTIMISTIC, CLOSED = range(4)  # stages: nothing done; dual bound; and every hop decided
+NEW, BOUNDED, OPTIMISTIC, CLOSED = range(
+    4
+)  # stages: nothing done; dual bound; and every hop decided
 
 
 class _Solver:
     """The search over all classes of a space for one objective: best first.
 
-    A class is bounded ever more closely (by the least of every column, by the dual, by the dual
-    with every hop decided) and then searched up to a limit a little above its bound; a search
-    that finds nothing raises the bound to that limit.
+    A class is bounded ever more closely (by the least of every column, by the dual, with few
+    options by a search in which open hops are free, by the dual with every hop decided) and then
+    searched up to a limit a little above its bound; a search that finds nothing raises the bound to
+    that limit.
     """
 
     def __init__(
@@ -244,8 +247,6 @@ class _Solver:
                 )
             if entry.stage == NEW:
                 self._bound(entry)
-            elif entry.stage == BOUNDED and len(entry.relaxed.penalty) > FEW:
-                self._decide(entry)
             elif entry.stage == OPTIMISTIC:
                 self._decide(entry)
             else:
@@ -295,7 +296,11 @@ class _Solver:
             self._push(entry.stage, relaxed, bound, found)
             return
         self._lowest = min(self._lowest, bound)
-        self._push(CLOSED if relaxed.decided else stage, relaxed, bound, found)
+        if stage == BOUNDED and relaxed.decided:
+            stage = CLOSED
+        elif stage == BOUNDED and len(relaxed.penalty) > FEW:
+            stage = OPTIMISTIC
+        self._push(stage, relaxed, bound, found)
 
     def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
         problem = relaxed.programme
@@ -339,7 +344,7 @@ class _Solver:
         )
         self.explored += looked
         self.pruned += cut
-        if entry.stage == BOUNDED:
+        if entry.stage == BOUNDED:  # open hops count as free: another bound
             if choice[0] >= 0:
                 self._push(OPTIMISTIC, relaxed, max(value, entry.bound), dual)
             elif limit < self._limit():

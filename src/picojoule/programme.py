@@ -131,7 +131,7 @@ def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats, roo
         weight = room[i] / total
         constant -= weight * at[sums.column[i]]
         weights[sums.column[i]] += share * weight
-    return share * (constant + top + np.log(total))
+    return share * (constant + top + float(np.log(total)))
 
 
 @njit(cache=True)

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from picojoule.cost import Ledger
-from picojoule.factors import Bank, Column, Elements, Factors, One, Steps, Tile, Words
+from picojoule.factors import Bank, Column, Elements, One, Steps, Tile, Words
 from picojoule.mapspace import Block, Edge, MappingClass, Runs, Space, empty_levels
 from picojoule.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.tilings import Bools, Floats
@@ -103,6 +103,7 @@ class Rows:
 
     slots: tuple[Slot, ...]
     fixed: tuple[Column, ...]
+    inverse: Bools  # [columns] of reciprocals
     constant: float
     energy: Floats  # [columns]
     static: float
@@ -141,7 +142,7 @@ class Relaxation:
         self._models: dict[tuple[frozenset[Operand], ...], Model] = {}
         self._numbers: dict[tuple[Operand, int, int], int] = {}
         self._rows: dict[object, Rows] = {}
-        self._factors: dict[object, Factors] = {}
+        self._factors: dict[object, int] = {}
         self._penalties: dict[object, Floats | None] = {}
         self._axes, self._allowed = space.array_limits()
         self._fewest: dict[int, float] = {}
@@ -180,19 +181,16 @@ class Relaxation:
         if (model.number, sharing) not in self._rows:
             self._rows[model.number, sharing] = self._make_rows(model, sharing)
         rows = self._rows[model.number, sharing]
-        columns = [
-            self._column(which, model, slot, stays[model.terms[slot.term].edge])
+        bank = self._banks[which]
+        numbers = [
+            self._number(which, model, slot, stays[model.terms[slot.term].edge])
             for slot in rows.slots
         ]
-        columns += [self._fixed(which, column) for column in rows.fixed]
-        where = np.stack([column.where for column in columns], axis=1)
-        scale = np.array([column.scale for column in columns])
-        least = np.array([column.least for column in columns])
-        energy, times, limits = rows.energy * scale, rows.times.copy(), rows.limits * scale
-        times[:, :-1] *= scale
-        inverse = [slot.inverse for slot in rows.slots] + [x.inverse for x in rows.fixed]
-        for k in np.flatnonzero(inverse):  # such a column holds reciprocals: it divides
-            energy[k], times[:, k] = rows.energy[k] / scale[k], rows.times[:, k] / scale[k]
+        numbers += [bank.number(column) for column in rows.fixed]
+        where, scale, least = bank.factors(numbers)
+        by = np.where(rows.inverse, 1 / scale, scale)  # a column of reciprocals divides
+        energy, times, limits = rows.energy * by, rows.times.copy(), rows.limits * by
+        times[:, :-1] *= by
         plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
         moved = times[:, :-1] @ least
         relief = np.where(plain, 1 + np.minimum(times[:, -1], 0) / np.maximum(moved, 1e-300), 0.0)
@@ -239,17 +237,13 @@ class Relaxation:
         edge = model.edges[model.terms[term].edge]
         return Words(edge.operand, edge.child, model.terms[term].grain, *stay)
 
-    def _column(self, which: int, model: Model, slot: Slot, stay: Stay) -> Factors:
+    def _number(self, which: int, model: Model, slot: Slot, stay: Stay) -> int:
         key = (which, model.terms[slot.term].number, slot.divided, slot.inverse, stay)
         if key not in self._factors:
             words = self._words(model, slot.term, stay)
-            self._factors[key] = self._fixed(which, Column(words, slot.divided, slot.inverse))
+            column = Column(words, slot.divided, slot.inverse)
+            self._factors[key] = self._banks[which].number(column)
         return self._factors[key]
-
-    def _fixed(self, which: int, column: Column) -> Factors:
-        if (which, column) not in self._factors:
-            self._factors[which, column] = self._banks[which].factors(column)
-        return self._factors[which, column]
 
     def _penalty(
         self,
@@ -352,6 +346,7 @@ class Relaxation:
         return Rows(
             tuple(slots),
             tuple(fixed),
+            np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
             energy.pop(None),
             dense([energy], 0)[0],
             ledger.static_per_cycle if space.timed else 0.0,

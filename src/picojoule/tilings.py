@@ -353,7 +353,7 @@ def _moments(
     inside = np.empty(room, np.bool_)
     lows, highs = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
     newest, older = np.full(BUCKETS, -1, np.int64), np.empty(room, np.int64)
-    entries = n = np.int64(0)
+    entries = n = 0
     for c in range(chains):
         visit, previous, start, stop = _visits(tiles[c], fans[c], child, grain, slide, join)
         for v in range(len(visit) - 1):
