@@ -1,4 +1,4 @@
-# make demo | test | lint | docs | bench | bench-quick | format | experiments | clean. Everything goes
+# make demo | test | nightly | lint | docs | bench | bench-quick | format | experiments | clean. Everything goes
 # into .venv; nothing outside it is touched.
 # Another interpreter: make PYTHON=python3.12 demo
 
@@ -16,13 +16,17 @@ INSTALLED_BENCH := $(VENV)/.installed-bench
 # AlexNet as published by Caffe's authors; the graph comes with the onnx package.
 ALEXNET = $$($(BIN)/python -c "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend/test/data/light/light_bvlc_alexnet.onnx')")
 
-.PHONY: demo test lint docs bench bench-quick format experiments clean
+.PHONY: demo test nightly lint docs bench bench-quick format experiments clean
 
 demo: $(INSTALLED)
 	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss
 
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Ten thousand random mappings, and as many beside the optimum, for every layer of four networks.
+nightly: $(INSTALLED_DEV)
+	PICOJOULE_RANDOM_MAPPINGS=10000 $(BIN)/python -m pytest -n $(JOBS) tests/properties/test_random_mappings.py
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check
