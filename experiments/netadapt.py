@@ -231,23 +231,31 @@ class Bench:
         )
 
     def _uniform(self, share: float) -> Any:
-        """All groups by the same share, filters by norm, until the metric is within the budget."""
+        """All groups by the same share, filters by norm: the widest the metric finds within it."""
         channels = find_channels(self.first, self.example)
         widths = Widths(self.first, channels, self.example)
         limits = Limits(None, 0.1, dict(widths.full))
         norms = by_norm(self.first, channels)
         whole = math.fsum(map(self.platform.cost, widths.at({})))
-        target = share * whole
-        small = self.first
-        for _ in range(4):
+        allowed = share * self.whole[0]
+        kept, least = None, math.inf
+        met, missed, target = 0.0, whole, share * whole  # of the table, which errs a little
+        for _ in range(8):
             chosen = uniform_widths(widths, limits, self.platform.cost, target)
             keep = filled(channels, norms, mask_of(channels, norms, chosen))
             small = shrink(self.first, channels, keep)
             price = self._price(small)[0]
-            if price <= share * self.whole[0]:
-                break
-            target *= share * self.whole[0] / price
-        return small
+            least = min(least, price)
+            if price > allowed:
+                missed = target
+            else:
+                kept, met = small, target
+                if price > 0.98 * allowed:
+                    break
+            target = (met + missed) / 2
+        if kept is None:
+            raise BudgetError(f"at the least {least:.6g} {self.platform.unit}", least)
+        return kept
 
     def _torch_pruned(self, method: str, macs: float) -> nn.Module:
         """torch-pruning 1.6, group norm or first-order Taylor, step by step down to the MACs."""
