@@ -47,7 +47,9 @@ Cache = bool | str | os.PathLike[str]
 SOURCES = (
     "accelerator",
     "archive",
+    "blocks",
     "boxes",
+    "chains",
     "cost",
     "dataflow",
     "factors",
