@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import re
 from dataclasses import replace
@@ -243,3 +244,34 @@ def test_an_operand_without_a_limit_has_no_roof():
     chip = picojoule.Accelerator("x", nest, Compute(1.0))
     roofs = examine(network(CONV), chip).layers[0].roofs
     assert {roof.channel for roof in roofs} == {"a.input"}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_start_and_a_floor_change_no_answer(seed):
+    """The search for the fastest ends the same from anywhere, and earlier at the floor."""
+    rng = random.Random(seed)
+    layer, accelerator = random_layer(rng), random_machine(rng)
+    try:
+        found = search(layer, accelerator, "flexible", "latency")
+    except NoMappingError:
+        return
+    space = Parallelism(layer, accelerator, DATAFLOWS["flexible"])
+    start = space.widest(Limit.STORAGE).mapping
+    explored = math.inf
+    for floor in (0.0, found.value * 0.99, found.value):
+        again = search(layer, accelerator, "flexible", "latency", start=start, floor=floor)
+        assert again.status == "optimal"
+        assert again.value == pytest.approx(found.value, rel=1e-12)
+        assert again.cost.energy == pytest.approx(found.cost.energy, rel=1e-12)
+        assert again.explored <= explored
+        explored = again.explored
+
+
+def test_out_of_time_the_sixth_step_may_be_proved_all_the_same():
+    """A fully connected layer is as fast as its weights come, whatever else is not decided."""
+    fc = picojoule.linear("fc", in_features=9216, out_features=4096)
+    layer = examine(network(fc), "eyeriss-v2", bits=8, budget=0.0, cache=False).layers[0]
+    assert layer.search.status == "optimal"
+    assert not layer.cheapest
+    assert layer.to_dict()["search"]["cheapest"] is False
+    assert layer.bound(6) == pytest.approx(16 * 72 / 8)

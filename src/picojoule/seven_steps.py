@@ -14,6 +14,7 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Array, Level
 from picojoule.archive import Cache, find
+from picojoule.compulsory import compulsory
 from picojoule.cost import Channel, Ledger, evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
@@ -102,6 +103,7 @@ class LayerExamination:
         steps: seven, in order.
         roofs: per operand and limited channel; empty without bandwidths.
         mapping, search, simulation: behind steps 6 and 7; None without bandwidths.
+        cheapest: whether the mapping is proved to take least energy among the fastest.
     """
 
     name: str
@@ -111,6 +113,7 @@ class LayerExamination:
     roofs: tuple[Roof, ...] = ()
     mapping: LoopNest | None = None
     search: SearchRecord | None = None
+    cheapest: bool = False
     simulation: Simulation | None = None
 
     def bound(self, step: int) -> float | None:
@@ -161,6 +164,7 @@ class LayerExamination:
                 "status": self.search.status,
                 "lower_bound": self.search.lower_bound,
                 "seconds": self.search.seconds,
+                "cheapest": self.cheapest,
             }
         if self.simulation is not None:
             made["simulation"] = {
@@ -181,6 +185,7 @@ class Examiner:
         cycles = Ledger(layer, machine).cycles_per_step
         self.rate = 1 / cycles if cycles else math.inf  # all of its MACs are skipped
         self.space = Parallelism(layer, machine, flow)
+        self.least = compulsory(layer, machine)
 
     def examine(self, budget: float | None, cache: Cache) -> LayerExamination:
         spreads = {limit: self.space.widest(limit) for limit in Limit}
@@ -354,7 +359,7 @@ class Examiner:
     def _in_time(
         self, shown: LayerExamination, spread: Spread, budget: float | None, cache: Cache
     ) -> LayerExamination:
-        mapping, record = self._fastest(spread, budget, cache)
+        mapping, record, cheapest = self._fastest(spread, budget, cache)
         cost = evaluate(self.layer, self.machine, mapping)
         simulation = simulate(self.layer, self.machine, mapping)
         # Arrays are followed in their first element, which at the edge of an image may have less
@@ -373,34 +378,38 @@ class Examiner:
             roofs=tuple(self._roofs(mapping)),
             mapping=mapping,
             search=record,
+            cheapest=cheapest,
             simulation=simulation,
         )
 
     def _fastest(
         self, spread: Spread, budget: float | None, cache: Cache
-    ) -> tuple[LoopNest, SearchRecord]:
-        """The mapping with the fewest cycles; out of time, the better of the search's and *spread*.
+    ) -> tuple[LoopNest, SearchRecord, bool]:
+        """The mapping with the fewest cycles, what is proved of it, and if none as fast is cheaper.
 
         The widest spread is legal, so there is an answer whenever the search has none yet.
         """
-        rough = evaluate(self.layer, self.machine, spread.mapping).cycles
-        least = spread.steps / self.rate / self.images
-        try:
-            found = find(self.layer, self.machine, self.flow, "latency", budget=budget, cache=cache)
-        except NoMappingError:
-            if budget is None:
-                raise
-            return spread.mapping, SearchRecord("feasible", least, 0, 0, budget)
+        found = find(
+            self.layer,
+            self.machine,
+            self.flow,
+            "latency",
+            budget=budget,
+            cache=cache,
+            start=spread.mapping,
+            floor=max(spread.steps / self.rate, self.least.cycles),
+        )
+        # Out of time, the cycles may be proved and only the choice among the fastest not.
+        proved = found.lower_bound >= found.value * (1 - 1e-12)
         record = SearchRecord(
-            found.status,
+            "optimal" if proved else "feasible",
             found.lower_bound / self.images,
             found.explored,
             found.pruned,
             found.seconds,
             found.space,
         )
-        better = found.status != "optimal" and rough < found.cost.cycles
-        return (spread.mapping if better else found.mapping), record
+        return found.mapping, record, found.status == "optimal"
 
     def _per_cycle(self, cycles: float) -> float:
         return self.layer.macs / cycles if cycles else math.inf
