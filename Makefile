@@ -42,11 +42,13 @@ docs: $(INSTALLED_DEV)
 # benchmarks/results. May be interrupted at any time; what is finished is not run again.
 bench: $(INSTALLED_BENCH)
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/eyexam.py
 	$(BIN)/python benchmarks/side_by_side.py
 
 # The same on a few layers, in minutes; writes nothing into the repository.
 bench-quick: $(INSTALLED_BENCH)
 	$(BIN)/python benchmarks/search.py --quick
+	$(BIN)/python benchmarks/eyexam.py --quick
 	$(BIN)/python benchmarks/side_by_side.py --quick
 
 format: $(INSTALLED_DEV)
