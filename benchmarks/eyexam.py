@@ -100,6 +100,7 @@ def searched(case: Case) -> Row:
     flow = dataflow(machine.default_dataflow)
 
     def timed(layer: Layer, *, floor: bool) -> tuple[float, picojoule.Found]:
+        layer = replace(layer, bits=PerOperand(case.bits, case.bits, case.bits))
         started = time.process_time()
         options: dict[str, Any] = {}
         if floor:
@@ -117,7 +118,6 @@ def searched(case: Case) -> Row:
     rows = distinct_layers(case.network)
     for row in rows:
         layer = picojoule.load(case.network)[row["layer"]]
-        layer = replace(layer, bits=PerOperand(case.bits, case.bits, case.bits))
         seconds, found = timed(layer, floor=True)
         with_floor += seconds
         seconds, same = timed(layer, floor=False)
