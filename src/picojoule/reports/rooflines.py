@@ -48,7 +48,7 @@ def plot_waterfall(
     reasons = (
         [step.limited_by for step in whole.steps] if isinstance(whole, LayerExamination) else None
     )
-    peak = left = whole.peak
+    peak = left = _finite_peak(whole.peak, [whole.bound(n) for n in range(1, 8)])
     for row, color in enumerate(STEP_COLORS):
         bound = whole.bound(row + 1)
         if bound is None:
@@ -85,9 +85,15 @@ def plot_waterfall(
     return ax
 
 
+def _finite_peak(peak: float, bounds: Sequence[float | None]) -> float:
+    """The peak, or where no MAC is left to do the highest bound that is finite."""
+    known = [bound for bound in bounds if bound is not None and math.isfinite(bound)]
+    return peak if math.isfinite(peak) else max(known, default=1.0)
+
+
 def _count(value: float) -> str:
     """A number of at most six characters: 13.57, 7776, 22 M."""
-    return f"{value:.4g}" if value < 1e4 else show_count(value)
+    return f"{value:.4g}" if value < 1e4 or math.isinf(value) else show_count(value)
 
 
 def plot_layers(result: Examination, ax: Axes | None = None) -> Axes:
@@ -97,10 +103,11 @@ def plot_layers(result: Examination, ax: Axes | None = None) -> Axes:
     named: dict[int, Any] = {}
     for column, layer in enumerate(result.layers):
         left = 1.0
+        peak = _finite_peak(layer.peak, [step.bound for step in layer.steps])
         for step in layer.steps:
             if step.bound is None:
                 continue
-            now = min(left, step.bound / layer.peak)
+            now = min(left, step.bound / peak)
             if left - now > 1e-9:
                 color = STEP_COLORS[step.step - 1]
                 bar = ax.bar(column, left - now, 0.82, bottom=now, color=color)
@@ -151,13 +158,14 @@ def plot_roofline(result: Examination, operand: str, ax: Axes | None = None) -> 
     ax = _axes(ax, (5.4, 4.6))
     found: list[tuple[LayerExamination, Roof]] = []
     for layer in result.layers:
-        roofs = [roof for roof in layer.roofs if roof.operand == operand]
-        if roofs:
+        roofs = [r for r in layer.roofs if r.operand == operand and 0 < r.intensity < math.inf]
+        if roofs and math.isfinite(layer.peak) and math.isfinite(layer.last):
             found.append((layer, min(roofs, key=lambda roof: roof.bound)))
     ax.set_title(f"{operand}: {result.network} on {result.accelerator}", loc="left", fontsize=10)
     if not found:
-        text = "no bandwidth is given for what carries it"
+        text = "nothing carries it at a bandwidth that is known"
         ax.text(0.5, 0.5, text, ha="center", transform=ax.transAxes)
+        ax.set_axis_off()
         return ax
     xs = [roof.intensity for _, roof in found]
     low, high = min(xs) / 4, max(xs) * 4
