@@ -496,8 +496,7 @@ class Examiner:
             if name == busiest or (carries and channel.bits > 0):
                 rate = channel.bandwidth
                 faster = _faster(self.machine, name, 2 * rate)
-                text = f"{name} of {2 * rate:.4g} bit/cycle "
-            f"instead of {rate:.4g}"
+                text = f"{name} of {2 * rate:.4g} bit/cycle instead of {rate:.4g}"
                 options.append((text, faster))
         for text, machine in options:
             taken = simulate(self.layer, machine, mapping).cycles
