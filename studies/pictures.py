@@ -36,52 +36,37 @@ def _figure(columns: int, size: tuple[float, float], **options: Any) -> tuple[An
 
 def sparse(rows: list[Row]) -> Any:
     """Speed against density, a panel for each layer, lines named at their ends."""
-    figure, axes = _figure(2, (7.2, 3.2), sharey=True)
+    figure, axes = _figure(2, (7.2, 3.5), sharey=True)
     kinds = {"conv3": "convolution", "fc7": "fully connected"}
     for ax, layer in zip(axes, distinct(rows, "layer"), strict=True):
         for machine, colour in (("eyeriss", BLUE), ("eyeriss-v2", ORANGE)):
             mine = of(rows, layer=layer, machine=machine)
             zeros = [100 * (1 - row["density"]) for row in mine]
+            dense = mine[0]["bounds"][5]
             for step, style in ((6, "--"), (7, "-")):
-                speeds = [row["bounds"][step - 1] / mine[0]["bounds"][step - 1] for row in mine]
+                speeds = [row["bounds"][step - 1] / dense for row in mine]
                 marker = "o" if step == 7 else None
                 ax.plot(zeros, speeds, style, color=colour, marker=marker, markersize=4, lw=1.4)
-            name = {"eyeriss": "Eyeriss gates zeros", "eyeriss-v2": "Eyeriss v2 skips them"}
-            above = machine == "eyeriss-v2"
-            ax.annotate(
-                name[machine],
-                (zeros[-2], speeds[-2]),
-                xytext=(-8, 2 if above else 7),
-                textcoords="offset points",
-                color=colour,
-                ha="right",
-            )
         ideal = [1 / (1 - zero / 100) for zero in zeros]
         ax.plot(zeros, ideal, ":", color=GREY, lw=1.2, zorder=0)
-        ax.annotate(
-            "every zero saves its cycle",
-            (zeros[-1], ideal[-1]),
-            xytext=(-6, -2),
-            textcoords="offset points",
-            color="#5a5a5a",
-            ha="right",
-            va="top",
-        )
         ax.set_yscale("log", base=2)
-        ax.set_yticks([1, 2, 4, 8], ["1x", "2x", "4x", "8x"])
+        ax.set_ylim(0.5, 12)
+        ax.set_yticks([0.5, 1, 2, 4, 8], ["0.5x", "1x", "2x", "4x", "8x"])
         ax.set_title(f"{layer} of AlexNet ({kinds[layer]}), 8 bit")
         ax.set_xlabel("zeros among the weights, %")
-    axes[0].set_ylabel("speed, of that when dense")
-    lines = [_key("-", "o"), _key("--", None)]
-    names = ["step 7, played through", "step 6, bandwidth"]
-    axes[0].legend(lines, names, loc="upper left", frameon=False)
+    axes[0].set_ylabel("speed, of step 6 when dense")
+    keys = [("-", "o", BLUE), ("-", "o", ORANGE), ("--", None, INK), (":", None, GREY)]
+    names = ["Eyeriss gates zeros (step 7)", "Eyeriss v2 skips them (step 7)"]
+    names += ["step 6 of each", "every zero saves its cycle"]
+    lines = [_key(*key) for key in keys]
+    figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def _key(style: str, marker: str | None) -> Any:
+def _key(style: str, marker: str | None, colour: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], ls=style, marker=marker, color=INK, markersize=4, lw=1.2)
+    return Line2D([], [], ls=style, marker=marker, color=colour, markersize=4, lw=1.4)
 
 
 def compact(rows: list[Row]) -> Any:
@@ -109,8 +94,8 @@ def compact(rows: list[Row]) -> Any:
                 text,
                 ha="center",
                 va="top" if inside else "bottom",
-                color="white",
-                fontsize=8,
+                color="white" if inside else INK,
+                fontsize=8 if left > 1e-2 else 7,
             )
         ax.set_xticks(range(len(mine)), ["3x3", "1x1", "depth-\nwise"])
         ax.set_title(f"{machine}\n{mine[0]['peak']:,.0f} MAC/cycle".replace(",", " "))
@@ -143,6 +128,7 @@ def precision(rows: list[Row]) -> Any:
         ax.invert_xaxis()
         ax.set_title(f"{layer} of AlexNet ({kinds[layer]})")
         ax.set_xlabel("bits of inputs, weights and outputs")
+    axes[1].text(8, 2.6, "both alike: DRAM sets the pace  ", ha="right", color=INK, fontsize=8)
     axes[0].set_ylabel("speed on the Eyeriss chip,\nof that at 16 bit")
     axes[0].legend(frameon=False)
     return figure
@@ -150,7 +136,7 @@ def precision(rows: list[Row]) -> Any:
 
 def eyeriss(rows: list[Row]) -> Any:
     """Inferences per second, ours and published, of each network."""
-    figure, ax = _figure(1, (5.4, 3.2))
+    figure, ax = _figure(1, (6.4, 3.4))
     names = distinct(rows, "network")
     series = (
         ("Eyeriss, ours", BLUE, lambda name: speed(of(rows, network=name, machine="eyeriss"), 7)),
@@ -159,17 +145,17 @@ def eyeriss(rows: list[Row]) -> Any:
             ORANGE,
             lambda name: speed(of(rows, network=name, machine="eyeriss-v2"), 7),
         ),
-        ("Eyeriss v2, published", "#BBBBBB", lambda name: PUBLISHED[name]),
+        ("Eyeriss v2, published", "#BBBBBB", lambda name: PUBLISHED.get(name, 0.0)),
     )
     for k, (label, colour, value) in enumerate(series):
-        places = [n + 0.28 * (k - 1) for n in range(len(names))]
-        values = [value(name) for name in names]
+        pairs = [(n + 0.28 * (k - 1), value(name)) for n, name in enumerate(names)]
+        places, values = zip(*((x, v) for x, v in pairs if v), strict=True)
         ax.bar(places, values, 0.26, color=colour, label=label)
         for x, v in zip(places, values, strict=True):
             ax.text(x, v * 1.06, f"{v:.3g}" if v < 1000 else f"{v:.0f}", ha="center", fontsize=8)
     ax.set_yscale("log")
     ax.set_ylim(top=6000)
-    ax.set_xticks(range(len(names)), names)
+    ax.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("inferences per second (step 7)")
     ax.legend(frameon=False, loc="upper left")
