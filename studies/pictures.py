@@ -128,7 +128,8 @@ def precision(rows: list[Row]) -> Any:
         ax.invert_xaxis()
         ax.set_title(f"{layer} of AlexNet ({kinds[layer]})")
         ax.set_xlabel("bits of inputs, weights and outputs")
-    axes[1].text(8, 2.6, "both alike: DRAM sets the pace  ", ha="right", color=INK, fontsize=8)
+    note = "both alike: DRAM sets the pace"
+    axes[1].text(0.97, 0.06, note, ha="right", color=INK, fontsize=8, transform=axes[1].transAxes)
     axes[0].set_ylabel("speed on the Eyeriss chip,\nof that at 16 bit")
     axes[0].legend(frameon=False)
     return figure
