@@ -241,8 +241,6 @@ def _explain(
         loc="upper left",
         bbox_to_anchor=(0.0, -0.14),
         borderaxespad=0.0,
-        ncols=2,
-        columnspacing=1.2,
     )
 
 
@@ -266,7 +264,7 @@ class _Group(NamedTuple):
 
     @property
     def width(self) -> float:
-        return 0.0155 * len(self.text)  # of the axes, at this size of letters
+        return 0.02 * len(self.text)  # of the axes, at this size of letters
 
     @property
     def left(self) -> float:
@@ -347,7 +345,7 @@ def _name(ax: Axes, found: Sequence[tuple[LayerExamination, Roof]]) -> None:
 def plot_rooflines(result: Examination, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """The rooflines of all three operands side by side."""
     if axes is None:
-        figure = new_figure((14.0, 4.8))
+        figure = new_figure((10.8, 5.0))
         axes = [figure.add_subplot(1, 3, n) for n in (1, 2, 3)]
     return [
         plot_roofline(result, operand, ax)
