@@ -1,5 +1,5 @@
-# make demo | test | nightly | lint | docs | bench | bench-quick | format | experiments | clean. Everything goes
-# into .venv; nothing outside it is touched.
+# make demo | test | nightly | lint | docs | bench | bench-quick | studies | format | experiments |
+# clean. Everything goes into .venv; nothing outside it is touched.
 # Another interpreter: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ INSTALLED_BENCH := $(VENV)/.installed-bench
 # AlexNet as published by Caffe's authors; the graph comes with the onnx package.
 ALEXNET = $$($(BIN)/python -c "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend/test/data/light/light_bvlc_alexnet.onnx')")
 
-.PHONY: demo test nightly lint docs bench bench-quick format experiments clean
+.PHONY: demo test nightly lint docs bench bench-quick studies format experiments clean
 
 demo: $(INSTALLED)
 	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss
@@ -42,12 +42,18 @@ docs: $(INSTALLED_DEV)
 # benchmarks/results. May be interrupted at any time; what is finished is not run again.
 bench: $(INSTALLED_BENCH)
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/eyexam.py
 	$(BIN)/python benchmarks/side_by_side.py
 
 # The same on a few layers, in minutes; writes nothing into the repository.
 bench-quick: $(INSTALLED_BENCH)
 	$(BIN)/python benchmarks/search.py --quick
+	$(BIN)/python benchmarks/eyexam.py --quick
 	$(BIN)/python benchmarks/side_by_side.py --quick
+
+# The limitations of SysML 2018, repeated: tables and plots in studies/results, in ten minutes.
+studies: $(INSTALLED_DEV)
+	$(BIN)/python studies/limitations.py
 
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix

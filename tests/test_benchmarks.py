@@ -123,3 +123,27 @@ def test_a_missed_target_is_said_to_be_missed(bench: Any) -> None:
     peers = bench("peer_tables")
     assert peers.cheaper(0.99, 1.0)
     assert not peers.cheaper(1.0, 1.0)
+
+
+def test_the_tables_of_eyexam_say_what_is_reached(bench: Any, tmp_path: Path) -> None:
+    """A target missed is said so; networks without a target have none."""
+    eyexam = bench("eyexam")
+    row = {"cpu": 6.0, "wall": 6.0, "layers": 8, "distinct": 8, "proved": 8}
+    searched = {"floor": 1.0, "plain": 2.0, "layers": 8}
+    answer = {
+        "conditions": {
+            "command": "c",
+            "picojoule": "0",
+            "sources": "s",
+            "python": "3",
+            "processor": "p",
+        },
+        "examined": {case.name: row for case in eyexam.CASES[:3]},
+        "searched": {eyexam.CASES[0].name: searched},
+    }
+    eyexam.write_table(tmp_path, answer)
+    lines = (tmp_path / "eyexam.md").read_text().splitlines()
+    assert "| bvlc-alexnet | eyeriss | 16 | 8 | 8 | 8 | 6.00 s | 5 s | **no** |" in lines
+    assert "| resnet50 | eyeriss | 16 | 8 | 8 | 8 | 6.00 s | 30 s | yes |" in lines
+    assert "| mobilenetv2 | eyeriss | 16 | 8 | 8 | 8 | 6.00 s |  |  |" in lines
+    assert "| bvlc-alexnet | eyeriss | 8 | 1.00 s | 2.00 s | 2.00 |" in lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import re
 from dataclasses import replace
@@ -128,6 +129,39 @@ def test_the_lift_of_a_bandwidth_lifts_to_what_it_says():
     assert cost.limited_by != "dram"
 
 
+def test_channels_that_tie_are_lifted_together():
+    """Inputs and weights, as many of each, over networks of their own that are equally slow."""
+    nest = (
+        Level((Memory("dram", frozenset(OPERANDS), None, 1, 1),)),
+        Array("a", (Axis("x", 4),), bandwidths=PerOperand(1, 1, None)),
+        Level((Memory("rf", frozenset(OPERANDS), None, 1, 1),)),
+    )
+    chip = picojoule.Accelerator("x", nest, Compute(1.0), default_dataflow="flexible")
+    layer = examine(network(Layer("dot", Extents(C=64))), chip).layers[0]
+    step = layer.steps[5]
+    assert step.limited_by == "a.input at 1 bit/cycle and a.weight at 1 bit/cycle"
+    # 64 words of 16 bit each way; 16 steps of four elements.
+    assert step.bound == 64 / (64 * 16)
+    assert step.lift == (
+        "a.input of 64 bit/cycle instead of 1 and a.weight of 64 bit/cycle instead of 1: "
+        "4 MAC/cycle by the same mapping, then limited by compute"
+    )
+
+
+def test_the_lift_of_access_patterns_lifts():
+    """What step 7 proposes is played through: conv2 of AlexNet waits for DRAM."""
+    conv2 = picojoule.load("bvlc-alexnet")["conv2"]
+    layer = examine(network(conv2), "eyeriss").layers[0]
+    step = layer.steps[6]
+    assert step.lift.startswith("dram of 38.4 bit/cycle instead of 19.2: ")
+    chip = load_accelerator("eyeriss")
+    dram = replace(chip.memories["dram"], bandwidth=38.4)
+    faster = replace(chip, nest=(Level((dram,)), *chip.nest[1:]))
+    reached = conv2.macs / simulate(conv2, faster, layer.mapping).cycles
+    assert numbers(step.lift)[2] == pytest.approx(reached, rel=1e-3)
+    assert reached > step.bound * 1.001
+
+
 def test_roofs_bound_what_is_reached():
     result = examine(network(CONV), "eyeriss")
     layer = result.layers[0]
@@ -224,6 +258,23 @@ def test_pictures(tmp_path):
     assert any(line.get_marker() == "_" for line in points)
 
 
+def test_pictures_of_nothing_to_do(tmp_path):
+    """All MACs are skipped: bounds without end, and still pictures and a report."""
+    pytest.importorskip("matplotlib")
+    from picojoule.cli.answers import plain_text
+    from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
+    from picojoule.reports.steps import eyexam_report, layer_report
+
+    density = {"input": 0.0, "weight": 0.0}
+    result = examine(network(CONV), "eyeriss-v2", bits=8, density=density)
+    for number, made in enumerate(
+        [plot_waterfall(result), plot_layers(result), *plot_rooflines(result)]
+    ):
+        made.figure.savefig(tmp_path / f"{number}.png")
+    assert "inf T" not in plain_text(eyexam_report(result))
+    assert "no MAC is left to do" in plain_text(layer_report(result, result.layers[0]))
+
+
 def test_pictures_without_matplotlib(monkeypatch):
     import sys
 
@@ -243,3 +294,34 @@ def test_an_operand_without_a_limit_has_no_roof():
     chip = picojoule.Accelerator("x", nest, Compute(1.0))
     roofs = examine(network(CONV), chip).layers[0].roofs
     assert {roof.channel for roof in roofs} == {"a.input"}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_start_and_a_floor_change_no_answer(seed):
+    """The search for the fastest ends the same from anywhere, and earlier at the floor."""
+    rng = random.Random(seed)
+    layer, accelerator = random_layer(rng), random_machine(rng)
+    try:
+        found = search(layer, accelerator, "flexible", "latency")
+    except NoMappingError:
+        return
+    space = Parallelism(layer, accelerator, DATAFLOWS["flexible"])
+    start = space.widest(Limit.STORAGE).mapping
+    explored = math.inf
+    for floor in (0.0, found.value * 0.99, found.value):
+        again = search(layer, accelerator, "flexible", "latency", start=start, floor=floor)
+        assert again.status == "optimal"
+        assert again.value == pytest.approx(found.value, rel=1e-12)
+        assert again.cost.energy == pytest.approx(found.cost.energy, rel=1e-12)
+        assert again.explored <= explored
+        explored = again.explored
+
+
+def test_out_of_time_the_sixth_step_may_be_proved_all_the_same():
+    """A fully connected layer is as fast as its weights come, whatever else is not decided."""
+    fc = picojoule.linear("fc", in_features=9216, out_features=4096)
+    layer = examine(network(fc), "eyeriss-v2", bits=8, budget=0.0, cache=False).layers[0]
+    assert layer.search.status == "optimal"
+    assert not layer.cheapest
+    assert layer.to_dict()["search"]["cheapest"] is False
+    assert layer.bound(6) == pytest.approx(16 * 72 / 8)

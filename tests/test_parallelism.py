@@ -66,6 +66,14 @@ def test_row_stationary_on_the_chip():
     assert conv3.macs / Parallelism(conv3, chip, flow).widest(Limit.STORAGE).steps == 156
 
 
+def test_without_limits_every_mac_is_done_at_once():
+    """Whatever a dataflow wants an element to hold (rows of taps) is no limit of the shape."""
+    chip = load_accelerator("eyeriss")
+    conv1 = Layer("conv1", Extents(M=96, C=3, P=55, Q=55, R=11, S=11), stride=(4, 4))
+    for name in ("rs", "flexible"):
+        assert Parallelism(conv1, chip, DATAFLOWS[name]).widest(Limit.LAYER).steps == 1
+
+
 def test_a_capacity_that_binds():
     """Four elements want four partial sums in the buffer; it holds three words beside the input."""
     layer = Layer("x", Extents(M=4))

@@ -38,6 +38,7 @@ from picojoule.dataflow import Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import InputError, Mistake, PicojouleError
 from picojoule.found import Found, value_of
+from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import parse_mapping
 from picojoule.workload import Layer
 
@@ -50,6 +51,7 @@ SOURCES = (
     "blocks",
     "boxes",
     "chains",
+    "compulsory",
     "cost",
     "dataflow",
     "factors",
@@ -57,6 +59,7 @@ SOURCES = (
     "mapper",
     "mapping",
     "mapspace",
+    "parallelism",
     "programme",
     "relaxation",
     "sparsity",
@@ -64,7 +67,7 @@ SOURCES = (
     "traffic",
     "workload",
 )
-"""The modules that decide an answer: a change in any of them starts the archive afresh."""
+"""The modules that decide an answer or prove it: a change in any starts the archive afresh."""
 
 # What a search does not see. Names of memories stay: they stand in the answer.
 _UNSEEN = {
@@ -87,12 +90,15 @@ def find(
     *,
     budget: float | None = None,
     cache: Cache = True,
+    start: LoopNest | None = None,
+    floor: float = 0.0,
 ) -> Found:
     """Find the best mapping as :func:`mapper.search` does, or recall it from an earlier search.
 
     Args:
         dataflow, objective, budget: as for ``search``. A proved answer serves any budget.
         cache: the folder of earlier answers; True is the user's cache folder, False is none.
+        start, floor: as for ``search``; they save time and change no answer.
 
     Returns:
         The same as a search, except that ``seconds``, ``explored`` and ``pruned`` may be those of
@@ -108,13 +114,13 @@ def find(
     )
     folder = cache_folder(cache)
     if folder is None or fingerprint() is None:
-        return _search(layer, accelerator, flow, objective, budget)
+        return _search(layer, accelerator, flow, objective, budget, start, floor)
     problem = problem_text(layer, accelerator, flow, objective)
     path = entry_path(folder, problem)
     known = _recall(path, problem, layer, accelerator, objective)
     if known is not None:
         return known
-    found = _search(layer, accelerator, flow, objective, budget)
+    found = _search(layer, accelerator, flow, objective, budget, start, floor)
     if found.status == "optimal":
         _keep(path, problem, found)
     return found
@@ -137,11 +143,17 @@ def cache_folder(cache: Cache) -> Path | None:
 
 
 def _search(
-    layer: Layer, accelerator: Accelerator, flow: Dataflow, objective: str, budget: float | None
+    layer: Layer,
+    accelerator: Accelerator,
+    flow: Dataflow,
+    objective: str,
+    budget: float | None,
+    start: LoopNest | None,
+    floor: float,
 ) -> Found:
     from picojoule.mapper import search  # compiled code: loaded only where there is work to do
 
-    return search(layer, accelerator, flow, objective, budget=budget)
+    return search(layer, accelerator, flow, objective, budget=budget, start=start, floor=floor)
 
 
 # -- the folder as a whole -----------------------------------------------------------------

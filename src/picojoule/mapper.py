@@ -51,6 +51,8 @@ def search(
     factors: str = "all",
     budget: float | None = None,
     pareto: bool = False,
+    start: Mapping | None = None,
+    floor: float = 0.0,
 ) -> Found:
     """Find the mapping of *layer* with the least *objective*, and prove it.
 
@@ -60,6 +62,9 @@ def search(
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
         budget: seconds after which the best so far is returned as "feasible".
         pareto: also find the front of energy against cycles (:attr:`Found.front`).
+        start: for "latency", a legal mapping to begin with, in place of the cheapest.
+        floor: for "latency", cycles that no mapping can do without (:mod:`compulsory`,
+            :mod:`parallelism`): one that takes no more is proved. Neither changes the answer.
 
     Raises:
         NoMappingError: if no mapping is legal.
@@ -76,6 +81,9 @@ def search(
     timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)
     space = Space(layer, accelerator, flow, timed=timed, perfect=factors == "perfect")
     relaxation = Relaxation(space)
+    if start is not None and objective == "latency" and not pareto:
+        best = _from(relaxation, start, objective, deadline, floor)
+        return _found(relaxation, best, objective, started)
     best = _Solver(relaxation, programme.ENERGY, math.inf, deadline).solve()
     if best.chosen is None and not best.complete:
         # Out of time with nothing in hand: any mapping will do, and few sizes divide.
@@ -117,19 +125,30 @@ def _found(relaxation: Relaxation, best: _Result, objective: str, started: float
     )
 
 
-def _from(relaxation: Relaxation, start: Mapping, objective: str, deadline: float) -> _Result:
+def _from(
+    relaxation: Relaxation, start: Mapping, objective: str, deadline: float, floor: float = 0.0
+) -> _Result:
     """The best mapping for another objective than energy, from a mapping to begin with.
 
-    For "latency" the cheapest among the fastest; its value is in cycles.
+    For "latency" the cheapest among the fastest; its value is in cycles. Out of time it is the
+    cheapest of those with few sizes to choose from, and the value may be proved all the same.
     """
     cost = evaluate(relaxation.space.layer, relaxation.space.machine, start)
     solver = _Solver(relaxation, OBJECTIVES[objective], math.inf, deadline)
-    solver.best, solver.chosen = value_of(cost, objective), start
+    solver.best, solver.chosen, solver.floor = value_of(cost, objective), start, floor
     best = solver.solve()
     if objective != "latency":
         return best
     most = best.value * (1 + SMALLEST_GAIN)
+    few = None
+    if deadline < math.inf:
+        half = (time.perf_counter() + deadline) / 2
+        of = relaxation.space
+        sizes = Relaxation(Space(of.layer, of.machine, of.dataflow, timed=True, perfect=True))
+        few = _Solver(sizes, programme.ENERGY, most, half).solve()
     second = _Solver(relaxation, programme.ENERGY, most, deadline).solve()
+    if few is not None and not second.complete and few.value < second.value:
+        second = second._replace(chosen=few.chosen)
     if second.chosen is None:
         return best._replace(complete=best.complete and second.complete)
     return second._replace(
@@ -222,6 +241,7 @@ class _Solver:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
         self.deadline = deadline
         self.best = math.inf
+        self.floor = 0.0  # nothing is below
         self.chosen: Mapping | None = None
         self.explored = self.pruned = 0
         self._heap: list[_Open] = []
@@ -232,13 +252,15 @@ class _Solver:
 
     def solve(self, *, first: bool = False) -> _Result:
         """The best mapping over all classes, or the *first* one found."""
+        if self._settled():
+            return _Result(self.best, self.chosen, self.best, self.explored, self.pruned, True)
         for cls in self.relaxation.space.classes():
             relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
             if relaxed is not None:
                 self._push(NEW, relaxed, relaxed.least)
         while self._heap:
             entry = heapq.heappop(self._heap)
-            if entry.bound >= self._limit():
+            if entry.bound >= self._limit() or self._settled():
                 self.pruned += 1 + len(self._heap)
                 break
             if time.perf_counter() > self.deadline or (first and self.chosen is not None):
@@ -252,6 +274,9 @@ class _Solver:
             else:
                 self._search(entry)
         return _Result(self.best, self.chosen, self.best, self.explored, self.pruned, True)
+
+    def _settled(self) -> bool:
+        return self.best <= self.floor * (1 + SMALLEST_GAIN)
 
     def _limit(self) -> float:
         return self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf

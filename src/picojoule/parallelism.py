@@ -113,7 +113,7 @@ class Parallelism:
             elif self.gap is None:
                 plans = tuple(p._replace(axes=()) for p in plans)
         _, choices = _fewest(plans, tuple(axis.size for axis in axes), _inner(axes))
-        return self._spread(axes, {p.dim: c for p, c in zip(plans, choices, strict=True)})
+        return self._spread(axes, plans, {p.dim: c for p, c in zip(plans, choices, strict=True)})
 
     def overfull(self, mapping: Mapping) -> dict[str, float]:
         """Bits that memories would need for *mapping*, of those that are too small."""
@@ -224,9 +224,11 @@ class Parallelism:
         tiles[0] = plan.bound
         return Chain(tuple(tiles), tuple(fans.get(level, 1) for level in range(depth)))
 
-    def _spread(self, axes: Sequence[_Axis], choices: dict[Dim, _Choice]) -> Spread:
+    def _spread(
+        self, axes: Sequence[_Axis], plans: Sequence[_Plan], choices: dict[Dim, _Choice]
+    ) -> Spread:
         chains = {}
-        for plan in self.plans:
+        for plan in plans:
             fans: dict[int, int] = {}
             for axis, factor in zip(axes, choices[plan.dim], strict=True):
                 fans[axis.gap] = fans.get(axis.gap, 1) * factor
@@ -304,8 +306,8 @@ class Parallelism:
         if best[0][0] == math.inf:
             raise NoMappingError(
                 f"layer {self.layer.name!r}: nothing fits the memories of {self.machine.name!r} "
-                f"with the dataflow {self.flow.name!r}; larger memories or another dataflow may "
-                "help"
+                f"with the dataflow {self.flow.name!r}; larger memories, fewer bits or another "
+                "dataflow may help"
             )
         return self._mapped(self.axes, best[0][1], best[0][2])
 

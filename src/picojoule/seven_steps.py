@@ -14,6 +14,7 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Array, Level
 from picojoule.archive import Cache, find
+from picojoule.compulsory import compulsory
 from picojoule.cost import Channel, Ledger, evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
@@ -34,6 +35,7 @@ TITLES = (
     "bandwidth",
     "access patterns",
 )
+LEAST_GAIN = 1e-3  # relative: what lifts a bound by less is not worth saying
 NOT_GIVEN = "not known: the accelerator's file gives no bandwidth"
 
 
@@ -102,6 +104,7 @@ class LayerExamination:
         steps: seven, in order.
         roofs: per operand and limited channel; empty without bandwidths.
         mapping, search, simulation: behind steps 6 and 7; None without bandwidths.
+        cheapest: whether the mapping is proved to take least energy among the fastest.
     """
 
     name: str
@@ -111,6 +114,7 @@ class LayerExamination:
     roofs: tuple[Roof, ...] = ()
     mapping: LoopNest | None = None
     search: SearchRecord | None = None
+    cheapest: bool = False
     simulation: Simulation | None = None
 
     def bound(self, step: int) -> float | None:
@@ -161,6 +165,7 @@ class LayerExamination:
                 "status": self.search.status,
                 "lower_bound": self.search.lower_bound,
                 "seconds": self.search.seconds,
+                "cheapest": self.cheapest,
             }
         if self.simulation is not None:
             made["simulation"] = {
@@ -181,6 +186,7 @@ class Examiner:
         cycles = Ledger(layer, machine).cycles_per_step
         self.rate = 1 / cycles if cycles else math.inf  # all of its MACs are skipped
         self.space = Parallelism(layer, machine, flow)
+        self.least = compulsory(layer, machine)
 
     def examine(self, budget: float | None, cache: Cache) -> LayerExamination:
         spreads = {limit: self.space.widest(limit) for limit in Limit}
@@ -354,7 +360,7 @@ class Examiner:
     def _in_time(
         self, shown: LayerExamination, spread: Spread, budget: float | None, cache: Cache
     ) -> LayerExamination:
-        mapping, record = self._fastest(spread, budget, cache)
+        mapping, record, cheapest = self._fastest(spread, budget, cache)
         cost = evaluate(self.layer, self.machine, mapping)
         simulation = simulate(self.layer, self.machine, mapping)
         # Arrays are followed in their first element, which at the edge of an image may have less
@@ -373,34 +379,38 @@ class Examiner:
             roofs=tuple(self._roofs(mapping)),
             mapping=mapping,
             search=record,
+            cheapest=cheapest,
             simulation=simulation,
         )
 
     def _fastest(
         self, spread: Spread, budget: float | None, cache: Cache
-    ) -> tuple[LoopNest, SearchRecord]:
-        """The mapping with the fewest cycles; out of time, the better of the search's and *spread*.
+    ) -> tuple[LoopNest, SearchRecord, bool]:
+        """The mapping with the fewest cycles, what is proved of it, and if none as fast is cheaper.
 
         The widest spread is legal, so there is an answer whenever the search has none yet.
         """
-        rough = evaluate(self.layer, self.machine, spread.mapping).cycles
-        least = spread.steps / self.rate / self.images
-        try:
-            found = find(self.layer, self.machine, self.flow, "latency", budget=budget, cache=cache)
-        except NoMappingError:
-            if budget is None:
-                raise
-            return spread.mapping, SearchRecord("feasible", least, 0, 0, budget)
+        found = find(
+            self.layer,
+            self.machine,
+            self.flow,
+            "latency",
+            budget=budget,
+            cache=cache,
+            start=spread.mapping,
+            floor=max(spread.steps / self.rate, self.least.cycles),
+        )
+        # Out of time, the cycles may be proved and only the choice among the fastest not.
+        proved = found.lower_bound >= found.value * (1 - 1e-12)
         record = SearchRecord(
-            found.status,
+            "optimal" if proved else "feasible",
             found.lower_bound / self.images,
             found.explored,
             found.pruned,
             found.seconds,
             found.space,
         )
-        better = found.status != "optimal" and rough < found.cost.cycles
-        return (spread.mapping if better else found.mapping), record
+        return found.mapping, record, found.status == "optimal"
 
     def _per_cycle(self, cycles: float) -> float:
         return self.layer.macs / cycles if cycles else math.inf
@@ -435,19 +445,23 @@ class Examiner:
             lift = f"{worst} of {need:.4g} bit/cycle instead of {rate:.4g}, for a wider spread"
             return Step(6, bound, text, lift)
         times = self._times(mapping)
-        name = cost.limited_by
-        rate = self._channels(mapping)[name][0].bandwidth
-        others = {k: v for k, v in times.items() if k != name} | {"compute": cost.compute_cycles}
+        slow = [name for name, time in times.items() if time >= cost.cycles * (1 - LEAST_GAIN)]
+        others = {k: v for k, v in times.items() if k not in slow}
+        others["compute"] = cost.compute_cycles
         following = max(others, key=lambda other: others[other])
-        need = rate * times[name] / others[following]
-        return Step(
-            6,
-            bound,
-            f"{name} at {rate:.4g} bit/cycle",
-            f"{name} of {need:.4g} bit/cycle instead of {rate:.4g}: "
-            f"{_rate(self._per_cycle(others[following]))} by the same mapping, "
-            f"then limited by {following}",
+        channels = self._channels(mapping)
+        rates = {name: channels[name][0].bandwidth for name in slow}
+        text = " and ".join(f"{name} at {rate:.4g} bit/cycle" for name, rate in rates.items())
+        if others[following] >= cost.cycles * (1 - LEAST_GAIN):
+            return Step(6, bound, text, f"{following} takes as long")
+        lift = " and ".join(
+            f"{name} of {rate * times[name] / others[following]:.4g} bit/cycle "
+            f"instead of {rate:.4g}"
+            for name, rate in rates.items()
         )
+        reached = _rate(self._per_cycle(others[following]))
+        then = f"by the same mapping, then limited by {following}"
+        return Step(6, bound, text, f"{lift}: {reached} {then}")
 
     def _waits(self, simulation: Simulation) -> str:
         cycles = simulation.cycles
@@ -464,27 +478,33 @@ class Examiner:
         if not simulation.stalls:
             return ""
         worst = max(simulation.stalls, key=lambda name: simulation.stalls[name])
-        source, _, target = worst.split(": ")[1].partition(" > ")
-        best = (cycles, "")
+        operand, _, way = worst.partition(": ")
+        ends = way.split(" > ")
+        best = (cycles * (1 - LEAST_GAIN), "")
         memories = self.machine.memories
         options: list[tuple[str, Accelerator]] = []
-        for name in (target, source):
-            if name in memories and not memories[name].double_buffered and name != "MACs":
-                if memories[name] in self.machine.levels[0].memories:
-                    continue
-                changed = _with(self.machine, name, double_buffered=True)
-                options.append((f"{name} double-buffered", changed))
+        for name in reversed(ends):
+            held = memories.get(name)
+            if held is None or held.double_buffered or held in self.machine.levels[0].memories:
+                continue
+            changed = _with(self.machine, name, double_buffered=True)
+            options.append((f"{name} double-buffered", changed))
+        channels = self._channels(mapping)
         busiest = max(simulation.channels, key=lambda name: simulation.channels[name])
-        rate = self._channels(mapping)[busiest][0].bandwidth
-        faster = _faster(self.machine, busiest, 2 * rate)
-        options.append((f"{busiest} of {2 * rate:.4g} bit/cycle instead of {rate:.4g}", faster))
+        for name, (channel, _) in channels.items():
+            carries = name in ends or name.endswith(f".{operand}")
+            if name == busiest or (carries and channel.bits > 0):
+                rate = channel.bandwidth
+                faster = _faster(self.machine, name, 2 * rate)
+                text = f"{name} of {2 * rate:.4g} bit/cycle instead of {rate:.4g}"
+                options.append((text, faster))
         for text, machine in options:
             taken = simulate(self.layer, machine, mapping).cycles
             taken = max(taken, evaluate(self.layer, machine, mapping).cycles)
-            if taken < best[0] * (1 - 1e-9):
+            if taken < best[0]:
                 best = (taken, text)
         if not best[1]:
-            return "neither double buffering nor twice the bandwidth of the busiest channel helps"
+            return "neither double buffering nor twice the bandwidth of any one channel helps"
         return f"{best[1]}: {_rate(self._per_cycle(best[0]))} by the same mapping"
 
     def _roofs(self, mapping: LoopNest) -> Iterator[Roof]:
@@ -536,7 +556,7 @@ def _spread_text(spread: Spread) -> str:
 
 
 def _rate(bound: float) -> str:
-    return f"{bound:.4g} MAC/cycle"
+    return f"{show_count(bound) if 1e5 <= bound < math.inf else f'{bound:.4g}'} MAC/cycle"
 
 
 def finite(value: float | None) -> float | None:

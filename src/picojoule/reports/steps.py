@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -34,6 +36,14 @@ def eyexam_report(result: Examination) -> Group:
     if unproved:
         names = printable(", ".join(unproved))
         parts.append(Text(f"step 6 is the best found, not proved best, for: {names}"))
+    undecided = [x.name for x in result.layers if x.search and not x.cheapest]
+    if undecided:
+        names = printable(", ".join(undecided))
+        parts.append(
+            Text(
+                f"step 7 plays one of the fastest mappings, perhaps not the cheapest, for: {names}"
+            )
+        )
     parts.append(Text(not_counted_line(result.not_counted)))
     return Group(*parts)
 
@@ -49,8 +59,10 @@ def layer_report(result: Examination, layer: LayerExamination) -> Group:
         style = "bold" if step is layer.worst else ""
         cells = (f"{step.step} {step.title}", _number(step.bound), step.limited_by, step.lift)
         table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
-    share = layer.last / layer.peak if layer.peak else 0.0
-    last = f"{100 * share:.3g} % of the peak of {layer.peak:.4g} MAC/cycle; bold: what costs most"
+    share = f"{100 * layer.last / layer.peak:.3g} % of the peak of {layer.peak:.4g} MAC/cycle"
+    if not 0 < layer.peak < math.inf:
+        share = "no MAC is left to do"
+    last = f"{share}; bold: what costs most"
     return Group(Text(printable(title), "bold"), table, Text(last))
 
 
@@ -83,7 +95,7 @@ def _table(*columns: str) -> Table:
 
 def _bounds_row(name: str, peak: float, bounds: list[float | None]) -> list[Text]:
     known = [bound for bound in bounds if bound is not None]
-    share = f"{100 * known[-1] / peak:.3g} %" if peak else "-"
+    share = f"{100 * known[-1] / peak:.3g} %" if 0 < peak < math.inf else "-"
     cells = [name, _number(peak), *map(_number, bounds), share]
     return [Text(printable(cell)) for cell in cells]
 
@@ -91,4 +103,4 @@ def _bounds_row(name: str, peak: float, bounds: list[float | None]) -> list[Text
 def _number(bound: float | None) -> str:
     if bound is None:
         return "-"
-    return show_count(bound) if bound >= 1e5 else f"{bound:.4g}"
+    return show_count(bound) if 1e5 <= bound < math.inf else f"{bound:.4g}"

@@ -1,0 +1,90 @@
+"""What must move however a layer is mapped, and the fewest cycles that takes.
+
+Whatever the tiles and the order of the loops, every weight and every input that some output needs
+leaves the outermost memory once, passes every network once, and every output comes back once. At
+best all copies of a channel work side by side. Where a mapping is found that is as fast, no other
+need be looked at. Where words can be coded, or dropped with the MACs they were for, in several ways
+(an operand may pass a memory by), the way that moves least counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from picojoule.accelerator import Accelerator
+from picojoule.cost import Ledger
+from picojoule.traffic import Flow
+from picojoule.workload import OPERANDS, Layer, Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Compulsory:
+    """Cycles that no mapping can do without (all inferences of the batch), and what needs them."""
+
+    cycles: float
+    channel: str
+
+
+def compulsory(layer: Layer, machine: Accelerator) -> Compulsory:
+    """The channel that takes longest to pass once what it must pass; none takes no cycles."""
+    sizes = [array.size if array else 1 for array in machine.arrays]
+    least: dict[str, float] = {}
+    for operand in OPERANDS:
+        ways = [_bits(layer, machine, operand, holders) for holders in _ways(machine, operand)]
+        for name in ways[0]:
+            least[name] = least.get(name, 0.0) + min(way[name] for way in ways)
+    longest = Compulsory(0.0, "")
+    for channel in Ledger(layer, machine).channels():
+        together = channel.bandwidth * math.prod(sizes[: channel.level])
+        cycles = least[channel.name] / together
+        if cycles > longest.cycles:
+            longest = Compulsory(cycles, channel.name)
+    return longest
+
+
+def _ways(machine: Accelerator, operand: Operand) -> Iterator[tuple[int, ...]]:
+    """The levels that may hold an operand on its way in: with and without those it may pass by."""
+    levels = [
+        ((n,), ()) if operand in level.may_bypass else ((n,),)
+        for n, level in enumerate(machine.levels)
+        if operand in level.keeps
+    ]
+    for choice in itertools.product(*levels):
+        if choice[0]:  # the outermost memory holds everything
+            yield tuple(n for held in choice for n in held)
+
+
+def _bits(
+    layer: Layer, machine: Accelerator, operand: Operand, holders: tuple[int, ...]
+) -> dict[str, float]:
+    """Bits through each channel if every word passes every edge once."""
+    words = _words(layer, operand, padded=machine.charge_padding)
+    ledger = Ledger(layer, machine)
+    ledger.book(
+        [
+            Flow(operand, parent, child, (words,) * (child - parent + 1))
+            for parent, child in zip(holders, [*holders[1:], len(machine.levels)], strict=True)
+        ]
+    )
+    return {channel.name: float(channel.bits) for channel in ledger.channels()}
+
+
+def _words(layer: Layer, operand: Operand, *, padded: bool) -> int:
+    """Words of an operand that are needed: of the input those that some window covers."""
+    if operand is not Operand.INPUT:
+        return layer.size(operand)
+    words = layer.bounds.N * layer.bounds.G * layer.bounds.C
+    for axis in (0, 1):
+        before, after = layer.padding[2 * axis], layer.padding[2 * axis + 1]
+        size = layer.input_size[axis]
+        low, high = (0, before + size + after) if padded else (before, before + size)
+        rows = {
+            p * layer.stride[axis] + r * layer.dilation[axis]
+            for p in range(layer.bounds[4 + axis])
+            for r in range(layer.bounds[6 + axis])
+        }
+        words *= sum(low <= row < high for row in rows)
+    return words
