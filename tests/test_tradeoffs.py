@@ -43,7 +43,7 @@ ADAPTED = [
 
 def written(folder: Path, kind: str, steps: list[tuple[str, dict[str, Any]]]) -> Path:
     folder.mkdir()
-    recipe = {"accelerator": "eyeriss", "platform": "ms"}
+    recipe = {"accelerator": "eyeriss", "platform": "cpu", "unit": "ms"}
     head = {"schema_version": 1, "kind": kind, "recipe": recipe}
     (folder / "run.json").write_text(json.dumps(head))
     lines = [json.dumps({"step": name, "record": record}) + "\n" for name, record in steps]
@@ -78,10 +78,14 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
 
 
 def test_published_points_are_those_of_the_paper() -> None:
-    found = {x.label: x for x in published_points()}
+    found = {x.label: x for x in published_points("prune")}
     assert found["bvlc-alexnet-eap"].relative == pytest.approx(1.06 / 3.97)
     assert found["bvlc-alexnet-eap"].change == pytest.approx(79.56 - 80.43)
     assert len(found) == 5
+    adapted = {x.label: x for x in published_points("adapt")}
+    assert adapted["mobilenetv1-netadapt"].relative == pytest.approx(284.3 / 569)
+    assert adapted["mobilenetv1-netadapt"].change == pytest.approx(69.1 - 70.6)
+    assert all(x.source.endswith("recalled") for x in adapted.values())
 
 
 def test_reports_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

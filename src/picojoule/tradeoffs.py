@@ -94,12 +94,49 @@ class TradeOff:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPoint:
-    """What a paper prints: cost over the original's, and change of accuracy in points."""
+    """What a paper prints: cost over the original's, and change of accuracy in points.
+
+    Args:
+        source: the table, and whether the numbers are recalled rather than read there.
+    """
 
     label: str
     relative: float
     change: float
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Paper:
+    """Where the published points of a kind of run stand, and what they count."""
+
+    name: str
+    file: str
+    cost: str
+    accuracy: str
+    variants: Mapping[str, tuple[str, ...]]
+
+
+_PAPERS = {
+    "prune": _Paper(
+        "CVPR'17, energy",
+        "cvpr17_table1.csv",
+        "energy",
+        "top5_accuracy",
+        {
+            "bvlc-alexnet-cvpr17": ("bvlc-alexnet-dc", "bvlc-alexnet-eap"),
+            "googlenet": ("googlenet-eap",),
+            "squeezenet1.0": ("squeezenet1.0-dc", "squeezenet1.0-eap"),
+        },
+    ),
+    "adapt": _Paper(
+        "ECCV'18, MACs",
+        "eccv18_netadapt.csv",
+        "macs",
+        "top1_accuracy",
+        {"mobilenetv1": ("mobilenetv1-0.75", "mobilenetv1-adc", "mobilenetv1-netadapt")},
+    ),
+}
 
 
 def read_run(folder: str | os.PathLike[str]) -> TradeOff:
@@ -128,7 +165,7 @@ def read_run(folder: str | os.PathLike[str]) -> TradeOff:
     return TradeOff(
         place.resolve().name,
         kind,
-        unit or str((recipe or {}).get("platform", "")),
+        unit or str((recipe or {}).get("unit", "")),
         tuple(moments),
         (place / "result").is_dir(),
         MappingProxyType(recipe if isinstance(recipe, dict) else {}),
@@ -204,23 +241,32 @@ def _adapted(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Momen
     return "", moments
 
 
-def published_points() -> tuple[PublishedPoint, ...]:
-    """What CVPR'17 Table 1 prints about pruned networks, relative to their originals."""
-    place = resources.files("picojoule") / "data" / "published" / "cvpr17_table1.csv"
+def published_name(kind: str) -> str:
+    """The paper of a kind of run, and what its points count."""
+    return _PAPERS[kind].name
+
+
+def published_points(kind: str) -> tuple[PublishedPoint, ...]:
+    """Published networks relative to their originals, for a kind of run."""
+    paper = _PAPERS[kind]
+    place = resources.files("picojoule") / "data" / "published" / paper.file
     lines = [x for x in place.read_text("utf-8").splitlines() if not x.startswith("#")]
-    values = {
-        (row["network"], row["quantity"]): (float(row["value"]), row["figure"])
-        for row in csv.DictReader(lines)
-    }
+    rows = {(row["network"], row["quantity"]): row for row in csv.DictReader(lines)}
+
+    def value(network: str, quantity: str) -> float:
+        return float(rows[network, quantity]["value"])
+
     found = []
-    for original, variants in (
-        ("bvlc-alexnet-cvpr17", ("bvlc-alexnet-dc", "bvlc-alexnet-eap")),
-        ("googlenet", ("googlenet-eap",)),
-        ("squeezenet1.0", ("squeezenet1.0-dc", "squeezenet1.0-eap")),
-    ):
+    for original, variants in paper.variants.items():
         for name in variants:
-            energy, figure = values[name, "energy"]
-            relative = energy / values[original, "energy"][0]
-            change = values[name, "top5_accuracy"][0] - values[original, "top5_accuracy"][0]
-            found.append(PublishedPoint(name, relative, change, figure))
+            row = rows[name, paper.cost]
+            sure = row["certainty"] == "exact"
+            found.append(
+                PublishedPoint(
+                    name,
+                    value(name, paper.cost) / value(original, paper.cost),
+                    value(name, paper.accuracy) - value(original, paper.accuracy),
+                    row["figure"] if sure else f"{row['figure']}, {row['certainty']}",
+                )
+            )
     return tuple(found)

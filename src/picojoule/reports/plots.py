@@ -18,7 +18,7 @@ from picojoule.estimation import Estimate, LayerEstimate
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import rooflines
 from picojoule.reports.scale import Scale
-from picojoule.tradeoffs import TradeOff, published_points
+from picojoule.tradeoffs import TradeOff, published_name, published_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -220,7 +220,7 @@ def plot_tradeoff(result: TradeOff, ax: Axes | None = None, *, published: bool =
         label="this run",
     )
     if published:
-        points = published_points()
+        points = published_points(result.kind)
         axes.scatter(
             [x.relative for x in points],
             [x.change for x in points],
@@ -229,7 +229,7 @@ def plot_tradeoff(result: TradeOff, ax: Axes | None = None, *, published: bool =
             facecolors="none",
             edgecolors=OPERAND_COLORS["weight"],
             linewidths=0.8,
-            label="published (CVPR'17)",
+            label=f"published ({published_name(result.kind)})",
         )
     axes.set_xlim(left=0)
     axes.set_xlabel("cost over that of the first network")

@@ -6,7 +6,7 @@ from typing import Any
 
 from picojoule.reports.page import inlined, templates
 from picojoule.reports.palette import OPERAND_COLORS
-from picojoule.tradeoffs import TradeOff, published_points
+from picojoule.tradeoffs import TradeOff, published_name, published_points
 from picojoule.units import show_count, show_energy
 
 WHICH = {"prune": "Pruning", "adapt": "Adaptation"}
@@ -27,7 +27,8 @@ def tradeoff_values(found: TradeOff) -> dict[str, Any]:
         "title": f"{WHICH[found.kind]} run {found.name}",
         "run": found,
         "words": tradeoff_words(found),
-        "published": published_points(),
+        "published": published_points(found.kind),
+        "paper": published_name(found.kind),
         "cost": lambda value: show_cost(value, found.unit),
     }
 
@@ -68,6 +69,6 @@ def tradeoff_data(found: TradeOff) -> dict[str, Any]:
                 [found.relative(moment), found.change(moment), moment.name]
                 for moment in found.moments
             ],
-            "published": [[x.relative, x.change, x.label] for x in published_points()],
+            "published": [[x.relative, x.change, x.label] for x in published_points(found.kind)],
         },
     }
