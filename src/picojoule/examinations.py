@@ -81,6 +81,15 @@ def load_examination(path: str | os.PathLike[str]) -> ExaminedNetwork:
         raw = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(source, [Mistake("$", f"cannot be read as JSON: {error}")]) from None
+    return parse_examination(raw, source)
+
+
+def parse_examination(raw: Any, source: str) -> ExaminedNetwork:
+    """Read what :meth:`eyexam.Examination.to_dict` made; *source* names it in errors.
+
+    Raises:
+        InputError: it is no examination of this schema version.
+    """
     try:
         if raw["schema_version"] != SCHEMA_VERSION:
             problem = f"{raw['schema_version']!r}; this picojoule reads {SCHEMA_VERSION}"
@@ -92,6 +101,12 @@ def load_examination(path: str | os.PathLike[str]) -> ExaminedNetwork:
     if not layers:
         raise InputError(source, [Mistake("$.layers", "there are none")])
     return found
+
+
+def stored_examination(result: dict[str, Any]) -> ExaminedNetwork | None:
+    """The examination that a stored result holds, if one was asked for."""
+    raw = result.get("eyexam")
+    return None if raw is None else parse_examination(raw, "the stored result: $.eyexam")
 
 
 def _layer(raw: dict[str, Any]) -> ExaminedLayer:

@@ -169,6 +169,29 @@ def test_the_same_question_is_the_same_job(server: Server, done: dict[str, Any])
     assert again.json()["ended"] == done["ended"]
 
 
+def test_eyexam_goes_with_the_estimate(server: Server, done: dict[str, Any]) -> None:
+    from picojoule.examinations import parse_examination
+    from picojoule.frontends import parse_table
+    from picojoule.specs import parse_accelerator
+
+    plain = server.call("POST", "/api/jobs", json={**done["question"], "eyexam": False})
+    assert plain.json()["id"] == done["id"]
+    asked = server.call("POST", "/api/jobs", json={**done["question"], "eyexam": True}).json()
+    assert asked["id"] != done["id"]
+    assert asked["title"].endswith("Eyexam")
+    server.call("GET", f"/api/jobs/{asked['id']}/events")
+    result = server.call("GET", f"/api/results/{asked['id']}").json()
+    found = parse_examination(result["eyexam"], "answer")
+    ours = picojoule.examine(parse_table(TABLE, source="t"), parse_accelerator(CHIP, "c"))
+    assert [found.bound(step) for step in range(1, 5)] == [ours.bound(n) for n in range(1, 5)]
+    report = server.call("GET", f"/api/results/{asked['id']}/html").text
+    assert "Where the speed goes" in report
+    assert "Where the speed goes" not in server.call("GET", f"/api/results/{done['id']}/html").text
+    change = {"settings": {"density": {"weight": 0.5}}}
+    repriced = server.call("POST", f"/api/results/{asked['id']}/reprice", json=change)
+    assert repriced.json()["misfits"] == []
+
+
 def test_events_end_with_the_job(server: Server, network: str) -> None:
     question = {"network": network, "chip_yaml": CHIP, "batch": 2}
     id_ = server.call("POST", "/api/jobs", json=question).json()["id"]

@@ -162,6 +162,24 @@ def test_from_a_file_to_a_result(page: Any, server: Server) -> None:
     assert report.value.suggested_filename == "small-tiny.html"
 
 
+def test_where_the_speed_goes(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    page.select_option("#network", "bvlc-alexnet")
+    page.select_option("#chip", "eyeriss")
+    page.fill("#budget", "0.2")
+    page.check("#eyexam")
+    ask(page)
+    says(page, "#eyexam", "Where the speed goes")
+    chart = page.locator("[data-chart=waterfall]")
+    sync_api.expect(chart.locator("canvas").first).to_be_attached()
+    chart.hover(position={"x": 300, "y": 60})
+    page.click("text=fc6: what binds, and what would lift it")
+    says(page, "details.layer[open]", "bandwidth")
+    keep(page, "eyexam")
+    page.click("text=Change the question")
+    sync_api.expect(page.locator("#eyexam")).to_be_checked()
+
+
 def test_every_kind_of_file_is_read(page: Any, server: Server) -> None:
     page.goto(server.url)
     from picojoule import Workload, conv

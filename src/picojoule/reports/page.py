@@ -46,12 +46,12 @@ def estimate_page(
             versus=versus,
             versus_words=None if versus is None else comparison_words(versus),
             exam=examination,
-            **inlined({**chart_data(drawn), **_waterfall(examination)}),
+            **inlined({**chart_data(drawn), **waterfall_data(examination)}),
         )
     )
 
 
-def _waterfall(exam: ExaminedNetwork | None) -> dict[str, Any]:
+def waterfall_data(exam: ExaminedNetwork | None) -> dict[str, Any]:
     """What the chart of an examination draws."""
     if exam is None:
         return {}

@@ -6,7 +6,14 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from picojoule.cost import VERSION as COUNTING
 from picojoule.dataflow import DATAFLOWS
@@ -65,6 +72,15 @@ class Question(Settings):
         None, description="Seconds to search each distinct layer; by default until proved."
     )
 
+    eyexam: bool | None = Field(
+        None, description="Also bound the speed of each layer in the seven steps of Eyexam."
+    )
+
+    @field_validator("eyexam")
+    @classmethod
+    def _asked_or_not(cls, value: bool | None) -> bool | None:
+        return value or None  # not asked is one question, however it is written
+
     @model_validator(mode="after")
     def _one_chip(self) -> Question:
         if (self.chip is None) == (self.chip_yaml is None):
@@ -90,6 +106,8 @@ class Question(Settings):
             parts.append(self.dataflow)
         if self.objective != "energy":
             parts.append(self.objective)
+        if self.eyexam:
+            parts.append("Eyexam")
         for values, unit in ((self.bits, " bit"), (self.density, " density")):
             for name, value in values:
                 if value is not None:

@@ -10,8 +10,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from picojoule.comparison import compare, settings
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimation import parse_estimate
+from picojoule.examinations import stored_examination
 from picojoule.reports.document import chart_data, document
-from picojoule.reports.page import comparison_words, data_block, templates
+from picojoule.reports.page import comparison_words, data_block, templates, waterfall_data
 from picojoule.reports.tradeoff_page import tradeoff_data, tradeoff_values
 from picojoule.specs import shipped_accelerators
 from picojoule.tradeoffs import read_run
@@ -40,13 +41,15 @@ def result_page(request: dict[str, Any]) -> dict[str, Any]:
     """A result: the report, and what can be changed about it."""
     estimate = parse_estimate(request["result"], "the stored result")
     doc = document(estimate)
+    exam = stored_examination(request["result"])
     return _page(
         "result.html",
         job=request["job"],
         doc=doc,
+        exam=exam,
         bits=settings(estimate, "bits"),
         density=settings(estimate, "density"),
-        data=data_block(chart_data([estimate])),
+        data=data_block({**chart_data([estimate]), **waterfall_data(exam)}),
     )
 
 

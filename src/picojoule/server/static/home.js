@@ -105,6 +105,7 @@ function question() {
     const value = numberOf(find(name), mistakes);
     if (value !== undefined) asked[name] = value;
   }
+  if (find("eyexam").checked) asked.eyexam = true;
   if (find("dataflow").value) asked.dataflow = find("dataflow").value;
   for (const kind of ["bits", "density"]) {
     asked[kind] = {};
