@@ -39,6 +39,8 @@ from picojoule.workload import Layer, PerOperand
 HERE = Path(__file__).parent
 EXAMINED = ("compulsory", "eyexam", "parallelism", "playback", "seven_steps", "simulation")
 
+RUNS = 3
+
 Row = dict[str, Any]
 
 
@@ -74,6 +76,11 @@ def command(case: Case) -> list[str]:
 
 
 def examined(case: Case) -> Row:
+    """The quickest of a few runs of the command: other work on a machine only ever adds to it."""
+    return min((examined_once(case) for _ in range(RUNS)), key=lambda row: float(row["cpu"]))
+
+
+def examined_once(case: Case) -> Row:
     """CPU seconds and time on the clock of the command, and what it proves."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
@@ -137,7 +144,7 @@ def write_table(folder: Path, answer: Row) -> None:
         f"Python {how['python']}, {how['processor']}.",
         "",
         "CPU seconds of `picojoule eyexam NET -a CHIP --bits B --no-cache` as a whole, start-up of "
-        "Python included, on one core; equal layers are examined once.",
+        f"Python included, on one core, least of {RUNS} runs; equal layers are examined once.",
         "",
         "| network | chip | bits | layers | distinct | step 6 proved | CPU | target | reached |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -195,7 +202,7 @@ def main() -> None:
     for case in CASES[:1] if args.quick else CASES:
         progress(f"examine {case.name}")
         if not record.rows(f"examined/{case.name}"):
-            examined(CASES[0])  # compiles what is not compiled yet
+            examined_once(CASES[0])  # compiles what is not compiled yet
         answer["examined"][case.name] = record.once(
             f"examined/{case.name}", partial(examined, case)
         )
