@@ -50,6 +50,8 @@ COLUMNS = (
     "validation", "test", "rounds", "seconds", "note",
 )  # fmt: skip
 
+FLOOR = 0.05  # share of its width that no group goes below
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -214,7 +216,7 @@ class Bench:
         recipe = Recipe(
             mode="paper" if method == "paper" else "best",
             initial_reduction=p.paper_reduction if method == "paper" else None,
-            floor=0.1,
+            floor=FLOOR,
             short=p.short,
             long=p.long,
             calibrate=p.calibrate,
@@ -234,7 +236,7 @@ class Bench:
         """All groups by the same share, filters by norm: the widest the metric finds within it."""
         channels = find_channels(self.first, self.example)
         widths = Widths(self.first, channels, self.example)
-        limits = Limits(None, 0.1, dict(widths.full))
+        limits = Limits(None, FLOOR, dict(widths.full))
         norms = by_norm(self.first, channels)
         whole = math.fsum(map(self.platform.cost, widths.at({})))
         allowed = share * self.whole[0]
@@ -279,6 +281,7 @@ class Bench:
             max_pruning_ratio=0.9,
             iterative_steps=steps,
             ignored_layers=[last],
+            round_to=8,  # other widths leave onnxruntime's fast kernels: slower than unpruned
         )
         for _ in range(steps):
             if pruning.utils.count_ops_and_params(model, image)[0] <= macs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -234,6 +235,7 @@ def test_sizes_of_named_dimensions(run: Run) -> None:
         (["--batch", "x"], "batch"),
         (["--dataflow", "rss"], "did you mean 'rs'"),
         (["--objective", "enrgy"], "did you mean 'energy'"),
+        (["--factors", "perfekt"], "did you mean 'perfect'"),
         (["--nonsense"], "nonsense"),
         (["extra"], "extra"),
         (["-o", "run.pdf"], ".json, .csv, .txt"),
@@ -299,6 +301,10 @@ def test_no_mapping_is_the_answer_no(run: Run) -> None:
     refused(run(*ESTIMATE), "no mapping fits", code=1)
 
 
+def test_wide_words_on_a_machine_of_narrow_ones(run: Run) -> None:
+    refused(run("estimate", "bvlc-alexnet", "-a", "nvdla-like"), "try --bits 8", code=1)
+
+
 # -- map and price -------------------------------------------------------------------------
 
 
@@ -314,6 +320,17 @@ def test_map_then_price(run: Run) -> None:
     assert "well-formed mapping" in run("check", "mapping.yaml").out
     run("map", *ask, "-o", "mapping.json")
     assert run("price", *ask, "-m", "mapping.json").code == 0
+
+
+def test_perfect_factors_divide(run: Run) -> None:
+    ask = ("map", "bvlc-alexnet", "conv3", "-a", "eyeriss", "--json")
+    every = json.loads(run(*ask).out)["layer"]
+    perfect = json.loads(run(*ask, "--factors", "perfect").out)["layer"]
+    assert every["search"]["status"] == perfect["search"]["status"] == "optimal"
+    assert perfect["energy"] > every["energy"]
+    tiles = [stage["tile"] for stage in perfect["mapping"]["stages"]]
+    for outer, inner in itertools.pairwise(tiles):
+        assert all(outer[dim] % size == 0 for dim, size in inner.items() if dim in outer)
 
 
 def test_map_prints_the_nest_and_the_proof(run: Run) -> None:

@@ -79,6 +79,7 @@ def alternatives(
     batch: int = 1,
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
+    factors: str = "all",
     budget: float | None = None,
     cache: Cache = True,
     chosen: LayerEstimate | None = None,
@@ -88,7 +89,8 @@ def alternatives(
 
     Args:
         batch: the inferences that *layer* stands for.
-        dataflow, objective, budget, cache: as for :func:`estimate`; the budget is for each search.
+        dataflow, objective, factors, budget, cache: as for :func:`estimate`; the budget is for each
+            search.
         chosen: the layer's estimate under the choice made, if it is at hand.
         progress: called with (choices done, choices in all, change).
 
@@ -104,7 +106,13 @@ def alternatives(
 
     def price(machine: Accelerator, under: Dataflow) -> LayerEstimate:
         return estimate(
-            one, machine, dataflow=under, objective=objective, budget=budget, cache=cache
+            one,
+            machine,
+            dataflow=under,
+            objective=objective,
+            factors=factors,
+            budget=budget,
+            cache=cache,
         ).layers[0]
 
     made = chosen or price(accelerator, flow)

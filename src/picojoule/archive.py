@@ -48,7 +48,9 @@ Cache = bool | str | os.PathLike[str]
 SOURCES = (
     "accelerator",
     "archive",
+    "blocks",
     "boxes",
+    "chains",
     "compulsory",
     "cost",
     "dataflow",
@@ -86,6 +88,7 @@ def find(
     dataflow: Dataflow | str | None = None,
     objective: str = "energy",
     *,
+    factors: str = "all",
     budget: float | None = None,
     cache: Cache = True,
     start: LoopNest | None = None,
@@ -94,7 +97,7 @@ def find(
     """Find the best mapping as :func:`mapper.search` does, or recall it from an earlier search.
 
     Args:
-        dataflow, objective, budget: as for ``search``. A proved answer serves any budget.
+        dataflow, objective, factors, budget: as for ``search``. A proved answer serves any budget.
         cache: the folder of earlier answers; True is the user's cache folder, False is none.
         start, floor: as for ``search``; they save time and change no answer.
 
@@ -112,13 +115,13 @@ def find(
     )
     folder = cache_folder(cache)
     if folder is None or fingerprint() is None:
-        return _search(layer, accelerator, flow, objective, budget, start, floor)
-    problem = problem_text(layer, accelerator, flow, objective)
+        return _search(layer, accelerator, flow, objective, factors, budget, start, floor)
+    problem = problem_text(layer, accelerator, flow, objective, factors)
     path = entry_path(folder, problem)
     known = _recall(path, problem, layer, accelerator, objective)
     if known is not None:
         return known
-    found = _search(layer, accelerator, flow, objective, budget, start, floor)
+    found = _search(layer, accelerator, flow, objective, factors, budget, start, floor)
     if found.status == "optimal":
         _keep(path, problem, found)
     return found
@@ -145,13 +148,23 @@ def _search(
     accelerator: Accelerator,
     flow: Dataflow,
     objective: str,
+    factors: str,
     budget: float | None,
     start: LoopNest | None,
     floor: float,
 ) -> Found:
     from picojoule.mapper import search  # compiled code: loaded only where there is work to do
 
-    return search(layer, accelerator, flow, objective, budget=budget, start=start, floor=floor)
+    return search(
+        layer,
+        accelerator,
+        flow,
+        objective,
+        factors=factors,
+        budget=budget,
+        start=start,
+        floor=floor,
+    )
 
 
 # -- the folder as a whole -----------------------------------------------------------------
@@ -204,7 +217,13 @@ def _entries(folder: Path) -> list[Path]:
 # -- the key -------------------------------------------------------------------------------
 
 
-def problem_text(layer: Layer, accelerator: Accelerator, flow: Dataflow, objective: str) -> str:
+def problem_text(
+    layer: Layer,
+    accelerator: Accelerator,
+    flow: Dataflow,
+    objective: str,
+    factors: str = "all",
+) -> str:
     """All that decides a search, as JSON that is equal for equal problems.
 
     >>> from picojoule.dataflow import DATAFLOWS
@@ -222,6 +241,7 @@ def problem_text(layer: Layer, accelerator: Accelerator, flow: Dataflow, objecti
         "accelerator": accelerator,
         "dataflow": flow,
         "objective": objective,
+        "factors": factors,
     }
     return _json(_plain(parts))
 

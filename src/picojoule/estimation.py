@@ -327,6 +327,7 @@ def estimate(
     batch: int | None = None,
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
+    factors: str = "all",
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
     budget: float | None = None,
@@ -342,6 +343,7 @@ def estimate(
         batch: inferences at once; by default what the network says.
         dataflow: by default the accelerator's own.
         objective: "energy", "latency" or "edp".
+        factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
         bits: width of all operands, or by operand name, instead of the network's.
         density: by operand name ("input", "weight", "output"), instead of the network's.
         budget: seconds of search per distinct layer; by default until proved optimal.
@@ -378,7 +380,9 @@ def estimate(
             continue
         key = layer.signature()
         if key not in known:
-            known[key] = find(layer, machine, flow, objective, budget=budget, cache=cache)
+            known[key] = find(
+                layer, machine, flow, objective, factors=factors, budget=budget, cache=cache
+            )
         found = known[key]
         record = SearchRecord(
             found.status,

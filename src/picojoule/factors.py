@@ -1,63 +1,21 @@
-"""What every option of every block contributes to every count.
+"""The factors of all options of a set of blocks, side by side for the compiled search.
 
-A count is a product of one factor per block (:mod:`traffic`). A :class:`Column` names a count; the
-:class:`Bank` computes its factors for all options of a set of blocks, once for all classes.
+A count is a product of one factor per block (:mod:`blocks`); the :class:`Bank` numbers the counts
+that classes ask for and lays their factors out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from picojoule.blocks import IRRELEVANT, Block, Column, Factors, Words
 from picojoule.boxes import fewest
-from picojoule.mapspace import IRRELEVANT, Block, Space
+from picojoule.mapspace import Space
 from picojoule.programme import Options
-from picojoule.tilings import Floats, Ints, repeats, window_words
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
-
-P = Dim.P
-INPUT = OPERANDS[0]
-
-
-class Words(NamedTuple):
-    """The words of an edge at a grain, under a pattern of stays."""
-
-    operand: Operand
-    child: int
-    grain: int
-    still: int  # bit mask of levels
-    slide: tuple[int, Dim] | None
-
-
-class Tile(NamedTuple):
-    """The words of an operand's tile at a level."""
-
-    level: int
-    operand: Operand
-
-
-class Elements(NamedTuple):
-    """The unrolling over one array."""
-
-    gap: int
-
-
-class Steps(NamedTuple):
-    """Steps of the whole nest."""
-
-
-class One(NamedTuple):
-    """Nothing to count."""
-
-
-class Column(NamedTuple):
-    """A count, whose factors are known for every option of every block."""
-
-    what: Words | Tile | Elements | Steps | One
-    divided: int = 0  # by the elements in use of that many of the outermost arrays
-    inverse: bool = False  # the reciprocal: a larger count lowers what it enters
+from picojoule.tilings import Floats, Ints
+from picojoule.workload import DIMS, Dim
 
 
 class Bank:
@@ -71,8 +29,6 @@ class Bank:
         self._where: list[list[int]] = []
         self._scale: list[float] = []
         self._least: list[float] = []
-        self._windows: dict[object, Floats] = {}
-        self._counted: dict[tuple[int, Words], Floats] = {}
         self._options: Options | None = None
 
     def options(self) -> Options:
@@ -92,17 +48,17 @@ class Bank:
             )
         return self._options
 
-    def _keep(self, values: Floats) -> int:
+    def _keep(self, factors: Factors) -> int:
         """Where these factors are kept from now on."""
-        start, self._size = self._size, self._size + len(values)
+        start, self._size = self._size, self._size + len(factors.values)
         if self._size > len(self._raw):
             room = np.empty(2 * self._size)
             self._raw = np.concatenate([self._raw[:start], room])
             self._logs = np.concatenate([self._logs[:start], room])
             if self._options is not None:
                 self._options = self._options._replace(raw=self._raw, logs=self._logs)
-        self._raw[start : self._size] = values
-        np.log(values, out=self._logs[start : self._size])
+        self._raw[start : self._size] = factors.values
+        self._logs[start : self._size] = factors.logs
         return start
 
     def fewest_steps(self) -> float:
@@ -119,7 +75,7 @@ class Bank:
             alike = spread.reshape(block.size, -1)
             kinds, kind = np.unique(alike, axis=0, return_inverse=True)
             steps = np.full(len(kinds), np.inf)
-            np.minimum.at(steps, kind.ravel(), self._values(b, Column(Steps())))
+            np.minimum.at(steps, kind.ravel(), block.steps())
             fans.append(kinds.reshape(len(kinds), len(arrays), 2))
             raw[0].append(steps)
             for a in range(len(arrays)):
@@ -150,14 +106,13 @@ class Bank:
         if column not in self._numbers:
             where = [-1] * len(self.blocks)
             scale = least = 1.0
-            for b in range(len(self.blocks)):
-                values = self._values(b, column)
-                low = float(values.min())
-                if low == values.max():
-                    scale *= low
+            for b, block in enumerate(self.blocks):
+                factors = block.factors(column)
+                if factors.same:
+                    scale *= factors.least
                     continue
-                where[b] = self._keep(values)
-                least *= low
+                where[b] = self._keep(factors)
+                least *= factors.least
             self._numbers[column] = len(self._where)
             self._where.append(where)
             self._scale.append(scale)
@@ -179,84 +134,6 @@ class Bank:
             np.array([self._least[n] for n in numbers]),
         )
 
-    def _values(self, which: int, column: Column) -> Floats:
-        block, count = self.blocks[which], column.what
-        if isinstance(count, Words):
-            values = self.counted(which, count)
-        elif isinstance(count, Tile):
-            values = self._tile(block, count)
-        elif isinstance(count, Elements):
-            values = block.unrolled(count.gap)
-        elif isinstance(count, Steps):
-            values = np.ones(block.size)
-            for n in range(len(block.dims)):
-                values = values * repeats(block.tiles[n], block.fans[n], self.space.depth, 0, 0)
-        else:
-            values = np.ones(block.size)
-        for gap in self.space.array_gaps[: column.divided]:
-            values = values / block.unrolled(gap)
-        return 1 / values if column.inverse else values
-
-    def counted(self, which: int, words: Words) -> Floats:
-        """The factor of one block in a count of words, for all of its options."""
-        key = (which, words)
-        if key not in self._counted:
-            block = self.blocks[which]
-            if words.operand is INPUT and len(block.dims) == 2:
-                self._counted[key] = self._window(which, words)
-            else:
-                total = np.ones(block.size)
-                for n, dim in enumerate(block.dims):
-                    total = total * self._single(which, n, dim, words)
-                self._counted[key] = total
-        return self._counted[key]
-
-    def _single(self, which: int, n: int, dim: Dim, words: Words) -> Floats:
-        block = self.blocks[which]
-        bound = self.space.layer.bounds[DIMS.index(dim)]
-        if dim in RELEVANT[words.operand]:
-            return np.full(block.size, float(bound))
-        if bound == 1:
-            return np.ones(block.size)
-        chains = block.chains[n]
-        per_chain = repeats(chains[0], chains[1], words.child, words.grain, words.still)
-        return per_chain if block.pick is None else per_chain[block.pick[n]]
-
-    def _window(self, which: int, words: Words) -> Floats:
-        """Window words of all options of a pair."""
-        block = self.blocks[which]
-        axis = 0 if block.dims[0] is P else 1
-        level, tap = -1, False
-        if words.slide is not None and words.slide[1] in block.dims:
-            level, tap = words.slide[0], words.slide[1] is block.dims[1]
-        same = 0 if self.space.mirrored else axis
-        key = (same, words.child, words.grain, level, tap)
-        if key not in self._windows:
-            self._windows[key] = window_table(
-                block,
-                self.space.layer.stride[axis],
-                self.space.layer.dilation[axis],
-                self.space.stored(axis),
-                words.child,
-                words.grain,
-                level,
-                tap,
-            )
-        return self._windows[key]
-
-    def _tile(self, block: Block, tile: Tile) -> Floats:
-        """The factor of a block's options in the words of a tile."""
-        if tile.operand is INPUT and len(block.dims) == 2:
-            axis = 0 if block.dims[0] is P else 1
-            tiles = block.tiles
-            extent = self.space.extent(tiles[0][:, tile.level], tiles[1][:, tile.level], axis)
-            return extent.astype(float)
-        total = np.ones(block.size)
-        for n, dim in enumerate(block.dims):
-            if dim in RELEVANT[tile.operand]:
-                total = total * block.tiles[n][:, tile.level]
-        return total
-
     def penalty(
         self,
         held: tuple[tuple[int, frozenset[Dim]], ...],
@@ -271,7 +148,7 @@ class Bank:
             once: counts that may not repeat what does not index their operand.
         """
         parts = []
-        for which, block in enumerate(self.blocks):
+        for block in self.blocks:
             keep = np.ones(block.size, bool)
             for level, dims in held:
                 for n, dim in enumerate(block.dims):
@@ -279,35 +156,12 @@ class Bank:
                         inner = block.tiles[n][:, level + 1] * block.fans[n][:, level]
                         keep &= inner >= block.tiles[n][:, level]
             for outside, inside in unshared:
-                keep &= self.counted(which, outside) == self.counted(which, inside)
+                keep &= block.words(outside) == block.words(inside)
             for words in once:
                 for n, dim in enumerate(block.dims):
                     if dim in IRRELEVANT[words.operand]:
-                        keep &= self._single(which, n, dim, words) == 1
+                        keep &= block.repeats(n, words) == 1
             if not keep.any():
                 return None
             parts.append(np.where(keep, 0.0, np.inf))
         return np.concatenate(parts)
-
-
-def window_table(
-    block: Block,
-    stride: int,
-    dilation: int,
-    stored: tuple[int, int],
-    child: int,
-    grain: int,
-    level: int,
-    tap: bool,
-) -> Floats:
-    """Window words of all options of a pair; equal prefixes of chains are counted once."""
-    assert block.pick is not None
-    picks, inverses = [], []
-    for tiles, fans in block.chains:
-        # Only what lies outside the child matters.
-        columns = np.concatenate([tiles[:, 1 : child + 1], fans[:, :child]], axis=1)
-        _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
-        inverses.append(inverse.ravel())
-        picks.append((tiles[first], fans[first]))
-    table = window_words(*picks[0], *picks[1], stride, dilation, *stored, child, grain, level, tap)
-    return np.asarray(table[inverses[0][block.pick[0]], inverses[1][block.pick[1]]])

@@ -30,6 +30,7 @@ from picojoule.relaxation import Relaxation, Relaxed
 from picojoule.tilings import Floats, Ints
 from picojoule.workload import DIMS, Dim, Extents, Layer
 
+FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
@@ -71,6 +72,8 @@ def search(
     """
     if objective not in OBJECTIVES:
         raise PicojouleError(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
+    if factors not in FACTORS:
+        raise PicojouleError(f"no factors {factors!r}; there are {', '.join(FACTORS)}")
     flow = (
         dataflow
         if isinstance(dataflow, Dataflow)
@@ -95,9 +98,12 @@ def search(
         best = _from(relaxation, best.chosen, objective, deadline)
     if best.chosen is None:
         why = "in time" if not best.complete else f"with the dataflow {flow.name!r}"
+        wide, word = max(layer.bits), accelerator.word_bits
+        hint = "larger memories or another dataflow may help"
+        if wide > word:
+            hint = f"its words have {word} bits, the layer's up to {wide}: try --bits {word}"
         raise NoMappingError(
-            f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; "
-            "larger memories or another dataflow may help"
+            f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
         )
     found = _found(relaxation, best, objective, started)
     if not pareto or cheapest is None:

@@ -14,24 +14,23 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
 
 from picojoule.accelerator import Accelerator, Charging, Level
+from picojoule.blocks import IRRELEVANT, Block, Key, Window, block, trim
+from picojoule.chains import Cuts, Rules
 from picojoule.cost import tile_words
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
-from picojoule.tilings import Bools, Floats, Ints, complete_chains
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand
+from picojoule.tilings import Ints
+from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
-
-IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
-
 
 MIRROR = {P: Q, Q: P, R: S, S: R}  # rows and columns changed
 
@@ -79,28 +78,6 @@ class Edge(NamedTuple):
     child: int
 
 
-class Block(NamedTuple):
-    """A dimension, or the pair of a window, with all its chains."""
-
-    dims: tuple[Dim, ...]
-    chains: tuple[
-        tuple[Ints, Ints], ...
-    ]  # for each dimension [chains, levels + 1], [chains, levels]
-    pick: tuple[Ints, ...] | None  # for a pair: which chain of each dimension an option takes
-    tiles: tuple[Ints, ...]  # for each dimension [options, levels + 1]
-    fans: tuple[Ints, ...]  # for each dimension [options, levels]
-    group: Ints  # [options] alike where the outermost level is cut into as many tiles; ascending
-
-    @property
-    def size(self) -> int:
-        """How many options there are."""
-        return len(self.tiles[0])
-
-    def unrolled(self, gap: int) -> Floats:
-        """Elements of the array beneath a level that each option uses."""
-        return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
-
-
 class Space:
     """One layer on one machine under one dataflow.
 
@@ -126,12 +103,14 @@ class Space:
         self.array_gaps = [n for n, array in enumerate(self.arrays) if array]
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         self.every_chain = self._adding_up_pays()
-        self.complete = True
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
         self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
+        trim()
         self.blocks = [self._blocks(empty) for empty in self.shapes]
+        cuts = [cuts for blocks in self.blocks for block in blocks for cuts in block.key.cuts]
+        self.complete = all(c.complete for c in cuts)
 
     def _is_mirrored(self) -> bool:
         """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
@@ -230,35 +209,49 @@ class Space:
         width = self.layer.bits[OPERANDS.index(operand)]
         return self.machine.psum_bits(width) if operand is OUTPUT else width
 
-    def _chains(self, dim: Dim, empty: frozenset[int]) -> tuple[Ints, Ints]:
-        """All chains of *dim* that the dataflow allows: tiles and unrollings."""
-        bound = self.layer.bounds[DIMS.index(dim)]
-        depth = self.depth
-        limits = [bound] + [
-            1 if n in empty and n == depth - 1 else self._largest(dim, n) for n in range(1, depth)
-        ]
-        if dim is G and not self.timed:
-            limits = [bound] + [1] * (depth - 1)
-        fan = [
-            0 if array is None else self._fan_limit(dim, n, array.size)
-            for n, array in enumerate(self.arrays)
-        ]
-        if self.perfect:
-            tiles, fans = _dividing(bound, limits, fan)
-        elif depth == 3 and self.array_gaps in ([1], []) and bound <= 1 << 16:
-            raw = complete_chains(
-                bound, limits[2], max(1, fan[1]), bound if self.every_chain else self._edge(dim)
-            )
-            raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
-            count = len(raw)
-            tiles = np.ones((count, 4), np.int64)
-            tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]
-            fans = np.ones((count, 3), np.int64)
-            fans[:, 1] = raw[:, 2]
-        else:
-            tiles, fans = self._nested(bound, limits, fan)
-        keep = self._allowed(dim, tiles, fans)
-        return tiles[keep], fans[keep]
+    def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
+        """How a dimension may be cut where nothing is kept at the *empty* levels."""
+        bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
+        single = dim is G and not self.timed
+        return Cuts(
+            (
+                bound,
+                *(
+                    1 if single or (n == last and n in empty) else self._largest(dim, n)
+                    for n in range(1, self.depth)
+                ),
+            ),
+            tuple(
+                0 if array is None else self._fan_limit(dim, n, array.size)
+                for n, array in enumerate(self.arrays)
+            ),
+            bound if self.every_chain else self._edge(dim),
+            self.perfect,
+            self._rules(dim),
+        )
+
+    def _rules(self, dim: Dim) -> Rules | None:
+        """What the dataflow asks of a dimension."""
+        gap, flow = self.element_gap, self.dataflow
+        if gap is None:
+            return None
+        array, bounds = self.arrays[gap], self.layer.bounds
+        assert array is not None
+        bound = bounds[DIMS.index(dim)]
+
+        def size(wanted: Size | None) -> int | None:
+            return None if wanted is None else 1 if wanted is Size.ONE else bound
+
+        beside = math.prod(bounds[DIMS.index(d)] for d in flow.unrolled)
+        longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
+        return Rules(
+            gap,
+            size(flow.element_tile.get(dim)),
+            size(flow.buffer_tile.get(dim)),
+            spanned=dim in flow.spanned,
+            whole=dim in flow.spanned and beside * bound <= array.size,
+            spread=dim in flow.unrolled and bound <= longest,
+        )
 
     def _edge(self, dim: Dim) -> int:
         """How near the ends of a window dimension a cut may save halo that lies in the padding.
@@ -297,115 +290,29 @@ class Space:
         reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
         return min(size, reach)
 
-    def _nested(self, bound: int, limits: Sequence[int], fan: Sequence[int]) -> tuple[Ints, Ints]:
-        """Balanced chains for other depths: every tile an even split of the one outside."""
-        small = bound <= 12 and self.depth <= 3
-        found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-
-        def even(size: int, largest: int) -> list[int]:
-            if small:
-                return list(range(1, min(size, largest) + 1))
-            return sorted({-(-size // k) for k in _counts(size)} & set(range(1, largest + 1)))
-
-        def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
-            level = len(tiles) - 1
-            size = tiles[-1]
-            last = level == self.depth - 1
-            inner = [1] if last else even(size, min(limits[level + 1], size))
-            for piece in inner:
-                units = -(-size // piece)
-                if fan[level] <= 1:
-                    factors = {1}
-                elif small:
-                    factors = set(range(1, min(fan[level], units) + 1))
-                else:
-                    factors = {-(-units // k) for k in _counts(units)}
-                for factor in sorted(factors):
-                    if factor <= max(1, fan[level]):
-                        if last:
-                            found.append((tiles, (*fans, factor)))
-                        else:
-                            walk((*tiles, piece), (*fans, factor))
-
-        walk((bound,), ())
-        if not small and bound > 1:
-            self.complete = False
-        tiles = np.array([(*t, 1) for t, _ in found], np.int64)
-        return tiles, np.array([f for _, f in found], np.int64)
-
-    def _allowed(self, dim: Dim, tiles: Ints, fans: Ints) -> Bools:
-        """Which chains the dataflow allows."""
-        keep = np.ones(len(tiles), bool)
-        gap = self.element_gap
-        if gap is None:
-            return keep
-        bound = self.layer.bounds[DIMS.index(dim)]
-        flow, array = self.dataflow, self.arrays[gap]
-        assert array is not None
-        wanted = flow.element_tile.get(dim)
-        if wanted is not None and gap + 1 < self.depth:
-            matches = tiles[:, gap + 1] == (1 if wanted is Size.ONE else bound)
-            if matches.any():  # a row that no element can hold is cut after all
-                keep &= matches
-        wanted = flow.buffer_tile.get(dim)
-        if wanted is not None:
-            keep &= tiles[:, gap] == (1 if wanted is Size.ONE else bound)
-        if dim in flow.spanned:
-            keep &= fans[:, gap] * tiles[:, gap + 1] >= tiles[:, gap]
-            beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in flow.unrolled)
-            if beside * bound <= array.size:
-                keep &= tiles[:, gap] == bound
-        if dim in flow.unrolled and bound <= max(
-            (axis.size for axis in array.axes if dim in axis.dims), default=1
-        ):
-            keep &= fans[:, gap] * tiles[:, gap + 1] >= bound
-        return keep
-
     def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
-        pairs = [self._pair(dims, empty) for dims in ((P, R), (Q, S))]
-        singles = []
-        for dim in (M, C, N, G):
-            tiles, fans = self._chains(dim, empty)
-            order = np.argsort(_group_key((tiles,)), kind="stable")
-            tiles, fans = tiles[order], fans[order]
-            key = _group_key((tiles,))
-            singles.append(Block((dim,), ((tiles, fans),), None, (tiles,), (fans,), key))
-        return (*pairs, *singles)
+        sizes = tuple(0 if array is None else array.size for array in self.arrays)
 
-    def _pair(self, dims: tuple[Dim, Dim], empty: frozenset[int]) -> Block:
-        outer, tap = (self._chains(dim, empty) for dim in dims)
-        a = np.repeat(np.arange(len(outer[0])), len(tap[0]))
-        b = np.tile(np.arange(len(tap[0])), len(outer[0]))
-        keep = np.ones(len(a), bool)
-        axis = 0 if dims[0] is P else 1
-        for gap in self.array_gaps:
-            array = self.arrays[gap]
-            assert array is not None
-            keep &= outer[1][a, gap] * tap[1][b, gap] <= array.size
+        def made(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
+            return block(Key(dims, tuple(self._cuts(d, empty) for d in dims), sizes, window))
+
+        windows = (made((P, R), self._window(0)), made((Q, S), self._window(1)))
+        return (*windows, *(made((dim,)) for dim in (M, C, N, G)))
+
+    def _window(self, axis: int) -> Window:
+        layer = self.layer
+        rows = layer.input_size[axis]
+        if self.machine.charge_padding:
+            rows += sum(layer.padding[2 * axis : 2 * axis + 2])
+        room: list[int | None] = [None] * self.depth
         for level in range(1, self.depth):
             memory = self.levels[level].holder(INPUT)
             always = all(INPUT in keeps[level] for keeps in self.keeps)
-            if not always or memory is None or memory.capacity is None:
-                continue
-            words = self.extent(outer[0][a, level], tap[0][b, level], axis)
-            keep &= words * self.width(INPUT) <= memory.capacity
-        a, b = a[keep], b[keep]
-        order = np.argsort(_group_key((outer[0][a], tap[0][b])), kind="stable")
-        a, b = a[order], b[order]
-        tiles, fans = (outer[0][a], tap[0][b]), (outer[1][a], tap[1][b])
-        return Block(dims, (outer, tap), (a, b), tiles, fans, _group_key(tiles))
-
-    def extent(self, outputs: Ints, taps: Ints, axis: int) -> Ints:
-        """Input rows (columns) under tiles of outputs and taps; at most what is stored."""
-        stride, dilation = self.layer.stride[axis], self.layer.dilation[axis]
-        common = math.gcd(stride, dilation)
-        rows = outputs * taps - np.maximum(0, outputs - dilation // common) * np.maximum(
-            0, taps - stride // common
+            if always and memory is not None and memory.capacity is not None:
+                room[level] = int(memory.capacity // self.width(INPUT))
+        return Window(
+            layer.stride[axis], layer.dilation[axis], self.stored(axis), rows, tuple(room)
         )
-        stored = self.layer.input_size[axis]
-        if self.machine.charge_padding:
-            stored += sum(self.layer.padding[2 * axis : 2 * axis + 2])
-        return np.asarray(np.minimum(rows, stored))
 
     def stored(self, axis: int) -> tuple[int, int]:
         """First and last-but-one row (column) that is stored, counted from the first padded one."""
@@ -527,51 +434,6 @@ class Space:
         )
 
 
-def _dividing(bound: int, limits: Sequence[int], fan: Sequence[int]) -> tuple[Ints, Ints]:
-    """Chains in which every step divides the tile around it, and every tile its step."""
-    depth = len(limits)
-    chains: list[tuple[list[int], list[int]]] = [([bound], [])]
-    for level in range(depth):
-        most = limits[level + 1] if level < depth - 1 else 1
-        chains = [
-            ([*tiles, tile], [*fans, step // tile])
-            for tiles, fans in chains
-            for step in _divisors(tiles[-1])
-            for tile in ([step] if fan[level] <= 1 else _divisors(step))
-            if tile <= most and step // tile <= max(1, fan[level])
-        ]
-    return (
-        np.array([tiles for tiles, _ in chains], np.int64).reshape(-1, depth + 1),
-        np.array([fans for _, fans in chains], np.int64).reshape(-1, depth),
-    )
-
-
-@functools.cache
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
-
-
 def empty_levels(keeps: tuple[frozenset[Operand], ...]) -> frozenset[int]:
     """Levels at which nothing is kept: they are not there, so no tile is cut for them."""
     return frozenset(n for n in range(1, len(keeps)) if not keeps[n])
-
-
-def _counts(size: int) -> list[int]:
-    """Numbers of pieces that give different even splits of *size*."""
-    found, count = [], 1
-    while count <= size:
-        found.append(count)
-        piece = -(-size // count)
-        if piece == 1:
-            break
-        count = -(-size // (piece - 1))
-    return found
-
-
-def _group_key(tiles: Sequence[Ints]) -> Ints:
-    """Options share a group if they cut the outermost level into as many tiles."""
-    key = np.zeros(len(tiles[0]), np.int64)
-    for table in tiles:
-        counts = -(-table[:, 0] // table[:, 1])
-        key = key * (int(counts.max(initial=0)) + 1) + counts
-    return key

@@ -16,9 +16,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from picojoule.blocks import Block, Column, Elements, One, Steps, Tile, Words
 from picojoule.cost import Ledger
-from picojoule.factors import Bank, Column, Elements, One, Steps, Tile, Words
-from picojoule.mapspace import Block, Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.factors import Bank
+from picojoule.mapspace import Edge, MappingClass, Runs, Space, empty_levels
 from picojoule.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.tilings import Bools, Floats
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand

@@ -119,8 +119,14 @@ def map_layer(
     if pareto:
         from picojoule.mapper import search as search_mapping
 
-        flow, budget = how["dataflow"], how["budget"]
-        front = search_mapping(one[layer], machine, flow, budget=budget, pareto=True).front
+        front = search_mapping(
+            one[layer],
+            machine,
+            how["dataflow"],
+            factors=how["factors"],
+            budget=how["budget"],
+            pareto=True,
+        ).front
     return give_mapping(found, one[layer], machine, answer, others, front)
 
 

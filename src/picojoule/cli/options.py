@@ -32,6 +32,13 @@ Dims = Annotated[
 ]
 Flow = Annotated[str | None, Parameter(help="rs, ws, osa, osb, osc, is, nlr or flexible.")]
 Objective = Annotated[str, Parameter(help="What the search minimises: energy, latency or edp.")]
+TileSizes = Annotated[
+    str,
+    Parameter(
+        name="--factors",
+        help="Tile sizes: all, or perfect (only those that divide the tile outside them).",
+    ),
+]
 Bits = Annotated[
     list[str] | None,
     Parameter(negative="", help="Width of all operands (8) or of one (weight=8); repeatable."),
@@ -75,6 +82,7 @@ class SearchOptions:
 
     dataflow: Flow = None
     objective: Objective = "energy"
+    factors: TileSizes = "all"
     budget: Budget = None
     cache: CacheFolder = None
     no_cache: NoCache = False

@@ -22,6 +22,7 @@ class Search(TypedDict):
 
     dataflow: str | None
     objective: str
+    factors: str
     budget: float | None
     cache: bool | Path
 
@@ -47,12 +48,13 @@ def read_question(network: str, options: QuestionOptions) -> tuple[Workload, Acc
 
 def read_search(options: SearchOptions) -> Search:
     """The options of a search, checked."""
-    known = ("energy", "latency", "edp")
-    if options.objective not in known:
-        near = did_you_mean(options.objective, known)
-        raise PicojouleError(
-            f"no objective {options.objective!r}{near}; there are {', '.join(known)}"
-        )
+    for what, word, known in (
+        ("objective", options.objective, ("energy", "latency", "edp")),
+        ("--factors", options.factors, ("all", "perfect")),
+    ):
+        if word not in known:
+            near = did_you_mean(word, known)
+            raise PicojouleError(f"no {what} {word!r}{near}; there are {', '.join(known)}")
     if options.dataflow is not None:
         from picojoule.dataflow import dataflow as named
 
@@ -60,6 +62,7 @@ def read_search(options: SearchOptions) -> Search:
     return {
         "dataflow": options.dataflow,
         "objective": options.objective,
+        "factors": options.factors,
         "budget": read_seconds(options.budget),
         "cache": read_cache(options.cache, options.no_cache),
     }

@@ -7,16 +7,27 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
+
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
     """One line per record; a column that a record lacks is 0.
 
+    A text that a spreadsheet would take for a formula (a layer may have any name) is quoted by an
+    apostrophe.
+
     >>> csv_text([{"layer": "a", "energy": 1}])
     'layer,energy\\r\\na,1\\r\\n'
+    >>> csv_text([{"layer": "=1+1"}])
+    "layer\\r\\n'=1+1\\r\\n"
     """
     file = StringIO()
     columns = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(file, columns, restval=0.0)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _harmless(cell) for name, cell in row.items()} for row in rows)
     return file.getvalue()
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

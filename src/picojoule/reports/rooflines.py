@@ -125,8 +125,9 @@ def plot_layers(result: Examination, ax: Axes | None = None) -> Axes:
                 color="white" if inside else INK,
                 fontsize=7.5,
             )
-    turn = {"rotation": 90} if count > _FEW else {}
-    ax.set_xticks(range(count), [x.name for x in result.layers], fontsize=7, **turn)
+    ax.set_xticks(range(count), [x.name for x in result.layers], fontsize=7)
+    if count > _FEW:
+        ax.tick_params(axis="x", labelrotation=90)
     ax.set_xlim(-0.6, count - 0.4)
     ax.set_ylim(0, 1)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
@@ -186,8 +187,11 @@ def plot_roofline(result: Examination, operand: str, ax: Axes | None = None) -> 
             if end > start:
                 ax.plot([start, end], [start * bandwidth, end * bandwidth], color=color, lw=1.0)
         for layer, roof in mine:
-            x, flat, sixth, last = roof.intensity, layer.bound(5), layer.bound(6), layer.bound(7)
-            ax.plot([x, x], [last or sixth, flat], color=GRID, lw=0.8, zorder=1)
+            x = roof.intensity
+            bounds = (layer.bound(step) for step in (5, 6, 7))
+            flat, sixth, last = (math.nan if bound is None else bound for bound in bounds)
+            lowest = sixth if math.isnan(last) else last
+            ax.plot([x, x], [lowest, flat], color=GRID, lw=0.8, zorder=1)
             ax.plot(x, flat, marker="_", color=color, ms=9, mew=1.4, zorder=2)
             ax.plot(x, last, marker=marker, mfc="white", color=color, ms=4.5, zorder=3)
             ax.plot(x, sixth, marker=marker, color=color, ms=5, zorder=4, ls="")
