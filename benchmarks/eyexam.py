@@ -141,7 +141,7 @@ def write_table(folder: Path, answer: Row) -> None:
         "# Eyexam",
         "",
         f"`{how['command']}`, picojoule {how['picojoule']} (sources {how['sources']}), "
-        f"Python {how['python']}, {how['processor']}.",
+        f"Python {how['python']}, {how['processor']}, load {how['load'] or 0:.1f} at the start.",
         "",
         "CPU seconds of `picojoule eyexam NET -a CHIP --bits B --no-cache` as a whole, start-up of "
         f"Python included, on one core, least of {RUNS} runs; equal layers are examined once.",

@@ -137,6 +137,7 @@ def test_the_tables_of_eyexam_say_what_is_reached(bench: Any, tmp_path: Path) ->
             "sources": "s",
             "python": "3",
             "processor": "p",
+            "load": 0.5,
         },
         "examined": {case.name: row for case in eyexam.CASES[:3]},
         "searched": {eyexam.CASES[0].name: searched},
