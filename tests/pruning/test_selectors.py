@@ -11,7 +11,7 @@ pytest.importorskip("scipy")
 
 from picojoule.errors import PicojouleError  # noqa: E402
 from picojoule.pruning.constraints import Constraint, Filters, Pattern, Unstructured  # noqa: E402
-from picojoule.pruning.least_squares import least_squares  # noqa: E402
+from picojoule.pruning.least_squares import _by_gradients, least_squares  # noqa: E402
 from picojoule.pruning.quantising import quantise  # noqa: E402
 from picojoule.pruning.selectors import (  # noqa: E402
     SELECTORS,
@@ -72,10 +72,14 @@ def test_least_squares_by_gradients_is_as_exact(monkeypatch: pytest.MonkeyPatch)
     _, h, g, _, _ = problem(1, 9, 14)
     support = torch.rand(1, 9, 14, generator=torch.Generator().manual_seed(1)) < 0.5
     wanted = least_squares(h, g, support)
-    monkeypatch.setattr("picojoule.pruning.least_squares._FACTOR_WORTH", 0)
-    found = least_squares(h, g, support)
-    torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
-    assert not torch.equal(found, wanted)  # it did take the other way
+    found = _by_gradients(h[0], g[0], support[0], None, 200)
+    assert found is not None
+    torch.testing.assert_close(found, wanted[0], rtol=1e-7, atol=1e-9)
+    # Given too few steps they give up, and factors take over.
+    assert _by_gradients(h[0], g[0], support[0], None, 2) is None
+    monkeypatch.setattr("picojoule.pruning.least_squares._FEW_PRODUCTS", 0)
+    monkeypatch.setattr("picojoule.pruning.least_squares._MOST_STEPS", 2)
+    assert torch.equal(least_squares(h, g, support), wanted)
 
 
 def test_least_squares_with_inputs_that_are_always_zero() -> None:

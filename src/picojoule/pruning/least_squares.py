@@ -20,9 +20,9 @@ def least_squares(
     Each filter has its own normal equations ``H[S, S] w = g[S]``. They are gathered, padded to the
     largest support among filters of similar support, and factorised in batches. A filter that
     keeps more than half of its weights is solved from the other side: the unrestricted optimum,
-    moved so that the removed weights are zero, a system of their number. Where both are so large
-    that factorising costs more, preconditioned conjugate gradients solve all filters together, to
-    the precision of the numbers.
+    moved so that the removed weights are zero, a system of their number. Where both are large,
+    preconditioned conjugate gradients first try to solve all filters together, to the precision of
+    the numbers; they may take as long as factorising would, so at worst all takes twice as long.
 
     Args:
         gram: H, ``[groups, columns, columns]``.
@@ -38,10 +38,16 @@ def least_squares(
             continue
         rows, columns = cross.shape[1:]
         smaller = torch.minimum(counts, columns - counts).double()
-        if float((smaller**3).sum()) / 3 > _FACTOR_WORTH * 2.0 * rows * columns**2:
+        # What factorising costs, in products with H.
+        worth = float((smaller**3).sum()) / 3 / (2.0 * rows * columns**2)
+        if worth > _FEW_PRODUCTS:
             near = None if start is None else start[group]
-            solved[group] = _by_gradients(gram[group], cross[group], support[group], near)
-            continue
+            found = _by_gradients(
+                gram[group], cross[group], support[group], near, min(int(worth), _MOST_STEPS)
+            )
+            if found is not None:
+                solved[group] = found
+                continue
         few = counts <= columns // 2
         if bool(few.any()):
             solved[group, few] = _gathered(
@@ -54,7 +60,7 @@ def least_squares(
     return solved
 
 
-_FACTOR_WORTH = 15  # products with H that conjugate gradients usually need
+_FEW_PRODUCTS = 15  # with H, in which conjugate gradients never get there
 _MOST_STEPS = 1200
 
 
@@ -120,9 +126,16 @@ def positive_inverse(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def _by_gradients(
-    gram: torch.Tensor, cross: torch.Tensor, support: torch.Tensor, start: torch.Tensor | None
-) -> torch.Tensor:
-    """Conjugate gradients for all rows together, preconditioned by the diagonal."""
+    gram: torch.Tensor,
+    cross: torch.Tensor,
+    support: torch.Tensor,
+    start: torch.Tensor | None,
+    steps: int,
+) -> torch.Tensor | None:
+    """Conjugate gradients for all rows together, preconditioned by the diagonal.
+
+    None if so many steps are not enough.
+    """
     mask = support.to(gram.dtype)
     diagonal = gram.diagonal().clamp_min(torch.finfo(gram.dtype).tiny)
     goal = (cross * mask).square().sum(-1) * (torch.finfo(gram.dtype).eps * 8) ** 2
@@ -131,17 +144,17 @@ def _by_gradients(
     ahead = residual / diagonal
     direction = ahead.clone()
     product = (residual * ahead).sum(-1)
-    for _ in range(_MOST_STEPS):
+    for _ in range(steps):
         forward = (direction @ gram) * mask
         curvature = (direction * forward).sum(-1)
         step = torch.where(curvature > 0, product / curvature, torch.zeros_like(product))
         solved += step[:, None] * direction
         residual -= step[:, None] * forward
         if bool((residual.square().sum(-1) <= goal).all()):
-            break
+            return solved
         ahead = residual / diagonal
         fresh = (residual * ahead).sum(-1)
         ratio = torch.where(product > 0, fresh / product, torch.zeros_like(product))
         direction = ahead + ratio[:, None] * direction
         product = fresh
-    return solved
+    return None
