@@ -339,7 +339,12 @@ HEADER = [
     *("figure", "network", "layer", "accelerator", "dataflow", "batch"),
     *("quantity", "value", "unit", "certainty", "source"),
 ]
-NOT_SHIPPED = {"googlenet-eap", "squeezenet1.0-dc", "squeezenet1.0-eap", "bwn", ""}
+NOT_SHIPPED = {
+    *("googlenet-eap", "squeezenet1.0-dc", "squeezenet1.0-eap", "bwn", ""),
+    *("mobilenetv1-0.75", "mobilenetv1-adc", "mobilenetv1-netadapt"),
+}
+# What is only recalled may be drawn, and is then labelled so; nothing is ever validated against it.
+CERTAINTIES = ("exact", "digitised", "derived", "recalled")
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
@@ -351,7 +356,7 @@ def test_published_file_is_tidy(file: str) -> None:
     for row in found:
         assert list(row) == HEADER
         assert float(row["value"]) >= 0
-        assert row["certainty"] in ("exact", "digitised", "derived")
+        assert row["certainty"] in CERTAINTIES
         assert row["network"] in NOT_SHIPPED.union(NETWORKS)
         assert all(row[column] for column in ("figure", "quantity", "unit", "source"))
         assert row["layer"] in {*ALEXNET, "", "CONV", "FC", "input", "psum"}
