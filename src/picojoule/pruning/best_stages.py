@@ -1,29 +1,39 @@
-"""Best mode: supports by optimisation, sparsity by a knapsack against the energy model, in stages.
+"""Best mode: supports by optimisation, widths and sparsity by a knapsack against the energy model.
 
-A stage asks every layer what it would lose at several densities, lets an integer programme share
-the stage's energy among the layers, prunes them from first to last, each on the inputs its pruned
-predecessors give, and fine-tunes with the dense network as the teacher. As a layer's outputs are
-its successor's inputs, pruning changes the densities of activations that prices rest on; so the
-programme is solved again with the densities it led to.
+A stage asks every layer what it would lose at several densities, and every group of channels what
+its readers would lose if it got narrower; lets an integer programme share the stage's energy among
+the layers; prunes them from first to last, each on the inputs its pruned predecessors give; and
+fine-tunes with the dense network as the teacher. As a layer's outputs are its successor's inputs,
+pruning changes the densities of activations that prices rest on; so the programme is solved again
+with the densities it led to.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from picojoule.errors import PicojouleError
-from picojoule.pruning.allocation import Choice, allocate
+from picojoule.pruning.allocation import Allocation, Choice, allocate, least_cost
 from picojoule.pruning.capture import Densities, Gathered, PrunableLayer
+from picojoule.pruning.importance import Trace
+from picojoule.pruning.offers import Menu, menu
 from picojoule.pruning.paper_rounds import relative
+from picojoule.pruning.plans import filled, mask_of
 from picojoule.pruning.quantising import quantise
 from picojoule.pruning.selectors import error, fitting_rule, select
 from picojoule.pruning.subject import Candidate, State, Subject, constraint_of
 
 GUIDES = ("energy", "macs", "weights")
+Keep = npt.NDArray[np.bool_]
+"""One truth value per channel."""
 _CLOSE = 0.02  # an attempt within 2 % below its energy is good enough
 _FINER = 3  # how often a step that cost too much accuracy is tried again with less
 
@@ -73,13 +83,14 @@ def _stage(
     subject: Subject, label: str, before: Candidate, goal: float, widths: Sequence[int]
 ) -> Candidate:
     curves = _curves(subject, label, before, widths)
+    traces = _traces(subject, label, before)
     densities: Mapping[str, Densities] = before.densities
-    aim, state, bits = goal, before.state, dict(before.bits)
+    state, bits = before.state, dict(before.bits)
     for attempt in range(1, subject.options.attempts + 1):
         name = f"{label}/attempt {attempt}"
-        chosen = _allocated(subject, curves, densities, aim)
+        chosen, narrower = _allocated(subject, name, before, curves, traces, densities, goal)
         bits = {layer: c.bits for layer, c in chosen.items() if c.bits is not None}
-        state = _pruned(subject, name, before, chosen)
+        state = _pruned(subject, name, before, chosen, _kept(subject, before, traces, narrower))
         state = subject.renormalised(f"{name}/norms", state)
         tried = subject.judged(name, state, bits)
         state = tried.state
@@ -128,7 +139,8 @@ def _curves(
         curves: dict[str, Any] = {}
         for layers in _in_portions(subject.layers):
             seed = subject.run.seed_of(label)
-            for name, matrices in subject.gathered_all(layers, network, network, seed).items():
+            gathered = subject.gathered_all(layers, network, network, seed, centre=True)
+            for name, matrices in gathered.items():
                 layer = next(x for x in layers if x.name == name)
                 weight = before.state.tensors()[layer.parameter]
                 curves[name] = _curve(subject, layer, weight, matrices, before, widths)
@@ -209,13 +221,87 @@ def _error(weights: torch.Tensor, matrices: Gathered) -> float:
     return relative(error(weights, matrices.gram, matrices.cross), matrices.energy)
 
 
+def _traces(subject: Subject, label: str, before: Candidate) -> dict[str, Trace]:
+    """In which order each group of channels would get narrower, and what its readers would lose."""
+    narrowing = subject.narrowing
+    if narrowing is None:
+        return {}
+
+    def find() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        samples = subject.data.train.take(subject.options.calibration)
+
+        def batches() -> Iterator[Sequence[torch.Tensor]]:
+            return ((inputs,) for inputs, _ in samples.batches(128))
+
+        seed = subject.run.seed_of(f"{label}/widths")
+        found = narrowing.traces(before.state.tensors(), batches, seed)
+        return {
+            name: {"order": list(trace.order), "errors": trace.errors.tolist()}
+            for name, trace in found.items()
+        }, {}
+
+    record = subject.run.step(f"{label}/widths", find).record
+    return {
+        name: Trace(tuple(table["order"]), np.array(table["errors"]))
+        for name, table in record.items()
+    }
+
+
+def _kept(
+    subject: Subject,
+    before: Candidate,
+    traces: Mapping[str, Trace],
+    narrower: Mapping[str, int],
+) -> Keep | None:
+    """The channels that stay at these widths; None where all stay as they are."""
+    narrowing = subject.narrowing
+    if narrowing is None:
+        return None
+    wanted = mask_of(narrowing.channels, traces, {**before.widths, **narrower})
+    return filled(narrowing.channels, traces, wanted)
+
+
 def _allocated(
     subject: Subject,
+    name: str,
+    before: Candidate,
     curves: Mapping[str, Sequence[Sequence[Any]]],
+    traces: Mapping[str, Trace],
     densities: Mapping[str, Densities],
     goal: float,
-) -> dict[str, Choice]:
-    """The choice of every layer, for a goal in energy whatever the guide counts.
+) -> tuple[dict[str, Choice], dict[str, int]]:
+    """The choice of every layer and the width of every group, for a goal in energy."""
+
+    def decide() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        offered = menu(
+            subject.pricing,
+            subject.layers,
+            curves,
+            densities,
+            subject.narrowing,
+            before.widths,
+            traces,
+        )
+        found = _within(subject, offered, goal)
+        widths: dict[str, int] = {}
+        for bundle, number in found.widths.items():
+            widths |= offered.widths[bundle][number]
+        chosen = {layer: asdict(choice) for layer, choice in found.chosen.items()}
+        return {
+            "choices": chosen,
+            "widths": widths,
+            "error": found.error,
+            "bound": found.bound,
+        }, {}
+
+    record = subject.run.step(f"{name}/allocation", decide).record
+    subject.tell(f"{name}/allocation")
+    chosen = {layer: Choice(**{**c, "at": ()}) for layer, c in record["choices"].items()}
+    return chosen, record["widths"]
+
+
+def _within(subject: Subject, offered: Menu, goal: float) -> Allocation:
+    """The allocation for a goal in energy, whatever the guide counts.
 
     A guide other than energy shares MACs or weights instead; how many of them make the goal is
     found by bisection, so that guides are compared at equal energy.
@@ -225,47 +311,41 @@ def _allocated(
         pricing.layer(name, weight=pricing.workload[name].density.weight, densities=None)
         for name in pricing.unpruned
     )
-    energies: dict[tuple[str, float, int | None], float] = {}
-    offered: dict[str, list[Choice]] = {}
-    for layer in subject.layers:
-        macs = sum(pricing.workload[call].macs for call in layer.calls)
-        groups, rows, columns = layer.matrix_shape
-        for density, width, lost in curves[layer.name]:
-            energy = sum(
-                pricing.layer(call, weight=density, densities=densities.get(call), bits=width)
-                for call in layer.calls
-            )
-            energies[layer.name, density, width] = energy
-            cost = {
-                "energy": energy,
-                "macs": density * macs,
-                "weights": density * groups * rows * columns,
-            }[guide]
-            offered.setdefault(layer.name, []).append(Choice(density, cost, lost, width))
+    cost = attrgetter(guide)
+    least = least_cost(offered.choices, offered.errors, cost) * (1 + 1e-9)
+    # A stage cannot go below its sparsest choices; the stages after it can.
     if guide == "energy":
-        cheapest = sum(min(x.energy for x in choices) for choices in offered.values())
-        # A stage cannot go below its sparsest choices; the stages after it can.
-        return dict(allocate(offered, max(goal - fixed, cheapest * (1 + 1e-9))).chosen)
-
-    def energy_of(chosen: Mapping[str, Choice]) -> float:
-        return fixed + sum(energies[name, x.density, x.bits] for name, x in chosen.items())
-
-    low = sum(min(x.energy for x in choices) for choices in offered.values()) * (1 + 1e-9)
-    high = sum(max(x.energy for x in choices) for choices in offered.values())
-    best = dict(allocate(offered, low).chosen)
-    for _ in range(25):
+        return allocate(offered.choices, max(goal - fixed, least), offered.errors)
+    low = least
+    high = sum(max(map(cost, choices)) for choices in offered.choices.values())
+    best = allocate(offered.choices, low, offered.errors, cost)
+    for _ in range(12):
         middle = math.sqrt(low * high)
-        tried = dict(allocate(offered, middle).chosen)
-        if energy_of(tried) <= goal:
+        tried = allocate(offered.choices, middle, offered.errors, cost)
+        if fixed + sum(choice.energy for choice in tried.chosen.values()) <= goal:
             best, low = tried, middle
         else:
             high = middle
     return best
 
 
-def _pruned(subject: Subject, name: str, before: Candidate, chosen: Mapping[str, Choice]) -> State:
-    """Prune from the first layer to the last, each on what its predecessors now give."""
-    state = before.state
+def _pruned(
+    subject: Subject,
+    name: str,
+    before: Candidate,
+    chosen: Mapping[str, Choice],
+    keep: Keep | None,
+) -> State:
+    """Prune from the first layer to the last, each on what its predecessors now give.
+
+    A bias takes up what is gone on the average.
+    """
+    state, narrowing = before.state, subject.narrowing
+    if narrowing is not None and keep is not None:
+        swept = narrowing.swept
+        state = state.with_step(
+            subject.run.step(f"{name}/narrower", lambda: ({}, swept(state.tensors(), keep)))
+        )
     for place, layer in enumerate(subject.layers):
         choice = chosen[layer.name]
         label = f"{name}/{layer.name}"
@@ -278,16 +358,33 @@ def _pruned(subject: Subject, name: str, before: Candidate, chosen: Mapping[str,
         ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             network = subject.network(state)
             teacher = subject.network(before.state)
-            weight = state.tensors()[layer.parameter]
-            matrices = subject.gathered(layer, network, teacher, subject.run.seed_of(label))
+            tensors = state.tensors()
+            weight = tensors[layer.parameter]
+            matrices = subject.gathered(
+                layer, network, teacher, subject.run.seed_of(label), centre=True
+            )
+            alive = torch.ones(layer.shape, dtype=torch.bool)
+            if narrowing is not None and keep is not None and layer.name in narrowing.channels.axes:
+                alive = narrowing.support(layer.name, keep)
+            alive = layer.to_matrices(alive)
+            matrices = matrices.of_rows(alive.any(-1))
             old = layer.to_matrices(weight).to(matrices.gram.dtype)
-            new = _selected(subject, layer, old, matrices, choice.density)
+            new = _selected(subject, layer, old, matrices, choice.density) * alive
             record = {
                 "density": int(torch.count_nonzero(new)) / new.numel(),
                 "predicted": choice.error,
                 "error": _error(new, matrices),
             }
-            return record, {layer.parameter: layer.from_matrices(new).to(weight.dtype).clone()}
+            made = {layer.parameter: layer.from_matrices(new).to(weight.dtype).clone()}
+            if layer.bias is not None and matrices.means is not None:
+                mean_x, mean_y = matrices.means
+                bias = mean_y - torch.einsum("grc,gc->gr", new, mean_x)
+                bias = (bias * alive.any(-1)).reshape(-1)
+                given = before.state.tensors()[layer.bias]
+                made[layer.bias] = torch.where(
+                    alive.any(-1).reshape(-1), given + bias.to(given), torch.zeros_like(given)
+                )
+            return record, made
 
         step = subject.run.step(label, prune_layer)
         state = state.with_step(step)

@@ -141,16 +141,32 @@ class Gathered:
     Args:
         gram: H = X X', ``[groups, columns, columns]``, the ridge included.
         cross: G = Y X', ``[groups, rows, columns]``, the ridge's pull to the weights included.
-        energy: |Y|^2, by which errors are made relative.
+        energies: |Y|^2 by row, ``[groups, rows]``; errors are made relative by their sum.
         samples: X ``[groups, columns, n]`` and Y ``[groups, rows, n]``.
         means: of X and Y over all positions, if they were taken off (the bias is then fitted).
     """
 
     gram: torch.Tensor
     cross: torch.Tensor
-    energy: float
+    energies: torch.Tensor
     samples: tuple[torch.Tensor, torch.Tensor]
     means: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def energy(self) -> float:
+        return max(float(self.energies.sum()), 1e-30)
+
+    def of_rows(self, alive: torch.Tensor) -> Gathered:
+        """The matrices with nothing to explain in the rows, ``[groups, rows]``, that are gone."""
+        if bool(alive.all()):
+            return self
+        x, y = self.samples
+        return replace(
+            self,
+            cross=self.cross * alive[..., None],
+            energies=self.energies * alive,
+            samples=(x, y * alive[..., None]),
+        )
 
 
 class _Seen(Exception):  # noqa: N818 - no error: a way out
@@ -351,7 +367,7 @@ def gather(
         kept: positions in all that are kept as they are, for rules that need more than H and G.
         ridge: added to H's diagonal in units of its mean, with the same pull in G towards the
             present weights: directions that the data never shows keep their weights.
-        centre: take the means off, for layers whose bias is fitted along.
+        centre: take the means off, of layers that have a bias: it is fitted along.
     """
     teacher = teacher or model
     generator = generator or torch.Generator().manual_seed(0)
@@ -386,7 +402,10 @@ def gather(
                 model(data)
         return {
             layer.name: sums[layer.name].finished(
-                layer.to_matrices(parameters[layer.parameter]), ridge, centre, kept
+                layer.to_matrices(parameters[layer.parameter]),
+                ridge,
+                centre and layer.bias is not None,
+                kept,
             )
             for layer in layers
         }
@@ -435,7 +454,7 @@ class _Sums:
         self._cross = torch.zeros(groups, rows, columns, dtype=dtype)
         self._inputs = torch.zeros(groups, columns, dtype=dtype)
         self._outputs = torch.zeros(groups, rows, dtype=dtype)
-        self._energy = 0.0
+        self._energies = torch.zeros(groups, rows, dtype=torch.float64)
         self._count = 0
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -462,11 +481,11 @@ class _Sums:
         self._cross += (y @ x.mT).to(self._dtype)
         self._inputs += x.sum(-1).to(self._dtype)
         self._outputs += y.sum(-1).to(self._dtype)
-        self._energy += float(y.square().sum(dtype=torch.float64))
+        self._energies += y.square().sum(-1, dtype=torch.float64)
         self._count += x.shape[-1]
 
     def finished(self, weights: torch.Tensor, ridge: float, centre: bool, kept: int) -> Gathered:
-        gram, cross, energy, means = self._gram, self._cross, self._energy, None
+        gram, cross, energies, means = self._gram, self._cross, self._energies, None
         x = torch.cat([part for part, _ in self._kept], -1)[..., :kept]
         y = torch.cat([part for _, part in self._kept], -1)[..., :kept]
         if centre:
@@ -474,7 +493,7 @@ class _Sums:
             means = (mean_x, mean_y)
             gram = gram - self._count * mean_x[:, :, None] * mean_x[:, None, :]
             cross = cross - self._count * mean_y[:, :, None] * mean_x[:, None, :]
-            energy -= self._count * float(mean_y.square().sum())
+            energies = energies - self._count * mean_y.square()
             x = x - mean_x[..., None].to(x.dtype)
             y = y - mean_y[..., None].to(y.dtype)
         if ridge:
@@ -483,5 +502,5 @@ class _Sums:
             gram.diagonal(dim1=-2, dim2=-1).add_(size[:, None])
             pulled = weights.to(self._dtype) * size[:, None, None]
             cross = cross + pulled
-            energy += float((pulled * weights).sum())
-        return Gathered(gram, cross, max(energy, 1e-30), (x, y), means)
+            energies = energies + (pulled * weights).sum(-1)
+        return Gathered(gram, cross, energies.clamp_min(0), (x, y), means)

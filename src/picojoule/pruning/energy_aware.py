@@ -12,20 +12,22 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save as save_tensors
-from torch import nn
+from torch import fx, nn
 
 from picojoule.accelerator import Accelerator
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.best_stages import prune_by_stages
-from picojoule.pruning.capture import find_layers
+from picojoule.pruning.capture import PrunableLayer, find_layers
 from picojoule.pruning.datasets import Data
 from picojoule.pruning.finetuning import Accuracy, top1
+from picojoule.pruning.graph_records import GraphError
+from picojoule.pruning.narrowing import Narrowing
 from picojoule.pruning.paper_rounds import prune_by_rounds
 from picojoule.pruning.pricing import Cost, Price, Pricing
 from picojoule.pruning.runs import digest, open_run
@@ -39,6 +41,7 @@ from picojoule.pruning.subject import (
     Subject,
     cloned,
 )
+from picojoule.pruning.surgery import network_files
 
 MODES = ("best", "paper")
 WIDTHS = (8, 6, 4)
@@ -66,6 +69,10 @@ class Pruned:
         before, after: prices of the original and of the pruned network.
         accuracy: validation and test accuracy, before and after.
         weights, bits: density and width of the weights, by layer.
+        widths: channels before and after, by group of channels that change together.
+        narrow: the network without its dead channels, as a graph; what *after* prices. None where
+            no layer may get narrower.
+        refused: group of channels -> why its width stays.
         curve: all networks on the way.
         left_dense: layers of the workload that pruning does not reach.
     """
@@ -81,6 +88,9 @@ class Pruned:
     curve: tuple[Point, ...]
     left_dense: tuple[str, ...]
     folder: Path | None
+    widths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    narrow: nn.Module | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reduction(self) -> float:
@@ -117,6 +127,8 @@ class Pruned:
             "accuracy": dict(self.accuracy),
             "weights": dict(self.weights),
             "bits": dict(self.bits),
+            "widths": {name: list(pair) for name, pair in self.widths.items()},
+            "refused": dict(self.refused),
             "curve": [asdict(point) for point in self.curve],
             "left_dense": list(self.left_dense),
         }
@@ -221,6 +233,7 @@ def prune(
             finetune,
             progress,
             augment,
+            _narrowing(model, data, layers, mode, options),
         )
         start = subject.judged("original", State(cloned(model.state_dict())))
         budget = None if energy is None else pricing.budget(energy, start.price.energy)
@@ -262,6 +275,22 @@ def _check(
             f"no selector {options.selector!r}{did_you_mean(options.selector, known)}; "
             f"there are {', '.join(known)}"
         )
+
+
+def _narrowing(
+    model: nn.Module,
+    data: Data,
+    layers: Sequence[PrunableLayer],
+    mode: str,
+    options: Options,
+) -> Narrowing | None:
+    """Of best mode; paper mode prunes weights alone, as published."""
+    if mode == "paper" or not options.narrow or options.constraint != "unstructured":
+        return None
+    try:
+        return Narrowing(model, data.train.inputs[:4], layers)
+    except GraphError:
+        return None  # weights alone are pruned
 
 
 def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tuple[nn.Module, Data]:
@@ -322,6 +351,9 @@ def _finished(
 
         step = subject.run.step("test", judge)
         accuracy |= {f"test_{moment}": step.record[moment] for moment in ("before", "after")}
+    narrowing, narrow = subject.narrowing, None
+    if narrowing is not None:
+        narrow = narrowing.checked(chosen.state.tensors(), subject.data.validate.inputs[:16])
     outcome = Pruned(
         network,
         budget is None or chosen.price.energy <= budget,
@@ -334,11 +366,17 @@ def _finished(
         tuple(Point(x.name, x.price.energy, x.accuracy, x in passed) for x in tried),
         subject.pricing.unpruned,
         folder,
+        {name: (start.widths[name], width) for name, width in chosen.widths.items()},
+        narrow,
+        {} if narrowing is None else narrowing.refused,
     )
-    subject.run.finish(
-        {
-            "weights.safetensors": save_tensors(cloned(network.state_dict())),
-            "result.json": json.dumps(outcome.to_dict(), indent=1) + "\n",
-        }
-    )
+    files: dict[str, bytes | str] = {
+        "weights.safetensors": save_tensors(cloned(network.state_dict())),
+        "result.json": json.dumps(outcome.to_dict(), indent=1) + "\n",
+    }
+    if isinstance(narrow, fx.GraphModule):
+        shapes = [tuple(subject.data.train.inputs[:1].shape)]
+        for name, content in network_files(narrow, shapes).items():
+            files[f"narrow/{name}"] = content
+    subject.run.finish(files)
     return outcome

@@ -20,11 +20,14 @@ from picojoule.errors import PicojouleError
 from picojoule.estimation import estimate
 from picojoule.frontends import load
 from picojoule.pruning.capture import Densities, PrunableLayer
+from picojoule.pruning.widths import resized
 from picojoule.specs import load_accelerator
 from picojoule.units import energy as read_energy
 from picojoule.workload import Layer, Workload
 
 Cost = Callable[[Layer], float]
+Sides = tuple[int, int]
+"""Input and output channels of a layer, over all its groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +145,37 @@ class Pricing:
         weight: float,
         densities: Densities | None,
         bits: int | None = None,
+        sides: Sides | None = None,
     ) -> float:
-        """The energy of one use of a layer, per inference."""
-        return self._priced(self._changed(self.workload[call], weight, densities, bits))[0]
+        """The energy of one use of a layer, per inference.
+
+        Args:
+            weight, densities: of what is left of the layer.
+            sides: its input and output channels that are left; None for all.
+        """
+        narrow = self._narrowed(self.workload[call], sides)
+        return self._priced(self._changed(narrow, weight, densities, bits))[0]
+
+    def channels(self, call: str) -> Sides:
+        """Input and output channels of a layer of the original network."""
+        bounds = self.workload[call].bounds
+        return bounds.G * bounds.C, bounds.G * bounds.M
+
+    def macs(self, call: str, sides: Sides | None = None) -> float:
+        """MACs of one use of a layer per inference, zeros included."""
+        return self._narrowed(self.workload[call], sides).macs / self.batch
+
+    def weights_left(self, call: str, sides: Sides | None) -> float:
+        """The share of a layer's weights that belong to channels that are left."""
+        whole = self.workload[call]
+        return self._narrowed(whole, sides).macs / whole.macs
 
     def network(
         self,
         weights: Mapping[str, float],
         densities: Mapping[str, Densities],
         bits: Mapping[str, int] | None = None,
+        sides: Mapping[str, Sides] | None = None,
     ) -> Price:
         """The price of the whole network.
 
@@ -158,6 +183,8 @@ class Pricing:
             weights: density of the weights, by layer.
             densities: of inputs and stored outputs, by call.
             bits: width of the weights, by layer, where it is not the network's.
+            sides: input and output channels that are left, by layer; densities are then of what is
+                left.
         """
         energies, operands, macs, effectual = {}, {}, 0.0, 0.0
         for layer in self.workload:
@@ -165,11 +192,12 @@ class Pricing:
             changed = layer
             if owner is not None:
                 width = (bits or {}).get(owner)
-                changed = self._changed(layer, weights[owner], densities.get(layer.name), width)
+                changed = self._narrowed(layer, (sides or {}).get(owner))
+                changed = self._changed(changed, weights[owner], densities.get(layer.name), width)
             energy, table, done = self._priced(changed)
             energies[layer.name] = energy
             operands[layer.name] = table
-            macs += layer.macs / self.batch
+            macs += changed.macs / self.batch
             effectual += done
         return Price(
             math.fsum(energies.values()),
@@ -179,6 +207,10 @@ class Pricing:
             macs,
             effectual,
         )
+
+    @staticmethod
+    def _narrowed(layer: Layer, sides: Sides | None) -> Layer:
+        return layer if sides is None else resized(layer, *sides)
 
     def _changed(
         self, layer: Layer, weight: float, densities: Densities | None, bits: int | None

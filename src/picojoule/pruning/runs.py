@@ -205,6 +205,7 @@ class Run:
                 fresh.chmod(0o755)
                 for name, content in files.items():
                     raw = content.encode() if isinstance(content, str) else content
+                    (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                     write_bytes_atomically(fresh / name, raw)
                 if self.result.exists():
                     self.result.replace(fresh / ".old")

@@ -27,7 +27,8 @@ from picojoule.pruning.finetuning import (
     reestimate_batch_norm,
     train_epoch,
 )
-from picojoule.pruning.pricing import Price, Pricing
+from picojoule.pruning.narrowing import Narrowing
+from picojoule.pruning.pricing import Price, Pricing, Sides
 from picojoule.pruning.runs import Run, Step
 
 Finetune = Callable[[nn.Module, int], None]
@@ -57,6 +58,7 @@ class Options:
         guide: best mode, what the allocation saves: "energy", or, for comparison, "macs" or
             "weights".
         constraint: "unstructured", "N:M" such as "2:4", or "filters".
+        narrow: best mode, whether layers may lose channels as well as weights (unstructured only).
         rounds: at most so many rounds or stages.
         training: the fine-tune of each round or stage.
     """
@@ -77,6 +79,7 @@ class Options:
     selector: str | None = None
     guide: str = "energy"
     constraint: str = "unstructured"
+    narrow: bool = True
     rounds: int = 30
     training: Training = field(default_factory=Training)
 
@@ -129,9 +132,10 @@ class Candidate:
 
     Args:
         accuracy: on the validation data.
-        densities: of activations, by call.
-        weights: density of the weights, by layer.
+        densities: of activations, by call, dead channels apart.
+        weights: share of the original's weights that are left, by layer.
         bits: of the weights, where they are not the network's.
+        widths: channels that are alive, by group; empty if no layer may get narrower.
     """
 
     name: str
@@ -141,6 +145,7 @@ class Candidate:
     densities: Mapping[str, Densities]
     weights: Mapping[str, float]
     bits: Mapping[str, int]
+    widths: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -157,6 +162,7 @@ class Subject:
     finetune: Finetune | None = None
     progress: Callable[[Progress], None] | None = None
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None
+    narrowing: Narrowing | None = None
     _dense: nn.Module | None = None
     _shown: tuple[float, float] = (1.0, 0.0)
     _original: float = 1.0
@@ -174,13 +180,25 @@ class Subject:
         return made.eval()
 
     def gathered(
-        self, layer: PrunableLayer, network: nn.Module, teacher: nn.Module, seed: int
+        self,
+        layer: PrunableLayer,
+        network: nn.Module,
+        teacher: nn.Module,
+        seed: int,
+        *,
+        centre: bool = False,
     ) -> Gathered:
         """A layer's matrices on the calibration data."""
-        return self.gathered_all((layer,), network, teacher, seed)[layer.name]
+        return self.gathered_all((layer,), network, teacher, seed, centre=centre)[layer.name]
 
     def gathered_all(
-        self, layers: tuple[PrunableLayer, ...], network: nn.Module, teacher: nn.Module, seed: int
+        self,
+        layers: tuple[PrunableLayer, ...],
+        network: nn.Module,
+        teacher: nn.Module,
+        seed: int,
+        *,
+        centre: bool = False,
     ) -> dict[str, Gathered]:
         """Several layers' matrices, in one pass over the calibration data."""
         return gather(
@@ -192,6 +210,7 @@ class Subject:
             positions=self.options.positions,
             kept=self.options.samples,
             ridge=self.options.ridge,
+            centre=centre,
         )
 
     def judged(self, name: str, state: State, bits: Mapping[str, int] | None = None) -> Candidate:
@@ -204,12 +223,15 @@ class Subject:
                 network, self.layers, self.data.train.take(self.options.profile)
             )
             weights = self.weight_densities(state.tensors())
-            price = self.pricing.network(weights, found, widths)
+            sides, alive = self._alive(state.tensors())
+            left, found = self._of_what_is_left(weights, found, sides)
+            price = self.pricing.network(left, found, widths, sides)
             return {
                 "accuracy": self.accuracy(network),
                 "densities": {call: [x.input, x.output] for call, x in found.items()},
                 "weights": weights,
                 "bits": widths,
+                "widths": alive,
                 "price": price.to_dict(),
             }, cloned(state.tensors())  # whole, so that the steps before it can be forgotten
 
@@ -220,6 +242,39 @@ class Subject:
         self._shown = (candidate.price.energy / self._original, candidate.accuracy)
         self.tell(name)
         return candidate
+
+    def _alive(
+        self, tensors: Mapping[str, torch.Tensor]
+    ) -> tuple[dict[str, Sides], dict[str, int]]:
+        """Channels that are left: on both sides of each layer, and by group."""
+        if self.narrowing is None:
+            return {}, {}
+        keep = self.narrowing.alive(tensors)
+        return self.narrowing.sides(keep), self.narrowing.widths.of(keep)
+
+    def _of_what_is_left(
+        self,
+        weights: Mapping[str, float],
+        densities: Mapping[str, Densities],
+        sides: Mapping[str, Sides],
+    ) -> tuple[dict[str, float], dict[str, Densities]]:
+        """Densities without the dead channels, in which all is zero."""
+        if not sides:
+            return dict(weights), dict(densities)
+        left, found = {}, dict(densities)
+        for layer in self.layers:
+            near = sides.get(layer.name)
+            room = self.pricing.weights_left(layer.calls[0], near)
+            left[layer.name] = min(1.0, weights[layer.name] / room)
+            if near is None:
+                continue
+            for call in layer.calls:
+                ins, outs = self.pricing.channels(call)
+                seen = densities[call]
+                found[call] = Densities(
+                    min(1.0, seen.input * ins / near[0]), min(1.0, seen.output * outs / near[1])
+                )
+        return left, found
 
     def weight_densities(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Share of non-zero weights, by layer."""
@@ -353,6 +408,7 @@ def candidate_of(name: str, step: Step) -> Candidate:
         {call: Densities(*pair) for call, pair in record["densities"].items()},
         record["weights"],
         record["bits"],
+        record.get("widths", {}),
     )
 
 

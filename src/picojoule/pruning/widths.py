@@ -80,7 +80,7 @@ class Widths:
     def at(self, widths: Mapping[str, int]) -> list[Layer]:
         """The layers when these groups have these widths; groups not named are whole."""
         return [
-            _resized(slot, slot.inputs.at(widths, self.full), slot.outputs.at(widths, self.full))
+            _at(slot, slot.inputs.at(widths, self.full), slot.outputs.at(widths, self.full))
             for slot in self.slots
         ]
 
@@ -92,7 +92,7 @@ class Widths:
                 made.append(slot.layer)
                 continue
             axes = self.channels.axes[slot.path]
-            made.append(_resized(slot, int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum())))
+            made.append(_at(slot, int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum())))
         return made
 
     def of(self, keep: Mask) -> dict[str, int]:
@@ -119,16 +119,19 @@ def _path_of(name: str, channels: Channels) -> str | None:
     return None
 
 
-def _resized(slot: Slot, ins: int, outs: int) -> Layer:
-    if slot.path is None:
-        return slot.layer
-    bounds = slot.layer.bounds
+def _at(slot: Slot, ins: int, outs: int) -> Layer:
+    return slot.layer if slot.path is None else resized(slot.layer, ins, outs)
+
+
+def resized(layer: Layer, ins: int, outs: int) -> Layer:
+    """The layer with so many input and output channels, over all its groups."""
+    bounds = layer.bounds
     whole_in = bounds.G * bounds.C
     whole_out = bounds.G * bounds.M
     if (ins, outs) == (whole_in, whole_out):
-        return slot.layer
+        return layer
     if bounds.G > 1 and bounds.C == 1:  # depthwise: as many groups as channels
         made = bounds._replace(G=ins)
     else:
         made = bounds._replace(C=max(1, ins // bounds.G), M=max(1, outs // bounds.G))
-    return replace(slot.layer, bounds=made)
+    return replace(layer, bounds=made)
