@@ -26,7 +26,7 @@ from picojoule.pruning.capture import Densities, Gathered, PrunableLayer
 from picojoule.pruning.importance import Trace
 from picojoule.pruning.offers import Menu, menu
 from picojoule.pruning.paper_rounds import relative
-from picojoule.pruning.plans import filled, mask_of
+from picojoule.pruning.plans import mask_of
 from picojoule.pruning.quantising import quantise
 from picojoule.pruning.selectors import error, fitting_rule, select
 from picojoule.pruning.subject import Candidate, State, Subject, constraint_of
@@ -258,7 +258,7 @@ def _kept(
     if narrowing is None:
         return None
     wanted = mask_of(narrowing.channels, traces, {**before.widths, **narrower})
-    return filled(narrowing.channels, traces, wanted)
+    return narrowing.filled(wanted, traces)
 
 
 def _allocated(

@@ -45,6 +45,13 @@ _FUSED = frozenset(
         torch.batch_norm,
         functional.dropout,
         torch.dropout,
+        # as graphs call them (picojoule.pruning.graphs)
+        torch.ops.aten.relu.default,
+        torch.ops.aten.relu_.default,
+        torch.ops.aten.relu6.default,
+        torch.ops.aten.relu6_.default,
+        torch.ops.aten.hardtanh.default,
+        torch.ops.aten.hardtanh_.default,
     }
 )
 
