@@ -63,6 +63,9 @@ def prune(
     constraint: Annotated[
         str, Parameter(help="unstructured, filters, or a pattern such as 2:4.")
     ] = "unstructured",
+    keep_widths: Annotated[
+        bool, Parameter(help="Best mode: take weights only, leave every layer its channels.")
+    ] = False,
     selector: Annotated[
         str | None, Parameter(help="Best mode's rule: alps, obc, sparsegpt, eap or magnitude-ls.")
     ] = None,
@@ -91,6 +94,7 @@ def prune(
     options = Options(
         training=Training(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
         constraint=constraint,
+        narrow=not keep_widths,
         selector=selector,
     )
     with _live() as progress:

@@ -37,6 +37,9 @@ def pruning_report(result: Mapping[str, Any]) -> RenderableType:
             lines.append(
                 f"{kind:<9} {was:.2%} -> {is_now:.2%} ({100 * (is_now - was):+.2f} points)"
             )
+    narrower = [f"{n} {a} -> {b}" for n, (a, b) in result.get("widths", {}).items() if b < a]
+    if narrower:
+        lines.append(f"channels  {printable(', '.join(narrower))}")
     if result["left_dense"]:
         lines.append(f"left as they are: {printable(', '.join(result['left_dense']))}")
     return Group(
