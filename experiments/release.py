@@ -50,6 +50,7 @@ def main() -> None:
         "reduction": result["reduction"],
         "weights_kept": kept / sum(sizes.values()),
         "weights_kept_by_layer": result["weights"],
+        "channels": result["widths"],
         "recipe": recipe | {"options": head["recipe"]["options"]},
         "seed": head["seed"],
         "versions": head["versions"],

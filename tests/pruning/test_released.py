@@ -55,8 +55,14 @@ def test_a_model_is_what_its_card_says(card: dict[str, object]) -> None:
         weight = model.get_parameter(layer.parameter)
         share = int(torch.count_nonzero(weight)) / weight.numel()
         assert share == pytest.approx(by_layer[layer.name])
+    small = picojoule.load_model(str(card["name"]), narrow=True)
+    images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        assert model(torch.zeros(1, *shape)).shape == (1, card["classes"])
+        assert model(images).shape == (3, card["classes"])
+        torch.testing.assert_close(small(images), model(images), rtol=1e-4, atol=1e-4)
+    narrower = any(after < before for before, after in card.get("channels", {}).values())  # type: ignore[attr-defined]
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (model, small)]
+    assert (sizes[1] < sizes[0]) == narrower
     assert card["energy"] * card["reduction"] == pytest.approx(card["energy_unpruned"])  # type: ignore[operator]
 
 

@@ -39,8 +39,12 @@ def _cards() -> tuple[Mapping[str, Any], ...]:
     return tuple(sorted(read, key=lambda card: str(card["name"])))
 
 
-def load_model(name: str) -> nn.Module:
+def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     """A released network, with its weights, in evaluation mode.
+
+    Args:
+        narrow: without its dead channels, as a graph: the network that the card's energy is of.
+            Otherwise in the shapes of the unpruned network, with zeros.
 
     Raises:
         PicojouleError: there is none of that name.
@@ -51,14 +55,23 @@ def load_model(name: str) -> nn.Module:
             f"no released model {name!r}{did_you_mean(name, tuple(known))}; there are "
             f"{', '.join(known) or 'none'}"
         )
+    import torch
+
+    from picojoule.pruning.capture import find_layers
+    from picojoule.pruning.narrowing import Narrowing
     from picojoule.pruning.networks import NETWORKS
 
     card = known[name]
     file = resources.files("picojoule") / "data" / "models" / f"{name}.safetensors"
-    make, _ = NETWORKS[card["network"]]
+    make, shape = NETWORKS[card["network"]]
     model = make(card["classes"])
-    model.load_state_dict(unpacked(file.read_bytes()))
-    return model.eval()
+    tensors = unpacked(file.read_bytes())
+    model.load_state_dict(tensors)
+    model.eval()
+    if not narrow:
+        return model
+    example = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
+    return Narrowing(model, example, find_layers(model, example[:1])).checked(tensors, example)
 
 
 def packed(tensors: Mapping[str, torch.Tensor]) -> bytes:
