@@ -60,9 +60,11 @@ def test_a_model_is_what_its_card_says(card: dict[str, object]) -> None:
     with torch.no_grad():
         assert model(images).shape == (3, card["classes"])
         torch.testing.assert_close(small(images), model(images), rtol=1e-4, atol=1e-4)
-    narrower = any(after < before for before, after in card.get("channels", {}).values())  # type: ignore[attr-defined]
     sizes = [sum(p.numel() for p in network.parameters()) for network in (model, small)]
-    assert (sizes[1] < sizes[0]) == narrower
+    channels = card.get("channels", {})
+    assert isinstance(channels, dict)
+    narrower = any(after < before for before, after in channels.values())
+    assert sizes[1] < sizes[0] if narrower else sizes[1] <= sizes[0]
     assert card["energy"] * card["reduction"] == pytest.approx(card["energy_unpruned"])  # type: ignore[operator]
 
 
