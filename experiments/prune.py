@@ -115,7 +115,7 @@ def main() -> None:
     at = {}
     for batch in (1, 44):
         energies = []
-        for network in (model, found.model):
+        for network in (model, found.narrow or found.model):
             layers = find_layers(network, data.train.inputs[:1])
             pricing = Pricing(network, data.train.inputs[:1], layers, CHIP, batch=batch)
             densities = measure_densities(network, layers, data.train.take(1000))
