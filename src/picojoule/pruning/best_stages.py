@@ -35,7 +35,6 @@ GUIDES = ("energy", "macs", "weights")
 Keep = npt.NDArray[np.bool_]
 """One truth value per channel."""
 _CLOSE = 0.02  # an attempt within 2 % below its energy is good enough
-_MARGIN = 0.01  # what a stage aims below its energy: fine-tuning changes densities a little
 _FINER = 3  # how often a step that cost too much accuracy is tried again with less
 
 
@@ -89,8 +88,7 @@ def _stage(
     state, bits = before.state, dict(before.bits)
     for attempt in range(1, subject.options.attempts + 1):
         name = f"{label}/attempt {attempt}"
-        aim = goal * (1 - _MARGIN)
-        chosen, narrower = _allocated(subject, name, before, curves, traces, densities, aim)
+        chosen, narrower = _allocated(subject, name, before, curves, traces, densities, goal)
         bits = {layer: c.bits for layer, c in chosen.items() if c.bits is not None}
         state = _pruned(subject, name, before, chosen, _kept(subject, before, traces, narrower))
         state = subject.renormalised(f"{name}/norms", state)
