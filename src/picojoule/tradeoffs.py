@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -27,13 +27,31 @@ LARGEST_HISTORY = 64 * 1024 * 1024  # bytes; a thousand judged networks take 10 
 class Moment:
     """A network on the way: its cost, its accuracy on validation data (0 to 1), and its layers.
 
-    ``layers`` maps a layer to its energy where the run notes it, else it is empty.
+    Args:
+        layers: energy by layer; this and what follows is empty where the run does not note it.
+        operands: energy by layer and operand.
+        weights: share of the first network's weights, by layer.
+        bits: of the weights, by layer, where they are not the first network's.
+        widths: channels, by group of channels that change together.
     """
 
     name: str
     cost: float
     accuracy: float
-    layers: Mapping[str, float]
+    layers: Mapping[str, float] = field(default_factory=dict)
+    operands: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    bits: Mapping[str, int] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def by_operand(self) -> dict[str, float]:
+        """Energy by operand and compute, over all layers."""
+        names = dict.fromkeys(name for table in self.operands.values() for name in table)
+        return {
+            name: math.fsum(table.get(name, 0.0) for table in self.operands.values())
+            for name in names
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +62,7 @@ class TradeOff:
         name: of the run's folder.
         kind: "prune" or "adapt".
         unit: of the costs.
+        chosen: the moment that is the run's result; the last one, while it goes on.
         ended: whether the result is there.
         recipe: what was asked, as ``run.json`` has it.
     """
@@ -52,6 +71,7 @@ class TradeOff:
     kind: str
     unit: str
     moments: tuple[Moment, ...]
+    chosen: Moment
     ended: bool
     recipe: Mapping[str, Any]
 
@@ -84,6 +104,7 @@ class TradeOff:
             "kind": self.kind,
             "unit": self.unit,
             "ended": self.ended,
+            "chosen": self.chosen.name,
             "recipe": dict(self.recipe),
             "steps": [
                 {**row, "layers": dict(moment.layers)}
@@ -167,9 +188,21 @@ def read_run(folder: str | os.PathLike[str]) -> TradeOff:
         kind,
         unit or str((recipe or {}).get("unit", "")),
         tuple(moments),
+        _chosen(place, moments),
         (place / "result").is_dir(),
         MappingProxyType(recipe if isinstance(recipe, dict) else {}),
     )
+
+
+def _chosen(place: Path, moments: list[Moment]) -> Moment:
+    """The network of the result: of those that were judged, the one with its energy."""
+    result = place / "result" / "result.json"
+    if result.exists():
+        energy = _json(result).get("after", {}).get("energy")
+        for moment in moments:
+            if moment.cost == energy:
+                return moment
+    return moments[-1]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -196,15 +229,30 @@ def _history(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _pruned(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Moment]]:
-    """Every judged network: a record with an accuracy and a price."""
-    unit, moments = "", []
+    """Every judged network: a record with an accuracy and a price.
+
+    An attempt at a stage stands only until the next network is judged.
+    """
+    unit = ""
+    moments: list[Moment] = []
     for name, record in records:
         if isinstance(record, dict) and "price" in record and "accuracy" in record:
             price = record["price"]
             unit = str(price["unit"])
-            layers = {layer: float(x["energy"]) for layer, x in price["layers"].items()}
-            energy, accuracy = float(price["energy"]), float(record["accuracy"])
-            moments.append(Moment(name, energy, accuracy, MappingProxyType(layers)))
+            if moments and "/" in moments[-1].name:
+                moments.pop()
+            moments.append(
+                Moment(
+                    name,
+                    float(price["energy"]),
+                    float(record["accuracy"]),
+                    {layer: float(x["energy"]) for layer, x in price["layers"].items()},
+                    {layer: dict(x.get("by_operand", {})) for layer, x in price["layers"].items()},
+                    dict(record.get("weights", {})),
+                    dict(record.get("bits", {})),
+                    dict(record.get("widths", {})),
+                )
+            )
     return unit, moments
 
 
@@ -216,13 +264,13 @@ def _adapted(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Momen
     moments: list[Moment] = []
     plans: dict[str, list[str]] = {}
     accuracies: dict[tuple[str, int], float] = {}
-    scale, nothing = 1.0, MappingProxyType[str, float]({})
+    scale = 1.0
     for name, record in records:
         head, _, last = name.rpartition(" ")
         if name == "start":
             predicted, measured = float(record["predicted"]), record["measured"]
             scale = 1.0 if measured is None else float(measured) / predicted
-            moments.append(Moment(name, predicted * scale, float(record["accuracy"]), nothing))
+            moments.append(Moment(name, predicted * scale, float(record["accuracy"])))
         elif last == "plan":
             plans[head] = [str(x["name"]) for x in record["candidates"]]
         elif head.endswith(" candidate") and record.get("status") == "done":
@@ -233,11 +281,11 @@ def _adapted(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Momen
             scale = scale if measured is None else float(measured) / predicted
             number = plans[head].index(str(record["chosen"]))
             label = f"{head}: {record['chosen']}"
-            moments.append(Moment(label, cost, accuracies[head, number], nothing))
+            moments.append(Moment(label, cost, accuracies[head, number]))
         elif name.startswith("long fine-tune") and moments:
             before = moments[-1]
             if float(record["accuracy"]) >= before.accuracy:
-                moments.append(Moment(name, before.cost, float(record["accuracy"]), nothing))
+                moments.append(Moment(name, before.cost, float(record["accuracy"])))
     return "", moments
 
 

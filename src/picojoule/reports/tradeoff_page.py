@@ -30,19 +30,49 @@ def tradeoff_values(found: TradeOff) -> dict[str, Any]:
         "published": published_points(found.kind),
         "paper": published_name(found.kind),
         "cost": lambda value: show_cost(value, found.unit),
+        "before": before_and_after(found),
     }
+
+
+def before_and_after(found: TradeOff) -> dict[str, Any]:
+    """Rows of the first network and of the result: layers, data types, widths; empty if unknown."""
+    first, last = found.moments[0], found.chosen
+    operands = [name for name in OPERAND_COLORS if name in first.by_operand]
+    pairs: list[tuple[Any, ...]] = [
+        ("all", first.cost, last.cost, first.by_operand, last.by_operand, None, None)
+    ]
+    pairs += [
+        (
+            name,
+            energy,
+            last.layers.get(name, 0.0),
+            first.operands.get(name, {}),
+            last.operands.get(name, {}),
+            last.weights.get(name),
+            last.bits.get(name),
+        )
+        for name, energy in first.layers.items()
+    ]
+    narrower = {
+        name: (first.widths[name], width)
+        for name, width in last.widths.items()
+        if width < first.widths.get(name, width)
+    }
+    rows = pairs if first.layers and last is not first else []
+    return {"rows": rows, "operands": operands, "narrower": narrower}
 
 
 def tradeoff_words(found: TradeOff) -> str:
     """In two sentences, how far the run came."""
-    first, last = found.moments[0], found.moments[-1]
+    first, last = found.moments[0], found.chosen
     steps = len(found.moments) - 1
     state = "has ended" if found.ended else "goes on"
     if not steps:
         return f"The run {state}; only the network as it came has been judged."
     times = first.cost / last.cost if last.cost else float("inf")
+    which = f"Its result, {last.name}," if found.ended else "The last"
     return (
-        f"The run {state} after {steps} judged {'network' if steps == 1 else 'networks'}. The last "
+        f"The run {state} after {steps} judged {'network' if steps == 1 else 'networks'}. {which} "
         f"costs {times:.3g} times less than the first ({show_cost(first.cost, found.unit)} before, "
         f"{show_cost(last.cost, found.unit)} after); accuracy changed by "
         f"{found.change(last):+.2f} points, from {100 * first.accuracy:.2f} % to "

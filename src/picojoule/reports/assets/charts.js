@@ -229,10 +229,11 @@
       series: [
         { name: "this run", type: "line", data: steps, symbolSize: 9,
           itemStyle: { color: data.operand_colors.input }, label: Object.assign({}, label,
-            { show: steps.length <= 16 }), labelLayout: { hideOverlap: true } },
+            { show: steps.length <= 16, position: "top" }), labelLayout: { hideOverlap: true } },
         { name: "published", type: "scatter", data: published, symbol: "diamond", symbolSize: 12,
           itemStyle: { color: "transparent", borderColor: data.operand_colors.weight,
-                       borderWidth: 2 }, label, labelLayout: { hideOverlap: true } },
+                       borderWidth: 2 }, label: Object.assign({}, label, { position: "bottom" }),
+          labelLayout: { hideOverlap: true } },
       ],
       tooltip: Object.assign(common(look).tooltip, { trigger: "item", formatter: words }),
     });
