@@ -20,30 +20,29 @@ SEEDS = (0, 1, 2)
 # What to ask of experiments/prune.py, for each seed.
 RUNS = (
     "--network small-alexnet --mode paper --drop 0.01",
-    "--network small-alexnet --mode best --drop 0.01",
-    "--network lenet5 --mode paper --drop 0.01",
-    "--network lenet5 --mode best --drop 0.01",
+    "--network small-alexnet --mode best --energy 0.155 --epochs 3",
+    "--network lenet5 --mode paper --drop 0.01 --epochs 2",
+    "--network lenet5 --mode best --drop 0.01 --epochs 2",
     "--network resnet20 --mode paper --drop 0.01",
-    "--network resnet20 --mode best --drop 0.01",
+    "--network resnet20 --mode best --energy 0.38 --epochs 2",
     # what guides the allocation, at one energy
-    "--network lenet5 --mode best --energy 0.08",
-    "--network lenet5 --mode best --energy 0.08 --guide macs",
-    "--network lenet5 --mode best --energy 0.08 --guide weights",
-    "--network small-alexnet --mode best --energy 0.22",
-    "--network small-alexnet --mode best --energy 0.22 --guide macs",
-    "--network small-alexnet --mode best --energy 0.22 --guide weights",
+    "--network lenet5 --mode best --energy 0.08 --epochs 2",
+    "--network lenet5 --mode best --energy 0.08 --epochs 2 --guide macs",
+    "--network lenet5 --mode best --energy 0.08 --epochs 2 --guide weights",
+    "--network small-alexnet --mode best --energy 0.155 --epochs 3 --guide macs",
+    "--network small-alexnet --mode best --energy 0.155 --epochs 3 --guide weights",
     # the order in which paper mode takes layers
-    "--network lenet5 --mode paper --drop 0.01 --order macs",
-    "--network lenet5 --mode paper --drop 0.01 --order weights",
+    "--network lenet5 --mode paper --drop 0.01 --epochs 2 --order macs",
+    "--network lenet5 --mode paper --drop 0.01 --epochs 2 --order weights",
     # fewer target classes
-    "--network small-alexnet --mode paper --drop 0.01 --classes 0,2,4,6,8",
-    "--network small-alexnet --mode paper --drop 0.01 --classes 0,9",
+    "--network lenet5 --mode paper --drop 0.01 --epochs 2 --classes 0,2,4,6,8",
+    "--network lenet5 --mode paper --drop 0.01 --epochs 2 --classes 0,9",
 )
 BASELINES = (
-    "--network lenet5 --how uniform --energy 0.08",
-    "--network lenet5 --how global --energy 0.08",
-    "--network small-alexnet --how uniform --energy 0.22",
-    "--network small-alexnet --how global --energy 0.22",
+    "--network lenet5 --how uniform --energy 0.08 --epochs 2",
+    "--network lenet5 --how global --energy 0.08 --epochs 2",
+    "--network small-alexnet --how uniform --energy 0.155 --epochs 3",
+    "--network small-alexnet --how global --energy 0.155 --epochs 3",
 )
 
 
