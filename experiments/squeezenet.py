@@ -1,7 +1,7 @@
 """Prune SqueezeNet 1.1 with its real ImageNet weights, judged by agreement with the unpruned one.
 
 python experiments/squeezenet.py --weights squeezenet_weights.pkl --photos FOLDER[,FOLDER...]
-    --labelled FOLDER --runs FOLDER --energy 0.6 [--epochs 3] [--crops 480] [--seed 0]
+    --labelled FOLDER --runs FOLDER --energy 0.6 [--epochs 3] [--crops 160] [--seed 0]
 
 ImageNet itself is not needed and not at hand. The weights come with the package `ndf` 0.1.4; photos
 with scikit-image (`skimage/data`) and Debian's darknet; twenty labelled ImageNet images, named
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--photos", required=True)
     parser.add_argument("--energy", type=float, required=True)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--crops", type=int, default=480)
+    parser.add_argument("--crops", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
@@ -133,7 +133,7 @@ def main() -> None:
     draw = np.random.default_rng(wanted.seed)
     data = Data(
         answered(model, [crop(kept[n % len(kept)], draw) for n in range(wanted.crops)]),
-        answered(model, [crop(held_out[n % len(held_out)], draw) for n in range(200)]),
+        answered(model, [crop(held_out[n % len(held_out)], draw) for n in range(100)]),
         answered(
             model,
             [
@@ -151,7 +151,8 @@ def main() -> None:
         options=Options(
             calibration=wanted.crops,
             profile=64,
-            positions=100,
+            positions=200,
+            attempts=1,
             training=Training(epochs=wanted.epochs, rate=2e-4, batch=32, distilled=0.9),
         ),
         seed=wanted.seed,
