@@ -29,6 +29,7 @@ from picojoule.pruning.pricing import Pricing  # noqa: E402
 from picojoule.pruning.subject import Options  # noqa: E402
 from picojoule.pruning.surgery import load_network  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
+from tests.pruning.published import PUBLISHED, published  # noqa: E402
 from tests.pruning.small import make  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -77,6 +78,19 @@ def test_a_network_with_dead_channels_can_lose_them(pattern: Any) -> None:
         left = sum(p.numel() for p in small.parameters())
         total = sum(p.numel() for p in model.parameters())
         assert left < total or not narrowing.groups or keep.all()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_lose_channels_exactly(name: str) -> None:
+    model, data = published(name)
+    narrowing = Narrowing(model, data, find_layers(model, data[:1]))
+    named = {group.name for group in narrowing.channels.groups}
+    assert named == {group.name for group in narrowing.groups}  # none is refused
+    keep = some_removed(narrowing, 0)
+    tensors = model.state_dict()
+    zeros = {**tensors, **narrowing.swept(tensors, keep)}
+    assert (narrowing.alive(zeros) == keep).all()
+    narrowing.checked(zeros, data)  # raises if the outputs differ
 
 
 @every_pattern
