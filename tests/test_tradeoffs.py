@@ -88,7 +88,7 @@ def test_published_points_are_those_of_the_paper() -> None:
     assert all(x.source.endswith("recalled") for x in adapted.values())
 
 
-def test_reports_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reports_of_a_run(tmp_path: Path) -> None:
     folder = written(tmp_path / "p", "prune", PRUNED)
     page = tmp_path / "run.html"
     assert main(["report", str(folder), "-o", str(page)]) == 0
@@ -98,10 +98,40 @@ def test_reports_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert Reader(text).scripts == 4
     assert "</script>" in Reader(text).text
     assert main(["report", str(folder), "-o", str(tmp_path / "run.csv")]) == 0
-    assert main(["report", str(folder), "-o", str(tmp_path / "run.md")]) == 2
-    assert "a run is written as" in capsys.readouterr().err
+    assert main(["report", str(folder), "-o", str(tmp_path / "run.md")]) == 0
+    assert "| stage 2 | 2 MMAC | 0.250 | 90.00 % |" in (tmp_path / "run.md").read_text()
     pytest.importorskip("matplotlib")
     assert main(["report", str(folder), "-o", str(tmp_path / "run.svg")]) == 0
+
+
+def test_a_run_that_ended_is_told_by_its_result(tmp_path: Path) -> None:
+    """The result need not be the last network; its layers and data types stand beside the first."""
+
+    def network(energy: float, accuracy: float, width: int) -> dict[str, Any]:
+        parts = {"input": 0.25 * energy, "weight": 0.75 * energy}
+        made = judged(energy, accuracy)
+        made["price"]["layers"] = {"conv1": {"energy": energy, "by_operand": parts}}
+        return made | {"weights": {"conv1": 0.125}, "widths": {"conv1": width}}
+
+    steps = [
+        ("original", network(8e6, 0.92, 16)),
+        ("stage 1", network(4e6, 0.915, 12)),
+        ("stage 2", network(2e6, 0.5, 3)),
+    ]
+    folder = written(tmp_path / "p", "prune", steps)
+    (folder / "result").mkdir()
+    (folder / "result" / "result.json").write_text(json.dumps({"after": {"energy": 4e6}}))
+    found = read_run(folder)
+    assert found.chosen.name == "stage 1"
+    assert found.to_dict()["chosen"] == "stage 1"
+    for name in ("run.html", "run.md"):
+        assert main(["report", str(folder), "-o", str(tmp_path / name)]) == 0
+        text = Reader((tmp_path / name).read_text()).text
+        assert "Its result, stage 1, costs 2 times less" in text
+        assert "Channels that change together: conv1 16 to 12." in text
+        assert "12.5 %" in text
+        assert "6 MMAC" in text  # weights before
+        assert "3 MMAC" in text  # and after
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,6 @@ def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
     ending = output.suffix.lower()
     if not alone:
         raise PicojouleError("--before, --eyexam and --by have no effect on a run")
-    if ending == ".md":
-        raise PicojouleError("a run is written as .html, .csv, .png, .svg or .pdf")
     found = read_run(folder)
     if ending in PLOTS:
         from picojoule.reports.plots import save_plot
@@ -105,6 +103,10 @@ def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
         from picojoule.reports.tradeoff_page import tradeoff_page
 
         write_atomically(output, tradeoff_page(found))
+    elif ending == ".md":
+        from picojoule.reports.markdown import tradeoff_markdown
+
+        write_atomically(output, tradeoff_markdown(found))
     else:
         write_atomically(output, as_csv(found.rows()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from picojoule.comparison import Change, Comparison
@@ -9,6 +10,8 @@ from picojoule.estimation import Estimate
 from picojoule.reports.document import document
 from picojoule.reports.page import comparison_words
 from picojoule.reports.scale import Scale, percent
+from picojoule.reports.tradeoff_page import tradeoff_values
+from picojoule.tradeoffs import TradeOff
 from picojoule.units import show_count, show_energy
 
 
@@ -53,6 +56,48 @@ def estimate_markdown(estimate: Estimate) -> str:
     lines += [*_fenced(doc.command), ""]
     for name, text in doc.files:
         lines += [f"`{name}`:", "", *_fenced(text.rstrip("\n")), ""]
+    return "\n".join(lines)
+
+
+def tradeoff_markdown(found: TradeOff) -> str:
+    """A compression run: its steps, its first network beside its result, published points."""
+    values = tradeoff_values(found)
+    cost, before = values["cost"], values["before"]
+    lines = [f"# {_text(values['title'])}", "", _text(values["words"]), "", "## Each step", ""]
+    lines += _table(
+        ["step", "cost", "of the first", "accuracy"],
+        [
+            [x.name, cost(x.cost), f"{found.relative(x):.3f}", f"{100 * x.accuracy:.2f} %"]
+            for x in found.moments
+        ],
+    )
+    if before["rows"]:
+        operands = before["operands"]
+        lines += ["## Before and after", ""]
+        lines += _table(
+            ["layer", "weights left", "bits", "energy", *operands],
+            [
+                [
+                    name,
+                    "" if weights is None else f"{100 * weights:.1f} %",
+                    "" if bits is None else str(bits),
+                    f"{cost(was)} to {cost(now)}",
+                    *(f"{cost(parts.get(x, 0))} to {cost(left.get(x, 0))}" for x in operands),
+                ]
+                for name, was, now, parts, left, weights, bits in before["rows"]
+            ],
+        )
+    if before["narrower"]:
+        narrower = [f"{name} {was} to {now}" for name, (was, now) in before["narrower"].items()]
+        lines += [_text(f"Channels that change together: {', '.join(narrower)}."), ""]
+    lines += ["## Published", ""]
+    lines += [
+        f"- {_text(x.label)}: {x.relative:.3f} of the original's, {x.change:+.2f} points "
+        f"({_text(x.source)})"
+        for x in values["published"]
+    ]
+    asked = json.dumps(dict(found.recipe), indent=1)
+    lines += ["", "## What was asked", "", *_fenced(asked), ""]
     return "\n".join(lines)
 
 
