@@ -210,8 +210,9 @@
   }
 
   /* A compression run: cost over the first network's, and change of accuracy. */
-  function tradeoffOption(data) {
+  function tradeoffOption(data, place) {
     const look = tokens();
+    const wide = place.clientWidth >= 560; // on a phone names would lie on each other
     const { steps, published } = data.tradeoff;
     const words = (item) => tip(item.value[2], [
       ["cost, of the first", digits(item.value[0])],
@@ -220,7 +221,7 @@
     const label = { show: true, position: "right", color: look.ink, fontSize: 11,
                     formatter: (item) => item.value[2] };
     return Object.assign(common(look, false), {
-      grid: { left: 16, right: 110, top: 56, bottom: 36, outerBoundsMode: "same",
+      grid: { left: 16, right: 48, top: 56, bottom: 36, outerBoundsMode: "same",
               outerBoundsContain: "all" },
       xAxis: axis(look, { type: "value", name: "cost over that of the first network", min: 0,
                           nameLocation: "middle", nameGap: 28 }),
@@ -228,11 +229,12 @@
                           scale: true }),
       series: [
         { name: "this run", type: "line", data: steps, symbolSize: 9,
-          itemStyle: { color: data.operand_colors.input }, label: Object.assign({}, label,
-            { show: steps.length <= 16, position: "top" }), labelLayout: { hideOverlap: true } },
+          itemStyle: { color: data.operand_colors.input }, labelLayout: { hideOverlap: true },
+          label: Object.assign({}, label, { show: wide && steps.length <= 16, position: "top" }) },
         { name: "published", type: "scatter", data: published, symbol: "diamond", symbolSize: 12,
           itemStyle: { color: "transparent", borderColor: data.operand_colors.weight,
-                       borderWidth: 2 }, label: Object.assign({}, label, { position: "bottom" }),
+                       borderWidth: 2 },
+          label: Object.assign({}, label, { show: wide, position: "bottom" }),
           labelLayout: { hideOverlap: true } },
       ],
       tooltip: Object.assign(common(look).tooltip, { trigger: "item", formatter: words }),
