@@ -110,6 +110,25 @@ def test_groups_read_side_by_side_are_one_bundle() -> None:
     assert sum(map(len, bundles)) == len(narrowing.groups)
 
 
+def test_what_is_unread_by_chance_is_swept_and_takes_others_along() -> None:
+    model, narrowing = narrowing_of(patterns.Plain)
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors["conv2.weight"][:, 3] = 0  # channel 3 of conv1 is unread
+    tensors["fc1.weight"].reshape(20, 12, 16)[1:, 5] = 0  # channel 5 of conv2 by unit 0 alone
+    tensors["fc2.weight"][:, 0] = 0  # and nobody reads that unit
+    cleaned, keep = narrowing.cleaned(tensors)
+    assert narrowing.widths.of(keep) == {"conv1": 7, "conv2": 11, "fc1": 19}
+    for name, place in (("conv1", 3), ("conv2", 5), ("fc1", 0)):
+        assert not cleaned[f"{name}.weight"][place].any()
+        assert cleaned[f"{name}.bias"][place] == 0
+    before, after = copy.deepcopy(model), copy.deepcopy(model)
+    before.load_state_dict(tensors)
+    after.load_state_dict(cleaned)
+    with torch.no_grad():
+        images = patterns.images(4)
+        torch.testing.assert_close(after(images), before(images))
+
+
 # -- the programme ---------------------------------------------------------------------------------
 
 

@@ -169,6 +169,19 @@ class Narrowing:
                 changed[path] = tensors[path].index_fill(dim, dead, 0)
         return changed
 
+    def cleaned(self, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Mask]:
+        """The tensors with zeros for all that nobody reads, and what is alive then.
+
+        Sparse weights leave channels unread by chance; without them others may be unread in turn.
+        """
+        made = dict(tensors)
+        while True:
+            keep = self.alive(made)
+            changed = self.swept(made, keep)
+            if not changed:
+                return made, keep
+            made |= changed
+
     def sides(self, keep: Mask) -> dict[str, tuple[int, int]]:
         """Input and output channels that are left, by module."""
         return {

@@ -218,12 +218,12 @@ class Subject:
         widths = dict(bits or {})
 
         def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-            network = self.network(state)
+            tensors, sides, alive = self._alive(state.tensors())
+            network = self.network(State(tensors))
             found = measure_densities(
                 network, self.layers, self.data.train.take(self.options.profile)
             )
-            weights = self.weight_densities(state.tensors())
-            sides, alive = self._alive(state.tensors())
+            weights = self.weight_densities(tensors)
             left, found = self._of_what_is_left(weights, found, sides)
             price = self.pricing.network(left, found, widths, sides)
             return {
@@ -233,7 +233,7 @@ class Subject:
                 "bits": widths,
                 "widths": alive,
                 "price": price.to_dict(),
-            }, cloned(state.tensors())  # whole, so that the steps before it can be forgotten
+            }, cloned(tensors)  # whole, so that the steps before it can be forgotten
 
         step = self.run.step(name, judge)
         candidate = candidate_of(name, step)
@@ -245,12 +245,12 @@ class Subject:
 
     def _alive(
         self, tensors: Mapping[str, torch.Tensor]
-    ) -> tuple[dict[str, Sides], dict[str, int]]:
-        """Channels that are left: on both sides of each layer, and by group."""
+    ) -> tuple[dict[str, torch.Tensor], dict[str, Sides], dict[str, int]]:
+        """The tensors without what nobody reads, and what is left: by side of layer, by group."""
         if self.narrowing is None:
-            return {}, {}
-        keep = self.narrowing.alive(tensors)
-        return self.narrowing.sides(keep), self.narrowing.widths.of(keep)
+            return dict(tensors), {}, {}
+        cleaned, keep = self.narrowing.cleaned(tensors)
+        return cleaned, self.narrowing.sides(keep), self.narrowing.widths.of(keep)
 
     def _of_what_is_left(
         self,
