@@ -25,10 +25,11 @@ RUNS = (
     "--network lenet5 --mode best --drop 0.01 --epochs 2",
     "--network resnet20 --mode paper --drop 0.01",
     "--network resnet20 --mode best --energy 0.38 --epochs 2",
-    # what guides the allocation, at one energy
+    # what guides the allocation, at one accuracy and at one energy
+    "--network lenet5 --mode best --drop 0.01 --epochs 2 --guide macs",
+    "--network lenet5 --mode best --drop 0.01 --epochs 2 --guide weights",
     "--network lenet5 --mode best --energy 0.08 --epochs 2",
     "--network lenet5 --mode best --energy 0.08 --epochs 2 --guide macs",
-    "--network lenet5 --mode best --energy 0.08 --epochs 2 --guide weights",
     "--network small-alexnet --mode best --energy 0.155 --epochs 3 --guide macs",
     "--network small-alexnet --mode best --energy 0.155 --epochs 3 --guide weights",
     # the order in which paper mode takes layers
@@ -39,10 +40,10 @@ RUNS = (
     "--network lenet5 --mode paper --drop 0.01 --epochs 2 --classes 0,9",
 )
 BASELINES = (
-    "--network lenet5 --how uniform --energy 0.08 --epochs 2",
-    "--network lenet5 --how global --energy 0.08 --epochs 2",
-    "--network small-alexnet --how uniform --energy 0.155 --epochs 3",
-    "--network small-alexnet --how global --energy 0.155 --epochs 3",
+    "--network lenet5 --how uniform --epochs 2",
+    "--network lenet5 --how global --epochs 2",
+    "--network small-alexnet --how uniform --epochs 2",
+    "--network small-alexnet --how global --epochs 2",
 )
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from picojoule.pruning.capture import find_layers, measure_densities
 from picojoule.pruning.datasets import fashion_mnist
 from picojoule.pruning.energy_aware import prune
-from picojoule.pruning.finetuning import Training
+from picojoule.pruning.finetuning import FineTuning
 from picojoule.pruning.networks import NETWORKS
 from picojoule.pruning.pricing import Pricing
 from picojoule.pruning.subject import Options, Progress
@@ -76,7 +76,7 @@ def main() -> None:
     model = make(10)
     model.load_state_dict(load_file(wanted.trained / f"{wanted.network}-{wanted.seed}.safetensors"))
     classes = None if wanted.classes is None else tuple(map(int, wanted.classes.split(",")))
-    training = Training(
+    training = FineTuning(
         epochs=wanted.epochs,
         rate=wanted.rate,
         distilled=0.5 if wanted.mode == "best" else 0.0,

@@ -1,13 +1,14 @@
 """Prune SqueezeNet 1.1 with its real ImageNet weights, judged by agreement with the unpruned one.
 
-python experiments/squeezenet.py --weights squeezenet_weights.pkl --photos FOLDER[,FOLDER...]
-    --labelled FOLDER --runs FOLDER --energy 0.6 [--epochs 3] [--crops 160] [--seed 0]
+python experiments/squeezenet.py --weights squeezenet_weights.pkl --photos FOLDER
+    --labelled FOLDER --runs FOLDER --energy 0.5 [--epochs 4] [--scenes 2400] [--seed 0]
 
 ImageNet itself is not needed and not at hand. The weights come with the package `ndf` 0.1.4; photos
-with scikit-image (`skimage/data`) and Debian's darknet; twenty labelled ImageNet images, named
-``*_NUMBER_LABEL.jpg``, with foolbox 3.3.4. Crops of the photos, labelled by the unpruned network,
-are what it is fitted and fine-tuned on; every fifth photo is held out for validation; the labelled
-images are the test. Needs Pillow.
+and cut-out objects from Debian packages, as photos.py gathers them; twenty labelled ImageNet
+images, named ``*_NUMBER_LABEL.jpg``, with foolbox 3.3.4. Scenes, parts of photos or objects pasted
+on parts of photos, labelled by the unpruned network, are what it is fitted and fine-tuned on; every
+fifth photo and object is held out, and scenes of those are the validation data; the labelled images
+are the test. Needs Pillow.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import pickle
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +65,12 @@ def with_weights(path: Path) -> nn.Module:
     return model.eval()
 
 
-def crop(picture: Image.Image, draw: np.random.Generator | None) -> torch.Tensor:
+def crop(
+    picture: Image.Image, draw: np.random.Generator | None, smallest: float = 0.4
+) -> torch.Tensor:
     """The middle of a picture, or a drawn part of it, as the network takes it."""
     short = min(picture.size)
-    share = 1.0 if draw is None else float(draw.uniform(0.4, 1.0))
+    share = 1.0 if draw is None else float(draw.uniform(smallest, 1.0))
     side = short * (SIZE / 256 if draw is None else share)
     room = [length - side for length in picture.size]
     left, top = (r * (0.5 if draw is None else float(draw.uniform())) for r in room)
@@ -79,20 +83,43 @@ def crop(picture: Image.Image, draw: np.random.Generator | None) -> torch.Tensor
     return pixels.flip(0) - MEANS
 
 
-def pictures(folders: list[Path]) -> list[Image.Image]:
-    """All colour pictures that are large enough, by name."""
-    found = []
-    for path in sorted(path for folder in folders for path in folder.iterdir()):
-        if path.suffix in (".png", ".jpg"):
-            picture = Image.open(path)
-            if picture.mode in ("RGB", "RGBA", "L") and min(picture.size) >= 200:
-                found.append(picture.convert("RGB"))
-    return found
+class Pictures:
+    """Photos and cut-out objects, and scenes drawn from them.
+
+    Args:
+        part: which of every five pictures are taken: those whose number *part* says yes to.
+    """
+
+    def __init__(self, folder: Path, part: Callable[[int], bool]) -> None:
+        def read(kind: str, mode: str) -> list[Image.Image]:
+            paths = sorted((folder / kind).glob("*.png"))
+            return [Image.open(p).convert(mode) for n, p in enumerate(paths) if part(n % 5)]
+
+        self.photos, self.cutouts = read("photos", "RGB"), read("cutouts", "RGBA")
+
+    def __len__(self) -> int:
+        return len(self.photos) + len(self.cutouts)
+
+    def scenes(self, count: int, draw: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Each picture in its turn, drawn again and again: parts of photos, and of photos with an
+        object in front, which fills a half to all of the frame.
+        """
+        for number in range(count):
+            if number % 2:
+                yield crop(self.photos[number // 2 % len(self.photos)], draw)
+                continue
+            shown = self.cutouts[number // 2 % len(self.cutouts)]
+            scene = self.photos[int(draw.integers(len(self.photos)))].resize((SIZE, SIZE))
+            scale = SIZE * float(draw.uniform(0.5, 1.0)) / max(shown.size)
+            shown = shown.resize([max(1, round(d * scale)) for d in shown.size])
+            place = [int(draw.integers(SIZE - d + 1)) for d in shown.size]
+            scene.paste(shown, (place[0], place[1]), shown)
+            yield crop(scene, draw, smallest=0.9)
 
 
-def answered(model: nn.Module, inputs: list[torch.Tensor]) -> Samples:
+def answered(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Samples:
     """Inputs labelled by the network."""
-    stacked = torch.stack(inputs)
+    stacked = torch.stack(list(inputs))
     with torch.no_grad():
         labels = torch.cat([model(part).argmax(1) for part in stacked.split(32)])
     return Samples(stacked, labels)
@@ -116,32 +143,25 @@ def show(step: Progress) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("weights", "labelled", "runs"):
+    for name in ("weights", "photos", "labelled", "runs"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--photos", required=True)
     parser.add_argument("--energy", type=float, required=True)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--crops", type=int, default=160)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--scenes", type=int, default=2400)
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     model = with_weights(wanted.weights)
-    photos = pictures([Path(folder) for folder in wanted.photos.split(",")])
-    kept = [photo for number, photo in enumerate(photos) if number % 5]
-    held_out = [photo for number, photo in enumerate(photos) if number % 5 == 0]
     labelled = sorted(wanted.labelled.glob("imagenet_*.jpg"))
     draw = np.random.default_rng(wanted.seed)
+    fitted = Pictures(wanted.photos, lambda n: n > 0)
+    held_out = Pictures(wanted.photos, lambda n: n == 0)
+    tested = [Image.open(path).convert("RGB") for path in labelled]
     data = Data(
-        answered(model, [crop(kept[n % len(kept)], draw) for n in range(wanted.crops)]),
-        answered(model, [crop(held_out[n % len(held_out)], draw) for n in range(100)]),
-        answered(
-            model,
-            [
-                crop(Image.open(p).convert("RGB"), draw if n else None)
-                for p in labelled
-                for n in range(10)
-            ],
-        ),
+        answered(model, fitted.scenes(wanted.scenes, draw)),
+        answered(model, held_out.scenes(400, draw)),
+        answered(model, (crop(p, draw if n else None) for p in tested for n in range(10))),
     )
     found = prune(
         model,
@@ -149,11 +169,11 @@ def main() -> None:
         accelerator="eyeriss-cvpr17",
         energy=wanted.energy,
         options=Options(
-            calibration=wanted.crops,
+            calibration=256,
             profile=64,
             positions=200,
             attempts=1,
-            training=Training(epochs=wanted.epochs, rate=2e-4, batch=32, distilled=0.9),
+            training=Training(epochs=wanted.epochs, rate=wanted.rate, batch=32, distilled=0.9),
         ),
         seed=wanted.seed,
         run=wanted.runs,
@@ -163,7 +183,7 @@ def main() -> None:
         "reduction": found.reduction,
         "agreement": dict(found.accuracy),
         "labelled": {"unpruned": ranks(model, labelled), "pruned": ranks(found.model, labelled)},
-        "photos": {"fitted": len(kept), "held_out": len(held_out)},
+        "pictures": {"fitted": len(fitted), "held_out": len(held_out)},
     }
     written = json.dumps(answer, indent=1) + "\n"
     sys.stdout.write(written)

@@ -24,7 +24,7 @@ from torch import nn  # noqa: E402
 
 from picojoule.errors import InputError, PicojouleError  # noqa: E402
 from picojoule.pruning.energy_aware import prune  # noqa: E402
-from picojoule.pruning.finetuning import Training, top1  # noqa: E402
+from picojoule.pruning.finetuning import FineTuning, top1  # noqa: E402
 from picojoule.pruning.runs import RunError  # noqa: E402
 from picojoule.pruning.subject import Options  # noqa: E402
 from picojoule.workload import Layer  # noqa: E402
@@ -33,7 +33,7 @@ from tests.pruning.test_runs import tree  # noqa: E402
 
 FAST = Options(
     calibration=128, profile=128, samples=64, levels=4, attempts=2,
-    training=Training(epochs=1, rate=0.02, batch=64, distilled=0.5),
+    training=FineTuning(epochs=1, rate=0.02, batch=64, distilled=0.5),
 )  # fmt: skip
 
 
@@ -214,7 +214,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(mode: str, tmp_path: Path) 
 
 def test_a_loss_that_is_not_finite_stops_with_the_folder_intact(task: Any, tmp_path: Path) -> None:
     model, data = task
-    wild = Options(**{**_fields(FAST), "training": Training(epochs=2, rate=1e12, batch=64)})
+    wild = Options(**{**_fields(FAST), "training": FineTuning(epochs=2, rate=1e12, batch=64)})
     for _ in range(2):  # given again, it goes on to the same place
         with pytest.raises(RunError, match=r"the loss is (nan|inf)"):
             prune(

@@ -21,7 +21,7 @@ from picojoule.errors import BudgetError  # noqa: E402
 from picojoule.pruning.allocation import Choice, allocate, least_cost  # noqa: E402
 from picojoule.pruning.capture import find_layers, measure_densities  # noqa: E402
 from picojoule.pruning.energy_aware import prune  # noqa: E402
-from picojoule.pruning.finetuning import Training, top1  # noqa: E402
+from picojoule.pruning.finetuning import FineTuning, top1  # noqa: E402
 from picojoule.pruning.importance import Trace  # noqa: E402
 from picojoule.pruning.narrowing import Narrowing  # noqa: E402
 from picojoule.pruning.offers import menu  # noqa: E402
@@ -209,7 +209,7 @@ def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
     model, data = make()
     options = Options(
         calibration=128, profile=128, samples=64, levels=4, attempts=2,
-        training=Training(epochs=1, rate=0.02, batch=64, distilled=0.5),
+        training=FineTuning(epochs=1, rate=0.02, batch=64, distilled=0.5),
     )  # fmt: skip
     found = prune(
         model, data, accelerator="eyeriss-cvpr17", energy=0.3, options=options, run=tmp_path / "r"

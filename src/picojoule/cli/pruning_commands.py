@@ -88,11 +88,11 @@ def prune(
     model, data = read_task(task)
 
     from picojoule.pruning.energy_aware import prune as run_prune
-    from picojoule.pruning.finetuning import Training
+    from picojoule.pruning.finetuning import FineTuning
     from picojoule.pruning.subject import Options
 
     options = Options(
-        training=Training(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
+        training=FineTuning(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
         constraint=constraint,
         narrow=not keep_widths,
         selector=selector,

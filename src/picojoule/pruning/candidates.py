@@ -127,7 +127,7 @@ def _worked_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outco
         if method.finetune is not None:
             method.finetune(small, method.short.steps)
         else:
-            taught = teacher.network() if method.short.distill else None
+            taught = teacher.network() if method.short.distilled else None
             train(small, data.train, method.short, seed=task.seed, teacher=taught)
     small.eval()
     found = judged(small)

@@ -56,11 +56,15 @@ class Samples:
         self, size: int, generator: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All samples in a drawn order, *size* at a time; an incomplete last batch is left out."""
+        for picked in self.orders(size, generator):
+            yield self.inputs[picked], self.labels[picked]
+
+    def orders(self, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Which samples are in the batches of :meth:`shuffled`."""
         order = torch.randperm(len(self), generator=generator)
         whole = len(self) // size * size or len(self)
         for start in range(0, whole, size):
-            picked = order[start : start + min(size, whole - start)]
-            yield self.inputs[picked], self.labels[picked]
+            yield order[start : start + min(size, whole - start)]
 
     def of_classes(self, classes: tuple[int, ...]) -> Samples:
         """Only samples of *classes*, relabelled 0, 1, … in that order.

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from picojoule.pruning.capture import evaluating
 from picojoule.pruning.datasets import Samples
 from picojoule.pruning.runs import RunError
+from picojoule.pruning.training import answers, loss_of
 
 Accuracy = Callable[[nn.Module], float]
 Masks = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class FineTuning:
     """How to fine-tune: SGD with momentum and a cosine from *rate* to nothing.
 
     Args:
@@ -54,11 +54,11 @@ def top1(samples: Samples, *, batch: int = 500) -> Accuracy:
 def train_epoch(
     model: nn.Module,
     data: Samples,
-    training: Training,
+    training: FineTuning,
     masks: Masks,
     *,
     epoch: int,
-    teacher: nn.Module | None = None,
+    taught: torch.Tensor | nn.Module | None = None,
     momenta: Mapping[str, torch.Tensor] | None = None,
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> tuple[float, dict[str, torch.Tensor]]:
@@ -69,6 +69,8 @@ def train_epoch(
     Args:
         masks: by parameter; where a mask is 0, so is the weight.
         epoch: which of ``training.epochs`` this is, from 0.
+        taught: the teacher, or its outputs for every sample of *data*, ``[n, classes]``, which
+            saves computing them in every epoch; the teacher itself, if *augment* changes inputs.
         momenta: as the epoch before returned them.
 
     Returns:
@@ -83,14 +85,14 @@ def train_epoch(
     steps = max(1, len(data) // training.batch)
     losses = 0.0
     model.train()
-    if teacher is not None:
-        teacher.eval()
-    for number, (inputs, labels) in enumerate(data.shuffled(training.batch, generator)):
+    for number, picked in enumerate(data.orders(training.batch, generator)):
+        inputs, labels = data.inputs[picked], data.labels[picked]
         if augment is not None:
             inputs = augment(inputs)
         done = (epoch + number / steps) / training.epochs
         rate = training.rate * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-        loss = _loss(model(inputs), inputs, labels, training, teacher)
+        wanted = _wanted(taught, inputs, picked)
+        loss = loss_of(model(inputs), labels, wanted, training.distilled, training.temperature)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise RunError(
@@ -115,22 +117,12 @@ def train_epoch(
     return losses / steps, momenta
 
 
-def _loss(
-    outputs: torch.Tensor,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    training: Training,
-    teacher: nn.Module | None,
-) -> torch.Tensor:
-    loss = functional.cross_entropy(outputs, labels)
-    if teacher is None or training.distilled == 0:
-        return loss
-    with torch.no_grad():
-        wanted = functional.log_softmax(teacher(inputs) / training.temperature, 1)
-    found = functional.log_softmax(outputs / training.temperature, 1)
-    distance = functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
-    share = training.distilled
-    return (1 - share) * loss + share * training.temperature**2 * distance
+def _wanted(
+    taught: torch.Tensor | nn.Module | None, inputs: torch.Tensor, picked: torch.Tensor
+) -> torch.Tensor | None:
+    if isinstance(taught, nn.Module):
+        return answers(taught, inputs)
+    return None if taught is None else taught[picked]
 
 
 def apply_masks(model: nn.Module, masks: Masks) -> None:

@@ -410,7 +410,7 @@ class _Adaptation:
                 else:
                     momenta = train(
                         network, self.data.train, training, seed=seed, first=first, last=end,
-                        momenta=momenta, teacher=self.first if training.distill else None,
+                        momenta=momenta, teacher=self.first if training.distilled else None,
                     )  # fmt: skip
                 found = self._score(network)
                 state = {f"network/{name}": x for name, x in network.state_dict().items()}

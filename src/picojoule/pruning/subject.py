@@ -22,7 +22,7 @@ from picojoule.pruning.constraints import Constraint, Filters, Pattern, Unstruct
 from picojoule.pruning.datasets import Data
 from picojoule.pruning.finetuning import (
     Accuracy,
-    Training,
+    FineTuning,
     apply_masks,
     reestimate_batch_norm,
     train_epoch,
@@ -30,6 +30,7 @@ from picojoule.pruning.finetuning import (
 from picojoule.pruning.narrowing import Narrowing
 from picojoule.pruning.pricing import Price, Pricing, Sides
 from picojoule.pruning.runs import Run, Step
+from picojoule.pruning.training import answers
 
 Finetune = Callable[[nn.Module, int], None]
 """A user's own training: changes the network in place; called with the number of the epoch."""
@@ -81,7 +82,7 @@ class Options:
     constraint: str = "unstructured"
     narrow: bool = True
     rounds: int = 30
-    training: Training = field(default_factory=Training)
+    training: FineTuning = field(default_factory=FineTuning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Subject:
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None
     narrowing: Narrowing | None = None
     _dense: nn.Module | None = None
+    _answers: torch.Tensor | None = None
     _shown: tuple[float, float] = (1.0, 0.0)
     _original: float = 1.0
 
@@ -351,7 +353,7 @@ class Subject:
                 self.options.training,
                 masks,
                 epoch=epoch,
-                teacher=self.dense() if self.options.training.distilled else None,
+                taught=self._taught(),
                 momenta=known or None,
                 augment=self.augment,
             )
@@ -359,6 +361,16 @@ class Subject:
             record["accuracy"] = self.accuracy(network)
         tensors = cloned(network.state_dict())
         return record, tensors | {f"{MOMENTUM}{name}": value for name, value in momenta.items()}
+
+    def _taught(self) -> torch.Tensor | nn.Module | None:
+        """The first network's answers to the training data; itself, if inputs are augmented."""
+        if not self.options.training.distilled:
+            return None
+        if self.augment is not None:
+            return self.dense()
+        if self._answers is None:
+            self._answers = answers(self.dense(), self.data.train.inputs)
+        return self._answers
 
     def renormalised(self, name: str, state: State) -> State:
         """The state with batch-norm statistics taken anew; as it is, if there are none."""

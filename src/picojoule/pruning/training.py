@@ -34,8 +34,7 @@ class Training:
             "constant" it stays.
         momentum, weight_decay: of SGD (NetAdapt's public code: 0.9 and 1e-4).
         batch: images per step.
-        distill: weight of the teacher's answers in the loss, 0 to 1; the labels have the rest.
-        temperature: of the teacher's and the student's answers (Hinton et al. 2015).
+        distilled, temperature: see :func:`loss_of`.
     """
 
     steps: int
@@ -44,7 +43,7 @@ class Training:
     weight_decay: float = 1e-4
     batch: int = 128
     schedule: str = "cosine"
-    distill: float = 0.0
+    distilled: float = 0.0
     temperature: float = 3.0
 
     def rate_at(self, step: int) -> float:
@@ -69,7 +68,7 @@ def train(
 
     Args:
         momenta: what an earlier call returned, to go on from it.
-        teacher: for ``distill``.
+        teacher: for ``distilled``.
 
     Returns:
         The optimizer's momentum by parameter name.
@@ -88,8 +87,6 @@ def train(
     for parameter, name in names.items():
         if momenta and name in momenta:
             optimizer.state[parameter]["momentum_buffer"] = momenta[name].clone()
-    if teacher is not None:
-        teacher.eval()
     network.train()
     order = _Order(len(samples), training.batch, seed)
     for step in range(first, last):
@@ -98,15 +95,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = training.rate_at(step)
         outputs = network(inputs)
-        loss = functional.cross_entropy(outputs, labels)
-        if teacher is not None and training.distill > 0:
-            with torch.no_grad():
-                wanted = functional.softmax(teacher(inputs) / training.temperature, 1)
-            given = functional.log_softmax(outputs / training.temperature, 1)
-            answers = functional.kl_div(given, wanted, reduction="batchmean")
-            loss = (1 - training.distill) * loss + (
-                training.distill * training.temperature**2 * answers
-            )
+        taught = answers(teacher, inputs) if teacher is not None and training.distilled else None
+        loss = loss_of(outputs, labels, taught, training.distilled, training.temperature)
         if not torch.isfinite(loss):
             network.eval()
             raise DivergedError(f"step {step}: the loss is {float(loss)}; a lower rate may help")
@@ -119,6 +109,41 @@ def train(
         for parameter, name in names.items()
         if optimizer.state[parameter].get("momentum_buffer") is not None
     }
+
+
+def loss_of(
+    outputs: torch.Tensor,
+    labels: torch.Tensor,
+    taught: torch.Tensor | None,
+    distilled: float,
+    temperature: float,
+) -> torch.Tensor:
+    """The mean cross-entropy, with a teacher's answers in part (Hinton et al., 2015).
+
+    Args:
+        outputs: what the network made of the batch, before the softmax.
+        taught: what the teacher made of it.
+        distilled: share of the loss, 0 to 1, that compares with *taught*, both softened by
+            *temperature*; the labels have the rest.
+    """
+    loss = functional.cross_entropy(outputs, labels)
+    if taught is None or distilled == 0:
+        return loss
+    wanted = functional.log_softmax(taught / temperature, 1)
+    given = functional.log_softmax(outputs / temperature, 1)
+    distance = functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
+    return (1 - distilled) * loss + distilled * temperature**2 * distance
+
+
+def answers(teacher: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """What a network in evaluation mode makes of *inputs*, batch by batch: without gradients."""
+    mode = teacher.training
+    teacher.eval()
+    with torch.no_grad():
+        starts = range(0, len(inputs), EVALUATION_BATCH)
+        found = torch.cat([teacher(inputs[at : at + EVALUATION_BATCH]) for at in starts])
+    teacher.train(mode)
+    return found
 
 
 class _Order:
