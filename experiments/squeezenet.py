@@ -28,7 +28,7 @@ from torch import nn
 
 from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.energy_aware import prune
-from picojoule.pruning.finetuning import Training
+from picojoule.pruning.finetuning import FineTuning
 from picojoule.pruning.networks import SqueezeNet11
 from picojoule.pruning.subject import Options, Progress
 
@@ -173,7 +173,7 @@ def main() -> None:
             profile=64,
             positions=200,
             attempts=1,
-            training=Training(epochs=wanted.epochs, rate=wanted.rate, batch=32, distilled=0.9),
+            training=FineTuning(epochs=wanted.epochs, rate=wanted.rate, batch=32, distilled=0.9),
         ),
         seed=wanted.seed,
         run=wanted.runs,
