@@ -1,7 +1,7 @@
 """Prune SqueezeNet 1.1 with its real ImageNet weights, judged by agreement with the unpruned one.
 
 python experiments/squeezenet.py --weights squeezenet_weights.pkl --photos FOLDER
-    --labelled FOLDER --runs FOLDER --energy 0.5 [--epochs 4] [--scenes 2400] [--seed 0]
+    --labelled FOLDER --runs FOLDER --energy 0.5 [--epochs 4] [--scenes 2400] [--bits] [--seed 0]
 
 ImageNet itself is not needed and not at hand. The weights come with the package `ndf` 0.1.4; photos
 and cut-out objects from Debian packages, as photos.py gathers them; twenty labelled ImageNet
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--scenes", type=int, default=2400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bits", action="store_true", help="choose the weights' bits too")
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     model = with_weights(wanted.weights)
@@ -168,6 +169,7 @@ def main() -> None:
         data,
         accelerator="eyeriss-cvpr17",
         energy=wanted.energy,
+        joint_bits=wanted.bits,
         options=Options(
             calibration=256,
             profile=64,
