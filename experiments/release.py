@@ -57,6 +57,8 @@ def main() -> None:
         "command": wanted.command,
         "bytes": len(raw),
     }
+    if result.get("bits"):
+        card["bits"] = result["bits"]
     if wanted.note:
         card["note"] = wanted.note
     MODELS.mkdir(parents=True, exist_ok=True)

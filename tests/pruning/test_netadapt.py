@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from torch import nn  # noqa: E402
 
 from picojoule.cli import main  # noqa: E402
 from picojoule.errors import BudgetError, PicojouleError  # noqa: E402
+from picojoule.pruning import netadapt  # noqa: E402
 from picojoule.pruning.adaptation import Recipe  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
 from picojoule.pruning.executors import Processes, Ray  # noqa: E402
@@ -144,10 +146,40 @@ class Slow:
         from picojoule.frontends import load
 
         macs = sum(layer.macs for layer in load((network, tuple(inputs))))
-        return Entry(1.7e-9 * macs + 1e-5, 0.0, 3)
+        return Entry(self.seconds(macs), 0.0, 3)
+
+    def seconds(self, macs: int) -> float:
+        return 1.7e-9 * macs + 1e-5
 
     def provenance(self) -> dict[str, Any]:
         return {"device": "a test", "tool": "none"}
+
+
+class Faster(Slow):
+    """A stopwatch by which a network of half the size takes a third of the time."""
+
+    def seconds(self, macs: int) -> float:
+        return float((1e-9 * macs) ** math.log2(3))
+
+
+def test_a_round_that_went_too_far_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(QUICK, long=0, initial_reduction=0.6)
+
+    def paid(run: str) -> float:
+        found = adapt(
+            MODEL, DATA, platform=measured(Faster()), budget="45%", recipe=recipe,
+            run=tmp_path / run,
+        )  # fmt: skip
+        assert [r.number for r in found.rounds] == sorted({r.number for r in found.rounds})
+        return found.rounds[-1].paid / found.budget
+
+    nearer = paid("as it is")
+    assert paid("as it is") == nearer  # read from its folder
+    monkeypatch.setattr(netadapt, "NEARER_TRIES", 0)
+    far = paid("without")
+    assert far < 0.7 < 0.8 < nearer <= 1
 
 
 def test_what_is_measured_must_meet_the_budget(tmp_path: Path) -> None:
@@ -206,6 +238,7 @@ SCRIPT = """
 import sys
 from dataclasses import replace
 from tests.pruning.test_netadapt import DATA, MODEL, QUICK
+from picojoule.pruning import netadapt  # noqa: E402
 from picojoule.pruning.netadapt import adapt
 adapt(MODEL, DATA, budget="40%", recipe=replace(QUICK, initial_reduction=0.5, long=400),
       run=sys.argv[1])

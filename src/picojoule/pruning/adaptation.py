@@ -10,6 +10,7 @@ from torch import fx
 
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.candidates import Method
+from picojoule.pruning.platforms import Platform
 from picojoule.pruning.training import Score, Training
 
 MODES = ("best", "paper")
@@ -187,3 +188,26 @@ class Adapted:
             "rounds": [{**asdict(found), "widths": dict(found.widths)} for found in self.rounds],
             "provenance": dict(self.provenance),
         }
+
+
+def budget_of(asked: float | str, begin: float, where: Platform) -> float:
+    """The budget in the platform's unit: a share ("50%") of what the network costs, or a number.
+
+    Raises:
+        PicojouleError: it is neither, or not above 0.
+    """
+    text = str(asked).strip()
+    try:
+        value = float(text[:-1]) / 100 * begin if text.endswith("%") else float(text)
+    except ValueError:
+        raise PicojouleError(
+            f"budget {asked!r}: a share such as '50%', or a number of {where.unit or 'costs'}"
+        ) from None
+    if not value > 0:
+        raise PicojouleError(f"budget {asked!r}: above 0")
+    return value
+
+
+def shown(value: float, where: Platform) -> str:
+    """A cost with its unit."""
+    return f"{value:.4g} {where.unit}".strip()

@@ -18,16 +18,17 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import fx, nn
 
 from picojoule.errors import BudgetError, PicojouleError
-from picojoule.pruning.adaptation import Adapted, Recipe, Round
+from picojoule.pruning.adaptation import Adapted, Recipe, Round, budget_of, shown
 from picojoule.pruning.candidates import Method, Outcome, Parent, Task, loss_weights, work_on
 from picojoule.pruning.channels import Channels, find_channels
 from picojoule.pruning.datasets import Data
@@ -44,13 +45,15 @@ from picojoule.pruning.plans import (
 from picojoule.pruning.platforms import Platform
 from picojoule.pruning.platforms import platform as named_platform
 from picojoule.pruning.runs import Run, Step, digest, open_run
-from picojoule.pruning.surgery import network_files, shrink
+from picojoule.pruning.surgery import network_files, onnx_files, shrink
 from picojoule.pruning.training import Score, score, train
 from picojoule.pruning.widths import Widths
 
 LAST_TRIES = 4  # rounds after the budget should have been met, for what measuring finds
 PROBE = 512  # training images on which a group's effect on the loss is probed
 MEASUREMENTS = 3  # of a whole network, at most
+TOO_FAR = 0.92  # of the budget: a measured network below it was cut more than was asked for
+NEARER_TRIES = 2  # each a round of candidates more
 SURPRISE = 1.03  # above the expected by this factor, a network is measured again
 LONG_CHUNK = 200  # steps of the long fine-tune between two checkpoints
 
@@ -131,6 +134,16 @@ class _folder:  # noqa: N801
             self._made.cleanup()
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a run is: its network, what is left of the first one, and the rounds to there."""
+
+    network: fx.GraphModule
+    kept: Mapping[str, npt.NDArray[np.int64]]
+    rounds: tuple[Round, ...]
+    scale: float
+
+
 class _Adaptation:
     """The steps of one run."""
 
@@ -179,14 +192,18 @@ class _Adaptation:
         teacher = self.executor.share(Parent.of(self.first))
         number = 0
         tries = 0
+        before = self._place()
         while self.rounds[-1].paid > self.budget:
             number += 1
             late = self.rounds[-1].resource <= self.budget
             tries += late
             if number > self.recipe.most_rounds or tries > LAST_TRIES:
                 break
+            before = self._place()
             if not self._round(number, self._target(number), shared_data, teacher):
                 break
+        if self.recipe.best:
+            self._come_nearer(number, before, shared_data, teacher)
         self._long()
         self._check_met()
         return self._finish()
@@ -223,13 +240,13 @@ class _Adaptation:
             self.scale = record["measured"] / record["predicted"]
         self.provenance = record["provenance"]
         begin = record["predicted"] * self.scale
-        self.budget = _budget(self.asked, begin, self.platform)
+        self.budget = budget_of(self.asked, begin, self.platform)
         least = record["least"] * self.scale
         if least > self.budget:
             raise BudgetError(
-                f"a budget of {_show(self.budget, self.platform)} cannot be met: the smallest "
-                f"network of this method costs {_show(least, self.platform)}, "
-                f"{100 * least / begin:.1f} % of {_show(begin, self.platform)}; "
+                f"a budget of {shown(self.budget, self.platform)} cannot be met: the smallest "
+                f"network of this method costs {shown(least, self.platform)}, "
+                f"{100 * least / begin:.1f} % of {shown(begin, self.platform)}; "
                 "a lower floor or finer steps may help",
                 least,
             )
@@ -274,6 +291,35 @@ class _Adaptation:
             steps.append((candidate, step))
         outcomes.close()
         return self._choose(number, name, steps)
+
+    def _come_nearer(self, number: int, before: _Place, shared: Any, teacher: Any) -> None:
+        """Take back a last round that went too far, and go again by what its measurement taught.
+
+        The table's sum is scaled by what the last measured network showed, and a narrower one may
+        be faster than that says. Aims halfway (in the logarithm) between what was reached and the
+        budget; what is nearer to the budget, and meets it, stays.
+        """
+        for _ in range(NEARER_TRIES):
+            last = self.rounds[-1]
+            if last.measured is None or last.number == 0 or last.paid >= TOO_FAR * self.budget:
+                return
+            reached, scale = self._place(), self.scale
+            self._go_to(before)
+            number += 1
+            target = math.sqrt(last.paid * self.budget) / scale
+            self.scale = scale
+            self._round(number, target, shared, teacher)
+            if not last.paid < self.rounds[-1].paid <= self.budget:
+                self._go_to(reached)
+                return
+
+    def _place(self) -> _Place:
+        return _Place(self.network, dict(self.kept), tuple(self.rounds), self.scale)
+
+    def _go_to(self, place: _Place) -> None:
+        self.kept, self.rounds = dict(place.kept), list(place.rounds)
+        self.scale = place.scale
+        self._see(place.network)
 
     def _plan(self, name: str, target: float) -> list[Candidate]:
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -446,8 +492,8 @@ class _Adaptation:
         last = self.rounds[-1]
         if last.paid > self.budget:
             raise BudgetError(
-                f"the budget of {_show(self.budget, self.platform)} was not met: after "
-                f"{last.number} rounds the network costs {_show(last.paid, self.platform)}",
+                f"the budget of {shown(self.budget, self.platform)} was not met: after "
+                f"{last.number} rounds the network costs {shown(last.paid, self.platform)}",
                 last.paid,
             )
 
@@ -480,7 +526,7 @@ class _Adaptation:
                 notes={"platform": self.platform.name, "budget": self.budget},
             )
             files["curve.json"] = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
-            files.update(_onnx(self.network, self.example))
+            files.update(onnx_files(self.network, self.example))
             self.run_folder.finish(files)
         return result
 
@@ -551,34 +597,3 @@ def _set(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, t
         parts[kind][name] = tensor
     network.load_state_dict(parts["network"])
     return parts["momentum"]
-
-
-def _onnx(network: fx.GraphModule, example: Sequence[torch.Tensor]) -> dict[str, bytes]:
-    """The network as ONNX, where the exporter is installed."""
-    import importlib.util
-
-    from picojoule.pruning.surgery import export_onnx
-
-    if importlib.util.find_spec("onnxscript") is None:
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(network, example, path)
-        return {"network.onnx": path.read_bytes()}
-
-
-def _budget(asked: float | str, begin: float, where: Platform) -> float:
-    text = str(asked).strip()
-    try:
-        value = float(text[:-1]) / 100 * begin if text.endswith("%") else float(text)
-    except ValueError:
-        raise PicojouleError(
-            f"budget {asked!r}: a share such as '50%', or a number of {where.unit or 'costs'}"
-        ) from None
-    if not value > 0:
-        raise PicojouleError(f"budget {asked!r}: above 0")
-    return value
-
-
-def _show(value: float, where: Platform) -> str:
-    return f"{value:.4g} {where.unit}".strip()

@@ -7,8 +7,10 @@ its record (JSON) with its weights (safetensors) rebuilds it without the source 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,3 +268,13 @@ def export_onnx(
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
         network.train(mode)
+
+
+def onnx_files(network: fx.GraphModule, example: Sequence[torch.Tensor]) -> dict[str, bytes]:
+    """The network as ``network.onnx``; nothing, where the exporter is not installed."""
+    if importlib.util.find_spec("onnxscript") is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(network, example, path)
+        return {"network.onnx": path.read_bytes()}
