@@ -31,7 +31,7 @@ nightly: $(INSTALLED_DEV)
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --strict src tools benchmarks
+	$(BIN)/mypy --strict src tools benchmarks experiments
 	$(BIN)/lint-imports
 
 docs: $(INSTALLED_DEV)

@@ -46,8 +46,8 @@ def pruned(model: nn.Module, names: list[str], how: str, amount: float) -> nn.Mo
         prune.global_unstructured(places, prune.L1Unstructured, amount=amount)
     for module, parameter in places:
         if how == "uniform":
-            prune.l1_unstructured(module, parameter, amount=amount)
-        prune.remove(module, parameter)
+            prune.l1_unstructured(module, parameter, amount=amount)  # type: ignore[no-untyped-call]
+        prune.remove(module, parameter)  # type: ignore[no-untyped-call]
     return made
 
 

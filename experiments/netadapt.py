@@ -297,7 +297,7 @@ class Bench:
             if taylor:
                 model.zero_grad()
                 for inputs, labels in self.data.train.take(self.protocol.calibrate).batches(128):
-                    functional.cross_entropy(model(inputs), labels).backward()
+                    functional.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
             pruner.step()
         model.zero_grad()
         return trace(model.eval(), self.example)

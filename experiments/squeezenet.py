@@ -31,6 +31,7 @@ from picojoule.pruning.energy_aware import prune
 from picojoule.pruning.finetuning import FineTuning
 from picojoule.pruning.networks import SqueezeNet11
 from picojoule.pruning.subject import Options, Progress
+from picojoule.pruning.training import answers
 
 SIZE = 227
 MEANS = torch.tensor([104.0, 117.0, 123.0])[:, None, None]  # Caffe's: blue, green, red
@@ -120,8 +121,7 @@ class Pictures:
 def answered(model: nn.Module, inputs: Iterable[torch.Tensor]) -> Samples:
     """Inputs labelled by the network."""
     stacked = torch.stack(list(inputs))
-    with torch.no_grad():
-        labels = torch.cat([model(part).argmax(1) for part in stacked.split(32)])
+    labels = answers(model, stacked).argmax(1)
     return Samples(stacked, labels)
 
 

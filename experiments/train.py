@@ -43,7 +43,7 @@ def train(name: str, data: Data, seed: int) -> tuple[nn.Module, float]:
             flip = torch.rand(len(inputs), generator=generator) < 0.5
             inputs = torch.where(flip[:, None, None, None], inputs.flip(3), inputs)
             optimizer.zero_grad()
-            functional.cross_entropy(model(inputs), labels).backward()
+            functional.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     model.eval()
