@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import nn  # noqa: E402
 
 from picojoule.errors import InputError, PicojouleError  # noqa: E402
+from picojoule.pruning import best_stages  # noqa: E402
 from picojoule.pruning.energy_aware import prune  # noqa: E402
 from picojoule.pruning.finetuning import FineTuning, top1  # noqa: E402
 from picojoule.pruning.runs import RunError  # noqa: E402
@@ -96,6 +99,22 @@ def test_the_last_network_within_tolerance_is_kept(task: Any, mode: str) -> None
     if mode == "paper":
         assert not found.curve[-1].kept  # it went on until one failed
     assert found.reduction > 1.5
+
+
+@pytest.mark.parametrize("share", [0.7, 0.36, 0.155])
+def test_no_stage_is_spent_on_a_hair(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def network(energy: float) -> Any:
+        return SimpleNamespace(price=SimpleNamespace(energy=energy), accuracy=0.9)
+
+    def stage(subject: Any, label: str, before: Any, goal: float, widths: Any) -> Any:
+        return network(goal * 1.004)  # the fine-tune filled the activations a little
+
+    monkeypatch.setattr(best_stages, "_stage", stage)
+    subject: Any = SimpleNamespace(options=FAST)
+    found = best_stages.prune_by_stages(subject, network(100.0), 100 * share, None)
+    energies = [candidate.price.energy for candidate in found]
+    assert len(energies) == 1 + math.ceil(math.log(share) / math.log(FAST.step))
+    assert 0.98 * share <= energies[-1] / 100 <= share
 
 
 def test_an_impossible_budget_is_answered_no(task: Any) -> None:

@@ -35,6 +35,7 @@ GUIDES = ("energy", "macs", "weights")
 Keep = npt.NDArray[np.bool_]
 """One truth value per channel."""
 _CLOSE = 0.02  # an attempt within 2 % below its energy is good enough
+_ROOM = 0.005  # below the budget: the fine-tune moves activations, and prices with them
 _FINER = 3  # how often a step that cost too much accuracy is tried again with less
 
 
@@ -54,17 +55,16 @@ def prune_by_stages(
         raise PicojouleError(f"no guide {subject.options.guide!r}; there are {', '.join(GUIDES)}")
     found = [start]
     current, ratio, finer = start, subject.options.step, 0
+    aim = 0.0 if budget is None else budget * (1 - _ROOM)
     if budget is not None and least is None:
-        whole = math.log(budget / start.price.energy)
+        whole = math.log(aim / start.price.energy)
         ratio = math.exp(whole / max(1, math.ceil(whole / math.log(subject.options.step) - 0.01)))
     for number in range(1, subject.options.rounds + 1):
         if budget is not None and current.price.energy <= budget:
             break
-        goal = current.price.energy * ratio
-        if budget is not None:
-            goal = max(goal, budget)
-            if goal < budget * 1.02:
-                goal = budget
+        goal = max(current.price.energy * ratio, aim)
+        if goal < aim * 1.02:
+            goal = aim
         candidate = _stage(subject, f"stage {number}", current, goal, widths)
         found.append(candidate)
         if least is not None and candidate.accuracy < least:
