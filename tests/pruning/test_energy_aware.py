@@ -106,7 +106,7 @@ def test_no_stage_is_spent_on_a_hair(share: float, monkeypatch: pytest.MonkeyPat
     def network(energy: float) -> Any:
         return SimpleNamespace(price=SimpleNamespace(energy=energy), accuracy=0.9)
 
-    def stage(subject: Any, label: str, before: Any, goal: float, widths: Any) -> Any:
+    def stage(_subject: Any, _label: str, _before: Any, goal: float, _widths: Any) -> Any:
         return network(goal * 1.004)  # the fine-tune filled the activations a little
 
     monkeypatch.setattr(best_stages, "_stage", stage)
