@@ -42,6 +42,7 @@ RUNS = (
 BASELINES = (
     "--network lenet5 --how uniform --epochs 2",
     "--network lenet5 --how global --epochs 2",
+    "--network lenet5 --how global --epochs 2 --distilled 0",
     "--network small-alexnet --how uniform --epochs 2",
     "--network small-alexnet --how global --epochs 2",
 )

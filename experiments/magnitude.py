@@ -2,7 +2,7 @@
 
 python experiments/magnitude.py --data FOLDER --trained FOLDER --results FILE.csv
     --network lenet5 --how uniform|global [--drop 0.01] [--step 0.75] [--seed 0] [--batch 1]
-    [--epochs 2]
+    [--epochs 2] [--distilled 0.5]
 
 Stage by stage down in energy, each *step* of the one before: the amount that is pruned is found by
 bisection so that the network costs what is asked, then it is fine-tuned with the zeros held, the
@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rate", type=float, default=0.02)
+    parser.add_argument("--distilled", type=float, default=0.5, help="0: without the teacher")
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(wanted.seed)
@@ -165,9 +166,9 @@ def main() -> None:
     dense = NETWORKS[wanted.network][0](10)
     dense.load_state_dict(load_file(wanted.trained / f"{wanted.network}-{wanted.seed}.safetensors"))
     dense.eval()
-    training = FineTuning(epochs=wanted.epochs, rate=wanted.rate, distilled=0.5)
+    training = FineTuning(epochs=wanted.epochs, rate=wanted.rate, distilled=wanted.distilled)
     baseline = Baseline(dense, data, wanted.how, wanted.batch, training)
-    names = ("network", "how", "seed", "batch")
+    names = ("network", "how", "distilled", "seed", "batch")
     what = {name: getattr(wanted, name) for name in names}
     curve = wanted.results.with_name(f"{wanted.results.stem}-curve.csv")
     tried: list[tuple[Stage, bool]] = []

@@ -133,8 +133,9 @@ def baselines(found: list[Row], magnitude: list[Row]) -> str:
         ]
         for (mode, _), same in grouped(ours, "mode", "command").items():
             lines.append([network, f"{mode} mode, {asked(same[0])}", *outcome(same)])
-        for (how,), same in grouped(group, "how").items():
-            lines.append([network, f"magnitude, {how} threshold", *outcome(same)])
+        for (how, distilled), same in grouped(group, "how", "distilled").items():
+            taught = "" if float(distilled) else ", no teacher"
+            lines.append([network, f"magnitude, {how} threshold{taught}", *outcome(same)])
     return table(f"network | how | {OUTCOME}", lines)
 
 
@@ -179,8 +180,8 @@ def main() -> None:
         "`eyeriss-cvpr17`, row-stationary, one image at a time unless said otherwise.\n",
         "## Both modes": modes(found),
         "## Beside magnitude pruning": "Networks within one point of the validation accuracy of "
-        "the unpruned one; the same data and teacher. `torch.nn.utils.prune`, fine-tuned stage by "
-        f"stage.\n\n{baselines(found, magnitude)}",
+        "the unpruned one, which is the teacher of best mode and of `torch.nn.utils.prune`'s "
+        f"networks, fine-tuned stage by stage; paper mode has none.\n\n{baselines(found, magnitude)}",
         "## What shares out the budget": f"Best mode.\n\n{guides(found)}",
         "## Fewer classes": f"Paper mode, within one point.\n\n{classes(found)}",
         "## Rules, layer by layer": "Output error on images that no rule saw, over that of `alps`: "
