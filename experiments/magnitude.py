@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lines import add_line
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import prune
@@ -135,16 +135,6 @@ class Baseline:
                 misses, step = misses + 1, step**0.5
 
 
-def written(path: Path, row: Mapping[str, object]) -> None:
-    """A line more."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "trained", "results"):
@@ -179,7 +169,7 @@ def main() -> None:
             "weights_kept": round(baseline.kept(stage.model), 5),
             "validation": round(stage.accuracy, 5),
         }
-        written(curve, what | {"stage": len(tried) - 1} | answer | {"kept": passed})
+        add_line(curve, what | {"stage": len(tried) - 1} | answer | {"kept": passed})
     last = [stage for stage, passed in tried if passed][-1]
     test = top1(data.test) if data.test else None
     row = {
@@ -194,7 +184,7 @@ def main() -> None:
             f"--{name} {getattr(wanted, name)}" for name in (*names, "drop", "step", "epochs")
         ),
     }
-    written(wanted.results, what | row)
+    add_line(wanted.results, what | row)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ at the batch it was pruned for and, for comparison, at batches of 1 and 44.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from pathlib import Path
 
 import torch
+from lines import add_line
 from safetensors.torch import load_file
 
 from picojoule.pruning.capture import find_layers, measure_densities
@@ -28,29 +28,7 @@ from picojoule.pruning.pricing import Pricing
 from picojoule.pruning.subject import Options, Progress
 
 CHIP = "eyeriss-cvpr17"
-COLUMNS = [
-    "network",
-    "mode",
-    "guide",
-    "order",
-    "selector",
-    "seed",
-    "batch",
-    "classes",
-    "energy_before",
-    "energy_after",
-    "reduction",
-    "reduction_at_1",
-    "reduction_at_44",
-    "weights_kept",
-    "macs_kept",
-    "validation_before",
-    "validation_after",
-    "test_before",
-    "test_after",
-    "seconds",
-    "command",
-]
+CURVE = ("network", "mode", "guide", "order", "seed", "classes")
 
 
 def main() -> None:
@@ -151,12 +129,16 @@ def main() -> None:
         "seconds": round(time.monotonic() - started),
         "command": " ".join(f"--{key} {value}" for key, value in asked.items()),
     }
-    new = not wanted.results.exists()
-    with wanted.results.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    add_line(wanted.results, row)
+    curve = wanted.results.with_name(f"{wanted.results.stem}-curve.csv")
+    for point in found.curve:
+        answer = {
+            "point": point.name,
+            "energy": round(point.energy / found.before.energy, 5),
+            "validation": round(point.accuracy, 5),
+            "kept": point.kept,
+        }
+        add_line(curve, {name: row[name] for name in CURVE} | answer | {"command": row["command"]})
 
 
 if __name__ == "__main__":

@@ -181,7 +181,8 @@ def main() -> None:
         "## Both modes": modes(found),
         "## Beside magnitude pruning": "Networks within one point of the validation accuracy of "
         "the unpruned one, which is the teacher of best mode and of `torch.nn.utils.prune`'s "
-        f"networks, fine-tuned stage by stage; paper mode has none.\n\n{baselines(found, magnitude)}",
+        "networks, fine-tuned stage by stage; paper mode has none.\n\n"
+        f"{baselines(found, magnitude)}",
         "## What shares out the budget": f"Best mode.\n\n{guides(found)}",
         "## Fewer classes": f"Paper mode, within one point.\n\n{classes(found)}",
         "## Rules, layer by layer": "Output error on images that no rule saw, over that of `alps`: "

@@ -24,7 +24,8 @@ from safetensors.torch import save_file  # noqa: E402
 from picojoule.pruning.networks import NETWORKS  # noqa: E402
 
 PLACE = Path(__file__).parents[1] / "experiments"
-SCRIPTS = sorted(path.stem for path in PLACE.glob("*.py"))
+SCRIPTS = sorted(path.stem for path in PLACE.glob("*.py") if path.stem != "lines")
+sys.path.insert(0, str(PLACE))  # as for a script that is run
 
 
 def script(name: str) -> ModuleType:
@@ -126,6 +127,10 @@ def test_a_run_of_pruning_becomes_a_line_and_a_model(
     with results.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["reduction"]) >= 1 / 0.6
+    with (tmp_path / "pruning-curve.csv").open(newline="") as file:
+        points = list(csv.DictReader(file))
+    assert float(points[0]["energy"]) == 1
+    assert float(points[-1]["energy"]) == pytest.approx(1 / float(row["reduction"]), rel=1e-3)
     (run,) = runs.iterdir()
     release = script("release")
     monkeypatch.setattr(release, "MODELS", tmp_path / "models")
