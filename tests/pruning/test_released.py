@@ -8,6 +8,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 pytest.importorskip("safetensors")
 
+from safetensors.torch import load  # noqa: E402
+
 import picojoule  # noqa: E402
 from picojoule.errors import PicojouleError  # noqa: E402
 from picojoule.pruning.capture import find_layers  # noqa: E402
@@ -21,12 +23,18 @@ def test_packing_keeps_every_bit() -> None:
     draw = torch.Generator().manual_seed(0)
     sparse = torch.randn(7, 3, 3, 3, generator=draw)
     sparse[torch.rand(sparse.shape, generator=draw) < 0.8] = 0
+    grid = torch.randint(1, 8, (12, 5, 3, 3), generator=draw).float()
+    grid[0], grid[1] = 0, grid[1] * 18  # a row without weights, and one of 8 bits
     tensors = {
         "sparse": sparse,
         "dense": torch.randn(5, generator=draw),
         "empty": torch.zeros(4, 2),
         "count": torch.tensor(3),
         "scalar": torch.tensor(1.5),
+        "grid": (grid.double() * torch.randn(12, 1, 1, 1, generator=draw).double()).float(),
+        "sparse grid": grid * (torch.rand(grid.shape, generator=draw) < 0.3) * 0.1,
+        "of half": grid.half(),
+        "no grid": grid * 0.1 + 1e-7,
     }
     raw = packed(tensors)
     found = unpacked(raw)
@@ -36,6 +44,8 @@ def test_packing_keeps_every_bit() -> None:
         assert found[name].dtype == tensor.dtype
         assert found[name].shape == tensor.shape
     assert raw == packed(found)
+    assert load(raw)["grid"].dtype == load(raw)["values/sparse grid"].dtype == torch.int8
+    assert load(raw)["no grid"].dtype == torch.float32
 
 
 def test_an_unknown_model() -> None:

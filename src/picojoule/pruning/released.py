@@ -1,8 +1,9 @@
 """Networks pruned with picojoule that come with it: a card each, and packed sparse weights.
 
 A released model is ``NAME.json`` (the card: accuracy, energy, recipe, the command that made it) and
-``NAME.safetensors``. Pruned weights are packed as a bitmap and the values that are not zero, so a
-file is about as small as the network is sparse; unpacked they are the weights bit for bit.
+``NAME.safetensors``. Pruned weights are packed as a bitmap and the values that are not zero, and
+weights of few bits as 8-bit codes, so a file is about as small as the network; unpacked they are
+the weights bit for bit.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from picojoule.errors import PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import nn
 
-BITMAP, VALUES, SHAPE = "bitmap/", "values/", "shape/"
+BITMAP, VALUES, SHAPE, STEPS = "bitmap/", "values/", "shape/", "steps/"
 _WORTH_PACKING = 0.9  # density up to which a bitmap and values are smaller
 
 
@@ -75,22 +78,66 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
 
 
 def packed(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Tensors as safetensors, sparse ones as a bitmap and the values that are not zero."""
+    """Tensors as safetensors: sparse ones as a bitmap and what is not zero, grids as small numbers.
+
+    Weights of few bits, whose rows are whole multiples of a step each, become 8-bit codes and
+    steps, if these give the weights back bit for bit.
+    """
     import numpy as np
     import torch
     from safetensors.torch import save
 
     made: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            made[name] = tensor.detach().clone()
+            continue
         flat = tensor.detach().reshape(-1)
         support = flat != 0
-        if not flat.is_floating_point() or int(support.sum()) > _WORTH_PACKING * len(flat):
-            made[name] = tensor.detach().clone()
+        grid = None
+        if tensor.dim() > 1 and tensor.dtype == torch.float32:
+            grid = _grid(tensor.detach().flatten(1).numpy())
+        if grid is not None:
+            flat = torch.from_numpy(grid[0]).reshape(-1)
+            made[STEPS + name] = torch.from_numpy(grid[1])
+        if int(support.sum()) > _WORTH_PACKING * len(flat):
+            made[name] = flat.reshape(tensor.shape).clone()
             continue
         made[BITMAP + name] = torch.from_numpy(np.packbits(support.numpy()))
         made[VALUES + name] = flat[support].clone()
         made[SHAPE + name] = torch.tensor(tensor.shape, dtype=torch.int32)
     return save({key: made[key] for key in sorted(made)})
+
+
+def _grid(
+    rows: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]] | None:
+    """Codes and steps with ``codes * step == row``, each rounded to single precision; or nothing.
+
+    For each possible code of a row's largest value, every value confines the step to an interval;
+    where all of these meet, their middle is a step.
+    """
+    import numpy as np
+
+    size = np.abs(rows).astype(np.float64)
+    slack = np.spacing(np.abs(rows)).astype(np.float64) / 2
+    largest = size.max(1)
+    steps = np.where(largest > 0, 0.0, 1.0)
+    codes = np.zeros(rows.shape, np.int8)
+    for most in range(1, 128):
+        (left,) = np.nonzero(steps == 0)
+        if not len(left):
+            return codes, steps
+        tried = np.rint(size[left] * (most / largest[left])[:, None])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low = np.where(tried > 0, (size[left] - slack[left]) / tried, 0.0).max(1)
+            high = np.where(tried > 0, (size[left] + slack[left]) / tried, np.inf).min(1)
+        step = (low + high) / 2
+        signed = np.sign(rows[left]) * tried
+        good = ((signed * step[:, None]).astype(np.float32) == rows[left]).all(1)
+        steps[left[good]] = step[good]
+        codes[left[good]] = signed[good].astype(np.int8)
+    return None if (steps == 0).any() else (codes, steps)
 
 
 def unpacked(raw: bytes) -> dict[str, torch.Tensor]:
@@ -111,6 +158,10 @@ def unpacked(raw: bytes) -> dict[str, torch.Tensor]:
             flat = torch.zeros(count, dtype=values.dtype)
             flat[support] = values
             made[name] = flat.reshape(shape)
-        elif not key.startswith((VALUES, SHAPE)):
+        elif not key.startswith((VALUES, SHAPE, STEPS)):
             made[key] = tensor
+    for name, codes in made.items():
+        if STEPS + name in stored:
+            steps = stored[STEPS + name].reshape(-1, *(1,) * (codes.dim() - 1))
+            made[name] = (codes.double() * steps).float()
     return made
