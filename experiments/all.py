@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lines import add_line
+
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 
@@ -84,12 +86,7 @@ def main() -> None:
         if script == "prune.py":
             words += ["--runs", str(wanted.out / "runs")]
         run(script, *words)
-        new = not finished.exists()
-        with finished.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["note"])
-            writer.writerow([f"{script} {asked}"])
+        add_line(finished, {"note": f"{script} {asked}"})
     layers = wanted.out / "layers.csv"
     if not layers.exists():
         run("layers.py", *places, "--results", str(layers))

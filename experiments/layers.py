@@ -12,13 +12,12 @@ inputs and outputs of the unpruned network. ``obc`` is left out where a layer ha
 from __future__ import annotations
 
 import argparse
-import csv
 import resource
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
+from lines import add_line
 from safetensors.torch import load_file
 
 from picojoule.pruning.capture import Gathered, find_layers, gather
@@ -33,15 +32,6 @@ COLUMNS = "network layer rows columns sparsity rule error held_out seconds wall 
 def relative(weights: torch.Tensor, of: Gathered) -> float:
     found = error(weights.to(of.gram.dtype), of.gram, of.cross)
     return max(0.0, (found + of.energy) / of.energy)
-
-
-def write(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def networks(wanted: argparse.Namespace) -> None:
@@ -74,7 +64,7 @@ def networks(wanted: argparse.Namespace) -> None:
                         "held_out": f"{relative(found, held_out[layer.name]):.5f}",
                         "seconds": f"{time.process_time() - started:.2f}",
                     }
-                    write(wanted.results, row)
+                    add_line(wanted.results, dict.fromkeys(COLUMNS, "") | row)
 
 
 def large(wanted: argparse.Namespace) -> None:
@@ -109,7 +99,7 @@ def large(wanted: argparse.Namespace) -> None:
                 "wall": f"{time.monotonic() - wall:.1f}",
                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             }
-            write(wanted.results, row)
+            add_line(wanted.results, dict.fromkeys(COLUMNS, "") | row)
 
 
 def main() -> None:

@@ -116,8 +116,9 @@ class Baseline:
                 taught=self._taught,
                 momenta=momenta,
             )
-            if self._accuracy(model) > best.accuracy:
-                best = self.judged(copy.deepcopy(model))
+            accuracy = self._accuracy(model)
+            if accuracy > best.accuracy:
+                best = Stage(copy.deepcopy(model), self._energy(model) / self._whole, accuracy)
         return best
 
     def stages(self, step: float, drop: float) -> Iterator[tuple[Stage, bool]]:

@@ -19,7 +19,6 @@ images, one thread, by onnxruntime; energy is Eyeriss' for one image.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 import time
@@ -29,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lines import add_line
+from tables import Row, grouped, mean, rows
 from torch import nn
 from torch.nn import functional
 
@@ -319,11 +320,7 @@ def _data(folder: Path, protocol: Protocol) -> Data:
 
 
 def _missing(options: argparse.Namespace) -> Iterator[tuple[str, int, str, int, str]]:
-    done = set()
-    if options.results.exists():
-        with options.results.open(newline="") as file:
-            for row in csv.DictReader(file):
-                done.add(tuple(row[k] for k in COLUMNS[:6]))
+    done = {tuple(row[k] for k in COLUMNS[:6]) for row in rows(options.results)}
     for seed in options.seeds:
         for network in options.networks:
             for metric in options.metrics:
@@ -336,27 +333,19 @@ def _missing(options: argparse.Namespace) -> Iterator[tuple[str, int, str, int, 
 
 def table(results: Path) -> str:
     """The results as Markdown: test accuracy, mean and spread over seeds, and what was paid."""
-    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    with results.open(newline="") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(tuple(row[k] for k in COLUMNS[:2] + COLUMNS[3:6]), []).append(row)
     lines = [
         "| protocol | network | metric | budget % | method | seeds | paid % | MACs % "
         "| test before % | test % |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
 
-    def mean(rows: list[dict[str, str]], name: str) -> str:
-        values = [100 * float(row[name]) for row in rows if row[name]]
-        if not values:
-            return "not reachable"
-        middle = sum(values) / len(values)
-        spread = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
-        return f"{middle:.1f}{spread}"
+    def percent(lines: list[Row], name: str) -> str:
+        values = [100 * float(line[name]) for line in lines if line[name]]
+        return mean(values, 1) if values else "not reachable"
 
     names = ("resource_share", "macs_share", "test_before", "test")
-    for key, rows in found.items():
-        cells = [*key, str(len(rows)), *(mean(rows, name) for name in names)]
+    for key, same in grouped(rows(results), *COLUMNS[:2], *COLUMNS[3:6]).items():
+        cells = [*key, str(len(same)), *(percent(same, name) for name in names)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -400,12 +389,7 @@ def main() -> None:
             "method": method,
             **bench.row(method, budget),
         }
-        fresh = not options.results.exists()
-        with options.results.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="")
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        add_line(options.results, dict.fromkeys(COLUMNS, "") | row)
         sys.stderr.write(" ".join(f"{k}={v}" for k, v in row.items() if v != "") + "\n")
 
 

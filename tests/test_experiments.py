@@ -25,7 +25,7 @@ from picojoule.pruning.networks import NETWORKS  # noqa: E402
 
 PLACE = Path(__file__).parents[1] / "experiments"
 SCRIPTS = sorted(path.stem for path in PLACE.glob("*.py") if path.stem != "lines")
-sys.path.insert(0, str(PLACE))  # as for a script that is run
+sys.path.append(str(PLACE))  # where a script that is run finds the others
 
 
 def script(name: str) -> ModuleType:

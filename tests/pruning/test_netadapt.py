@@ -238,7 +238,6 @@ SCRIPT = """
 import sys
 from dataclasses import replace
 from tests.pruning.test_netadapt import DATA, MODEL, QUICK
-from picojoule.pruning import netadapt  # noqa: E402
 from picojoule.pruning.netadapt import adapt
 adapt(MODEL, DATA, budget="40%", recipe=replace(QUICK, initial_reduction=0.5, long=400),
       run=sys.argv[1])

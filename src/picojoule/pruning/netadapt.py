@@ -303,11 +303,10 @@ class _Adaptation:
             last = self.rounds[-1]
             if last.measured is None or last.number == 0 or last.paid >= TOO_FAR * self.budget:
                 return
-            reached, scale = self._place(), self.scale
-            self._go_to(before)
+            reached = self._place()
+            self._go_to(replace(before, scale=reached.scale))
             number += 1
-            target = math.sqrt(last.paid * self.budget) / scale
-            self.scale = scale
+            target = math.sqrt(last.paid * self.budget) / reached.scale
             self._round(number, target, shared, teacher)
             if not last.paid < self.rounds[-1].paid <= self.budget:
                 self._go_to(reached)

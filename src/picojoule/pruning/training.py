@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from picojoule.errors import PicojouleError
+from picojoule.pruning.capture import evaluating
 from picojoule.pruning.datasets import Samples
 
 EVALUATION_BATCH = 256
@@ -137,13 +138,9 @@ def loss_of(
 
 def answers(teacher: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """What a network in evaluation mode makes of *inputs*, batch by batch: without gradients."""
-    mode = teacher.training
-    teacher.eval()
-    with torch.no_grad():
-        starts = range(0, len(inputs), EVALUATION_BATCH)
-        found = torch.cat([teacher(inputs[at : at + EVALUATION_BATCH]) for at in starts])
-    teacher.train(mode)
-    return found
+    starts = range(0, len(inputs), EVALUATION_BATCH)
+    with evaluating(teacher), torch.no_grad():
+        return torch.cat([teacher(inputs[at : at + EVALUATION_BATCH]) for at in starts])
 
 
 class _Order:
@@ -175,13 +172,10 @@ class Score:
 
 def score(network: nn.Module, samples: Samples) -> Score:
     """Accuracy and loss in evaluation mode."""
-    mode = network.training
-    network.eval()
     right, loss = 0, 0.0
-    with torch.no_grad():
+    with evaluating(network), torch.no_grad():
         for inputs, labels in samples.batches(EVALUATION_BATCH):
             outputs = network(inputs)
             right += int((outputs.argmax(1) == labels).sum())
             loss += float(functional.cross_entropy(outputs, labels, reduction="sum"))
-    network.train(mode)
     return Score(right / len(samples), loss / len(samples))
