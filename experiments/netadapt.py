@@ -1,14 +1,15 @@
 """NetAdapt in both modes beside uniform scaling and torch-pruning, on Fashion-MNIST.
 
-python experiments/netadapt.py --data FOLDER --work FOLDER --results FILE.csv
-    [--protocol small|full] [--networks mobilenet,resnet20] [--metrics latency,energy]
+python experiments/netadapt.py --data FOLDER --work FOLDER --results FILE.csv [--trained FOLDER]
+    [--protocol small|trained|full] [--networks mobilenet,resnet20] [--metrics latency,energy]
     [--budgets 75,50,25] [--seeds 0,1,2]
     [--methods best,paper,uniform,tp-taylor,tp-l2,by-macs,fewer-macs]
     [--clock wall|cpu] [--table]
 
 One line per network, seed, metric, budget and method; lines that are there are not done again, and
-a run that was stopped goes on where it was. Every method starts from the same trained network and
-has the same number of fine-tuning steps at the end; best and paper mode also tune their candidates.
+a run that was stopped goes on where it was. Every method starts from the same trained network
+(experiments/train.py's, except in the protocol `small`) and has the same number of fine-tuning
+steps at the end; best and paper mode also tune their candidates.
 The torch-pruning rows are cut to the MACs of best mode's network, then priced by the metric;
 torch-pruning 1.6 is needed for them (`pip install torch-pruning`). `by-macs` is best mode driven by
 MACs to the same share of them, then priced by the metric; `fewer-macs` is best mode driven to 2 %
@@ -22,7 +23,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.graphs import trace
 from picojoule.pruning.importance import by_norm
 from picojoule.pruning.netadapt import adapt
+from picojoule.pruning.networks import NETWORKS
 from picojoule.pruning.plans import Limits, filled, mask_of, uniform_widths
 from picojoule.pruning.platforms import Platform, accelerator, measured
 from picojoule.pruning.stopwatches import OnnxRuntime
@@ -60,75 +62,27 @@ METHODS = "best,paper,uniform,tp-taylor,tp-l2,by-macs,fewer-macs"
 
 @dataclass(frozen=True)
 class Protocol:
-    """How much of everything: ``full`` is what a claim rests on, ``small`` fits a busy laptop."""
+    """How much of everything: ``full`` is what a claim rests on, the others fit a busy laptop.
+
+    Args:
+        base: steps that train the networks to begin with; None: experiments/train.py's.
+    """
 
     train: int
     held_out: int
     test: int
-    base: int
+    base: int | None
     short: int
     long: int
-    width: int
     paper_reduction: float
     calibrate: int
 
 
 PROTOCOLS = {
-    "small": Protocol(12_000, 3_000, 10_000, 600, 20, 400, 16, 0.1, 512),
-    "full": Protocol(55_000, 5_000, 10_000, 4_300, 200, 4_300, 16, 0.025, 2_048),
+    "small": Protocol(12_000, 3_000, 10_000, 600, 20, 400, 0.1, 512),
+    "trained": Protocol(55_000, 3_000, 10_000, None, 20, 400, 0.1, 512),
+    "full": Protocol(55_000, 5_000, 10_000, None, 200, 4_300, 0.025, 2_048),
 }
-
-
-def mobilenet(width: int) -> nn.Module:
-    """MobileNetV1's pattern for 28 x 28 images: strided stem, depthwise and pointwise in turn."""
-    first = 2 * width
-    layers: list[nn.Module] = []
-
-    def add(ins: int, outs: int, kernel: int, stride: int, groups: int = 1) -> None:
-        made = nn.Conv2d(ins, outs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        layers.extend([made, nn.BatchNorm2d(outs), nn.ReLU()])
-
-    add(1, first, 3, 2)
-    ins = first
-    for times, stride in ((2, 1), (4, 2), (4, 1), (8, 2), (8, 1)):
-        add(ins, ins, 3, stride, ins)
-        add(ins, times * first, 1, 1)
-        ins = times * first
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ins, 10))
-
-
-class _Block(nn.Module):
-    def __init__(self, ins: int, outs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(ins, outs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outs)
-        self.conv2 = nn.Conv2d(outs, outs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outs)
-        self.around: nn.Module = nn.Identity()
-        if stride > 1 or ins != outs:
-            self.around = nn.Sequential(
-                nn.Conv2d(ins, outs, 1, stride, bias=False), nn.BatchNorm2d(outs)
-            )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(y)) + self.around(x))
-
-
-def resnet20(width: int) -> nn.Module:
-    """ResNet-20 (He et al. 2016), its first stage *width* channels wide."""
-    blocks: list[nn.Module] = []
-    ins = width
-    for stage in range(3):
-        for number in range(3):
-            outs = width << stage
-            blocks.append(_Block(ins, outs, 2 if stage and not number else 1))
-            ins = outs
-    stem = [nn.Conv2d(1, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(ins, 10))
-
-
-NETWORKS: dict[str, Callable[[int], nn.Module]] = {"mobilenet": mobilenet, "resnet20": resnet20}
 
 
 class Bench:
@@ -147,12 +101,18 @@ class Bench:
 
     def _trained(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        model = NETWORKS[self.name](self.protocol.width)
-        path = self.options.work / f"{self.options.protocol}-{self.name}-{self.seed}.safetensors"
-        if path.exists():
+        model = NETWORKS[self.name][0](10)
+        steps = self.protocol.base
+        if steps is None:
+            path = self.options.trained / f"{self.name}-{self.seed}.safetensors"
+        else:
+            path = (
+                self.options.work / f"{self.options.protocol}-{self.name}-{self.seed}.safetensors"
+            )
+        if steps is None or path.exists():
             load_bytes(model, path.read_bytes())
         else:
-            train(model, self.data.train, Training(self.protocol.base, 0.1), seed=self.seed)
+            train(model, self.data.train, Training(steps, 0.1), seed=self.seed)
             path.write_bytes(to_bytes(model))
         return model.eval()
 
@@ -355,6 +315,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--trained", type=Path, help="where experiments/train.py left its networks")
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="full")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--search", type=float, help="seconds to search each distinct layer")
@@ -375,6 +336,8 @@ def main() -> None:
     if options.table:
         sys.stdout.write(table(options.results))
         return
+    if options.trained is None and PROTOCOLS[options.protocol].base is None:
+        parser.error(f"protocol {options.protocol}: --trained FOLDER, of experiments/train.py")
     options.work.mkdir(parents=True, exist_ok=True)
     bench: Bench | None = None
     for network, seed, metric, budget, method in list(_missing(options)):

@@ -1,7 +1,7 @@
 """Train the networks of the experiments on Fashion-MNIST.
 
-python experiments/train.py --data FOLDER --out FOLDER [--networks lenet5,small-alexnet,resnet20]
-                            [--seeds 0,1,2]
+python experiments/train.py --data FOLDER --out FOLDER [--seeds 0,1,2]
+                            [--networks lenet5,small-alexnet,resnet20,mobilenet]
 
 Every network is trained on the 55,000 images that are not held out; the test images are not looked
 at. Writes NETWORK-SEED.safetensors, and its accuracy on the held-out images into trained.csv.
@@ -22,7 +22,12 @@ from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.networks import NETWORKS
 
 # epochs, highest rate of the one-cycle schedule; batches of 128, momentum 0.9, weight decay 5e-4
-TRAINING = {"lenet5": (12, 0.05), "small-alexnet": (14, 0.05), "resnet20": (5, 0.2)}
+TRAINING = {
+    "lenet5": (12, 0.05),
+    "small-alexnet": (14, 0.05),
+    "resnet20": (5, 0.2),
+    "mobilenet": (8, 0.2),
+}
 
 
 def train(name: str, data: Data, seed: int) -> tuple[nn.Module, float]:
@@ -59,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--networks", default="lenet5,small-alexnet,resnet20")
+    parser.add_argument("--networks", default=",".join(TRAINING))
     parser.add_argument("--seeds", default="0,1,2")
     wanted = parser.parse_args()
     torch.set_num_threads(1)

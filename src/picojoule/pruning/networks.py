@@ -97,6 +97,24 @@ def _blocks(width: int) -> tuple[_ResidualBlock, ...]:
     return tuple(_ResidualBlock(width, width, 1) for _ in range(2))
 
 
+def mobilenet(classes: int = 10) -> nn.Module:
+    """MobileNetV1's pattern (Howard et al., 2017), 32 to 256 channels, for one-channel images."""
+    layers: list[nn.Module] = []
+
+    def add(before: int, width: int, kernel: int, stride: int, groups: int = 1) -> None:
+        made = nn.Conv2d(before, width, kernel, stride, kernel // 2, groups=groups, bias=False)
+        layers.extend([made, nn.BatchNorm2d(width), nn.ReLU()])
+
+    add(1, 32, 3, 2)
+    before = 32
+    for width, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)):
+        add(before, before, 3, stride, before)
+        add(before, width, 1, 1)
+        before = width
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
+    return nn.Sequential(*layers)
+
+
 class _Fire(nn.Module):
     def __init__(self, before: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -139,6 +157,7 @@ NETWORKS: Mapping[str, tuple[Callable[[int], nn.Module], tuple[int, ...]]] = Map
         "lenet5": (LeNet5, (1, 28, 28)),
         "small-alexnet": (SmallAlexNet, (1, 28, 28)),
         "resnet20": (ResNet20, (1, 28, 28)),
+        "mobilenet": (mobilenet, (1, 28, 28)),
         "squeezenet1.1": (SqueezeNet11, (3, 227, 227)),
     }
 )
