@@ -63,7 +63,8 @@ format: $(INSTALLED_DEV)
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
 experiments: $(INSTALLED_DEV)
 	$(BIN)/python experiments/all.py --data "$(FASHION_MNIST)" --out out/experiments
-	$(BIN)/python experiments/netadapt.py --data "$(FASHION_MNIST)" --work out/netadapt --results out/netadapt/results.csv
+	$(BIN)/python experiments/netadapt.py --data "$(FASHION_MNIST)" --trained out/experiments/trained \
+	  --work out/netadapt --results out/netadapt/results.csv
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -10,10 +10,10 @@ at. Writes NETWORK-SEED.safetensors, and its accuracy on the held-out images int
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import torch
+from lines import add_line
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -77,8 +77,8 @@ def main() -> None:
                 continue
             model, accuracy = train(name, data, seed)
             save_file(model.state_dict(), path)
-            with (wanted.out / "trained.csv").open("a", newline="") as file:
-                csv.writer(file).writerow([name, seed, accuracy])
+            line = {"network": name, "seed": seed, "accuracy": accuracy}
+            add_line(wanted.out / "trained.csv", line)
 
 
 if __name__ == "__main__":
