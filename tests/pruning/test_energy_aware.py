@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,27 +124,42 @@ def test_an_impossible_budget_is_answered_no(task: Any) -> None:
     assert not found.met
 
 
-@pytest.mark.parametrize("constraint", ["2:4", "filters"])
-def test_patterns_and_filters(task: Any, constraint: str) -> None:
+def test_patterns(task: Any) -> None:
     model, data = task
-    options = Options(**{**_fields(FAST), "constraint": constraint})
+    options = replace(FAST, constraint="2:4")
     found = prune(model, data, cost=weights_and_macs, energy=0.6, options=options)
     assert found.met
     for name in found.weights:
         weight = found.model.get_parameter(f"{name}.weight").detach()
-        if constraint == "filters":
-            rows = (weight.flatten(1) != 0).any(1)
-            full = (weight.flatten(1) != 0).float().mean(1)
-            assert bool(((full > 0.9) == rows).all())
-        else:
-            flat = weight.reshape(*weight.shape[:2], -1).mT.reshape(weight.shape[0], -1)
-            blocks = nn.functional.pad(flat, (0, -flat.shape[1] % 4)).reshape(len(flat), -1, 4)
-            assert int((blocks != 0).sum(-1).max()) in (1, 2, 3, 4)
-            assert len({round(found.weights[name] * 4)}) == 1
+        flat = weight.reshape(*weight.shape[:2], -1).mT.reshape(weight.shape[0], -1)
+        blocks = nn.functional.pad(flat, (0, -flat.shape[1] % 4)).reshape(len(flat), -1, 4)
+        assert int((blocks != 0).sum(-1).max()) in (1, 2, 3, 4)
+        assert len({round(found.weights[name] * 4)}) == 1
 
 
-def _fields(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in Options.__dataclass_fields__}
+def test_whole_filters_leave_a_smaller_dense_network(task: Any) -> None:
+    model, data = task
+    options = replace(FAST, constraint="filters")
+    found = prune(model, data, cost=weights_and_macs, energy=0.4, options=options)
+    assert found.met
+    assert found.narrow is not None
+    assert any(left < first for first, left in found.widths.values())
+    for name, weight in found.narrow.named_parameters():
+        assert bool((weight != 0).all()), name
+    size = sum(weight.numel() for weight in found.narrow.parameters())
+    assert size < 0.7 * sum(weight.numel() for weight in model.parameters())
+
+
+def test_filters_become_zeros_where_widths_are_kept(task: Any) -> None:
+    model, data = task
+    options = replace(FAST, constraint="filters", narrow=False)
+    found = prune(model, data, cost=weights_and_macs, energy=0.6, options=options)
+    assert found.met
+    for name in found.weights:
+        weight = found.model.get_parameter(f"{name}.weight").detach()
+        rows = (weight.flatten(1) != 0).any(1)
+        full = (weight.flatten(1) != 0).float().mean(1)
+        assert bool(((full > 0.9) == rows).all())
 
 
 def test_joint_bits(task: Any) -> None:
@@ -233,7 +249,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(mode: str, tmp_path: Path) 
 
 def test_a_loss_that_is_not_finite_stops_with_the_folder_intact(task: Any, tmp_path: Path) -> None:
     model, data = task
-    wild = Options(**{**_fields(FAST), "training": FineTuning(epochs=2, rate=1e12, batch=64)})
+    wild = replace(FAST, training=FineTuning(epochs=2, rate=1e12, batch=64))
     for _ in range(2):  # given again, it goes on to the same place
         with pytest.raises(RunError, match=r"the loss is (nan|inf)"):
             prune(

@@ -179,7 +179,7 @@ def _curve(
     points: list[list[Any]] = []
     seen = set()
     for density in _levels(subject, layer, before.weights[layer.name]):
-        constraint = constraint_of(subject.options.constraint, layer, density)
+        constraint = constraint_of(subject.constraint, layer, density)
         if constraint in seen:
             continue
         seen.add(constraint)
@@ -195,7 +195,9 @@ def _curve(
 
 
 def _levels(subject: Subject, layer: PrunableLayer, density: float) -> list[float]:
-    kind = subject.options.constraint
+    kind = subject.constraint
+    if kind != subject.options.constraint:
+        return [density]  # whole filters: the widths decide
     if ":" in kind:
         m = int(kind.partition(":")[2])
         return [n / m for n in range(m, 0, -1)]
@@ -213,7 +215,7 @@ def _selected(
     density: float,
 ) -> torch.Tensor:
     rule = subject.options.selector or fitting_rule(old.shape)
-    constraint = constraint_of(subject.options.constraint, layer, density)
+    constraint = constraint_of(subject.constraint, layer, density)
     return select(rule, old, matrices.gram, matrices.cross, constraint, samples=matrices.samples)
 
 

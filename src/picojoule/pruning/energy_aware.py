@@ -285,7 +285,7 @@ def _narrowing(
     options: Options,
 ) -> Narrowing | None:
     """Of best mode; paper mode prunes weights alone, as published."""
-    if mode == "paper" or not options.narrow or options.constraint != "unstructured":
+    if mode == "paper" or not options.narrow or ":" in options.constraint:
         return None
     try:
         return Narrowing(model, data.train.inputs[:4], layers)

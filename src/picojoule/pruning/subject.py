@@ -58,8 +58,10 @@ class Options:
         selector: the rule of best mode; by default one that suits the layer's size.
         guide: best mode, what the allocation saves: "energy", or, for comparison, "macs" or
             "weights".
-        constraint: "unstructured", "N:M" such as "2:4", or "filters".
-        narrow: best mode, whether layers may lose channels as well as weights (unstructured only).
+        constraint: "unstructured", "N:M" such as "2:4", or "filters": whole channels and nothing
+            else, so that what is left is dense.
+        narrow: best mode, whether layers may lose channels (not under "N:M"). Without, and where
+            the network cannot be followed, filters become zeros in place.
         rounds: at most so many rounds or stages.
         training: the fine-tune of each round or stage.
     """
@@ -168,6 +170,11 @@ class Subject:
     _answers: torch.Tensor | None = None
     _shown: tuple[float, float] = (1.0, 0.0)
     _original: float = 1.0
+
+    @property
+    def constraint(self) -> str:
+        """What each layer's weights satisfy; whole filters go as channels, where those can go."""
+        return "unstructured" if self.narrowing is not None else self.options.constraint
 
     def dense(self) -> nn.Module:
         """The network as it was given."""
