@@ -61,7 +61,7 @@ def prune(
         str | None, Parameter(help="bits: choose the width of each layer's weights too.")
     ] = None,
     constraint: Annotated[
-        str, Parameter(help="unstructured, filters, or a pattern such as 2:4.")
+        str, Parameter(help="unstructured, filters (channels alone), or a pattern such as 2:4.")
     ] = "unstructured",
     keep_widths: Annotated[
         bool, Parameter(help="Best mode: take weights only, leave every layer its channels.")

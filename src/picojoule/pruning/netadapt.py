@@ -54,7 +54,7 @@ PROBE = 512  # training images on which a group's effect on the loss is probed
 MEASUREMENTS = 3  # of a whole network, at most
 TOO_FAR = 0.92  # of the budget: a measured network below it was cut more than was asked for
 NEARER_TRIES = 2  # each a round of candidates more
-SURPRISE = 1.03  # above the expected by this factor, a network is measured again
+SURPRISE = 1.03  # times what was expected: above it, a network is measured again
 LONG_CHUNK = 200  # steps of the long fine-tune between two checkpoints
 
 
@@ -389,7 +389,7 @@ class _Adaptation:
 
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             predicted = self._predicted()
-            measured = self._measured(small, predicted * self.scale)
+            measured = self._measured(small, SURPRISE * predicted * self.scale)
             return {"chosen": candidate.name, "predicted": predicted, "measured": measured}, {}
 
         record = self.run_folder.step(f"{name} chosen", compute).record
@@ -499,13 +499,15 @@ class _Adaptation:
     def _finish(self) -> Adapted:
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             test = None if self.data.test is None else asdict(score(self.network, self.data.test))
-            measured = self._measured(self.network, self.rounds[-1].paid)
+            enough = min(SURPRISE * self.rounds[-1].paid, self.budget)
+            measured = self._measured(self.network, enough)
             return {"test": test, "measured": measured}, dict(self.network.state_dict())
 
         record = self.run_folder.step("end", compute).record
         last = self.rounds[-1]
-        if record["measured"] is not None:
-            last = self.rounds[-1] = replace(last, measured=record["measured"])
+        if last.measured is not None:  # the same network again, with other weights
+            measured = min(last.measured, record["measured"])
+            last = self.rounds[-1] = replace(last, measured=measured)
         result = Adapted(
             self.network.eval(),
             tuple(self.rounds),
@@ -545,8 +547,8 @@ class _Adaptation:
             return Score(float(self.accuracy(network)), 0.0)
         return score(network, self.held_out)
 
-    def _measured(self, network: fx.GraphModule, expected: float = math.inf) -> float | None:
-        """The measured price; asked again if it is above what is expected.
+    def _measured(self, network: fx.GraphModule, enough: float = 0.0) -> float | None:
+        """The measured price; asked again, up to three times, while it is above *enough*.
 
         Other work on the computer lengthens a measurement and never shortens it.
         """
@@ -556,7 +558,7 @@ class _Adaptation:
             if entry is None:
                 return None
             found.append(entry.value)
-            if expected < math.inf and min(found) <= SURPRISE * expected:
+            if min(found) <= enough:
                 break
         return min(found)
 
