@@ -122,3 +122,68 @@ def test_the_modes_of_a_network_are_left_as_they_were() -> None:
     before = [part.training for part in model.modules()]
     find_layers(model, torch.zeros(1, 4, 6, 6))
     assert [part.training for part in model.modules()] == before
+
+
+class Attends(nn.Module):
+    """Self-attention as torch has it, in its fused layer too; cross-attention; own key widths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.cross = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.narrow = nn.MultiheadAttention(8, 2, kdim=4, vdim=6, batch_first=True, bias=False)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.layer(x)
+        x = self.cross(x, 2 * x, 2 * x, need_weights=False)[0]
+        x = self.narrow(x, x[..., :4], x[..., 2:])[0]
+        return self.fc(x.mean(1))
+
+
+def test_projections_of_attention_are_layers() -> None:
+    torch.manual_seed(0)
+    model, data = Attends().eval(), samples(5, 8, count=12)
+    layers = find_layers(model, data.inputs[:1])
+    seen = {layer.name: layer for layer in layers}
+    assert list(seen) == [
+        "layer.self_attn.in_proj", "layer.self_attn.out_proj", "layer.linear1", "layer.linear2",
+        "cross.out_proj", "narrow.q_proj", "narrow.k_proj", "narrow.v_proj", "narrow.out_proj",
+        "fc",
+    ]  # fmt: skip
+    assert seen["layer.self_attn.in_proj"].parameter == "layer.self_attn.in_proj_weight"
+    assert seen["layer.self_attn.in_proj"].bias == "layer.self_attn.in_proj_bias"
+    assert seen["cross.out_proj"].bias == "cross.out_proj.bias"
+    assert set(seen) <= {x.name for x in load((model, (data.inputs[:1],)))}
+    gathered = gather(model, layers, data, ridge=0.0, positions=10**6, kept=7)
+    for name, layer in seen.items():
+        matrices = layer.to_matrices(model.get_parameter(layer.parameter).detach()).double()
+        found = gathered[name]
+        torch.testing.assert_close(matrices @ found.gram, found.cross, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():  # each sees what torch gives it, however torch computes it
+        inner = model.layer.norm1(data.inputs + model.layer._sa_block(data.inputs, None, None))
+        x = inner.reshape(-1, 8).double()
+    torch.testing.assert_close(gathered["layer.linear1"].gram[0], x.T @ x, rtol=1e-4, atol=1e-4)
+
+
+def test_watching_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model, data = Attends().eval(), samples(5, 8, count=4)
+    layers = find_layers(model, data.inputs[:1])
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad():
+        wanted = model(data.inputs)
+        given = []
+        model.fc.register_forward_hook(lambda *args: given.append(args[2]))
+        measure_densities(model, layers, data)
+    torch.testing.assert_close(given[0], wanted, rtol=1e-5, atol=1e-6)
+    assert torch.backends.mha.get_fastpath_enabled() == fused
+
+
+def test_a_weight_with_two_names_has_the_first() -> None:
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)
+    second.weight = first.weight
+    model = nn.Sequential(first, nn.ReLU(), second)
+    (layer,) = find_layers(model, torch.zeros(1, 6))
+    assert layer.calls == ("0", "0_2")
+    assert [x.name for x in load((model, (torch.zeros(1, 6),)))] == ["0", "0_2"]

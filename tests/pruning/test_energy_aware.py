@@ -27,6 +27,7 @@ from torch import nn  # noqa: E402
 
 from picojoule.errors import InputError, PicojouleError  # noqa: E402
 from picojoule.pruning import best_stages  # noqa: E402
+from picojoule.pruning.datasets import Data, Samples  # noqa: E402
 from picojoule.pruning.energy_aware import prune  # noqa: E402
 from picojoule.pruning.finetuning import FineTuning, top1  # noqa: E402
 from picojoule.pruning.runs import RunError  # noqa: E402
@@ -321,3 +322,42 @@ def test_wrong_questions(task: Any, wrong: dict[str, Any], message: str) -> None
 def test_joules_need_a_machine_that_counts_in_them(task: Any) -> None:
     with pytest.raises(PicojouleError, match="eyeriss-pj"):
         prune(*task, accelerator="eyeriss-cvpr17", energy="40 µJ", options=FAST)
+
+
+def test_a_transformer_is_pruned_whole() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.TransformerEncoderLayer(16, 2, 24, dropout=0.0, batch_first=True),
+        nn.Flatten(),
+        nn.Linear(64, 2),
+    )
+    inputs = torch.randn(192, 4, 16)
+    samples = Samples(inputs, (inputs[:, 0, 0] > 0).long())
+    data = Data(samples, samples.take(64))
+    found = prune(model, data, cost=weights_and_macs, energy=0.5, options=FAST)
+    assert found.met
+    for name in ("self_attn.in_proj_weight", "self_attn.out_proj.weight"):
+        kept = float((found.model.get_parameter(f"0.{name}") != 0).float().mean())
+        assert kept < 0.9
+        assert found.weights[f"0.{name}"[:-7].rstrip(".")] == pytest.approx(kept)
+
+
+def test_an_energy_not_reached_has_its_reasons(task: Any) -> None:
+    model, data = task
+    kept = replace(FAST, narrow=False)
+    found = prune(model, data, cost=lambda layer: 1.0 * layer.macs, energy=0.3, options=kept)
+    assert not found.met
+    assert found.chosen == "original"
+    nothing, widths = found.obstacles
+    assert nothing.startswith("zeros among the weights save nothing here")
+    assert widths == "no channels were removed: all widths were to be kept"
+    found = prune(model, data, cost=lambda _: 1.0, energy=0.3, options=FAST)
+    assert any(x.startswith("channels stay in") for x in found.obstacles)
+
+
+def test_paper_mode_ends_where_nothing_is_left(task: Any) -> None:
+    model, data = task
+    eager = replace(FAST, rate=0.9, training=replace(FAST.training, epochs=0))
+    found = prune(model, data, cost=weights_and_macs, mode="paper", energy=1e-6, options=eager)
+    assert not found.met
+    assert len(found.curve) < eager.rounds

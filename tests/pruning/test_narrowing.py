@@ -38,7 +38,7 @@ COUNTED = "the outputs depend on how many channels there are"
 REFUSED = {
     patterns.ResponseNorm: {"conv1": COUNTED},
     patterns.Normalised: {"stem": COUNTED},
-    patterns.Decoder: {"stem.0": "up is not pruned", "up": "up is not pruned"},
+    patterns.Decoder: {"stem.0": "layer up is not pruned", "up": "layer up is not pruned"},
 }
 
 

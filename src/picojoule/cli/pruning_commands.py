@@ -123,6 +123,8 @@ def prune(
         print_report(pruning_report(found.to_dict()))
     if not found.met:
         say("the energy asked for was not reached; this is the cheapest network that was found")
+        for obstacle in found.obstacles:
+            say(f"  {obstacle}")
     return YES if found.met else NO
 
 

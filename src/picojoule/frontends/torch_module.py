@@ -90,13 +90,14 @@ def read_torch(module: nn.Module, inputs: Sequence[object], *, name: str | None 
             ) from error
     findings = Findings(source)
     batch = _batch(inputs)
+    stored = _stored_tensors(program, module)
     try:
-        graph = _Graph(program, findings, batch)
+        graph = _Graph(program.graph, stored, findings, batch)
         graph.walk()
     except NotABatchError:
         batch = 1
         findings = Findings(source)
-        graph = _Graph(program, findings, batch)
+        graph = _Graph(program.graph, stored, findings, batch)
         graph.walk()
     findings.raise_if_any()
     return Workload(
@@ -105,6 +106,14 @@ def read_torch(module: nn.Module, inputs: Sequence[object], *, name: str | None 
         batch=batch,
         not_counted=dict(sorted(graph.not_counted.items())),
         source=source,
+    )
+
+
+def layer_name(parameter: str) -> str:
+    """``conv1`` for ``conv1.weight``, ``attention.in_proj`` for ``attention.in_proj_weight``."""
+    # Masks and parametrizations keep the original values beside the weight.
+    return re.sub(
+        r"([._]|parametrizations)*weight([._]orig|\.original\d?|_mask|_[gv])*$", "", parameter
     )
 
 
@@ -128,14 +137,14 @@ class _Graph:
     """Walks an exported program for *batch* inferences."""
 
     def __init__(
-        self, program: torch.export.ExportedProgram, findings: Findings, batch: int
+        self, graph: fx.Graph, stored: Mapping[str, _Stored], findings: Findings, batch: int
     ) -> None:
         self.layers: list[Layer] = []
         self.not_counted: Counter[str] = Counter()
         self._findings = findings
         self._batch = batch
-        self._graph = program.graph
-        self._stored = _stored_tensors(program)
+        self._graph = graph
+        self._stored = stored
         self._names: set[str] = set()
         self._constants = {name: stored.path for name, stored in self._stored.items()}
         self._densities: dict[str, float] = {}
@@ -176,12 +185,7 @@ class _Graph:
         """``layer1.0.conv1`` for an operator on the parameter ``layer1.0.conv1.weight``."""
         for argument in node.all_input_nodes:
             if self._is_constant(argument) and _tensor(argument).dim() > 1:
-                # Masks and parametrizations keep the original values beside the weight.
-                return re.sub(
-                    r"([._]|parametrizations)*weight([._]orig|\.original\d?|_mask|_[gv])*$",
-                    "",
-                    self._constants[argument.name],
-                )
+                return layer_name(self._constants[argument.name])
         return ""
 
     def _free_name(self, name: str) -> str:
@@ -438,8 +442,16 @@ class _Stored:
     tensor: torch.Tensor
 
 
-def _stored_tensors(program: torch.export.ExportedProgram) -> dict[str, _Stored]:
-    """Name of a placeholder -> the parameter, buffer or constant it stands for."""
+def _stored_tensors(program: torch.export.ExportedProgram, module: nn.Module) -> dict[str, _Stored]:
+    """Name of a placeholder -> the parameter, buffer or constant it stands for.
+
+    A parameter with several names has the first, as in ``module.named_parameters()``.
+    """
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    first = {
+        name: names[id(parameter)]
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+    }
     signature = program.graph_signature
     stored: dict[str, _Stored] = {}
     for table, tensors in (
@@ -449,7 +461,7 @@ def _stored_tensors(program: torch.export.ExportedProgram) -> dict[str, _Stored]
     ):
         for placeholder, target in table.items():
             if isinstance(tensors.get(target), torch.Tensor):
-                stored[placeholder] = _Stored(target, tensors[target])
+                stored[placeholder] = _Stored(first.get(target, target), tensors[target])
     return stored
 
 

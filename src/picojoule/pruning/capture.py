@@ -8,6 +8,7 @@ measured here can be priced there.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from picojoule.errors import PicojouleError
+from picojoule.frontends.torch_module import layer_name
 from picojoule.pruning.datasets import Samples
 
 _CONVOLUTIONS = {
@@ -183,7 +185,61 @@ class _Seen(Exception):  # noqa: N818 - no error: a way out
 Call = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
 
 
-class _Watch(TorchFunctionMode):
+class _Calls(TorchFunctionMode):
+    """Sees every call of a torch function; the projections of attention as calls of their own."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func is functional.multi_head_attention_forward:
+            return self._attention(args, given)
+        result = func(*args, **given)
+        self.called(func, args, given, result)
+        return result
+
+    def called(self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any) -> None:
+        """Take note of a call."""
+        raise NotImplementedError
+
+    def _attention(self, args: Sequence[Any], given: dict[str, Any]) -> Any:
+        """What nn.MultiheadAttention calls.
+
+        It projects inside, where no mode sees it. Here its outputs are taken before the last
+        projection (the identity stands for it), and the projections are made under this mode.
+        Queries apart from keys share one stored matrix in part; such a matrix is not seen.
+        """
+        asked = _ATTENTION.bind(*args, **given)
+        asked.apply_defaults()
+        known = asked.arguments
+        weight, bias = known["out_proj_weight"], known["out_proj_bias"]
+        query, key, value = known["query"], known["key"], known["value"]
+        with self:
+            if known["use_separate_proj_weight"]:
+                functional.linear(query, known["q_proj_weight"])
+                functional.linear(key, known["k_proj_weight"])
+                functional.linear(value, known["v_proj_weight"])
+            elif query is key and key is value:
+                functional.linear(query, known["in_proj_weight"], known["in_proj_bias"])
+        known["out_proj_weight"] = torch.eye(weight.shape[1], dtype=weight.dtype)
+        known["out_proj_bias"] = None
+        mixed, shares = functional.multi_head_attention_forward(*asked.args, **asked.kwargs)
+        with self:
+            return functional.linear(mixed, weight, bias), shares
+
+
+_ATTENTION = inspect.signature(functional.multi_head_attention_forward)
+
+
+def _weight_and_bias(args: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Of a convolution or a linear function."""
+    return (
+        args[1] if len(args) > 1 else given.get("weight"),
+        args[2] if len(args) > 2 else given.get("bias"),
+    )
+
+
+class _Watch(_Calls):
     """Sees every layer's call; ``seen`` gets (name of the call, input, output, bias)."""
 
     def __init__(self, names: Mapping[int, str], seen: Call, fused: Call | None = None) -> None:
@@ -194,20 +250,14 @@ class _Watch(TorchFunctionMode):
         self._count: dict[str, int] = {}
         self._origin: dict[int, tuple[str, torch.Tensor]] = {}
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        given = dict(kwargs or {})
-        result = func(*args, **given)
+    def called(self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any) -> None:
         if func in _CONVOLUTIONS or func in _LINEAR:
-            data = args[0] if args else given["input"]
-            weight = args[1] if len(args) > 1 else given["weight"]
-            bias = args[2] if len(args) > 2 else given.get("bias")
+            weight, bias = _weight_and_bias(args, given)
             name = self._names.get(id(weight))
             if name is not None:
                 count = self._count[name] = self._count.get(name, 0) + 1
                 call = name if count == 1 else f"{name}_{count}"
-                self._seen(call, data, result, bias)
+                self._seen(call, args[0] if args else given["input"], result, bias)
                 if self._fused is not None:
                     # The tensor is kept, so that no other can get its id in this pass.
                     self._origin[id(result)] = (call, result)
@@ -216,45 +266,38 @@ class _Watch(TorchFunctionMode):
             if origin is not None:
                 self._fused(origin[0], args[0], result, None)
                 self._origin[id(result)] = (origin[0], result)
-        return result
 
 
 def find_layers(model: nn.Module, inputs: torch.Tensor) -> tuple[PrunableLayer, ...]:
     """The layers of a network that can be pruned, in the order in which they first run."""
     by_id = {id(p): name for name, p in reversed(list(model.named_parameters()))}
-    names = {
-        key: name.removesuffix("weight").removesuffix(".") or name for key, name in by_id.items()
-    }
+    names = {key: layer_name(name) or name for key, name in by_id.items()}
     found: dict[str, PrunableLayer] = {}
-    parameters = dict(model.named_parameters())
-    by_name = {names[key]: parameter for key, parameter in by_id.items()}
 
-    class Finder(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-        ) -> Any:
-            given = dict(kwargs or {})
-            if func in _CONVOLUTIONS or func in _LINEAR:
-                weight = args[1] if len(args) > 1 else given.get("weight")
-                bias = args[2] if len(args) > 2 else given.get("bias")
-                name = names.get(id(weight))
-                if name in found:
-                    known = found[name]
-                    found[name] = replace(
-                        known, calls=(*known.calls, f"{name}_{len(known.calls) + 1}")
+    class Finder(_Calls):
+        def called(
+            self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any
+        ) -> None:
+            del result
+            if func not in _CONVOLUTIONS and func not in _LINEAR:
+                return
+            weight, bias = _weight_and_bias(args, given)
+            name = names.get(id(weight))
+            if name in found:
+                known = found[name]
+                again = f"{name}_{len(known.calls) + 1}"
+                found[name] = replace(known, calls=(*known.calls, again))
+            elif name is not None:
+                geometry = _geometry(func, args, given)
+                if geometry is not None:
+                    found[name] = PrunableLayer(
+                        name,
+                        by_id[id(weight)],
+                        geometry,
+                        tuple(weight.shape),
+                        (name,),
+                        by_id.get(id(bias)),
                     )
-                elif name is not None:
-                    geometry = _geometry(func, args, given)
-                    if geometry is not None:
-                        found[name] = PrunableLayer(
-                            name,
-                            by_name[name],
-                            geometry,
-                            tuple(parameters[by_name[name]].shape),
-                            (name,),
-                            by_id.get(id(bias)),
-                        )
-            return func(*args, **given)
 
     with evaluating(model), torch.no_grad(), Finder():
         model(inputs)
@@ -293,12 +336,19 @@ def _geometry(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Geome
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, the modes there were afterwards."""
+    """Evaluation mode inside, the modes there were afterwards.
+
+    Attention runs as it does in training: in evaluation mode torch has one fused operator for it,
+    in which the layers cannot be seen.
+    """
     before = [(part, part.training) for part in model.modules()]
+    fused = torch.backends.mha.get_fastpath_enabled()
     model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for part, training in before:
             part.training = training
 

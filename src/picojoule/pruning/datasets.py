@@ -34,6 +34,11 @@ class Samples:
     labels: torch.Tensor
 
     def __post_init__(self) -> None:
+        for name, value in (("inputs", self.inputs), ("labels", self.labels)):
+            if not isinstance(value, torch.Tensor):
+                raise PicojouleError(
+                    f"{name} are a {type(value).__name__}; a torch.Tensor is needed"
+                )
         if len(self.inputs) != len(self.labels) or not len(self.inputs):
             raise PicojouleError(
                 f"{len(self.inputs)} inputs with {len(self.labels)} labels; "

@@ -9,9 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,12 @@ from picojoule.accelerator import Accelerator
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.best_stages import prune_by_stages
 from picojoule.pruning.capture import PrunableLayer, find_layers
+from picojoule.pruning.checks import check_task
 from picojoule.pruning.datasets import Data
 from picojoule.pruning.finetuning import Accuracy, top1
 from picojoule.pruning.graph_records import GraphError
 from picojoule.pruning.narrowing import Narrowing
+from picojoule.pruning.obstacles import obstacles
 from picojoule.pruning.paper_rounds import prune_by_rounds
 from picojoule.pruning.pricing import Cost, Price, Pricing
 from picojoule.pruning.runs import digest, open_run
@@ -73,7 +73,8 @@ class Pruned:
         narrow: the network without its dead channels, as a graph; what *after* prices. None where
             no layer may get narrower.
         refused: group of channels -> why its width stays.
-        curve: all networks on the way.
+        curve: all networks on the way; ``chosen`` is the name of this one.
+        obstacles: if the energy was not reached, what kept it up.
         left_dense: layers of the workload that pruning does not reach.
     """
 
@@ -91,6 +92,8 @@ class Pruned:
     widths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     narrow: nn.Module | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    chosen: str = ""
+    obstacles: tuple[str, ...] = ()
 
     @property
     def reduction(self) -> float:
@@ -130,6 +133,8 @@ class Pruned:
             "widths": {name: list(pair) for name, pair in self.widths.items()},
             "refused": dict(self.refused),
             "curve": [asdict(point) for point in self.curve],
+            "chosen": self.chosen,
+            "obstacles": list(self.obstacles),
             "left_dense": list(self.left_dense),
         }
 
@@ -193,6 +198,8 @@ def prune(
     if energy is None and max_accuracy_drop is None:
         max_accuracy_drop = 0.01
     model = copy.deepcopy(model)
+    own_training = finetune is not None or not options.training.epochs
+    check_task(model, data, judged=accuracy is None or not own_training)
     example = data.train.inputs[:1]
     if classes is not None:
         model, data = _with_classes(model, data, tuple(classes))
@@ -217,11 +224,8 @@ def prune(
     }
     parts = {"model": digest(model), "data": digest(data.train.inputs, data.train.labels)}
     parts |= {"validation": digest(data.validate.inputs, data.validate.labels)}
-    with ExitStack() as stack:
-        folder = run
-        if folder is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="picojoule-"))
-        opened = stack.enter_context(open_run(folder, "prune", recipe, seed=seed, inputs=parts))
+    narrowing, all_widths = _narrowing(model, data, layers, mode, options)
+    with open_run(run, "prune", recipe, seed=seed, inputs=parts) as opened:
         subject = Subject(
             model,
             layers,
@@ -233,7 +237,7 @@ def prune(
             finetune,
             progress,
             augment,
-            _narrowing(model, data, layers, mode, options),
+            narrowing,
         )
         start = subject.judged("original", State(cloned(model.state_dict())))
         budget = None if energy is None else pricing.budget(energy, start.price.energy)
@@ -242,7 +246,9 @@ def prune(
             tried = prune_by_rounds(subject, start, budget, least)
         else:
             tried = prune_by_stages(subject, start, budget, least, WIDTHS if joint_bits else ())
-        return _finished(subject, tried, budget, least, None if run is None else Path(run))
+        return _finished(
+            subject, tried, budget, least, None if run is None else Path(run), all_widths
+        )
 
 
 def _check(
@@ -283,14 +289,18 @@ def _narrowing(
     layers: Sequence[PrunableLayer],
     mode: str,
     options: Options,
-) -> Narrowing | None:
-    """Of best mode; paper mode prunes weights alone, as published."""
-    if mode == "paper" or not options.narrow or ":" in options.constraint:
-        return None
+) -> tuple[Narrowing | None, str | None]:
+    """How channels go; or that none goes, and why."""
+    if mode == "paper":
+        return None, "paper mode takes weights alone, as published"
+    if not options.narrow:
+        return None, "all widths were to be kept"
+    if ":" in options.constraint:
+        return None, f"the constraint is {options.constraint}"
     try:
-        return Narrowing(model, data.train.inputs[:4], layers)
-    except GraphError:
-        return None  # weights alone are pruned
+        return Narrowing(model, data.train.inputs[:4], layers), None
+    except GraphError as error:
+        return None, str(error)
 
 
 def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tuple[nn.Module, Data]:
@@ -332,6 +342,7 @@ def _finished(
     budget: float | None,
     least: float | None,
     folder: Path | None,
+    all_widths: str | None,
 ) -> Pruned:
     passed = [x for x in tried if least is None or x.accuracy >= least] or [tried[0]]
     chosen = min(passed, key=lambda candidate: candidate.price.energy)
@@ -354,9 +365,10 @@ def _finished(
     narrowing, narrow = subject.narrowing, None
     if narrowing is not None:
         narrow = narrowing.checked(chosen.state.tensors(), subject.data.validate.inputs[:16])
+    met = budget is None or chosen.price.energy <= budget
     outcome = Pruned(
         network,
-        budget is None or chosen.price.energy <= budget,
+        met,
         budget,
         start.price,
         chosen.price,
@@ -369,6 +381,8 @@ def _finished(
         {name: (start.widths[name], width) for name, width in chosen.widths.items()},
         narrow,
         {} if narrowing is None else narrowing.refused,
+        chosen.name,
+        () if met else obstacles(subject, start, all_widths),
     )
     files: dict[str, bytes | str] = {
         "weights.safetensors": save_tensors(cloned(network.state_dict())),

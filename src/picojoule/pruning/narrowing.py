@@ -69,7 +69,7 @@ class Narrowing:
                 if path not in self._layers or f"{path}.weight" not in named
             ]
             if strange:
-                self.refused[group.name] = f"{strange[0]} is not pruned"
+                self.refused[group.name] = f"layer {strange[0]} is not pruned"
             elif not group.consumers:
                 self.refused[group.name] = "no layer reads it"
             else:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from picojoule.errors import BudgetError, PicojouleError
 from picojoule.pruning.adaptation import Adapted, Recipe, Round, budget_of, shown
 from picojoule.pruning.candidates import Method, Outcome, Parent, Task, loss_weights, work_on
 from picojoule.pruning.channels import Channels, find_channels
+from picojoule.pruning.checks import check_task
 from picojoule.pruning.datasets import Data
 from picojoule.pruning.executors import Done, Executor, Here
 from picojoule.pruning.graphs import trace
@@ -97,41 +97,20 @@ def adapt(
         BudgetError: no network of this method is within the budget; it holds the smallest price.
     """
     asked = recipe or Recipe(mode=mode, select=select)
+    check_task(model, data, judged=finetune is None or accuracy is None)
     where = named_platform(platform)
     example = tuple(inputs) if inputs is not None else (data.train.inputs[:1],)
-    with (
-        _folder(run) as folder,
-        open_run(
-            folder,
-            "adapt",
-            {**asdict(asked), "platform": where.name, "unit": where.unit, "budget": str(budget)},
-            seed=seed,
-            inputs={
-                "network": digest(model),
-                "data": digest(data.train.inputs[:64], len(data.train)),
-            },
-        ) as opened,
-    ):
+    recorded = {**asdict(asked), "platform": where.name, "unit": where.unit, "budget": str(budget)}
+    parts = {
+        "network": digest(model),
+        "data": digest(data.train.inputs[:64], len(data.train)),
+    }
+    with open_run(run, "adapt", recorded, seed=seed, inputs=parts) as opened:
         adaptation = _Adaptation(
             model, data, where, budget, asked, example, finetune, accuracy, executor or Here(),
             seconds, opened, progress, run is not None,
         )  # fmt: skip
         return adaptation.run()
-
-
-class _folder:  # noqa: N801
-    """The run's folder; one that vanishes if nobody asked for it."""
-
-    def __init__(self, run: str | os.PathLike[str] | None) -> None:
-        self._made = None if run is not None else tempfile.TemporaryDirectory(prefix="picojoule-")
-        self._place = run if run is not None else Path(self._made.name) / "run"  # type: ignore[union-attr]
-
-    def __enter__(self) -> str | os.PathLike[str]:
-        return self._place
-
-    def __exit__(self, *_: object) -> None:
-        if self._made is not None:
-            self._made.cleanup()
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ def prune_by_rounds(
         candidate = subject.judged(label, state)
         subject.run.forget_within(label)
         found.append(candidate)
+        if candidate.weights == current.weights:
+            break  # every layer is down to its last weights
         if least is None or candidate.accuracy >= least:
             current = candidate
             continue

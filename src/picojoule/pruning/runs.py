@@ -218,7 +218,7 @@ class Run:
 
 @contextmanager
 def open_run(
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None,
     kind: str,
     recipe: Mapping[str, Any],
     *,
@@ -228,7 +228,7 @@ def open_run(
     """Create a run in *folder*, or take up the one that is there.
 
     Args:
-        folder: new, empty, or of the same run.
+        folder: new, empty, or of the same run; None: one that is gone afterwards.
         kind: "prune", "adapt".
         recipe: everything that was asked and that decides the outcome, as plain data.
         seed: of all draws.
@@ -240,6 +240,13 @@ def open_run(
         InputError: the folder holds something else, or a run of another recipe; every difference
             is named.
     """
+    if folder is None:
+        with (
+            tempfile.TemporaryDirectory(prefix="picojoule-") as passing,
+            open_run(passing, kind, recipe, seed=seed, inputs=inputs) as run,
+        ):
+            yield run
+        return
     place = Path(folder)
     asked = json.loads(
         json.dumps(

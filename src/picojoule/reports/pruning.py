@@ -99,7 +99,7 @@ def _curve_table(result: Mapping[str, Any], priced: Any) -> Table:
     table.add_column("")
     whole = result["before"]["energy"]
     for point in result["curve"]:
-        chosen = point["energy"] == result["after"]["energy"]
+        chosen = point["name"] == result["chosen"]
         table.add_row(
             point["name"],
             priced(point["energy"]),
