@@ -342,6 +342,47 @@ def test_a_transformer_is_pruned_whole() -> None:
         assert found.weights[f"0.{name}"[:-7].rstrip(".")] == pytest.approx(kept)
 
 
+class Uncommon(nn.Module):
+    """Layers that share a weight, a weight used again without its bias, a layer never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Linear(3, 3)
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.second.weight = self.first.weight
+        self.wide = nn.Linear(16, 24)
+        self.again = nn.Linear(24, 20)
+        self.last = nn.Linear(20, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.second(torch.relu(self.first(x))))
+        x = torch.relu(self.wide(x))
+        return self.last(nn.functional.linear(x, self.again.weight) + self.again(x))
+
+
+@pytest.mark.parametrize("mode", ["paper", "best"])
+def test_shared_and_unused_weights(mode: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Uncommon()
+    inputs = torch.randn(192, 16)
+    samples = Samples(inputs, (inputs[:, 0] > 0).long())
+    data = Data(samples, samples.take(64))
+    found = prune(
+        model, data, cost=weights_and_macs, mode=mode, energy=0.5, options=FAST, run=tmp_path / "r"
+    )
+    assert found.met
+    assert found.model.second.weight is found.model.first.weight
+    assert model.first.weight.count_nonzero() == 256  # the given network is untouched
+    for name, density in found.weights.items():
+        weight = found.model.get_parameter(f"{name}.weight")
+        assert density == pytest.approx(float((weight != 0).float().mean()))
+    assert found.accuracy["validation_after"] == top1(data.validate)(found.model)
+    model.load_state_dict(load_file(tmp_path / "r" / "result" / "weights.safetensors"))
+    assert torch.equal(model(inputs), found.model(inputs))
+    if found.narrow is not None:
+        torch.testing.assert_close(found.narrow(inputs), model(inputs), rtol=1e-4, atol=1e-5)
+
+
 def test_an_energy_not_reached_has_its_reasons(task: Any) -> None:
     model, data = task
     kept = replace(FAST, narrow=False)

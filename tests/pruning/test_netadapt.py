@@ -132,6 +132,8 @@ def test_an_unreachable_budget_is_said() -> None:
     with pytest.raises(BudgetError):
         adapt(MODEL, DATA, budget=caught.value.smallest * 0.999, recipe=recipe)
     assert adapt(MODEL, DATA, budget=caught.value.smallest, recipe=recipe).met
+    with pytest.raises(BudgetError, match="channels stay in 1: an output of the network"):
+        adapt(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), DATA, recipe=recipe)
 
 
 class Slow:

@@ -117,6 +117,15 @@ def layer_name(parameter: str) -> str:
     )
 
 
+def first_names(module: nn.Module) -> dict[str, str]:
+    """Name of a parameter -> the first of its names, where modules share one."""
+    first = {id(parameter): name for name, parameter in module.named_parameters()}
+    return {
+        name: first[id(parameter)]
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+    }
+
+
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     before = [(part, part.training) for part in module.modules()]
@@ -443,15 +452,8 @@ class _Stored:
 
 
 def _stored_tensors(program: torch.export.ExportedProgram, module: nn.Module) -> dict[str, _Stored]:
-    """Name of a placeholder -> the parameter, buffer or constant it stands for.
-
-    A parameter with several names has the first, as in ``module.named_parameters()``.
-    """
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    first = {
-        name: names[id(parameter)]
-        for name, parameter in module.named_parameters(remove_duplicate=False)
-    }
+    """Name of a placeholder -> the parameter, buffer or constant it stands for."""
+    first = first_names(module)
     signature = program.graph_signature
     stored: dict[str, _Stored] = {}
     for table, tensors in (

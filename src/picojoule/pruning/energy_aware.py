@@ -40,6 +40,7 @@ from picojoule.pruning.subject import (
     State,
     Subject,
     cloned,
+    state_of,
 )
 from picojoule.pruning.surgery import network_files
 
@@ -239,7 +240,7 @@ def prune(
             augment,
             narrowing,
         )
-        start = subject.judged("original", State(cloned(model.state_dict())))
+        start = subject.judged("original", State(state_of(model)))
         budget = None if energy is None else pricing.budget(energy, start.price.energy)
         least = None if max_accuracy_drop is None else start.accuracy - max_accuracy_drop
         if mode == "paper":

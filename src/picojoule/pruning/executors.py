@@ -25,6 +25,9 @@ from picojoule.errors import PicojouleError
 ATTEMPTS = 2
 """How often a candidate is begun before its crash is taken to be its own fault."""
 
+FAREWELL = 5.0
+"""Seconds an idle worker has to end by itself; killed, it leaves semaphores behind."""
+
 
 @dataclass(frozen=True, slots=True)
 class FromFile:
@@ -224,7 +227,10 @@ class Processes:
         self._workers.remove(worker)
 
     def close(self) -> None:
+        for worker in self._workers:  # idle ones end when their pipe does, and tidy up
+            worker.pipe.close()
         for worker in self._workers:
+            worker.process.join(FAREWELL)
             worker.stop()
         self._workers.clear()
         self._folder.cleanup()

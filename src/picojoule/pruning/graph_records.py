@@ -286,3 +286,14 @@ def _tensor_at(network: nn.Module, path: str) -> torch.Tensor:
     value = getattr(network.get_submodule(parent), name)
     assert isinstance(value, torch.Tensor)
     return value
+
+
+def tensors_in(outputs: object) -> list[torch.Tensor]:
+    """All tensors of what a network gives, whatever holds them."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    if isinstance(outputs, Mapping):
+        return [tensor for value in outputs.values() for tensor in tensors_in(value)]
+    if isinstance(outputs, Sequence):
+        return [tensor for value in outputs for tensor in tensors_in(value)]
+    return []

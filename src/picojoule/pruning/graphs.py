@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from picojoule.pruning.graph_records import GraphError, Reorder, attach, finish
+from picojoule.frontends.torch_module import first_names
+from picojoule.pruning.capture import evaluating
+from picojoule.pruning.graph_records import GraphError, Reorder, attach, finish, tensors_in
 
 # Checks of the exporter, without effect on values.
 _ASSERTIONS = frozenset(
@@ -38,6 +40,9 @@ _BATCH_NORMS: dict[int, type[nn.Module]] = {
     4: nn.BatchNorm2d,
     5: nn.BatchNorm3d,
 }
+
+
+_SAME = 1e-3  # of the largest output: one network, in another order of operations
 
 
 def trace(model: nn.Module, inputs: Sequence[torch.Tensor]) -> fx.GraphModule:
@@ -68,9 +73,10 @@ def trace(model: nn.Module, inputs: Sequence[torch.Tensor]) -> fx.GraphModule:
     finally:
         for part, training in modes:
             part.training = training
-    network = _Build(program).network
+    network = _Build(program, first_names(model)).network
     network.train(model.training)
     _check_batch(network, examples, type(model).__name__)
+    _check_values(network, model, examples)
     return network
 
 
@@ -83,6 +89,19 @@ def _check_batch(network: fx.GraphModule, examples: Sequence[torch.Tensor], name
             f"{name}: traced for a batch of {examples[0].shape[0]}, it does not run for one more; "
             "use -1 or x.shape[0] for the batch in view() and reshape()"
         ) from error
+
+
+def _check_values(
+    network: fx.GraphModule, model: nn.Module, examples: Sequence[torch.Tensor]
+) -> None:
+    if any(tensor.is_meta for tensor in model.state_dict().values()):
+        return
+    with evaluating(model), evaluating(network), torch.no_grad():
+        pairs = zip(tensors_in(model(*examples)), tensors_in(network(*examples)), strict=True)
+        for wanted, given in pairs:
+            room = _SAME * max(float(wanted.abs().max()), 1e-6)
+            if not torch.allclose(given, wanted, rtol=0, atol=room, equal_nan=True):
+                raise GraphError(f"{type(model).__name__}: as a graph it computes something else")
 
 
 def annotate(network: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> dict[str, Any]:
@@ -112,12 +131,14 @@ def _shape(value: Any) -> Any:
 class _Build:
     """Rewrites an exported program as a graph of modules."""
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
+    def __init__(
+        self, program: torch.export.ExportedProgram, first_names: Mapping[str, str]
+    ) -> None:
         self._root = nn.Module()
         self._graph = fx.Graph()
         self._values: dict[fx.Node, Any] = {}
-        self._tensors = _stored(program)
-        self._specs: dict[str, tuple[object, ...]] = {}
+        self._tensors = _stored(program, first_names)
+        self._uses = _uses(program.graph, self._tensors)
         self._norms: dict[str, fx.Node] = {}
         self._shuffles = 0
         for node in program.graph.nodes:
@@ -190,6 +211,8 @@ class _Build:
         if weight is None or (given.get("bias") is not None and bias is None):
             return None  # a weight that is computed: not ours to cut
         path = weight[0].removesuffix(".weight").removesuffix("weight") or op
+        if len(self._uses[weight[0]]) > 1:
+            return None  # one weight, used in several ways: no one module does all of them
         has_bias = bias is not None
         if bias is not None and bias[0] != f"{path}.bias":
             return None
@@ -200,7 +223,6 @@ class _Build:
                 return None
             with torch.device("meta"):
                 made = nn.Linear(size[1], size[0], has_bias)
-            spec: tuple[object, ...] = ("linear",)
         else:
             dims = len(size) - 2
             transposed = op.startswith("conv_transpose")
@@ -218,9 +240,6 @@ class _Build:
             ins, outs = (size[0], size[1] * groups) if transposed else (size[1] * groups, size[0])
             with torch.device("meta"):
                 made = _CONVOLUTIONS[op](ins, outs, tuple(size[2:]), **settings)
-            spec = tuple(sorted((key, str(value)) for key, value in settings.items()))
-        if self._specs.setdefault(path, spec) != spec:
-            return None  # one weight, used in two ways
         tensors = {"weight": weight[1], **({"bias": bias[1]} if bias else {})}
         return self._call(path, _filled(made, tensors), (given["input"],))
 
@@ -400,7 +419,9 @@ def _stack(node: fx.Node) -> tuple[str, str]:
     return str(path), word.rpartition(".")[2]
 
 
-def _stored(program: torch.export.ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
+def _stored(
+    program: torch.export.ExportedProgram, first_names: Mapping[str, str]
+) -> dict[str, tuple[str, torch.Tensor]]:
     signature = program.graph_signature
     found: dict[str, tuple[str, torch.Tensor]] = {}
     for table, tensors in (
@@ -411,7 +432,22 @@ def _stored(program: torch.export.ExportedProgram) -> dict[str, tuple[str, torch
         for placeholder, path in table.items():
             value = tensors.get(path)
             if isinstance(value, torch.Tensor):
-                found[placeholder] = (path, value)
+                found[placeholder] = (first_names.get(path, path), value)
+    return found
+
+
+def _uses(
+    graph: fx.Graph, tensors: Mapping[str, tuple[str, torch.Tensor]]
+) -> dict[str, set[tuple[str, ...]]]:
+    """In which ways each stored tensor is used: an operator and its arguments but the first."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder" and node.name in tensors:
+            ways = found.setdefault(tensors[node.name][0], set())
+            for user in node.users:
+                given = {name: str(x) for name, x in arguments(user).items() if name != "input"}
+                given["weight"] = ""  # one tensor may come in by several placeholders
+                ways.add((op_name(user), *(f"{name}={x}" for name, x in sorted(given.items()))))
     return found
 
 

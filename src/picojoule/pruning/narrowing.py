@@ -20,7 +20,7 @@ from torch import fx, nn
 
 from picojoule.pruning.capture import PrunableLayer
 from picojoule.pruning.channels import ChannelGroup, find_channels
-from picojoule.pruning.graph_records import GraphError
+from picojoule.pruning.graph_records import GraphError, tensors_in
 from picojoule.pruning.graphs import trace
 from picojoule.pruning.importance import Batches, Trace, by_reconstruction, gather_inputs
 from picojoule.pruning.plans import filled
@@ -56,6 +56,10 @@ class Narrowing:
         self, model: nn.Module, inputs: torch.Tensor, layers: Sequence[PrunableLayer]
     ) -> None:
         self.network: fx.GraphModule = trace(model, (inputs,)).eval()
+        self._names = tuple(self.network.state_dict())
+        strangers = set(self._names) - set(model.state_dict())
+        if strangers:
+            raise GraphError(f"{', '.join(sorted(strangers))}: not a tensor of the network")
         self.channels = find_channels(self.network, (inputs,))
         self.widths = Widths(self.network, self.channels, (inputs[:1],))
         self.refused = dict(self.channels.fixed)
@@ -109,13 +113,17 @@ class Narrowing:
     def _agree(
         self, tensors: Tensors, small: nn.Module, inputs: torch.Tensor, within: float
     ) -> bool:
-        self.network.load_state_dict(tensors)
+        self._load(tensors)
         with torch.no_grad():
             whole, cut = self.network(inputs), small.eval()(inputs)
-        pairs = zip(_flat(whole), _flat(cut), strict=True)
+        pairs = zip(tensors_in(whole), tensors_in(cut), strict=True)
         return all(
             bool((a - b).abs().max() <= within * a.abs().max().clamp_min(1e-6)) for a, b in pairs
         )
+
+    def _load(self, tensors: Tensors) -> None:
+        """The graph has no tensors but those that are used."""
+        self.network.load_state_dict({name: tensors[name] for name in self._names})
 
     # -- dead or alive -----------------------------------------------------------------------------
 
@@ -193,7 +201,7 @@ class Narrowing:
 
     def traces(self, tensors: Tensors, batches: Batches, seed: int) -> dict[str, Trace]:
         """In which order each group gives up channels, and its readers' errors."""
-        self.network.load_state_dict(tensors)
+        self._load(tensors)
         moments = gather_inputs(self.network, self.channels, batches, seed=seed)
         return by_reconstruction(self.network, self.channels, moments, groups=self.groups)
 
@@ -201,7 +209,7 @@ class Narrowing:
 
     def narrow(self, tensors: Tensors, keep: Mask) -> fx.GraphModule:
         """The network without its dead channels."""
-        self.network.load_state_dict(tensors)
+        self._load(tensors)
         return shrink(self.network, self.channels, keep).eval()
 
     def checked(self, tensors: Tensors, inputs: torch.Tensor) -> fx.GraphModule:
@@ -214,16 +222,6 @@ class Narrowing:
         if not self._agree(tensors, small, inputs, SAME):
             raise GraphError("the network without its dead channels computes something else")
         return small
-
-
-def _flat(outputs: object) -> list[torch.Tensor]:
-    if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    if isinstance(outputs, Mapping):
-        return [tensor for value in outputs.values() for tensor in _flat(value)]
-    if isinstance(outputs, Sequence):
-        return [tensor for value in outputs for tensor in _flat(value)]
-    return []
 
 
 def _bundles(groups: Sequence[ChannelGroup]) -> dict[str, tuple[ChannelGroup, ...]]:

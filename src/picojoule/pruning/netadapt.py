@@ -35,6 +35,7 @@ from picojoule.pruning.datasets import Data
 from picojoule.pruning.executors import Done, Executor, Here
 from picojoule.pruning.graphs import trace
 from picojoule.pruning.importance import by_norm, by_reconstruction, gather_inputs
+from picojoule.pruning.obstacles import staying_channels
 from picojoule.pruning.plans import (
     Candidate,
     Limits,
@@ -222,11 +223,12 @@ class _Adaptation:
         self.budget = budget_of(self.asked, begin, self.platform)
         least = record["least"] * self.scale
         if least > self.budget:
+            hint = ["a lower floor or finer steps may help"] if self.channels.groups else []
             raise BudgetError(
                 f"a budget of {shown(self.budget, self.platform)} cannot be met: the smallest "
                 f"network of this method costs {shown(least, self.platform)}, "
                 f"{100 * least / begin:.1f} % of {shown(begin, self.platform)}; "
-                "a lower floor or finer steps may help",
+                + "; ".join([*hint, *staying_channels(self.channels.fixed)]),
                 least,
             )
         self._add(Round(0, begin, record["measured"], record["accuracy"], record["loss"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from picojoule.pruning.subject import Candidate, Subject
 
@@ -36,12 +36,17 @@ def obstacles(subject: Subject, start: Candidate, all_widths: str | None) -> tup
         )
     if all_widths is not None:
         found.append(f"no channels were removed: {all_widths}")
-    elif subject.narrowing is not None and subject.narrowing.refused:
-        reasons: dict[str, list[str]] = {}
-        for group, reason in subject.narrowing.refused.items():
-            reasons.setdefault(reason, []).append(group)
-        found += [f"channels stay in {_some(names)}: {reason}" for reason, names in reasons.items()]
+    elif subject.narrowing is not None:
+        found += staying_channels(subject.narrowing.refused)
     return tuple(found)
+
+
+def staying_channels(refused: Mapping[str, str]) -> list[str]:
+    """A sentence for each reason of *refused*, group of channels -> why its width stays."""
+    reasons: dict[str, list[str]] = {}
+    for group, reason in refused.items():
+        reasons.setdefault(reason, []).append(group)
+    return [f"channels stay in {_some(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _some(names: Sequence[str]) -> str:

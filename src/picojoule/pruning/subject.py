@@ -185,7 +185,7 @@ class Subject:
     def network(self, state: State) -> nn.Module:
         """A network with a state's tensors."""
         made = copy.deepcopy(self.dense())
-        made.load_state_dict(state.tensors())
+        made.load_state_dict(state.tensors(), strict=False)  # other names of a tensor follow
         return made.eval()
 
     def gathered(
@@ -366,7 +366,7 @@ class Subject:
             )
         if judge:
             record["accuracy"] = self.accuracy(network)
-        tensors = cloned(network.state_dict())
+        tensors = state_of(network)
         return record, tensors | {f"{MOMENTUM}{name}": value for name, value in momenta.items()}
 
     def _taught(self) -> torch.Tensor | nn.Module | None:
@@ -387,11 +387,9 @@ class Subject:
             calibration = self.data.train.take(self.options.calibration)
             if not reestimate_batch_norm(network, calibration):
                 return {"norms": False}, {}
-            fresh, old = network.state_dict(), state.tensors()
+            fresh, old = state_of(network), state.tensors()
             return {"norms": True}, {
-                key: value.clone()
-                for key, value in fresh.items()
-                if not torch.equal(value, old[key])
+                key: value for key, value in fresh.items() if not torch.equal(value, old[key])
             }
 
         return state.with_step(self.run.step(name, again))
@@ -400,6 +398,16 @@ class Subject:
 def best_step(state: State) -> Step | None:
     """The last step a state rests on."""
     return state._steps[-1] if state._steps else None
+
+
+def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of a network's tensors; one that modules share is there once, by its first name."""
+    found, seen = {}, set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor.detach().clone()
+    return found
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
