@@ -17,6 +17,7 @@ import numpy as np
 from scipy import optimize, sparse
 
 from picojoule.errors import BudgetError, PicojouleError
+from picojoule.pruning.quiet_milp import milp
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def allocate(
     for (_, bundle, width), row in presupposed.items():
         equal.add({**row, first[bundle] + width: -1.0}, 0.0)
     scale = max(budget, np.finfo(float).tiny)  # HiGHS wants numbers near one
-    found = optimize.milp(
+    found = milp(
         objective,
         integrality=np.ones(count),
         bounds=optimize.Bounds(0, 1),

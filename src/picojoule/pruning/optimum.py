@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from picojoule.pruning.quiet_milp import milp
 from picojoule.pruning.widths import Axis, Widths
 from picojoule.workload import Layer
 
@@ -269,7 +270,7 @@ def _by_milp(
     model: TableModel, errors: Mapping[str, Floats], budget: float, seconds: float
 ) -> Optimum:
     """One binary per option; per pair of groups a table of shares whose margins are the options."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
     from scipy.sparse import coo_array
 
     start: dict[str, int] = {}
