@@ -299,13 +299,13 @@ def table(results: Path) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
 
-    def percent(lines: list[Row], name: str) -> str:
+    def percent(lines: list[Row], name: str, digits: int) -> str:
         values = [100 * float(line[name]) for line in lines if line[name]]
-        return mean(values, 1) if values else "not reachable"
+        return mean(values, digits) if values else "not reachable"
 
-    names = ("resource_share", "macs_share", "test_before", "test")
+    digits = {"resource_share": 1, "macs_share": 1, "test_before": 2, "test": 2}
     for key, same in grouped(rows(results), *COLUMNS[:2], *COLUMNS[3:6]).items():
-        cells = [*key, str(len(same)), *(percent(same, name) for name in names)]
+        cells = [*key, str(len(same)), *(percent(same, *column) for column in digits.items())]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -70,6 +70,11 @@ def test_the_tables_are_those_of_the_results() -> None:
     assert made == (PLACE / "results" / "pruning.md").read_text()
 
 
+def test_netadapts_table_is_that_of_its_results() -> None:
+    made = script("netadapt").table(PLACE / "results" / "netadapt.csv")
+    assert made in (PLACE / "results" / "netadapt.md").read_text()
+
+
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str], None]:
     """Run a script with the arguments of a command line."""

@@ -383,6 +383,32 @@ def test_shared_and_unused_weights(mode: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found.narrow(inputs), model(inputs), rtol=1e-4, atol=1e-5)
 
 
+class Reads(nn.Module):
+    """Words in, the next word out, by one table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(12, 16)
+        self.widen, self.join = nn.Linear(16, 32), nn.Linear(32, 16)
+        self.next = nn.Linear(16, 12, bias=False)
+        self.next.weight = self.words.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.words(x).mean(1)
+        return self.next(x + self.join(torch.relu(self.widen(x))))
+
+
+def test_words_are_no_numbers_to_be_scaled() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randint(0, 12, (192, 5))
+    samples = Samples(inputs, inputs[:, 0])
+    data = Data(samples, samples.take(64))
+    found = prune(Reads(), data, cost=weights_and_macs, energy=0.6, options=FAST)
+    assert found.met
+    assert found.widths["widen"][0] == 32
+    assert found.model.next.weight is found.model.words.weight
+
+
 def test_an_energy_not_reached_has_its_reasons(task: Any) -> None:
     model, data = task
     kept = replace(FAST, narrow=False)

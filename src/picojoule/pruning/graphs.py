@@ -87,7 +87,7 @@ def _check_batch(network: fx.GraphModule, examples: Sequence[torch.Tensor], name
     except Exception as error:
         raise GraphError(
             f"{name}: traced for a batch of {examples[0].shape[0]}, it does not run for one more; "
-            "use -1 or x.shape[0] for the batch in view() and reshape()"
+            "use -1 or x.shape[0] for the batch in view(), reshape() and expand(), not len(x)"
         ) from error
 
 

@@ -87,6 +87,8 @@ class Narrowing:
         A normalisation across channels, say, sees how many there are.
         """
         tensors = self.network.state_dict()
+        # whole numbers, such as those of words, cannot be scaled
+        probes = [inputs * scale for scale in SCALES] if inputs.is_floating_point() else [inputs]
 
         def same(tried: Iterable[ChannelGroup]) -> bool:
             keep = self.channels.all_kept()
@@ -98,7 +100,7 @@ class Narrowing:
                 small = self.narrow(zeros, keep)
             except GraphError:
                 return False
-            return all(self._agree(zeros, small, inputs * scale, PROBED) for scale in SCALES)
+            return all(self._agree(zeros, small, probe, PROBED) for probe in probes)
 
         if same(groups):
             return list(groups)
