@@ -15,6 +15,7 @@ pytest.importorskip("safetensors")
 from picojoule.cli import main  # noqa: E402
 from picojoule.frontends import load  # noqa: E402
 from picojoule.pruning.profiling import run_length_bits  # noqa: E402
+from tests.pruning.answers import documented  # noqa: E402
 
 SMALL = f"{Path(__file__).with_name('small.py')}:make"
 
@@ -33,6 +34,7 @@ def test_prune_resumes_and_answers(tmp_path: Path, capsys: pytest.CaptureFixture
     again = json.loads(capsys.readouterr().out)
     assert again["after"] == json.loads(result)["after"]
     assert (tmp_path / "run" / "result" / "result.json").read_bytes() == result
+    documented(again, "prune", "before", "after", "accuracy", "curve")
 
 
 def test_an_energy_that_cannot_be_reached_is_a_no(
@@ -71,6 +73,7 @@ def test_a_profile_is_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file = tmp_path / "net.csv"
     assert main(["profile", SMALL, "--samples", "50", "-o", str(file), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
+    documented(record, "profile", "layers")
     assert record["samples"] == 50
     layers = {row["layer"]: row for row in record["layers"]}
     found = load(str(file))

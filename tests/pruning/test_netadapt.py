@@ -32,6 +32,7 @@ from picojoule.pruning.tables import Entry  # noqa: E402
 from picojoule.pruning.training import Training, score, train  # noqa: E402
 from picojoule.workload import Layer  # noqa: E402
 from tests.pruning import jobs  # noqa: E402
+from tests.pruning.answers import documented  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -322,6 +323,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     answer = json.loads(capsys.readouterr().out)
     assert answer["met"]
     assert answer["resource"] <= answer["budget"]
+    documented(answer, "adapt", "test", "rounds")
     assert main(["adapt", recipe, *run]) == 0  # all is there already
     assert "test accuracy" in capsys.readouterr().out
     assert (
