@@ -18,6 +18,7 @@ from picojoule.pruning.checks import check_task  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
 from picojoule.pruning.energy_aware import prune  # noqa: E402
 from picojoule.pruning.netadapt import adapt  # noqa: E402
+from picojoule.pruning.profiling import profile  # noqa: E402
 
 
 def task() -> tuple[nn.Module, Data]:
@@ -81,8 +82,10 @@ def test_what_does_not_fit_is_named(kind: str) -> None:
         check_task(model, data)
 
 
-def test_both_commands_ask() -> None:
+def test_all_commands_ask() -> None:
     model, data = poisoned(*task())
+    with pytest.raises(PicojouleError, match="not finite"):
+        profile(model, data.validate)
     with pytest.raises(PicojouleError, match="not finite"):
         prune(model, data, cost=lambda layer: layer.macs, energy=0.5)
     with pytest.raises(PicojouleError, match="not finite"):

@@ -221,7 +221,7 @@ class _Calls(TorchFunctionMode):
                 functional.linear(value, known["v_proj_weight"])
             elif query is key and key is value:
                 functional.linear(query, known["in_proj_weight"], known["in_proj_bias"])
-        known["out_proj_weight"] = torch.eye(weight.shape[1], dtype=weight.dtype)
+        known["out_proj_weight"] = torch.eye(weight.shape[1]).to(weight)
         known["out_proj_bias"] = None
         mixed, shares = functional.multi_head_attention_forward(*asked.args, **asked.kwargs)
         with self:

@@ -12,7 +12,8 @@ from torch import nn
 
 from picojoule.frontends import load
 from picojoule.pruning.capture import Densities, find_layers, watch_values
-from picojoule.pruning.datasets import Samples
+from picojoule.pruning.checks import check_task
+from picojoule.pruning.datasets import Data, Samples
 from picojoule.workload import Workload
 
 RUN_BITS, VALUE_BITS, PAIRS_PER_WORD, WORD_BITS = 5, 16, 3, 64
@@ -67,6 +68,7 @@ def profile(
 
     An output is recorded as it is stored, behind its batch norm and ReLU where it has them.
     """
+    check_task(model, Data(samples, samples), judged=False)
     example = samples.inputs[:1]
     layers = find_layers(model, example)
     totals: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
