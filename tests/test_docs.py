@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,22 @@ def test_every_key_of_a_chip_file_is_described() -> None:
     assert wanted <= described, wanted - described
 
 
+def test_every_key_of_a_table_file_is_described() -> None:
+    """What a saved table holds, and what a recipe may say beside the fields of Recipe."""
+    from picojoule import conv
+
+    pytest.importorskip("torch")
+    from picojoule.cli.adapt_commands import FUNCTIONS, OWN
+    from picojoule.pruning.tables import Entry, Table
+
+    table = Table("latency", "s")
+    layer = conv("one", input_size=(8, 8), in_channels=1, out_channels=1, kernel=(3, 3))
+    table.add(layer, Entry(1.0))
+    wanted = {*table.head(), "entries", *table.rows()[0], *FUNCTIONS, *OWN}
+    described = set(re.findall(r"`([A-Za-z_]+)`", page("reference/adaptation.md")))
+    assert wanted <= described, wanted - described
+
+
 def test_every_command_is_named() -> None:
     commands = {name for name in app if not name.startswith("-")}
     everything = "".join(p.read_text("utf-8") for p in PAGES)
@@ -85,9 +102,11 @@ def test_every_command_is_named() -> None:
 
 def test_the_site_builds_and_holds_every_option(tmp_path: Path) -> None:
     """Every option of every command and every column of a table is on a page."""
-    pytest.importorskip("furo")
-    pytest.importorskip("myst_parser")
+    for needed in ("furo", "myst_parser", "torch"):
+        pytest.importorskip(needed)
     from sphinx.cmd.build import main as build
+
+    from picojoule.pruning.adaptation import Recipe
 
     folder = tmp_path / "site"
     words = ["-q", "-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]
@@ -102,5 +121,7 @@ def test_the_site_builds_and_holds_every_option(tmp_path: Path) -> None:
                 assert option.lstrip("-") in commands, (name, option)
     tables = (folder / "reference/network-files.html").read_text("utf-8")
     assert [name for name in COLUMNS if name not in tables] == []
+    recipes = (folder / "reference/adaptation.html").read_text("utf-8")
+    assert [field.name for field in fields(Recipe) if f">{field.name}<" not in recipes] == []
     api = (folder / "reference/http-api.html").read_text("utf-8")
     assert "/api/results/{id}/reprice" in api

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -90,6 +92,22 @@ class Columns(Generated):
             yield name, str(DEFAULTS.get(name, "needed"))
 
 
+class RecipeKeys(Generated):
+    head = ("key", "meaning", "if left out")
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        from picojoule.pruning.adaptation import Recipe
+
+        said = inspect.cleandoc(Recipe.__doc__ or "").partition("Args:\n")[2]
+        fields = {field.name: field.default for field in dataclasses.fields(Recipe)}
+        for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n     +.*)*)", said, re.MULTILINE):
+            for name in names.split(", "):
+                default = fields.pop(name)
+                yield name, " ".join(text.split()), "" if default is None else str(default)
+        if fields:
+            raise ValueError(f"no words about {', '.join(fields)} in the docstring of Recipe")
+
+
 class Endpoints(Generated):
     head = ("request", "what", "answers")
 
@@ -149,6 +167,7 @@ def setup(app: Any) -> dict[str, bool]:
         ("shipped-networks", Networks),
         ("shipped-dataflows", Dataflows),
         ("table-columns", Columns),
+        ("recipe-keys", RecipeKeys),
         ("http-api", Endpoints),
         ("commands", Commands),
     ):

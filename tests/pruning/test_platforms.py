@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
+
+import pyarrow  # noqa: E402
+from pyarrow import parquet  # noqa: E402
 
 from picojoule import conv, depthwise, estimate, linear, matmul  # noqa: E402
 from picojoule.errors import InputError, PicojouleError  # noqa: E402
@@ -71,8 +75,6 @@ def test_outside_nothing_is_guessed(layer: Layer) -> None:
 
 @pytest.mark.parametrize("ending", ["json", "parquet"])
 def test_files_round_trip(ending: str, tmp_path: Path) -> None:
-    if ending == "parquet":
-        pytest.importorskip("pyarrow")
     path = tmp_path / f"table.{ending}"
     filled().save(path)
     found = load_table(path)
@@ -112,6 +114,75 @@ def test_rubbish_is_refused(content: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(InputError):
         load_table(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more PAR1", b"{}"])
+def test_rubbish_is_no_parquet(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        load_table(path)
+
+
+def test_parquet_of_somebody_else(tmp_path: Path) -> None:
+    """Columns that some rows leave empty hold nulls; a head must be there."""
+    path = tmp_path / "table.parquet"
+    rows = [{**row, "spread": None} for row in filled().rows()]
+    rows[0].pop("dilation")
+    rows[1].pop("runs")
+    made = pyarrow.Table.from_pylist(rows[::-1])
+    for head in ({}, {"picojoule": "[]"}):
+        parquet.write_table(made.replace_schema_metadata(head), path)
+        with pytest.raises(InputError, match="no head"):
+            load_table(path)
+    head = {"picojoule": json.dumps(filled().head())}
+    parquet.write_table(made.replace_schema_metadata(head), path)
+    assert [row["value"] for row in load_table(path).rows()] == [
+        row["value"] for row in filled().rows()
+    ]
+
+
+def test_what_waits_is_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    filled().save(path)
+    raw = json.loads(path.read_text())
+    for row in raw["entries"][2:]:
+        row["value"] = None
+    raw["entries"][0]["spread"] = "wide"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(InputError) as caught:
+        load_table(path)
+    said = [str(mistake) for mistake in caught.value.mistakes]
+    assert said == [
+        "$.entries[2].value: null: this layer waits to be measured (6 of 8 do)",
+        "$.entries[0].spread: 'wide' is not a number of at least 0",
+    ]
+
+
+def test_points_on_a_line_make_a_line() -> None:
+    """A layer whose two sides are one group is only ever as wide as deep."""
+    table = Table("latency", "s")
+    for channels in (4, 16, 8):
+        table.add(dense(channels, channels), Entry(channels * 1.0))
+    assert table.cost(dense(12, 12)) == pytest.approx(12)
+    assert table.cost(dense(5, 5)) == pytest.approx(5)
+    for away in (dense(12, 10), dense(2, 2), dense(4, 16)):
+        with pytest.raises(TableError):
+            table.cost(away)
+
+
+def test_depthwise_layers_keep_their_multiplier() -> None:
+    table = Table("macs", "MAC")
+
+    def doubled(channels: int, times: int = 2) -> Layer:
+        made = deep(channels)
+        return replace(made, bounds=made.bounds._replace(M=times))
+
+    for channels in (4, 8):
+        table.add(doubled(channels), Entry(channels * 1.0))
+    assert table.cost(doubled(6)) == pytest.approx(6)
+    with pytest.raises(TableError, match="'G': 6"):
+        table.cost(doubled(6, 3))
 
 
 def test_counting_platforms() -> None:

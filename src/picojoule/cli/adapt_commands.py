@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.pruning.adaptation import Adapted, Round
+    from picojoule.pruning.datasets import Data
     from picojoule.pruning.executors import Executor, FromFile
 
 FUNCTIONS = ("network", "data", "finetune", "accuracy")
-OWN = ("platform", "budget", "table", "seed", "batch", "seconds")
+OWN = ("platform", "budget", "table", "seed", "seconds")
 """Keys of a recipe beside the functions and the fields of ``adaptation.Recipe``."""
 
 
@@ -33,9 +34,12 @@ def adapt(
     ],
     platform: Annotated[
         str | None,
-        Parameter(help="energy:CHIP, latency:CHIP, cpu, gpu:latency, macs, weights, table:FILE, …"),
+        Parameter(
+            help="energy:CHIP, latency:CHIP, cpu, gpu:latency, macs, weights, table:FILE, "
+            "FILE.py:FUNCTION."
+        ),
     ] = None,
-    budget: Annotated[str | None, Parameter(help="A share (50%%) or a number of its unit.")] = None,
+    budget: Annotated[str | None, Parameter(help="A share (50%) or a number of its unit.")] = None,
     mode: Annotated[str | None, Parameter(help="best or paper.")] = None,
     select: Annotated[str | None, Parameter(help="accuracy or ratio.")] = None,
     table: Annotated[
@@ -66,7 +70,6 @@ def adapt(
     asked = read_recipe(Path(recipe), {k: v for k, v in given.items() if v is not None})
 
     from picojoule.pruning.adaptation import Recipe
-    from picojoule.pruning.datasets import Data
     from picojoule.pruning.executors import Here, Processes, Ray
     from picojoule.pruning.netadapt import adapt as run_adapt
     from picojoule.pruning.platforms import platform as named
@@ -80,10 +83,7 @@ def adapt(
         executor = Here()
     settings = asked["settings"]
     try:
-        data = asked["functions"]["data"]()
-        if not isinstance(data, Data):
-            raise InputError(recipe, [Mistake("$.data", "its function must return a Data")])
-        model, inputs = _network(asked["functions"]["network"], data, settings.get("batch"))
+        model, inputs, data = subject(asked["functions"], recipe)
         found = run_adapt(
             model,
             data,
@@ -109,12 +109,28 @@ def adapt(
     return YES
 
 
-def _network(make: FromFile, data: Any, batch: int | None) -> tuple[Any, Any]:
-    made = make()
+def subject(functions: Mapping[str, FromFile], source: str) -> tuple[Any, Any, Data]:
+    """The recipe's network, example arguments of it (one sample unless it gives them), its data.
+
+    Raises:
+        InputError: a function returns something else.
+    """
+    from torch import nn
+
+    from picojoule.pruning.datasets import Data
+
+    data = functions["data"]()
+    if not isinstance(data, Data):
+        raise InputError(source, [Mistake("$.data", "its function must return a Data")])
+    made = functions["network"]()
+    model: Any = made
+    inputs: Any = (data.train.inputs[:1],)
     if isinstance(made, tuple) and len(made) == 2:
-        model, inputs = made
-        return model, inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-    return made, (data.train.inputs[: batch or 1],)
+        model, inputs = made[0], made[1] if isinstance(made[1], (tuple, list)) else made[1:]
+    if not isinstance(model, nn.Module):
+        problem = "its function must return a torch.nn.Module, or one and its example inputs"
+        raise InputError(source, [Mistake("$.network", problem)])
+    return model, inputs, data
 
 
 def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,6 +142,7 @@ def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     from picojoule.cli.questions import read_yaml
     from picojoule.pruning.adaptation import Recipe
     from picojoule.pruning.executors import FromFile
+    from picojoule.pruning.platforms import Counted
 
     raw = read_yaml(path)
     if not isinstance(raw, dict):
@@ -147,6 +164,13 @@ def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             functions[key] = FromFile(str(place), name)
         elif key in kinds and not _fits(value, kinds[key]):
             mistakes.append(Mistake(f"$.{key}", f"{value!r} is not of the kind {kinds[key]}"))
+        elif key == "platform" and ".py:" in str(value):
+            folder = Path() if key in given else path.parent
+            file, _, name = str(value).rpartition(":")
+            if not (folder / file).is_file():
+                mistakes.append(Mistake("$.platform", f"{file}: no such Python file"))
+            cost = FromFile(str(folder / file), name)
+            made["settings"][key] = Counted(str(value), "", cost)
         else:
             made["recipe" if key in kinds else "settings"][key] = value
     mistakes += [Mistake(f"$.{key}", "is missing") for key in FUNCTIONS[:2] if key not in raw]

@@ -16,6 +16,7 @@ from picojoule.cli.eyexam_commands import eyexam
 from picojoule.cli.pruning_commands import profile, prune
 from picojoule.cli.report_commands import compare, report
 from picojoule.cli.serve_command import serve
+from picojoule.cli.table_command import table
 from picojoule.version import __version__
 
 app = App(
@@ -46,3 +47,4 @@ app.command(eyexam)
 app.command(prune)
 app.command(profile)
 app.command(adapt)
+app.command(table)

@@ -10,6 +10,7 @@ from torch import fx
 
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.candidates import Method
+from picojoule.pruning.plans import Limits
 from picojoule.pruning.platforms import Platform
 from picojoule.pruning.training import Score, Training
 
@@ -25,18 +26,24 @@ class Recipe:
         mode: "best" or "paper".
         select: "accuracy" (the paper: the most accurate candidate), or "ratio" (the public code:
             the least accuracy lost per resource saved).
-        initial_reduction: share of the first resource that the first round removes (public code:
-            0.025); ``best`` goes in fewer, larger rounds (0.25 of what is left each).
+        initial_reduction: share of the first price that the first round removes; by default 0.025
+            in paper mode (the public code's), and in best mode 0.25 of what is left, each round.
         decay: of the reduction, from round to round (0.96).
         most_rounds: after which the run ends, met or not.
-        step, floor: of :class:`plans.Limits`; a floor of 0.1 in best mode keeps every group from
-            being choked.
+        step: channels that go at a time; by default 8 of groups that had 64 or more, 4 from 32 on,
+            2 from 16 on, else 1.
+        floor: share of a group's first width that always stays; by default 0.1 in best mode, so
+            that no group is choked, and nothing in paper mode.
         short: steps of the fine-tune of each candidate (public code's scripts: 500).
         long: steps of the fine-tune at the end.
-        rate, long_rate, batch, momentum, weight_decay: of both; see :class:`training.Training`.
-        distill: weight of the first network's answers in the loss.
+        rate, long_rate: learning rates of the two; the long one, and in best mode the short one,
+            fall to nothing by a cosine.
+        batch: images in a step.
+        momentum, weight_decay: of both (the public code's).
+        distill: weight of the first network's answers in the loss; by default 0.7 in best mode,
+            0 in paper mode.
         calibrate: training images from which inputs and batch norms are estimated.
-        hold_out: validation images that candidates are judged by; all if None.
+        hold_out: validation images that candidates are judged by; by default all.
     """
 
     mode: str = "best"
@@ -77,6 +84,11 @@ class Recipe:
     @property
     def reduction(self) -> float:
         return self.initial_reduction or (0.25 if self.best else 0.025)
+
+    def limits(self, full: Mapping[str, int]) -> Limits:
+        """How narrow groups of these first widths may become."""
+        floor = (0.1 if self.best else 0.0) if self.floor is None else self.floor
+        return Limits(self.step, floor, dict(full))
 
     @property
     def method(self) -> Method:

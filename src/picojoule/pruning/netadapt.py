@@ -38,7 +38,6 @@ from picojoule.pruning.importance import by_norm, by_reconstruction, gather_inpu
 from picojoule.pruning.obstacles import staying_channels
 from picojoule.pruning.plans import (
     Candidate,
-    Limits,
     best_candidates,
     least_cost,
     paper_candidates,
@@ -159,11 +158,7 @@ class _Adaptation:
 
     def run(self) -> Adapted:
         self._see(self.first)
-        self.limits = Limits(
-            self.recipe.step,
-            (0.1 if self.recipe.best else 0.0) if self.recipe.floor is None else self.recipe.floor,
-            dict(self.widths.full),
-        )
+        self.limits = self.recipe.limits(self.widths.full)
         self.kept = {
             path: np.arange(len(axes.outputs)) for path, axes in self.channels.axes.items()
         }

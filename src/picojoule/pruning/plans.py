@@ -50,7 +50,7 @@ class Limits:
     """How narrow groups may become, and in what steps.
 
     Args:
-        step: channels removed at a time; None: 8 from 64 channels on, fewer below.
+        step: channels removed at a time; None: :func:`natural_step`.
         floor: share of a group's first width that always stays.
         first: the first width of each group.
     """
@@ -62,8 +62,7 @@ class Limits:
     def step_of(self, name: str, width: int) -> int:
         if self.step is not None:
             return self.step
-        first = self.first.get(name, width)
-        return next((s for s in (8, 4, 2) if first >= 8 * s), 1)
+        return natural_step(self.first.get(name, width))
 
     def floor_of(self, name: str, width: int) -> int:
         """The narrowest width of a group, never above its present one."""
@@ -88,6 +87,11 @@ class Limits:
             picked = np.unique(np.linspace(0, len(found) - 1, MOST_OPTIONS).round().astype(int))
             found = [found[n] for n in picked]
         return found
+
+
+def natural_step(width: int) -> int:
+    """Channels that are worth removing at a time: 8 from 64 channels on, fewer below."""
+    return next((s for s in (8, 4, 2) if width >= 8 * s), 1)
 
 
 def mask_of(channels: Channels, traces: Mapping[str, Trace], widths: Mapping[str, int]) -> Mask:

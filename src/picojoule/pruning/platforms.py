@@ -85,6 +85,11 @@ class Tabled:
         self.table = table
         self._fill, self._stopwatch, self._path = fill, stopwatch, path
 
+    @property
+    def grows(self) -> bool:
+        """Whether it prices what the table does not hold."""
+        return self._fill is not None
+
     def cost(self, layer: Layer) -> float:
         if self._fill is None:
             return self.table.cost(layer)

@@ -131,7 +131,7 @@ class OnnxRuntime:
         }
 
     def layer(self, layer: Layer) -> Entry:
-        model, feeds = _layer_model(layer)
+        model, feeds = layer_model(layer)
         found = self._timed(model, feeds)
         return Entry(max(found.value - self._empty_call(), 1e-9), found.spread, found.runs)
 
@@ -188,7 +188,7 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _layer_model(layer: Layer) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def layer_model(layer: Layer) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
     """A layer as an ONNX model of one operator and its ReLU, with random inputs."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -9,21 +9,24 @@ A table file is JSON (or Parquet, with the same columns and the head as metadata
                   "input_size": [28, 28], "value": 1.2e-4, "spread": 2e-6, "runs": 50}]}
 
 The eight bounds are those of :class:`picojoule.Layer` (``M`` and ``C`` per group). ``spread`` and
-``runs`` may be missing. Between the widths of a table, values are interpolated linearly, so that no
-interpolated value lies outside its neighbours; outside them nothing is guessed.
+``runs`` may be missing or null; a ``value`` of null waits to be measured, and a table with one is
+not read. Between the widths of a table, values are interpolated linearly, so that no interpolated
+value lies outside its neighbours; outside them nothing is guessed.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from picojoule.errors import InputError, Mistake, PicojouleError
 from picojoule.estimation import write_atomically
@@ -44,7 +47,10 @@ class TableError(PicojouleError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The price of one layer: the median of *runs* measurements, and their spread."""
+    """The price of one layer: the median of *runs* measurements, and their spread.
+
+    A value of nan waits to be measured.
+    """
 
     value: float
     spread: float = 0.0
@@ -111,7 +117,10 @@ class Table:
                 row.update(
                     {name: list(value) for name, value in zip(_PAIRS, lists, strict=True)}  # type: ignore[call-overload]
                 )
-                row.update(value=entry.value, spread=entry.spread, runs=entry.runs)
+                if math.isnan(entry.value):
+                    row.update(value=None)
+                else:
+                    row.update(value=entry.value, spread=entry.spread, runs=entry.runs)
                 made.append(row)
         return made
 
@@ -171,10 +180,18 @@ def load_table(path: str | os.PathLike[str]) -> Table:
         str(raw.get("unit")),
         dict(provenance) if isinstance(provenance, dict) else {},
     )
+    waiting = [n for n, row in enumerate(entries) if isinstance(row, dict) and _waits(row)]
+    if waiting:
+        problem = f"null: this layer waits to be measured ({len(waiting)} of {len(entries)} do)"
+        findings.add(f"$.entries[{waiting[0]}].value", problem)
     for number, row in enumerate(entries):
         _read_row(table, row, f"$.entries[{number}]", findings)
     findings.raise_if_any()
     return table
+
+
+def _waits(row: dict[str, Any]) -> bool:
+    return "value" in row and row["value"] is None
 
 
 def _read_row(table: Table, row: object, where: str, findings: Findings) -> None:
@@ -201,14 +218,18 @@ def _read_row(table: Table, row: object, where: str, findings: Findings) -> None
             findings.add(f"{where}.{name}", f"{length} whole numbers are wanted")
         else:
             lists.append(tuple(value))
-    cost, spread, runs = row.get("value"), row.get("spread", 0.0), row.get("runs", 1)
-    if not isinstance(cost, (int, float)) or not math.isfinite(cost) or cost < 0:
-        findings.add(f"{where}.value", f"{cost!r} is not a number of at least 0")
+    cost = row.get("value")
+    spread = 0.0 if row.get("spread") is None else row["spread"]
+    runs = 1 if row.get("runs") is None else row["runs"]
+    numbers = {"value": 0.0 if _waits(row) else cost, "spread": spread, "runs": runs}
+    for name, number in numbers.items():
+        if not _is_number(number):
+            findings.add(f"{where}.{name}", f"{number!r} is not a number of at least 0")
     known = {*Extents._fields, *_PAIRS, "value", "spread", "runs"}
     for name in row:
         if name not in known:
             findings.add(f"{where}.{name}", "unknown key")
-    if len(findings) > before:
+    if len(findings) > before or _waits(row):
         return
     bounds = Extents(**sizes)
     family = ((bounds.N, bounds.P, bounds.Q, bounds.R, bounds.S), *lists)
@@ -217,6 +238,17 @@ def _read_row(table: Table, row: object, where: str, findings: Findings) -> None
     if width in cells:
         findings.add(where, "the same layer as an entry before it")
     cells[width] = Entry(float(cost), float(spread), int(runs))  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and value >= 0
+
+
+def table_order(layer: Layer) -> tuple[str, Width]:
+    """Layers sorted by it stand as the entries of a table do; equal for what is one entry."""
+    return repr(_family(layer)), _width(layer)
 
 
 def _family(layer: Layer) -> Family:
@@ -235,47 +267,63 @@ def _width(layer: Layer) -> Width:
 
 
 def _interpolated(cells: Mapping[Width, Entry], width: Width, layer: Layer) -> float:
-    from scipy.interpolate import LinearNDInterpolator, RegularGridInterpolator
-
-    # A depthwise layer varies in G alone, a dense one in M and C at its own G.
-    if width[1:] == (1, 1) and width[0] > 1:
-        near = {key: entry.value for key, entry in cells.items() if key[1:] == (1, 1)}
-        varying: tuple[int, ...] = (0,)
-    else:
-        near = {key: entry.value for key, entry in cells.items() if key[0] == width[0]}
-        varying = (1, 2)
-    points = [tuple(key[n] for n in varying) for key in near]
-    wanted = tuple(width[n] for n in varying)
-    axes = [sorted({point[n] for point in points}) for n in range(len(varying))]
-    inside = bool(points) and all(
-        axis[0] <= value <= axis[-1] for axis, value in zip(axes, wanted, strict=True)
+    # A dense layer varies in M and C at its own G, a depthwise one (C = 1) in G at its own M.
+    groups, outs, ins = width
+    kinds: list[tuple[tuple[int, ...], dict[Width, float]]] = [
+        ((1, 2), {key: cells[key].value for key in cells if key[0] == groups})
+    ]
+    if ins == 1 and groups > 1:
+        near = {key: cells[key].value for key in cells if key[1:] == (outs, 1)}
+        kinds.insert(0, ((0,), near))
+    for varying, near in kinds:
+        points = [tuple(key[n] for n in varying) for key in near]
+        value = _between(points, list(near.values()), tuple(width[n] for n in varying))
+        if math.isfinite(value):
+            return value
+    varying, near = kinds[0]
+    wanted = {_WIDTHS[n]: width[n] for n in varying}
+    raise TableError(
+        f"layer {layer.name!r}: {wanted} lies outside the widths of the table "
+        f"({len(near)} entries for layers of its kind)"
     )
-    value = math.nan
-    if inside:
-        # An axis of one value cannot be interpolated; it equals the wanted one.
-        free = [n for n, axis in enumerate(axes) if len(axis) > 1]
-        table = dict(zip(points, near.values(), strict=True))
-        if len(points) == math.prod(map(len, axes)):
-            grid = np.array([table[p] for p in _product(axes)]).reshape([len(a) for a in axes])
-            axes_free = [axes[n] for n in free]
-            grid = grid.reshape([len(a) for a in axes_free])
-            made = RegularGridInterpolator(axes_free, grid)
-            value = float(made([wanted[n] for n in free])[0])
-        elif len(free) == 2 and len(points) > 2:
-            value = float(LinearNDInterpolator(points, list(near.values()))(wanted)[0])
-    if not math.isfinite(value):
-        names = [_WIDTHS[n] for n in varying]
-        raise TableError(
-            f"layer {layer.name!r}: {dict(zip(names, wanted, strict=True))} lies outside the "
-            f"widths of the table ({len(points)} entries for layers of its kind)"
-        )
-    return value
 
 
-def _product(axes: Iterable[list[int]]) -> list[tuple[int, ...]]:
-    from itertools import product
+def _between(points: list[tuple[int, ...]], values: list[float], wanted: tuple[int, ...]) -> float:
+    """The value at *wanted*, linear between the points; nan where they do not surround it."""
+    from scipy.interpolate import RegularGridInterpolator
 
-    return list(product(*axes))
+    axes = [sorted(set(axis)) for axis in zip(*points, strict=True)]
+    if not axes or not all(a[0] <= x <= a[-1] for a, x in zip(axes, wanted, strict=True)):
+        return math.nan
+    if len(points) < math.prod(map(len, axes)):  # two axes, and not every pair of their values
+        return _scattered(np.array(points), np.array(values), np.array(wanted))
+    # An axis of one value cannot be interpolated; it equals the wanted one.
+    free = [n for n, axis in enumerate(axes) if len(axis) > 1]
+    known = dict(zip(points, values, strict=True))
+    grid = np.array([known[point] for point in itertools.product(*axes)])
+    made = RegularGridInterpolator(
+        [axes[n] for n in free], grid.reshape([len(axes[n]) for n in free])
+    )
+    return float(made([wanted[n] for n in free])[0])
+
+
+def _scattered(
+    points: npt.NDArray[np.int64], values: npt.NDArray[np.float64], wanted: npt.NDArray[np.int64]
+) -> float:
+    """Linear between points of a plane; nan outside them."""
+    from scipy.interpolate import LinearNDInterpolator
+
+    away = points - points[0]
+    if np.linalg.matrix_rank(away) > 1:
+        return float(LinearNDInterpolator(points, values)(wanted)[0])
+    # All on one line, as of a layer whose two sides are one group: M = C.
+    line = away[np.abs(away).sum(axis=1).argmax()]
+    step = wanted - points[0]
+    if line[0] * step[1] != line[1] * step[0]:
+        return math.nan
+    at = away @ line
+    order = at.argsort()
+    return float(np.interp(step @ line, at[order], values[order], left=math.nan, right=math.nan))
 
 
 def _write_parquet(table: Table, path: Path) -> None:
@@ -286,6 +334,8 @@ def _write_parquet(table: Table, path: Path) -> None:
     try:
         parquet.write_table(made, temporary)
         temporary.replace(path)
+    except OSError as error:
+        raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -293,12 +343,21 @@ def _write_parquet(table: Table, path: Path) -> None:
 def _read_parquet(path: Path) -> object:
     _, parquet = _arrow(path)
     try:
-        found = parquet.read_table(path)
-        head = json.loads((found.schema.metadata or {})[b"picojoule"])
-    except (OSError, ValueError, KeyError) as error:
-        problem = f"not a Parquet file with a head under 'picojoule': {error}"
+        with path.open("rb") as file:
+            found = parquet.read_table(file)
+        head = json.loads((found.schema.metadata or {}).get(b"picojoule", b"null"))
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read as Parquet: {error}"
         raise InputError(str(path), [Mistake("file", problem)]) from None
-    return {**head, "entries": found.to_pylist()}
+    if not isinstance(head, dict):
+        problem = "its metadata have no head of a table under 'picojoule'"
+        raise InputError(str(path), [Mistake("file", problem)])
+    # A column that some rows leave out holds nulls there; only a value may be null.
+    entries = [
+        {name: value for name, value in row.items() if value is not None or name == "value"}
+        for row in found.to_pylist()
+    ]
+    return {**head, "entries": entries}
 
 
 def _arrow(path: Path) -> tuple[Any, Any]:
