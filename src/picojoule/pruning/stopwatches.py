@@ -200,10 +200,12 @@ def layer_model(layer: Layer) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
 
     if layer.weight_is_activation:  # [G, P, C] x [G, C, M]
         feeds = {"x": random(b.N * b.G, b.P, b.C), "w": random(b.N * b.G, b.C, b.M)}
+        gives = [b.N * b.G, b.P, b.M]
         nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
         stored = []
     elif b.R == b.S == b.P == b.Q == 1 and layer.input_size == (1, 1) and b.G == 1:
         feeds = {"x": random(b.N, b.C)}
+        gives = [b.N, b.M]
         stored = [("w", random(b.M, b.C)), ("b", random(b.M))]
         nodes = [
             helper.make_node("Gemm", ["x", "w", "b"], ["z"], transB=1),
@@ -211,6 +213,7 @@ def layer_model(layer: Layer) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
         ]
     else:
         feeds = {"x": random(b.N, b.G * b.C, *layer.input_size)}
+        gives = [b.N, b.G * b.M, b.P, b.Q]
         stored = [("w", random(b.G * b.M, b.C, b.R, b.S)), ("b", random(b.G * b.M))]
         top, bottom, left, right = layer.padding
         nodes = [
@@ -229,7 +232,7 @@ def layer_model(layer: Layer) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
         nodes,
         "layer",
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, v.shape) for n, v in feeds.items()],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, gives)],
         [numpy_helper.from_array(value, name) for name, value in stored],
     )
     return _serialized(graph), dict(feeds)
