@@ -88,6 +88,8 @@ def _fill(platform: str, output: Path, layers: Sequence[Layer]) -> None:
     try:
         for number, layer in enumerate(layers, 1):
             where.cost(layer)
+            if number == 1:
+                where.save()  # a place that cannot be written is found at once
             if number % SAVE_EVERY == 0:
                 where.save()
                 say(f"{number} of {len(layers)} layers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,13 +38,15 @@ def wanted_layers(
 
     Args:
         inputs: example arguments of ``forward``; layers are those of one call with them.
-        recipe: for how narrow a network may become: its mode, step and floor.
+        recipe: for how narrow a network may become: its step and floor.
         points: widths on each side of a layer, at least 2.
     """
     example = tuple(inputs)
     network = trace(model, example).eval()
     widths = Widths(network, find_channels(network, example), example)
-    return covering(widths, (recipe or Recipe()).limits(widths.full), points)
+    # Paper mode goes lower than best mode where the recipe names no floor: both are covered.
+    limits = replace(recipe or Recipe(), mode="paper").limits(widths.full)
+    return covering(widths, limits, points)
 
 
 def covering(widths: Widths, limits: Limits, points: int = POINTS) -> list[Layer]:
