@@ -32,6 +32,9 @@ RUNS = (
     "--network lenet5 --mode best --drop 0.01 --epochs 2 --guide weights",
     "--network lenet5 --mode best --energy 0.08 --epochs 2",
     "--network lenet5 --mode best --energy 0.08 --epochs 2 --guide macs",
+    "--network small-alexnet --mode best --drop 0.01 --epochs 3",
+    "--network small-alexnet --mode best --drop 0.01 --epochs 3 --guide macs",
+    "--network small-alexnet --mode best --drop 0.01 --epochs 3 --guide weights",
     "--network small-alexnet --mode best --energy 0.155 --epochs 3 --guide macs",
     "--network small-alexnet --mode best --energy 0.155 --epochs 3 --guide weights",
     # the order in which paper mode takes layers
