@@ -28,12 +28,12 @@ from search import distinct_layers, progress
 from timed_search import WARM_UP, use_one_core
 
 import picojoule
-from picojoule.archive import fingerprint
-from picojoule.compulsory import compulsory
 from picojoule.cost import Ledger
 from picojoule.dataflow import dataflow
-from picojoule.estimation import write_atomically
-from picojoule.parallelism import Limit, Parallelism
+from picojoule.eyexam.compulsory import compulsory
+from picojoule.eyexam.parallelism import Limit, Parallelism
+from picojoule.files import write_atomically
+from picojoule.mapper.archive import fingerprint
 from picojoule.workload import Layer, PerOperand
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from record import Row
 
-from picojoule.estimation import write_atomically
+from picojoule.files import write_atomically
 
 FASTER = 10.0  # than each peer that is not restricted to one dataflow
 ROUNDING = 1e-6  # relative: energies nearer than this are the same

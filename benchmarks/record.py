@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import picojoule
-from picojoule.archive import fingerprint
-from picojoule.estimation import write_atomically
+from picojoule.files import write_atomically
+from picojoule.mapper.archive import fingerprint
 
 Row = dict[str, Any]
 

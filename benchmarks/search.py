@@ -25,7 +25,7 @@ from record import Record, conditions, write_json
 from search_tables import write_tables
 
 import picojoule
-from picojoule.archive import fingerprint
+from picojoule.mapper.archive import fingerprint
 
 HERE = Path(__file__).parent
 CHIP = "eyeriss"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import picojoule
-from picojoule.estimation import write_atomically
+from picojoule.files import write_atomically
 
 MEBI = 1 << 20
 Row = dict[str, Any]

@@ -20,11 +20,11 @@ import torch
 from lines import add_line
 from safetensors.torch import load_file
 
-from picojoule.pruning.capture import Gathered, find_layers, gather
-from picojoule.pruning.constraints import Unstructured
 from picojoule.pruning.datasets import fashion_mnist
+from picojoule.pruning.layers.capture import Gathered, find_layers, gather
+from picojoule.pruning.layers.constraints import Unstructured
+from picojoule.pruning.layers.selectors import SELECTORS, error, select
 from picojoule.pruning.networks import NETWORKS
-from picojoule.pruning.selectors import SELECTORS, error, select
 
 COLUMNS = "network layer rows columns sparsity rule error held_out seconds wall peak_mb".split()  # noqa: SIM905
 

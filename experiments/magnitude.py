@@ -27,11 +27,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import prune
 
-from picojoule.pruning.capture import find_layers, measure_densities
 from picojoule.pruning.datasets import Data, fashion_mnist
-from picojoule.pruning.finetuning import FineTuning, top1, train_epoch
+from picojoule.pruning.energy_aware.finetuning import FineTuning, top1, train_epoch
+from picojoule.pruning.energy_aware.pricing import Pricing
+from picojoule.pruning.layers.capture import find_layers, measure_densities
 from picojoule.pruning.networks import NETWORKS
-from picojoule.pruning.pricing import Pricing
 from picojoule.pruning.training import answers
 
 MISSES = 4  # stages that lose too much, before it ends

@@ -35,19 +35,21 @@ from torch import nn
 from torch.nn import functional
 
 from picojoule.errors import BudgetError
-from picojoule.pruning.adaptation import Adapted, Recipe
-from picojoule.pruning.channels import find_channels
 from picojoule.pruning.datasets import Data, fashion_mnist
-from picojoule.pruning.graphs import trace
-from picojoule.pruning.importance import by_norm
-from picojoule.pruning.netadapt import adapt
+from picojoule.pruning.graph.channels import find_channels
+from picojoule.pruning.graph.importance import by_norm
+from picojoule.pruning.graph.limits import Limits
+from picojoule.pruning.graph.masks import filled, mask_of
+from picojoule.pruning.graph.surgery import load_bytes, shrink, to_bytes
+from picojoule.pruning.graph.tracing import trace
+from picojoule.pruning.graph.widths import Widths
+from picojoule.pruning.netadapt.adaptation import adapt
+from picojoule.pruning.netadapt.plans import uniform_widths
+from picojoule.pruning.netadapt.recipe import Adapted, Recipe
 from picojoule.pruning.networks import NETWORKS
-from picojoule.pruning.plans import Limits, filled, mask_of, uniform_widths
-from picojoule.pruning.platforms import Platform, accelerator, measured
-from picojoule.pruning.stopwatches import OnnxRuntime
-from picojoule.pruning.surgery import load_bytes, shrink, to_bytes
+from picojoule.pruning.platforms.platforms import Platform, accelerator, measured
+from picojoule.pruning.platforms.stopwatches import OnnxRuntime
 from picojoule.pruning.training import Training, score, train
-from picojoule.pruning.widths import Widths
 
 COLUMNS = (
     "protocol", "network", "seed", "metric", "budget", "method", "resource_share",

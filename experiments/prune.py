@@ -19,13 +19,13 @@ import torch
 from lines import add_line
 from safetensors.torch import load_file
 
-from picojoule.pruning.capture import find_layers, measure_densities
 from picojoule.pruning.datasets import fashion_mnist
-from picojoule.pruning.energy_aware import prune
-from picojoule.pruning.finetuning import FineTuning
+from picojoule.pruning.energy_aware.finetuning import FineTuning
+from picojoule.pruning.energy_aware.options import Options, Progress
+from picojoule.pruning.energy_aware.pricing import Pricing
+from picojoule.pruning.energy_aware.pruning import prune
+from picojoule.pruning.layers.capture import find_layers, measure_densities
 from picojoule.pruning.networks import NETWORKS
-from picojoule.pruning.pricing import Pricing
-from picojoule.pruning.subject import Options, Progress
 
 CHIP = "eyeriss-cvpr17"
 CURVE = ("network", "mode", "guide", "order", "seed", "classes")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from picojoule.estimation import write_atomically
+from picojoule.files import write_atomically
 from picojoule.pruning.released import packed
-from picojoule.pruning.runs import write_bytes_atomically
+from picojoule.pruning.runs.runs import write_bytes_atomically
 
 MODELS = Path(__file__).parents[1] / "src" / "picojoule" / "data" / "models"
 

@@ -27,10 +27,10 @@ from PIL import Image
 from torch import nn
 
 from picojoule.pruning.datasets import Data, Samples
-from picojoule.pruning.energy_aware import prune
-from picojoule.pruning.finetuning import FineTuning
+from picojoule.pruning.energy_aware.finetuning import FineTuning
+from picojoule.pruning.energy_aware.options import Options, Progress
+from picojoule.pruning.energy_aware.pruning import prune
 from picojoule.pruning.networks import SqueezeNet11
-from picojoule.pruning.subject import Options, Progress
 from picojoule.pruning.training import answers
 
 SIZE = 227

@@ -31,8 +31,8 @@ from tables import TABLES
 
 import picojoule
 from picojoule.accelerator import Accelerator, Level
-from picojoule.estimation import write_atomically
-from picojoule.eyexam import Examination, examine
+from picojoule.eyexam.examination import Examination, examine
+from picojoule.files import write_atomically
 from picojoule.workload import Layer, Workload
 
 HERE = Path(__file__).parent

@@ -8,9 +8,9 @@ from typing import Any
 
 from tables import PUBLISHED, distinct, of, speed
 
+from picojoule.eyexam.seven_steps import TITLES
 from picojoule.reports.plots import STYLE
 from picojoule.reports.rooflines import KEPT, STEP_COLORS
-from picojoule.seven_steps import TITLES
 
 Row = dict[str, Any]
 

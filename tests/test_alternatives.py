@@ -11,10 +11,11 @@ import pytest
 
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
 from picojoule.alternatives import Alternative, alternatives
-from picojoule.archive import Cache
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
-from picojoule.estimation import Estimate, LayerEstimate, estimate
+from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimation import estimate
+from picojoule.mapper.archive import Cache
 from picojoule.workload import OPERANDS, Operand, Workload, conv
 
 ALL = frozenset(OPERANDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from picojoule.cli import main
-from picojoule.estimation import Estimate, load_estimate
+from picojoule.estimate_records import Estimate, load_estimate
 from tests.reports.conftest import dense, sparse
 
 __all__ = ["dense", "sparse"]

@@ -9,7 +9,7 @@ import pytest
 
 from picojoule.comparison import VARIES, Change, compare, settings
 from picojoule.errors import PicojouleError
-from picojoule.estimation import Estimate
+from picojoule.estimate_records import Estimate
 from tests.reports.conftest import dense, estimated, network, sparse
 
 __all__ = ["dense", "sparse"]  # the fixtures

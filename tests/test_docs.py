@@ -83,7 +83,7 @@ def test_every_key_of_a_table_file_is_described() -> None:
 
     pytest.importorskip("torch")
     from picojoule.cli.adapt_commands import FUNCTIONS, OWN
-    from picojoule.pruning.tables import Entry, Table
+    from picojoule.pruning.platforms.tables import Entry, Table
 
     table = Table("latency", "s")
     layer = conv("one", input_size=(8, 8), in_channels=1, out_channels=1, kernel=(3, 3))
@@ -106,7 +106,7 @@ def test_the_site_builds_and_holds_every_option(tmp_path: Path) -> None:
         pytest.importorskip(needed)
     from sphinx.cmd.build import main as build
 
-    from picojoule.pruning.adaptation import Recipe
+    from picojoule.pruning.netadapt.recipe import Recipe
 
     folder = tmp_path / "site"
     words = ["-q", "-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from picojoule import mapper
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
 from picojoule.cost import evaluate
 from picojoule.errors import InputError, NoMappingError, PicojouleError
-from picojoule.estimation import Estimate, estimate, load_estimate, prepared, write_atomically
+from picojoule.estimate_records import Estimate, load_estimate
+from picojoule.estimation import estimate, prepared
+from picojoule.files import write_atomically
+from picojoule.mapper import solver
 from picojoule.reports.html import estimate_fragment
 from picojoule.reports.text import estimate_report, plain
 from picojoule.workload import OPERANDS, PerOperand, Workload, conv, linear, matmul
@@ -64,13 +66,13 @@ def test_layers_are_proved_optimal(priced: Estimate) -> None:
 
 
 def test_equal_layers_are_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, seen = mapper.search, []
+    real, seen = solver.search, []
 
     def counting(layer, *rest, **named):  # type: ignore[no-untyped-def]
         seen.append(layer.name)
         return real(layer, *rest, **named)
 
-    monkeypatch.setattr(mapper, "search", counting)
+    monkeypatch.setattr(solver, "search", counting)
     made = estimate(NETWORK, MACHINE)
     assert seen == ["conv", "fc", "scores"]
     assert made["conv"].energy == made["again"].energy

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
 from picojoule.alternatives import Alternative
-from picojoule.estimation import Estimate, LayerEstimate, SearchRecord, estimate
+from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
+from picojoule.estimation import estimate
 from picojoule.mapping import Mapping, Stage
 from picojoule.reports.explanation import alternatives_report, edges, loop_nest
 from picojoule.reports.tables import plain

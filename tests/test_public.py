@@ -56,7 +56,7 @@ def test_searches_of_before_need_no_search(tmp_path: Path, monkeypatch: pytest.M
     )
     words = ["estimate", "nets.py:net", "-a", "eyeriss", "-o", "run.txt"]
     code = f"from picojoule.cli import main; main({words})"
-    searching = ("numba", "scipy", "numpy", "picojoule.mapper")
+    searching = ("numba", "scipy", "numpy", "picojoule.mapper.solver")
     assert "numba" in loaded(code, *searching)
     assert loaded(code, *searching, "torch", "onnx") == []
 

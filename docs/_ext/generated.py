@@ -96,7 +96,7 @@ class RecipeKeys(Generated):
     head = ("key", "meaning", "if left out")
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        from picojoule.pruning.adaptation import Recipe
+        from picojoule.pruning.netadapt.recipe import Recipe
 
         said = inspect.cleandoc(Recipe.__doc__ or "").partition("Args:\n")[2]
         fields = {field.name: field.default for field in dataclasses.fields(Recipe)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from picojoule import display as _display
 from picojoule.version import __version__ as __version__
 from picojoule.workload import (
     Extents,
@@ -27,49 +28,50 @@ from picojoule.workload import (
 if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
     from picojoule.alternatives import Alternative, alternatives
-    from picojoule.archive import find
     from picojoule.comparison import Comparison, compare
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
-    from picojoule.estimation import Estimate, estimate, load_estimate
-    from picojoule.eyexam import Examination, examine
-    from picojoule.found import Found
+    from picojoule.estimate_records import Estimate, load_estimate
+    from picojoule.estimation import estimate
+    from picojoule.eyexam.examination import Examination, examine
     from picojoule.frontends import load
-    from picojoule.mapper import search
+    from picojoule.mapper.archive import find
+    from picojoule.mapper.found import Found
+    from picojoule.mapper.solver import search
     from picojoule.mapping import Mapping, Stage
-    from picojoule.pruning.adaptation import Adapted
-    from picojoule.pruning.energy_aware import Pruned, prune
-    from picojoule.pruning.netadapt import adapt
+    from picojoule.pruning.energy_aware.pruning import Pruned, prune
+    from picojoule.pruning.netadapt.adaptation import adapt
+    from picojoule.pruning.netadapt.recipe import Adapted
     from picojoule.pruning.released import load_model
     from picojoule.specs import load_accelerator
 
 # Loaded on first use, so that ``import picojoule`` stays light.
 _LAZY = {
     "Accelerator": "accelerator",
-    "Adapted": "pruning.adaptation",
-    "adapt": "pruning.netadapt",
+    "Adapted": "pruning.netadapt.recipe",
+    "adapt": "pruning.netadapt.adaptation",
     "Alternative": "alternatives",
     "Comparison": "comparison",
     "Cost": "cost",
-    "Estimate": "estimation",
-    "Examination": "eyexam",
-    "Found": "found",
+    "Estimate": "estimate_records",
+    "Examination": "eyexam.examination",
+    "Found": "mapper.found",
     "Mapping": "mapping",
     "PicojouleError": "errors",
-    "Pruned": "pruning.energy_aware",
+    "Pruned": "pruning.energy_aware.pruning",
     "Stage": "mapping",
     "alternatives": "alternatives",
     "compare": "comparison",
     "estimate": "estimation",
     "evaluate": "cost",
-    "examine": "eyexam",
-    "find": "archive",
+    "examine": "eyexam.examination",
+    "find": "mapper.archive",
     "load": "frontends",
     "load_accelerator": "specs",
-    "load_estimate": "estimation",
+    "load_estimate": "estimate_records",
     "load_model": "pruning.released",
-    "prune": "pruning.energy_aware",
-    "search": "mapper",
+    "prune": "pruning.energy_aware.pruning",
+    "search": "mapper.solver",
 }
 
 __all__ = [
@@ -121,3 +123,12 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(f"picojoule.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'picojoule' has no attribute {name!r}")
+
+
+def _html(result: object) -> str:
+    from picojoule.reports.html import fragment
+
+    return fragment(result)
+
+
+_display.drawn_by(_html)

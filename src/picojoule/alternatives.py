@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from picojoule.accelerator import Accelerator, Array, Axis, Level, Memory
-from picojoule.archive import Cache
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError
-from picojoule.estimation import LayerEstimate, estimate
+from picojoule.estimate_records import LayerEstimate
+from picojoule.estimation import estimate
+from picojoule.mapper.archive import Cache
 from picojoule.mapping import Mapping
 from picojoule.units import show_capacity
 from picojoule.workload import OPERANDS, Layer, Workload

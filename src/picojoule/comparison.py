@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from picojoule.errors import PicojouleError
-from picojoule.estimation import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from picojoule.errors import UnitError
 
@@ -176,3 +177,25 @@ def _three_digits(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))
     text = f"{value:.{min(digits, 6)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def whole(value: float) -> float:
+    """A count as an integer where it is one, so that JSON shows it as such.
+
+    >>> whole(3.0), whole(3.5)
+    (3, 3.5)
+    """
+    return int(value) if float(value).is_integer() else value
+
+
+_NAMED = 4  # names in one sentence
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence: the first few, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c, d and 1 more'
+    """
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

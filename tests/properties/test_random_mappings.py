@@ -10,7 +10,7 @@ import pytest
 
 from picojoule.cost import evaluate, violations
 from picojoule.frontends import load
-from picojoule.mapper import search
+from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
 from picojoule.workload import DIMS, Extents

@@ -20,7 +20,7 @@ from picojoule.accelerator import (
 )
 from picojoule.cost import evaluate, violations
 from picojoule.errors import NoMappingError
-from picojoule.mapper import search
+from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand
 from tests.strategies import machine

@@ -16,9 +16,9 @@ from torch import nn  # noqa: E402
 from picojoule.errors import PicojouleError  # noqa: E402
 from picojoule.pruning.checks import check_task  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
-from picojoule.pruning.energy_aware import prune  # noqa: E402
-from picojoule.pruning.netadapt import adapt  # noqa: E402
-from picojoule.pruning.profiling import profile  # noqa: E402
+from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
+from picojoule.pruning.layers.profiling import profile  # noqa: E402
+from picojoule.pruning.netadapt.adaptation import adapt  # noqa: E402
 
 
 def task() -> tuple[nn.Module, Data]:

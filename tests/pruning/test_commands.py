@@ -14,7 +14,7 @@ pytest.importorskip("safetensors")
 
 from picojoule.cli import main  # noqa: E402
 from picojoule.frontends import load  # noqa: E402
-from picojoule.pruning.profiling import run_length_bits  # noqa: E402
+from picojoule.pruning.layers.profiling import run_length_bits  # noqa: E402
 from tests.pruning.answers import documented  # noqa: E402
 
 SMALL = f"{Path(__file__).with_name('small.py')}:make"

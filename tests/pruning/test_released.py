@@ -12,7 +12,7 @@ from safetensors.torch import load  # noqa: E402
 
 import picojoule  # noqa: E402
 from picojoule.errors import PicojouleError  # noqa: E402
-from picojoule.pruning.capture import find_layers  # noqa: E402
+from picojoule.pruning.layers.capture import find_layers  # noqa: E402
 from picojoule.pruning.networks import NETWORKS  # noqa: E402
 from picojoule.pruning.released import cards, packed, unpacked  # noqa: E402
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import picojoule
 from picojoule.comparison import compare
-from picojoule.estimation import Estimate
+from picojoule.estimate_records import Estimate
 from picojoule.reports.document import document
 from picojoule.reports.markdown import comparison_markdown, estimate_markdown
 from picojoule.reports.page import comparison_page, comparison_words, data_block, estimate_page

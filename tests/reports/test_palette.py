@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from picojoule.estimation import Estimate
+from picojoule.estimate_records import Estimate
 from picojoule.reports.palette import OPERAND_COLORS, memory_colors, place_colors
 from picojoule.specs import load_accelerator, shipped_accelerators
 

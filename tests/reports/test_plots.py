@@ -13,7 +13,7 @@ from matplotlib import pyplot  # noqa: E402
 
 from picojoule.comparison import compare  # noqa: E402
 from picojoule.errors import PicojouleError  # noqa: E402
-from picojoule.estimation import Estimate  # noqa: E402
+from picojoule.estimate_records import Estimate  # noqa: E402
 from picojoule.reports.plots import (  # noqa: E402
     COLUMN,
     plot_layers,

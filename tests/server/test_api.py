@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import picojoule
-from picojoule.estimation import parse_estimate
+from picojoule.estimate_records import parse_estimate
 from tests.server.conftest import SLOW, Server, Start
 from tests.server_files import CHIP, TABLE
 
@@ -170,7 +170,7 @@ def test_the_same_question_is_the_same_job(server: Server, done: dict[str, Any])
 
 
 def test_eyexam_goes_with_the_estimate(server: Server, done: dict[str, Any]) -> None:
-    from picojoule.examinations import parse_examination
+    from picojoule.eyexam.saved import parse_examination
     from picojoule.frontends import parse_table
     from picojoule.specs import parse_accelerator
 

@@ -15,9 +15,9 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from picojoule.pruning.adaptation import Adapted, Round
     from picojoule.pruning.datasets import Data
-    from picojoule.pruning.executors import Executor, FromFile
+    from picojoule.pruning.netadapt.recipe import Adapted, Round
+    from picojoule.pruning.runs.executors import Executor, FromFile
 
 FUNCTIONS = ("network", "data", "finetune", "accuracy")
 OWN = ("platform", "budget", "table", "seed", "seconds")
@@ -69,10 +69,10 @@ def adapt(
     }
     asked = read_recipe(Path(recipe), {k: v for k, v in given.items() if v is not None})
 
-    from picojoule.pruning.adaptation import Recipe
-    from picojoule.pruning.executors import Here, Processes, Ray
-    from picojoule.pruning.netadapt import adapt as run_adapt
-    from picojoule.pruning.platforms import platform as named
+    from picojoule.pruning.netadapt.adaptation import adapt as run_adapt
+    from picojoule.pruning.netadapt.recipe import Recipe
+    from picojoule.pruning.platforms.platforms import platform as named
+    from picojoule.pruning.runs.executors import Here, Processes, Ray
 
     executor: Executor
     if ray is not None:
@@ -140,9 +140,9 @@ def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         InputError: with all mistakes of the file.
     """
     from picojoule.cli.questions import read_yaml
-    from picojoule.pruning.adaptation import Recipe
-    from picojoule.pruning.executors import FromFile
-    from picojoule.pruning.platforms import Counted
+    from picojoule.pruning.netadapt.recipe import Recipe
+    from picojoule.pruning.platforms.platforms import Counted
+    from picojoule.pruning.runs.executors import FromFile
 
     raw = read_yaml(path)
     if not isinstance(raw, dict):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
     from picojoule.alternatives import Alternative
     from picojoule.cli.options import AnswerOptions
-    from picojoule.estimation import Estimate
-    from picojoule.found import Found
+    from picojoule.estimate_records import Estimate
+    from picojoule.mapper.found import Found
     from picojoule.workload import Layer
 
 YES, NO = 0, 1
@@ -54,7 +54,7 @@ def give_answer(
 ) -> int:
     """Give *record* or its *text* as *answer* says; *writers* by the ending of the file."""
     if answer.output is not None:
-        from picojoule.estimation import write_atomically
+        from picojoule.files import write_atomically
 
         write_atomically(answer.output, writers[answer.output.suffix.lower()]())
         say(f"written: {answer.output}")

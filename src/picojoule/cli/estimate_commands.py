@@ -117,7 +117,7 @@ def map_layer(
             )
     front = None
     if pareto:
-        from picojoule.mapper import search as search_mapping
+        from picojoule.mapper.solver import search as search_mapping
 
         front = search_mapping(
             one[layer],

@@ -36,7 +36,7 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from picojoule.eyexam import Examination
+    from picojoule.eyexam.examination import Examination
 
 PICTURES = (".png", ".svg", ".pdf")
 PLOTS = ("waterfall", "layers", "rooflines")
@@ -75,7 +75,7 @@ def eyexam(
     if layer is not None:
         workload = replace(workload, layers=(workload[layer],))
 
-    from picojoule.eyexam import examine
+    from picojoule.eyexam.examination import examine
 
     with progress_bar() as progress:
         found = examine(

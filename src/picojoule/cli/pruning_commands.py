@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.pruning.datasets import Data
-    from picojoule.pruning.subject import Progress
+    from picojoule.pruning.energy_aware.options import Progress
 
 Task = Annotated[
     str,
@@ -87,9 +87,9 @@ def prune(
     kept = None if classes is None else _numbers(classes)
     model, data = read_task(task)
 
-    from picojoule.pruning.energy_aware import prune as run_prune
-    from picojoule.pruning.finetuning import FineTuning
-    from picojoule.pruning.subject import Options
+    from picojoule.pruning.energy_aware.finetuning import FineTuning
+    from picojoule.pruning.energy_aware.options import Options
+    from picojoule.pruning.energy_aware.pruning import prune as run_prune
 
     options = Options(
         training=FineTuning(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
@@ -145,7 +145,7 @@ def profile(
         raise PicojouleError("--samples: at least one")
     model, data = read_task(task)
 
-    from picojoule.pruning.profiling import profile as run_profile
+    from picojoule.pruning.layers.profiling import profile as run_profile
 
     found = run_profile(model, data.validate.take(samples))
     record = {**json_head(), "samples": found.samples, "layers": found.rows()}

@@ -215,7 +215,7 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
         return f"{len(read_mapping(path).stages)} stages"
 
     def saved() -> str:
-        from picojoule.estimation import load_estimate
+        from picojoule.estimate_records import load_estimate
 
         found = load_estimate(path)
         return f"{found.network} on {found.accelerator}, {len(found.layers)} layers"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.comparison import Comparison
-    from picojoule.examinations import ExaminedNetwork
+    from picojoule.eyexam.saved import ExaminedNetwork
 
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -62,7 +62,8 @@ def report(
         say(f"written: {output}")
         return YES
 
-    from picojoule.estimation import load_estimate, write_atomically
+    from picojoule.estimate_records import load_estimate
+    from picojoule.files import write_atomically
 
     result = load_estimate(run)
     ending = output.suffix.lower()
@@ -88,7 +89,7 @@ def report(
 def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
     """The report of a compression run: its trade-off, and each step before and after."""
     from picojoule.errors import PicojouleError
-    from picojoule.estimation import write_atomically
+    from picojoule.files import write_atomically
     from picojoule.tradeoffs import read_run
 
     ending = output.suffix.lower()
@@ -112,7 +113,7 @@ def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
 
 
 def _examination(file: Path | None) -> ExaminedNetwork | None:
-    from picojoule.examinations import load_examination
+    from picojoule.eyexam.saved import load_examination
 
     return None if file is None else load_examination(file)
 
@@ -149,7 +150,7 @@ def compare(
     check_output(output, (".html", ".md", ".csv", ".json", ".txt", *PLOTS))
 
     from picojoule.comparison import compare as set_beside
-    from picojoule.estimation import load_estimate
+    from picojoule.estimate_records import load_estimate
 
     found = set_beside(load_estimate(before), load_estimate(after))
     if output is not None and output.suffix.lower() in PLOTS:

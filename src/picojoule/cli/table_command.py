@@ -52,8 +52,8 @@ def table(
         raise PicojouleError("--onnx is for layers that are measured elsewhere: no --platform then")
     asked = read_recipe(Path(recipe), {})
 
-    from picojoule.pruning.adaptation import Recipe
-    from picojoule.pruning.coverage import unpriced, wanted_layers
+    from picojoule.pruning.netadapt.coverage import unpriced, wanted_layers
+    from picojoule.pruning.netadapt.recipe import Recipe
 
     model, inputs, _ = subject(asked["functions"], recipe)
     layers = wanted_layers(model, inputs, Recipe(**asked["recipe"]), points=points)
@@ -76,8 +76,8 @@ def table(
 
 def _fill(platform: str, output: Path, layers: Sequence[Layer]) -> None:
     """Price the layers; what is priced when it is interrupted is kept, and gone on with."""
-    from picojoule.pruning.platforms import Tabled
-    from picojoule.pruning.platforms import platform as named
+    from picojoule.pruning.platforms.platforms import Tabled
+    from picojoule.pruning.platforms.platforms import platform as named
 
     where = named(platform, table=output)
     if not isinstance(where, Tabled) or not where.grows:
@@ -99,7 +99,7 @@ def _fill(platform: str, output: Path, layers: Sequence[Layer]) -> None:
 
 def _write_models(folder: Path, layers: Sequence[Layer]) -> None:
     """One ONNX file for each layer, in the order of the table's entries."""
-    from picojoule.pruning.stopwatches import layer_model
+    from picojoule.pruning.platforms.stopwatches import layer_model
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from picojoule.errors import PicojouleError
-from picojoule.pruning.capture import evaluating
 from picojoule.pruning.datasets import Data, Samples
+from picojoule.pruning.modes import evaluating
 
 
 def check_task(model: nn.Module, data: Data, *, judged: bool = True) -> None:

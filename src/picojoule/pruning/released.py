@@ -60,8 +60,8 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
         )
     import torch
 
-    from picojoule.pruning.capture import find_layers
-    from picojoule.pruning.narrowing import Narrowing
+    from picojoule.pruning.energy_aware.narrowing import Narrowing
+    from picojoule.pruning.layers.capture import find_layers
     from picojoule.pruning.networks import NETWORKS
 
     card = known[name]

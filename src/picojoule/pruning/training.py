@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from picojoule.errors import PicojouleError
-from picojoule.pruning.capture import evaluating
 from picojoule.pruning.datasets import Samples
+from picojoule.pruning.modes import evaluating
 
 EVALUATION_BATCH = 256
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import singledispatch
 from html import escape
 
-from picojoule.estimation import Estimate
+from picojoule.estimate_records import Estimate
 from picojoule.reports.scale import percent
 from picojoule.units import show_count, show_energy
 
@@ -13,6 +14,13 @@ _NUMBER = ' style="text-align:right;padding:0 .6em"'
 _NAME = ' style="text-align:left;padding:0 .6em"'
 
 
+@singledispatch
+def fragment(result: object) -> str:
+    """A result as HTML for a notebook; each kind of result registers how it is drawn."""
+    return f"<pre>{escape(repr(result))}</pre>"
+
+
+@fragment.register
 def estimate_fragment(estimate: Estimate) -> str:
     """A network's price as one HTML table; every name is escaped."""
     unit, whole = estimate.energy_unit, estimate.energy

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from picojoule.comparison import Change, Comparison
-from picojoule.estimation import Estimate
+from picojoule.estimate_records import Estimate
 from picojoule.reports.document import document
 from picojoule.reports.page import comparison_words
 from picojoule.reports.scale import Scale, percent

@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from picojoule.comparison import Comparison, compare
-from picojoule.estimation import Estimate
-from picojoule.examinations import STEPS, ExaminedNetwork
+from picojoule.estimate_records import Estimate
+from picojoule.eyexam.saved import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
 from picojoule.reports.scale import Scale, percent
 from picojoule.units import show_count, show_energy

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from picojoule.accelerator import Accelerator, Level
-from picojoule.estimation import Estimate
+from picojoule.estimate_records import Estimate
 
 OPERAND_COLORS: Mapping[str, str] = MappingProxyType(
     {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from picojoule.comparison import Comparison
 from picojoule.errors import InputError, Mistake, PicojouleError
-from picojoule.estimation import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import rooflines
 from picojoule.reports.scale import Scale

@@ -13,8 +13,8 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from picojoule.errors import PicojouleError
-from picojoule.eyexam import Examination
-from picojoule.seven_steps import TITLES, LayerExamination, Roof
+from picojoule.eyexam.examination import Examination
+from picojoule.eyexam.seven_steps import TITLES, LayerExamination, Roof
 from picojoule.units import show_count
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Memory
 from picojoule.cost import Ledger
-from picojoule.estimation import Estimate, LayerEstimate, images_at_once
+from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimation import images_at_once
 from picojoule.traffic import flows
 
 

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from picojoule.eyexam import Examination
+from picojoule.eyexam.examination import Examination
+from picojoule.eyexam.seven_steps import LayerExamination
 from picojoule.reports.tables import WIDTH, printable
 from picojoule.reports.text import not_counted_line
-from picojoule.seven_steps import LayerExamination
 from picojoule.units import show_count
 
 _HEADS = ("1 shape", "2 dataflow", "3 PEs", "4 array", "5 storage", "6 bandwidth", "7 in time")

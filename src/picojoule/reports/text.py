@@ -17,8 +17,8 @@ from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
 from picojoule.alternatives import Alternative
 from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.estimation import Estimate, LayerEstimate
-from picojoule.found import Found
+from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import Stage
 from picojoule.reports.explanation import (

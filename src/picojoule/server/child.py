@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from picojoule.errors import InputError, Mistake, NoMappingError, PicojouleError
-from picojoule.estimation import Estimate, estimate, images_at_once, parse_estimate, prepared
-from picojoule.examinations import stored_examination
+from picojoule.estimate_records import Estimate, parse_estimate
+from picojoule.estimation import estimate, images_at_once, prepared
+from picojoule.eyexam.saved import stored_examination
 from picojoule.frontends import load, parse_table, shipped_networks
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator, parse_accelerator
@@ -83,7 +84,7 @@ def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     ).to_dict()
     if passes == 1:
         return found
-    from picojoule.eyexam import examine
+    from picojoule.eyexam.examination import examine
 
     seen = examine(network, machine, dataflow=dataflow, budget=budget, progress=further)
     return {**found, "eyexam": seen.to_dict()}

@@ -25,7 +25,7 @@ class Jobs:
 
     def __init__(self, store: Store, limits: Limits) -> None:
         self.store, self.limits = store, limits
-        self.pool = Pool(limits.searches, limits.process_memory, ("picojoule.mapper",))
+        self.pool = Pool(limits.searches, limits.process_memory, ("picojoule.mapper.solver",))
         self._progress: dict[str, dict[str, Any]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._loops: list[asyncio.Task[None]] = []

@@ -9,8 +9,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from picojoule.comparison import compare, settings
 from picojoule.dataflow import DATAFLOWS
-from picojoule.estimation import parse_estimate
-from picojoule.examinations import stored_examination
+from picojoule.estimate_records import parse_estimate
+from picojoule.eyexam.saved import stored_examination
 from picojoule.reports.document import chart_data, document
 from picojoule.reports.page import comparison_words, data_block, templates, waterfall_data
 from picojoule.reports.tradeoff_page import tradeoff_data, tradeoff_values

@@ -1,0 +1,1 @@
+"""Eyexam: seven steps from a layer's own limits to what a machine really attains."""

@@ -1,0 +1,184 @@
+"""Eyexam: where the performance goes, in seven steps, each a tighter bound than the one before.
+
+The analysis of Eyeriss v2 (JETCAS 2019, arXiv:1807.07928): from the parallelism of a layer to what
+a machine makes of it. Each bound is the best that any legal mapping reaches under the limits of its
+step and of those before, in MACs of the layer per cycle:
+
+1. layer shape: every MAC at once;
+2. dataflow: only the loops that it (and the array's wiring) may run across elements;
+3. number of PEs: no more elements than there are, in one long array;
+4. array dimensions: the arrays and axes that there are;
+5. storage: tiles fit the memories (steps 1 to 5: :mod:`parallelism`);
+6. bandwidth: the fewest cycles by the latency model of :mod:`cost` (:mod:`mapper`);
+7. varying access patterns: that mapping played through in time (:mod:`simulation`).
+
+An element does ``per_cycle`` MACs a cycle, and more of the layer's MACs where zeros are skipped; a
+bound divided by this *rate* is a number of elements at work. ``lift`` says what would raise the
+bound of a step, and to how much: each such statement is computed with the changed machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from picojoule.accelerator import Accelerator
+from picojoule.dataflow import Dataflow
+from picojoule.dataflow import dataflow as named_dataflow
+from picojoule.errors import PicojouleError, did_you_mean
+from picojoule.estimation import images_at_once, prepared
+from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
+from picojoule.files import write_atomically
+from picojoule.frontends import load
+from picojoule.mapper.archive import Cache
+from picojoule.specs import load_accelerator
+from picojoule.version import SCHEMA_VERSION, __version__
+from picojoule.workload import PerOperand
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """The seven steps of every layer of a network on a machine."""
+
+    network: str
+    accelerator: str
+    batch: int
+    dataflow: str
+    elements: int
+    layers: tuple[LayerExamination, ...]
+    notes: tuple[str, ...] = ()
+    not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def macs(self) -> float:
+        """MACs of one inference."""
+        return math.fsum(layer.macs for layer in self.layers)
+
+    @property
+    def peak(self) -> float:
+        """MAC/cycle of the network if every element worked all the time."""
+        return self._together(lambda layer: layer.peak) or math.inf
+
+    def bound(self, step: int) -> float | None:
+        """The bound of a step for the whole network: its MACs over the layers' times."""
+        return self._together(lambda layer: layer.bound(step))
+
+    def _together(self, rate: Callable[[LayerExamination], float | None]) -> float | None:
+        time = 0.0
+        for layer in self.layers:
+            mine = rate(layer)
+            if mine is None:
+                return None
+            time += layer.macs / mine
+        return self.macs / time if time else math.inf
+
+    def __getitem__(self, name: str) -> LayerExamination:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = [layer.name for layer in self.layers]
+        raise PicojouleError(
+            f"the examination of {self.network!r} has no layer {name!r}{did_you_mean(name, known)}"
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat record per layer and step, for tables and data frames."""
+        return [
+            {"layer": layer.name, "macs": layer.macs, "peak": layer.peak, **step.to_dict()}
+            for layer in self.layers
+            for step in layer.steps
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the schema of ``picojoule eyexam --json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "picojoule": __version__,
+            "network": self.network,
+            "accelerator": self.accelerator,
+            "batch": self.batch,
+            "dataflow": self.dataflow,
+            "unit": "MAC/cycle",
+            "elements": self.elements,
+            "total": {
+                "macs": self.macs,
+                "peak": finite(self.peak),
+                "steps": [
+                    {"step": n, "title": TITLES[n - 1], "bound": finite(self.bound(n))}
+                    for n in range(1, 8)
+                ],
+            },
+            "layers": [layer.to_dict() for layer in self.layers],
+            "notes": list(self.notes),
+            "not_counted": [
+                {"op": op, "count": count} for op, count in sorted(self.not_counted.items())
+            ],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the examination as JSON; the file is replaced whole or not at all."""
+        write_atomically(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def examine(
+    source: object,
+    accelerator: str | os.PathLike[str] | Accelerator,
+    *,
+    batch: int | None = None,
+    dataflow: str | Dataflow | None = None,
+    bits: int | PerOperand[int] | None = None,
+    density: Mapping[str, float] | None = None,
+    budget: float | None = None,
+    cache: Cache = True,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Examination:
+    """Find the seven bounds of every layer.
+
+    Args:
+        source: anything :func:`frontends.load` reads.
+        accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
+        batch, dataflow, bits, density: as in :func:`estimation.estimate`.
+        budget: seconds for the search of step 6 per distinct layer; if it runs out, the bound is
+            that of the best mapping found, and ``search.status`` is "feasible".
+        cache: where searches are kept, as in :func:`archive.find`.
+        progress: called with (layers done, layers in all, layer name).
+
+    Raises:
+        InputError: if the network or the accelerator cannot be read.
+        NoMappingError: if a layer has no legal mapping.
+    """
+    machine = load_accelerator(accelerator)
+    network = prepared(load(source), batch=batch, bits=bits, density=density)
+    flow = (
+        dataflow
+        if isinstance(dataflow, Dataflow)
+        else named_dataflow(dataflow or machine.default_dataflow)
+    )
+    known: dict[tuple[object, ...], LayerExamination] = {}
+    layers = []
+    for done, whole in enumerate(network):
+        if progress is not None:
+            progress(done, len(network), whole.name)
+        images = images_at_once(whole, machine, network.batch)
+        layer = whole.with_batch_share(images, network.batch)
+        key = (*layer.signature(), images)
+        if key not in known:
+            known[key] = Examiner(layer, machine, flow, images).examine(budget, cache)
+        layers.append(replace(known[key], name=layer.name))
+    notes = [] if machine.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
+    return Examination(
+        network.name,
+        machine.name,
+        network.batch,
+        flow.name,
+        machine.elements,
+        tuple(layers),
+        tuple(notes),
+        network.not_counted,
+    )

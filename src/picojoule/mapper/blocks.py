@@ -1,0 +1,307 @@
+"""The options of one dimension, or of the pair of a window, and what each adds to every count.
+
+A count is a product of one factor per block (:mod:`traffic`). A :class:`Column` names a count, and
+a :class:`Block` computes its factors for all of its options, once. Blocks are the same for every
+layer that has the same bound on the same machine, so :func:`block` keeps the last ones: in a sweep
+over channels, or of one layer under other densities, little is counted anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from picojoule.mapper.chains import Cuts, chains
+from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
+
+P, R = Dim.P, Dim.R
+INPUT = OPERANDS[0]
+IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
+ROOM = 192 << 20  # bytes of factors kept from one search to the next
+
+
+class Words(NamedTuple):
+    """The words of an edge at a grain, under a pattern of stays."""
+
+    operand: Operand
+    child: int
+    grain: int
+    still: int  # bit mask of levels
+    slide: tuple[int, Dim] | None
+
+
+class Tile(NamedTuple):
+    """The words of an operand's tile at a level."""
+
+    level: int
+    operand: Operand
+
+
+class Elements(NamedTuple):
+    """The unrolling over one array."""
+
+    gap: int
+
+
+class Steps(NamedTuple):
+    """Steps of the whole nest."""
+
+
+class One(NamedTuple):
+    """Nothing to count."""
+
+
+class Column(NamedTuple):
+    """A count, whose factors are known for every option of every block."""
+
+    what: Words | Tile | Elements | Steps | One
+    divided: int = 0  # by the elements in use of that many of the outermost arrays
+    inverse: bool = False  # the reciprocal: a larger count lowers what it enters
+
+
+class Factors(NamedTuple):
+    """The factors of a column in one block."""
+
+    values: Floats
+    logs: Floats
+    least: float
+    same: bool  # for all options
+
+
+class Window(NamedTuple):
+    """One axis of a sliding window.
+
+    Args:
+        stored: first and last-but-one row that is stored, counted from the first padded one.
+        rows: no tile has more.
+        room: for each level, the most rows that its memory holds, if it holds inputs at all.
+    """
+
+    stride: int
+    dilation: int
+    stored: tuple[int, int]
+    rows: int
+    room: tuple[int | None, ...]
+
+    def extent(self, outputs: Ints, taps: Ints) -> Ints:
+        """Input rows (columns) under tiles of outputs and taps; at most what is stored."""
+        common = math.gcd(self.stride, self.dilation)
+        rows = outputs * taps - np.maximum(0, outputs - self.dilation // common) * np.maximum(
+            0, taps - self.stride // common
+        )
+        return np.asarray(np.minimum(rows, self.rows))
+
+
+class Key(NamedTuple):
+    """What the options of a block follow from.
+
+    Args:
+        dims: one dimension, or outputs and taps of a window.
+        cuts: of each dimension.
+        arrays: elements of the array beneath each level; 0: none.
+        window: for a pair.
+    """
+
+    dims: tuple[Dim, ...]
+    cuts: tuple[Cuts, ...]
+    arrays: tuple[int, ...]
+    window: Window | None = None
+
+
+class Block:
+    """A dimension, or the pair of a window, with all its options.
+
+    Attributes:
+        tiles: for each dimension ``[options, levels + 1]``.
+        fans: for each dimension ``[options, levels]``.
+        group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
+        nbytes: memory that options and factors take.
+    """
+
+    def __init__(self, key: Key, twin: Block | None = None) -> None:
+        self.key, self.dims = key, key.dims
+        self.depth = len(key.arrays)
+        self._gaps = [gap for gap, size in enumerate(key.arrays) if size]
+        self._chains: list[tuple[Ints, Ints]]
+        self._pick: list[Ints]  # which chain of each dimension an option takes
+        self._windows: dict[tuple[int, int, int, bool], Floats]
+        if twin is None:
+            self._chains = [chains(cuts) for cuts in key.cuts]
+            pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
+            made = zip(self._chains, pick, strict=True)
+            group = _group([tiles[which] for (tiles, _), which in made])
+            order = np.argsort(group, kind="stable")
+            self.group, self._pick = group[order], [which[order] for which in pick]
+            self._windows = {}
+        else:
+            self._chains, self._pick, self.group = twin._chains, twin._pick, twin.group
+            self._windows = twin._windows
+        chosen = list(zip(self._chains, self._pick, strict=True))
+        self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
+        self.fans = tuple(fans[which] for (_, fans), which in chosen)
+        self._factors: dict[Column, Factors] = {}
+        self._words: dict[Words, Floats] = {}
+        self._times: dict[tuple[int, int, int, int], Floats] = {}
+        tables = (*self.tiles, *self.fans, *self._pick, self.group)
+        self.nbytes = sum(table.nbytes for table in tables)
+
+    @property
+    def size(self) -> int:
+        """How many options there are."""
+        return len(self.group)
+
+    def _pairs(self) -> list[Ints]:
+        """Which chains of both dimensions go together."""
+        window = self.key.window
+        assert window is not None
+        (tiles, fans), (tap_tiles, tap_fans) = self._chains
+        a = np.repeat(np.arange(len(tiles)), len(tap_tiles))
+        b = np.tile(np.arange(len(tap_tiles)), len(tiles))
+        keep = np.ones(len(a), bool)
+        for gap in self._gaps:
+            keep &= fans[a, gap] * tap_fans[b, gap] <= self.key.arrays[gap]
+        for level, most in enumerate(window.room):
+            if most is not None:
+                keep &= window.extent(tiles[a, level], tap_tiles[b, level]) <= most
+        return [a[keep], b[keep]]
+
+    def unrolled(self, gap: int) -> Floats:
+        """Elements of the array beneath a level that each option uses."""
+        return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
+
+    def factors(self, column: Column) -> Factors:
+        """What each option adds to a count."""
+        if column not in self._factors:
+            values = self._values(column)
+            least = float(values.min())
+            same = bool(least == values.max())
+            kept = np.empty(0) if same else values
+            self._factors[column] = Factors(kept, np.log(kept), least, same)
+            self.nbytes += 2 * kept.nbytes
+        return self._factors[column]
+
+    def _values(self, column: Column) -> Floats:
+        count = column.what
+        if isinstance(count, Words):
+            values = self.words(count)
+        elif isinstance(count, Tile):
+            values = self._tile(count)
+        elif isinstance(count, Elements):
+            values = self.unrolled(count.gap)
+        elif isinstance(count, Steps):
+            values = self.steps()
+        else:
+            values = np.ones(self.size)
+        for gap in self._gaps[: column.divided]:
+            values = values / self.unrolled(gap)
+        return 1 / values if column.inverse else values
+
+    def steps(self) -> Floats:
+        """Steps of the loops."""
+        total = np.ones(self.size)
+        for tiles, fans in zip(self.tiles, self.fans, strict=True):
+            total = total * repeats(tiles, fans, self.depth, 0, 0)
+        return total
+
+    def words(self, words: Words) -> Floats:
+        """The factor in a count of words."""
+        if words not in self._words:
+            self._words[words] = self._count(words)
+            self.nbytes += self._words[words].nbytes
+        return self._words[words]
+
+    def _count(self, words: Words) -> Floats:
+        if words.operand is INPUT and self.key.window:
+            level, tap = -1, False
+            if words.slide is not None and words.slide[1] in self.dims:
+                level, tap = words.slide[0], words.slide[1] is self.dims[1]
+            return self._window(words.child, words.grain, level, tap)
+        total = self.repeats(0, words)
+        return total if len(self.dims) == 1 else total * self.repeats(1, words)
+
+    def repeats(self, n: int, words: Words) -> Floats:
+        """How often the loops of the *n*-th dimension ask for the words, or how many these are."""
+        bound = self.key.cuts[n].bound
+        if self.dims[n] in RELEVANT[words.operand]:
+            return np.full(self.size, float(bound))
+        if bound == 1:
+            return np.ones(self.size)
+        key = (n, words.child, words.grain, words.still)
+        if key not in self._times:
+            times = repeats(*self._chains[n], words.child, words.grain, words.still)
+            self._times[key] = np.asarray(times[self._pick[n]])
+            self.nbytes += self._times[key].nbytes
+        return self._times[key]
+
+    def _window(self, child: int, grain: int, level: int, tap: bool) -> Floats:
+        """Window words of a pair that slides at a level; equal prefixes of chains count once."""
+        if (child, grain, level, tap) in self._windows:
+            return self._windows[child, grain, level, tap]
+        window = self.key.window
+        assert window is not None
+        picks, inverses = [], []
+        for tiles, fans in self._chains:
+            # Only what lies outside the child matters.
+            columns = np.concatenate([tiles[:, 1 : child + 1], fans[:, :child]], axis=1)
+            _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
+            inverses.append(inverse.ravel())
+            picks.append((tiles[first], fans[first]))
+        table = window_words(
+            *picks[0],
+            *picks[1],
+            window.stride,
+            window.dilation,
+            *window.stored,
+            child,
+            grain,
+            level,
+            tap,
+        )
+        found = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
+        self._windows[child, grain, level, tap] = found
+        return found
+
+    def _tile(self, tile: Tile) -> Floats:
+        """The factor in the words of a tile."""
+        sizes = [tiles[:, tile.level] for tiles in self.tiles]
+        if tile.operand is INPUT and self.key.window:
+            return self.key.window.extent(*sizes).astype(float)
+        total = np.ones(self.size)
+        for dim, size in zip(self.dims, sizes, strict=True):
+            if dim in RELEVANT[tile.operand]:
+                total = total * size
+        return total
+
+
+_kept: OrderedDict[Key, Block] = OrderedDict()
+
+
+def block(key: Key) -> Block:
+    """The block of a key, perhaps one that an earlier search has worked with."""
+    found = _kept.pop(key, None)
+    if found is None:  # rows and columns often have the same window
+        found = Block(key, _kept.get(key._replace(dims=(P, R))))
+    _kept[key] = found
+    return found
+
+
+def trim(room: int = ROOM) -> None:
+    """Let go of the blocks used longest ago, until the others take no more than *room* bytes."""
+    for key in reversed(list(_kept)):
+        room -= _kept[key].nbytes
+        if room < 0:
+            _kept.pop(key, None)
+
+
+def _group(tiles: Sequence[Ints]) -> Ints:
+    """Options share a group if they cut the outermost level into as many tiles."""
+    key = np.zeros(len(tiles[0]), np.int64)
+    for table in tiles:
+        counts = -(-table[:, 0] // table[:, 1])
+        key = key * (int(counts.max(initial=0)) + 1) + counts
+    return key

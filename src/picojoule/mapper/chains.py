@@ -1,0 +1,183 @@
+"""All ways to cut one dimension into tiles and to unroll it.
+
+A chain is the tile of each level, outermost first, and the unrolling beneath each level.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from picojoule.mapper.kernels import Bools, Ints, complete_chains
+
+LONGEST = 1 << 16  # bound up to which every chain is listed
+SMALL = 12  # bound up to which even a naive list is short
+
+
+class Cuts(NamedTuple):
+    """How a dimension may be cut.
+
+    Args:
+        limits: for each level, the largest tile; the first is the bound of the dimension.
+        fans: for each level, the most unrolled beneath it; 0 where there is no array.
+        edge: as for :func:`tilings.complete_chains`.
+        perfect: only tiles that divide the tile outside them.
+        rules: what the dataflow asks for.
+    """
+
+    limits: tuple[int, ...]
+    fans: tuple[int, ...]
+    edge: int
+    perfect: bool
+    rules: Rules | None
+
+    @property
+    def bound(self) -> int:
+        """The bound of the loop."""
+        return self.limits[0]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the chains are all that could be better than another."""
+        return self.perfect or self.bound == 1 or self._listed or self._few
+
+    @property
+    def _listed(self) -> bool:
+        arrays = [level for level, fan in enumerate(self.fans) if fan]
+        return len(self.limits) == 3 and arrays in ([1], []) and self.bound <= LONGEST
+
+    @property
+    def _few(self) -> bool:
+        return self.bound <= SMALL and len(self.limits) <= 3
+
+
+class Rules(NamedTuple):
+    """What a dataflow asks of a dimension at the array of its elements.
+
+    Args:
+        gap: the level above that array.
+        element: tile in an element, if it can be had at all.
+        buffer: tile in the level above the array.
+        spanned: one pass covers the whole tile above the array.
+        whole: the tile above the array is the whole dimension.
+        spread: one pass covers the whole dimension.
+    """
+
+    gap: int
+    element: int | None
+    buffer: int | None
+    spanned: bool
+    whole: bool
+    spread: bool
+
+    def allowed(self, tiles: Ints, fans: Ints) -> Bools:
+        """Which chains they allow."""
+        keep = np.ones(len(tiles), bool)
+        gap, bound = self.gap, tiles[:, 0]
+        above, inside = tiles[:, gap], tiles[:, gap + 1]
+        covered = fans[:, gap] * inside
+        if self.element is not None and gap + 1 < fans.shape[1]:
+            matches = inside == self.element
+            if matches.any():  # a row that no element can hold is cut after all
+                keep &= matches
+        if self.buffer is not None:
+            keep &= above == self.buffer
+        if self.spanned:
+            keep &= covered >= above
+        if self.whole:
+            keep &= above == bound
+        if self.spread:
+            keep &= covered >= bound
+        return keep
+
+
+def chains(cuts: Cuts) -> tuple[Ints, Ints]:
+    """All chains of a dimension.
+
+    Returns:
+        Tiles ``[chains, levels + 1]``, the last of them 1, and unrollings ``[chains, levels]``.
+    """
+    if cuts.perfect:
+        tiles, fans = _dividing(cuts)
+    elif cuts._listed:
+        tiles, fans = _complete(cuts)
+    else:
+        tiles, fans = _balanced(cuts)
+    if cuts.rules is None:
+        return tiles, fans
+    keep = cuts.rules.allowed(tiles, fans)
+    return tiles[keep], fans[keep]
+
+
+def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
+    bound, limits = cuts.bound, cuts.limits
+    raw = complete_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.edge)
+    raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
+    tiles = np.ones((len(raw), 4), np.int64)
+    tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]
+    fans = np.ones((len(raw), 3), np.int64)
+    fans[:, 1] = raw[:, 2]
+    return tiles, fans
+
+
+def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
+    """Chains in which every step divides the tile around it, and every tile its step."""
+    depth = len(cuts.limits)
+    found: list[tuple[list[int], list[int]]] = [([cuts.bound], [])]
+    for level in range(depth):
+        most = cuts.limits[level + 1] if level < depth - 1 else 1
+        found = [
+            ([*tiles, tile], [*fans, step // tile])
+            for tiles, fans in found
+            for step in _divisors(tiles[-1])
+            for tile in ([step] if cuts.fans[level] <= 1 else _divisors(step))
+            if tile <= most and step // tile <= max(1, cuts.fans[level])
+        ]
+    return (
+        np.array([tiles for tiles, _ in found], np.int64).reshape(-1, depth + 1),
+        np.array([fans for _, fans in found], np.int64).reshape(-1, depth),
+    )
+
+
+def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
+    """Chains for other depths: every tile an even split of the one outside; few if small."""
+    depth = len(cuts.limits)
+    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
+        level, size = len(tiles) - 1, tiles[-1]
+        last = level == depth - 1
+        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size), cuts._few):
+            units = -(-size // piece)
+            for factor in _pieces(units, min(max(1, cuts.fans[level]), units), cuts._few):
+                if last:
+                    found.append((tiles, (*fans, factor)))
+                else:
+                    walk((*tiles, piece), (*fans, factor))
+
+    walk((cuts.bound,), ())
+    tiles = np.array([(*tiles, 1) for tiles, _ in found], np.int64)
+    return tiles, np.array([fans for _, fans in found], np.int64)
+
+
+def _pieces(size: int, most: int, every: bool) -> Sequence[int]:
+    """Sizes up to *most* of even splits, or *every* size."""
+    return range(1, most + 1) if every else [piece for piece in _even(size) if piece <= most]
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _even(size: int) -> tuple[int, ...]:
+    """The largest parts of all even splits of *size*, ascending."""
+    found = [size]
+    while found[-1] > 1:
+        # The fewest pieces that are smaller than the last.
+        found.append(-(-size // -(-size // (found[-1] - 1))))
+    return tuple(reversed(found))
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _divisors(number: int) -> tuple[int, ...]:
+    return tuple(n for n in range(1, number + 1) if number % n == 0)

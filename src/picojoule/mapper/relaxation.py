@@ -1,0 +1,491 @@
+"""Classes of mappings as discrete geometric programmes.
+
+Within a class a mapping's price is a sum of products of per-dimension factors. The ledger of
+:mod:`cost` books symbolic flows, which gives the coefficients; :mod:`tilings` gives the factors.
+A class prices a mapping at no less than :func:`cost.evaluate` does and some class prices it
+exactly, so the least over all classes is the optimum.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from picojoule.cost import Ledger
+from picojoule.mapper.bank import Bank
+from picojoule.mapper.blocks import Block, Column, Elements, One, Steps, Tile, Words
+from picojoule.mapper.kernels import Bools, Floats
+from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
+from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
+
+INPUT, _, OUTPUT = OPERANDS
+
+
+class _SymbolicFlow(NamedTuple):
+    """A flow whose words are coefficient vectors over symbolic counts."""
+
+    operand: Operand
+    parent: int
+    child: int
+    words: tuple[Floats, ...]
+    sharing: dict[int, Floats]
+
+    @property
+    def at_parent(self) -> Floats:
+        return self.words[0]
+
+    @property
+    def at_child(self) -> Floats:
+        return self.words[-1]
+
+    def passed(self, level: int) -> tuple[Floats, Floats]:
+        return self.words[level - self.parent], self.words[level + 1 - self.parent]
+
+    def shared(self, level: int) -> Floats:
+        return self.sharing[level]
+
+
+Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
+
+
+class Term(NamedTuple):
+    """The words of an edge at a grain, whatever the order of the loops."""
+
+    edge: int
+    grain: int
+    number: int  # the same for the same words, also in another model
+
+
+class Hop(NamedTuple):
+    """Words that pass an array's network; free where no neighbours share them."""
+
+    outside: int  # terms
+    inside: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What all classes that keep the same operands have in common.
+
+    Every coefficient vector is over ``[1, terms, hops]``.
+    """
+
+    number: int
+    edges: tuple[Edge, ...]
+    terms: tuple[Term, ...]
+    hops: tuple[Hop, ...]
+    energy: Floats
+    times: tuple[Floats, ...]
+    outside: tuple[int, ...]  # arrays outside the memory or network of each time
+    tiles: tuple[Tile, ...]
+    capacity: Floats  # [memories, tiles] bits per word as a part of the memory
+
+
+class Slot(NamedTuple):
+    """A column of every class of a model: a term under the class's own order of loops."""
+
+    term: int
+    divided: int
+    inverse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A model's coefficients over columns, with each hop priced, free, or left open.
+
+    The columns are the slots, then the fixed ones.
+    """
+
+    slots: tuple[Slot, ...]
+    fixed: tuple[Column, ...]
+    inverse: Bools  # [columns] of reciprocals
+    constant: float
+    energy: Floats  # [columns]
+    static: float
+    per_step: float  # cycles
+    times: Floats  # [times, columns + 1]
+    limits: Floats  # [limits, columns]
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxed:
+    """One class, with every hop priced, free, or left open (and then counted as free)."""
+
+    cls: MappingClass
+    model: Model
+    sharing: tuple[bool | None, ...]
+    options: int  # which of the problem's sets of options
+    programme: Programme
+    penalty: Floats  # [options] infinite where the class or the sharing forbids an option
+    least: float  # no choice is below, by the least of every column
+
+    @property
+    def decided(self) -> bool:
+        """Whether no hop that counts is left open."""
+        if self.programme.mode == LATENCY:
+            first = 1 + len(self.model.terms)
+            return not any(time[first:].any() for time in self.model.times)
+        return None not in self.sharing
+
+
+class Relaxation:
+    """The programmes of all classes of a space; they share the factors of the options."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._banks = [Bank(space, blocks) for blocks in space.blocks]
+        self._models: dict[tuple[frozenset[Operand], ...], Model] = {}
+        self._numbers: dict[tuple[Operand, int, int], int] = {}
+        self._rows: dict[object, Rows] = {}
+        self._factors: dict[object, int] = {}
+        self._penalties: dict[object, Floats | None] = {}
+        self._axes, self._allowed = space.array_limits()
+        self._fewest: dict[int, float] = {}
+
+    def options(self, which: int) -> Options:
+        """The options of all blocks, with every column asked for so far."""
+        return self._banks[which].options()
+
+    def blocks(self, which: int) -> tuple[Block, ...]:
+        """The blocks whose options these are."""
+        return self.space.blocks[which]
+
+    def relax(
+        self,
+        cls: MappingClass,
+        mode: int,
+        cycle_limit: float,
+        sharing: tuple[bool | None, ...] | None = None,
+    ) -> Relaxed | None:
+        """A class as a programme; None if it allows no option of some block.
+
+        Args:
+            mode: what to minimise (:mod:`programme`).
+            cycle_limit: more cycles are not allowed.
+            sharing: for each hop, whether to price it (True), or to forbid every option that
+                shares words there (False); None leaves it open.
+        """
+        model = self._model(cls.keeps)
+        if sharing is None:
+            sharing = (None,) * len(model.hops)
+        which = self.space.shapes.index(empty_levels(cls.keeps))
+        stays = [self.space.stay(cls, edge) for edge in model.edges]
+        penalty = self._penalty(cls, model, stays, sharing, which)
+        if penalty is None:
+            return None
+        if (model.number, sharing) not in self._rows:
+            self._rows[model.number, sharing] = self._make_rows(model, sharing)
+        rows = self._rows[model.number, sharing]
+        bank = self._banks[which]
+        numbers = [
+            self._number(which, model, slot, stays[model.terms[slot.term].edge])
+            for slot in rows.slots
+        ]
+        numbers += [bank.number(column) for column in rows.fixed]
+        where, scale, least = bank.factors(numbers)
+        by = np.where(rows.inverse, 1 / scale, scale)  # a column of reciprocals divides
+        energy, times, limits = rows.energy * by, rows.times.copy(), rows.limits * by
+        times[:, :-1] *= by
+        plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
+        moved = times[:, :-1] @ least
+        relief = np.where(plain, 1 + np.minimum(times[:, -1], 0) / np.maximum(moved, 1e-300), 0.0)
+        if cycle_limit < math.inf:
+            room = cycle_limit - times[plain, -1:]
+            limits = np.concatenate([limits, times[plain, :-1] / room])
+        base = rows.constant + float(np.minimum(energy, 0) @ (1 / least))
+        varies = float(np.maximum(energy, 0) @ least)
+        problem = Programme(
+            where,
+            mode,
+            rows.constant,
+            base,
+            _discount(base, varies),
+            energy,
+            rows.static,
+            times,
+            np.maximum(relief, 0.0),
+            cycle_limit,
+            limits,
+            self._axes,
+            self._allowed,
+        )
+        bound = base + varies
+        if mode != ENERGY:
+            cycles = max(
+                rows.per_step * self._steps(which), *(times[plain, :-1] @ least + times[plain, -1])
+            )
+            bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
+        return Relaxed(cls, model, sharing, which, problem, penalty, bound)
+
+    def variants(self, relaxed: Relaxed) -> Iterator[tuple[bool, ...]]:
+        """Every way to price its hops."""
+        yield from itertools.product((False, True), repeat=len(relaxed.model.hops))
+
+    def _steps(self, which: int) -> float:
+        if which not in self._fewest:
+            self._fewest[which] = self._banks[which].fewest_steps()
+        return self._fewest[which]
+
+    # -- columns ---------------------------------------------------------------------------
+
+    def _words(self, model: Model, term: int, stay: Stay) -> Words:
+        edge = model.edges[model.terms[term].edge]
+        return Words(edge.operand, edge.child, model.terms[term].grain, *stay)
+
+    def _number(self, which: int, model: Model, slot: Slot, stay: Stay) -> int:
+        key = (which, model.terms[slot.term].number, slot.divided, slot.inverse, stay)
+        if key not in self._factors:
+            words = self._words(model, slot.term, stay)
+            column = Column(words, slot.divided, slot.inverse)
+            self._factors[key] = self._banks[which].number(column)
+        return self._factors[key]
+
+    def _penalty(
+        self,
+        cls: MappingClass,
+        model: Model,
+        stays: Sequence[Stay],
+        sharing: tuple[bool | None, ...],
+        which: int,
+    ) -> Floats | None:
+        """Zero for every option allowed, else infinite; None if a block is left without."""
+        held = tuple(
+            (level, frozenset(DIMS) if runs is Runs.NONE else RELEVANT[order.stays])
+            for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
+            if runs is not Runs.ANY
+        )
+        unshared = tuple(
+            (model.terms[hop.outside].number, stays[model.terms[hop.outside].edge])
+            for hop, priced in zip(model.hops, sharing, strict=True)
+            if priced is False
+        )
+        once = self._once(cls)
+        key = (which, held, unshared, once)
+        if key not in self._penalties:
+            pairs = [
+                (
+                    self._words(model, hop.outside, stays[model.terms[hop.outside].edge]),
+                    self._words(model, hop.inside, stays[model.terms[hop.inside].edge]),
+                )
+                for hop, priced in zip(model.hops, sharing, strict=True)
+                if priced is False
+            ]
+            self._penalties[key] = self._banks[which].penalty(held, pairs, once)
+        return self._penalties[key]
+
+    def _once(self, cls: MappingClass) -> tuple[Words, ...]:
+        """Counts that may not repeat: the stationary operand enters the elements once."""
+        flow, gap = self.space.dataflow, self.space.element_gap
+        if flow.stationary is None or gap is None:
+            return ()
+        return tuple(
+            Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
+            for edge in self.space.edges(cls.keeps)
+            if edge.operand is flow.stationary and edge.parent <= gap < edge.child
+        )
+
+    def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:
+        space, ledger = self.space, Ledger(self.space.layer, self.space.machine)
+        slots: dict[Slot, int] = {}
+        fixed: dict[Column, int] = {}
+        first = 1 + len(model.terms)
+
+        def spread(vector: Floats, divided: int) -> dict[object, float]:
+            """Coefficients over ``[1, terms, hops]`` as coefficients of columns."""
+            values = vector[1:first].copy()
+            for hop, priced, value in zip(model.hops, sharing, vector[first:], strict=True):
+                if priced:
+                    values[hop.inside] += value
+            constant: object = None
+            if divided and vector[0]:
+                constant = Column(One(), divided, inverse=bool(vector[0] < 0))
+            row = {constant: float(vector[0])}
+            if constant is not None:
+                fixed.setdefault(constant, len(fixed))  # type: ignore[arg-type]
+            for term, value in enumerate(values):
+                # Also where it counts nothing: columns stand for the same in all classes.
+                slot = Slot(term, divided, bool(value < 0))
+                slots.setdefault(slot, len(slots))
+                row[slot] = float(value)
+            return row
+
+        energy = spread(model.energy, 0)
+        times: list[dict[object, float]] = []
+        if space.timed:
+            fixed[Column(Steps())] = 0
+            times.append({Column(Steps()): ledger.cycles_per_step})
+            times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
+        limits: list[dict[object, float]] = []
+        for part in model.capacity:
+            limits.append(
+                {Column(t): float(p) for t, p in zip(model.tiles, part, strict=True) if p}
+            )
+        for gap in space.array_gaps:
+            array = space.arrays[gap]
+            assert array is not None
+            limits.append({Column(Elements(gap)): 1 / array.size})
+        for row in limits:
+            for column in row:
+                fixed.setdefault(column, len(fixed))  # type: ignore[arg-type]
+        order: dict[object, int] = {
+            column: n for n, column in enumerate(itertools.chain(slots, fixed))
+        }
+
+        def dense(rows: Sequence[dict[object, float]], constant: int) -> Floats:
+            table = np.zeros((len(rows), len(order) + constant))
+            for line, row in zip(table, rows, strict=True):
+                for column, value in row.items():
+                    line[-1 if column is None else order[column]] = value
+            return table
+
+        return Rows(
+            tuple(slots),
+            tuple(fixed),
+            np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
+            energy.pop(None),
+            dense([energy], 0)[0],
+            ledger.static_per_cycle if space.timed else 0.0,
+            ledger.cycles_per_step,
+            dense(times, 1),
+            dense(limits, 0),
+        )
+
+    # -- coefficients ----------------------------------------------------------------------
+
+    def _model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
+        if keeps not in self._models:
+            self._models[keeps] = self._make_model(keeps)
+        return self._models[keeps]
+
+    def _make_model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
+        """The coefficients of all counts, priced by the ledger of ``cost``."""
+        space = self.space
+        edges = tuple(space.edges(keeps))
+        terms: list[Term] = []
+        shapes: list[tuple[Edge, list[Term | None]]] = []
+        for n, edge in enumerate(edges):
+            per_grain: list[Term | None] = []
+            for grain in range(edge.parent, edge.child + 1):
+                grain = self._grain(edge.parent, grain)
+                words = (edge.operand, edge.child, grain)
+                term = Term(n, grain, self._numbers.setdefault(words, len(self._numbers)))
+                known = edge.child == space.depth and not any(
+                    space.arrays[n] for n in range(edge.parent, space.depth)
+                )
+                if not known and term not in terms:
+                    terms.append(term)
+                per_grain.append(None if known else term)
+            shapes.append((edge, per_grain))
+        pairs: list[Hop] = []
+        for edge, per_grain in shapes:
+            for level in range(edge.parent, edge.child):
+                if edge.operand is not OUTPUT and space.arrays[level] is not None:
+                    outside, inside = (per_grain[level - edge.parent + n] for n in (0, 1))
+                    assert outside is not None
+                    assert inside is not None
+                    pairs.append(Hop(terms.index(outside), terms.index(inside)))
+        size = 1 + len(terms) + len(pairs)
+        unit: Floats = np.eye(size)
+        flows, used = [], 1 + len(terms)
+        for edge, per_grain in shapes:
+            sharing = {}
+            for level in range(edge.parent, edge.child):
+                if edge.operand is not OUTPUT and space.arrays[level] is not None:
+                    sharing[level] = unit[used]
+                    used += 1
+            words_at = tuple(
+                self._mac_words(edge.operand) * unit[0]
+                if term is None
+                else unit[1 + terms.index(term)]
+                for term in per_grain
+            )
+            flows.append(_SymbolicFlow(edge.operand, edge.parent, edge.child, words_at, sharing))
+        ledger = Ledger(space.layer, space.machine, one=unit[0])
+        ledger.book(flows)  # type: ignore[arg-type]
+        energy = sum(
+            access.energy
+            for table in (ledger.accesses, ledger.hops)
+            for operands in table.values()
+            for access in operands.values()
+        )
+        energy = np.asarray(energy, float) + ledger.compute * unit[0]
+        times, outside_of = self._times(ledger) if space.timed else ([], [])
+        first = 1 + len(terms)
+        priced = [
+            n for n in range(len(pairs)) if energy[first + n] or any(t[first + n] for t in times)
+        ]
+        chosen = [*range(first), *(first + n for n in priced)]
+        tiles, capacity = self._capacities(keeps)
+        return Model(
+            len(self._models),
+            edges,
+            tuple(terms),
+            tuple(pairs[n] for n in priced),
+            energy[chosen],
+            tuple(time[chosen] for time in times),
+            tuple(outside_of),
+            tiles,
+            capacity,
+        )
+
+    def _grain(self, parent: int, grain: int) -> int:
+        """The outermost grain with the same words: no array lies between."""
+        while grain > parent and self.space.arrays[grain - 1] is None:
+            grain -= 1
+        return grain
+
+    def _times(self, ledger: Ledger) -> tuple[list[Floats], list[int]]:
+        arrays_outside = np.cumsum([0, *(array is not None for array in self.space.arrays)])
+        vectors, outside = [], []
+        for channel in ledger.channels():
+            vectors.append(np.asarray(channel.bits) / channel.bandwidth)
+            outside.append(int(arrays_outside[channel.level]))
+        return vectors, outside
+
+    def _mac_words(self, operand: Operand) -> float:
+        """Words that the multipliers take from a memory right above them."""
+        layer = self.space.layer
+        if operand is not INPUT:
+            return float(layer.macs)
+        total = float(layer.bounds.N * layer.bounds.G * layer.bounds.M * layer.bounds.C)
+        for axis in (0, 1):
+            low, high = self.space.stored(axis)
+            outputs, taps = layer.bounds[4 + axis], layer.bounds[6 + axis]
+            rows = (
+                np.arange(outputs)[:, None] * layer.stride[axis]
+                + np.arange(taps)[None, :] * layer.dilation[axis]
+            )
+            total *= int(((rows >= low) & (rows < high)).sum())
+        return total
+
+    def _capacities(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[tuple[Tile, ...], Floats]:
+        """Tiles that memories hold, and how much of each memory a word takes."""
+        tiles: list[Tile] = []
+        rows: list[dict[int, float]] = []
+        for index, level in enumerate(self.space.levels):
+            for memory in level.memories:
+                held = [o for o in OPERANDS if o in memory.keeps & keeps[index]]
+                if memory.capacity is None or not held:
+                    continue
+                rows.append({})
+                for operand in held:
+                    rows[-1][len(tiles)] = self.space.width(operand) / memory.capacity
+                    tiles.append(Tile(index, operand))
+        weights = np.zeros((len(rows), len(tiles)))
+        for n, row in enumerate(rows):
+            for column, part in row.items():
+                weights[n, column] = part
+        return tuple(tiles), weights
+
+
+def _discount(constant: float, varies: float) -> float:
+    """The logarithm of the least share of a sum that a negative constant leaves."""
+    if constant >= 0:
+        return 0.0
+    return math.log1p(constant / varies) if constant > -varies else -math.inf

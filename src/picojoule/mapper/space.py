@@ -1,0 +1,439 @@
+"""The space of mappings of one layer on one machine under one dataflow.
+
+Once three discrete things are fixed, a mapping is a choice of one chain (tiles and unrollings) for
+each dimension: which operands each level keeps, which operand stays in place while each level's
+innermost loops run, and on which loop the input's window slides. These are the *classes*.
+
+Only the innermost operand's loops matter for the order: the sets of dimensions that do not index
+the weights (N, P, Q), the inputs (M) and the outputs (C, R, S) are disjoint, so at each level at
+most one operand gains, and next to it one loop slides the window.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from picojoule.accelerator import Accelerator, Charging, Level
+from picojoule.cost import tile_words
+from picojoule.dataflow import Dataflow, Size
+from picojoule.errors import NoMappingError
+from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
+from picojoule.mapper.chains import Cuts, Rules
+from picojoule.mapper.kernels import Ints
+from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand
+
+N, G, M, C, P, Q, R, S = DIMS
+INPUT, WEIGHT, OUTPUT = OPERANDS
+
+MIRROR = {P: Q, Q: P, R: S, S: R}  # rows and columns changed
+
+
+def _mirror(dims: frozenset[Dim]) -> frozenset[Dim]:
+    return frozenset(MIRROR.get(dim, dim) for dim in dims)
+
+
+class Order(NamedTuple):
+    """The loop order of one level: who stays while the innermost loops run, and what slides."""
+
+    stays: Operand
+    slides: Dim
+
+    def loops(self) -> tuple[Dim, ...]:
+        """All dimensions, outermost first."""
+        inner = [d for d in (N, P, Q, M, C, R, S) if d in IRRELEVANT[self.stays]]
+        if self.slides in inner:
+            inner.remove(self.slides)
+            inner.append(self.slides)
+            return tuple(d for d in DIMS if d not in inner) + tuple(inner)
+        outer = [d for d in DIMS if d not in inner and d is not self.slides]
+        return (*outer, self.slides, *inner)
+
+
+class Runs(Enum):
+    """Which loops of a level run at all."""
+
+    ANY = "any"
+    OWN = "own"  # only those that do not index the operand that stays: it stays across the level
+    NONE = "none"  # no loop: every operand stays across the level
+
+
+class MappingClass(NamedTuple):
+    """What is fixed before the tiles: operands kept, loop orders, and which loops run."""
+
+    keeps: tuple[frozenset[Operand], ...]
+    orders: tuple[Order, ...]
+    runs: tuple[Runs, ...]
+
+
+class Edge(NamedTuple):
+    operand: Operand
+    parent: int
+    child: int
+
+
+class Space:
+    """One layer on one machine under one dataflow.
+
+    Args:
+        timed: latency counts, so unrolling may pay although it saves no access.
+        perfect: only tiles that divide the tile outside them.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        accelerator: Accelerator,
+        dataflow: Dataflow,
+        *,
+        timed: bool,
+        perfect: bool = False,
+    ) -> None:
+        self.layer, self.machine, self.dataflow = layer, accelerator, dataflow
+        self.timed, self.perfect = timed, perfect
+        self.levels = accelerator.levels
+        self.depth = len(self.levels)
+        self.arrays = accelerator.arrays
+        self.array_gaps = [n for n, array in enumerate(self.arrays) if array]
+        self.element_gap = self.array_gaps[-1] if self.array_gaps else None
+        self.every_chain = self._adding_up_pays()
+        self.mirrored = self._is_mirrored()
+        self.keeps = tuple(self._keeps())
+        # Blocks are the same for all choices of kept operands that leave the same levels empty.
+        self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
+        trim()
+        self.blocks = [self._blocks(empty) for empty in self.shapes]
+        cuts = [cuts for blocks in self.blocks for block in blocks for cuts in block.key.cuts]
+        self.complete = all(c.complete for c in cuts)
+
+    def _is_mirrored(self) -> bool:
+        """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
+        layer, flow = self.layer, self.dataflow
+        pairs = (layer.stride, layer.dilation, layer.input_size, layer.bounds[4:6])
+        square = all(a == b for a, b in (*pairs, layer.bounds[6:8]))
+        if not square or layer.padding[:2] != layer.padding[2:]:
+            return False
+        for array in self.arrays:
+            axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
+            if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
+                return False
+        return (
+            all(dims == _mirror(dims) for dims in (flow.spatial, flow.unrolled, flow.spanned))
+            and all(
+                tile.get(dim) == tile.get(MIRROR.get(dim, dim))
+                for tile in (flow.element_tile, flow.buffer_tile)
+                for dim in DIMS
+            )
+            and flow.inner_loop not in MIRROR
+        )
+
+    def _adding_up_pays(self) -> bool:
+        """Whether a hop between elements costs less than keeping a partial sum in one.
+
+        Then spreading wider may pay although it saves no step, and no chain can be left out.
+        """
+        if self.machine.charging is not Charging.DEARER_END:
+            return False
+        return any(
+            memory.read_energy + memory.write_energy > array.hop_energy
+            for gap, array in enumerate(self.arrays)
+            if array is not None
+            for level in self.levels[gap + 1 :]
+            for memory in level.memories
+            if OUTPUT in memory.keeps
+        )
+
+    def _keeps(self) -> Iterator[tuple[frozenset[Operand], ...]]:
+        choices: list[list[frozenset[Operand]]] = []
+        for index, level in enumerate(self.levels):
+            inside = self.element_gap is not None and index > self.element_gap
+            wanted = self.dataflow.element_keeps if inside else None
+            if wanted is not None:
+                choices.append([self._forced(index, level, wanted)])
+                continue
+            optional = [o for o in OPERANDS if o in level.may_bypass]
+            choices.append(
+                [
+                    level.keeps - frozenset(skipped)
+                    for n in range(len(optional) + 1)
+                    for skipped in itertools.combinations(optional, n)
+                ]
+            )
+        yield from itertools.product(*choices)
+
+    def _forced(self, index: int, level: Level, wanted: frozenset[Operand]) -> frozenset[Operand]:
+        stuck = level.keeps - wanted - level.may_bypass
+        if stuck:
+            names = ", ".join(o.value for o in OPERANDS if o in stuck)
+            raise NoMappingError(
+                f"dataflow {self.dataflow.name!r} does not store the {names} in level {index} "
+                f"({level.name}), which {self.machine.name!r} does not let bypass it"
+            )
+        return level.keeps & wanted
+
+    def _largest(self, dim: Dim, level: int) -> int:
+        """The largest tile of *dim* that any memory of *level* can hold."""
+        bound = self.layer.bounds[DIMS.index(dim)]
+        low, high = 1, bound
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._fits(
+                Extents()._replace(**{dim.value: middle}), level, self.levels[level].keeps
+            ):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _fits(self, tile: Extents, level: int, keeps: frozenset[Operand]) -> bool:
+        for memory in self.levels[level].memories:
+            if memory.capacity is None:
+                continue
+            need = sum(
+                tile_words(self.layer, tile, o, padded=self.machine.charge_padding) * self.width(o)
+                for o in OPERANDS
+                if o in memory.keeps & keeps and o not in memory.may_bypass
+            )
+            if need > memory.capacity:
+                return False
+        return True
+
+    def width(self, operand: Operand) -> int:
+        """Bits of a word of *operand* on the chip."""
+        width = self.layer.bits[OPERANDS.index(operand)]
+        return self.machine.psum_bits(width) if operand is OUTPUT else width
+
+    def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
+        """How a dimension may be cut where nothing is kept at the *empty* levels."""
+        bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
+        single = dim is G and not self.timed
+        return Cuts(
+            (
+                bound,
+                *(
+                    1 if single or (n == last and n in empty) else self._largest(dim, n)
+                    for n in range(1, self.depth)
+                ),
+            ),
+            tuple(
+                0 if array is None else self._fan_limit(dim, n, array.size)
+                for n, array in enumerate(self.arrays)
+            ),
+            bound if self.every_chain else self._edge(dim),
+            self.perfect,
+            self._rules(dim),
+        )
+
+    def _rules(self, dim: Dim) -> Rules | None:
+        """What the dataflow asks of a dimension."""
+        gap, flow = self.element_gap, self.dataflow
+        if gap is None:
+            return None
+        array, bounds = self.arrays[gap], self.layer.bounds
+        assert array is not None
+        bound = bounds[DIMS.index(dim)]
+
+        def size(wanted: Size | None) -> int | None:
+            return None if wanted is None else 1 if wanted is Size.ONE else bound
+
+        beside = math.prod(bounds[DIMS.index(d)] for d in flow.unrolled)
+        longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
+        return Rules(
+            gap,
+            size(flow.element_tile.get(dim)),
+            size(flow.buffer_tile.get(dim)),
+            spanned=dim in flow.spanned,
+            whole=dim in flow.spanned and beside * bound <= array.size,
+            spread=dim in flow.unrolled and bound <= longest,
+        )
+
+    def _edge(self, dim: Dim) -> int:
+        """How near the ends of a window dimension a cut may save halo that lies in the padding.
+
+        Neighbouring outputs share rows; where all shared rows are stored, only the number of cuts
+        counts. Taps are few: all their chains are taken where there is padding.
+        """
+        if dim not in (P, Q, R, S):
+            return 0
+        axis = 0 if dim in (P, R) else 1
+        bounds = self.layer.bounds
+        outputs, taps = bounds[4 + axis], bounds[6 + axis]
+        low, high = self.stored(axis)
+        stride, reach = self.layer.stride[axis], (taps - 1) * self.layer.dilation[axis]
+        last = (outputs - 1) * stride + reach
+        if taps == 1:
+            return 0
+        if self.layer.dilation[axis] // math.gcd(self.layer.dilation[axis], stride) > 1:
+            return outputs if dim in (P, Q) else taps  # far outputs share rows, so size matters
+        if low == 0 and high > last:
+            return 0
+        if dim in (R, S):
+            return taps
+        # The cut before output p shares rows p*stride .. (p-1)*stride + reach.
+        before = max(0, -(-low // stride) - 1)
+        after = max(0, outputs - 1 - (high - 1 - reach) // stride - 1)
+        return max(before, after)
+
+    def _fan_limit(self, dim: Dim, gap: int, size: int) -> int:
+        array = self.arrays[gap]
+        assert array is not None
+        if gap == self.element_gap and dim not in self.dataflow.spatial:
+            return 1
+        if dim is G and not self.timed:
+            return 1
+        reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
+        return min(size, reach)
+
+    def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
+        sizes = tuple(0 if array is None else array.size for array in self.arrays)
+
+        def made(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
+            return block(Key(dims, tuple(self._cuts(d, empty) for d in dims), sizes, window))
+
+        windows = (made((P, R), self._window(0)), made((Q, S), self._window(1)))
+        return (*windows, *(made((dim,)) for dim in (M, C, N, G)))
+
+    def _window(self, axis: int) -> Window:
+        layer = self.layer
+        rows = layer.input_size[axis]
+        if self.machine.charge_padding:
+            rows += sum(layer.padding[2 * axis : 2 * axis + 2])
+        room: list[int | None] = [None] * self.depth
+        for level in range(1, self.depth):
+            memory = self.levels[level].holder(INPUT)
+            always = all(INPUT in keeps[level] for keeps in self.keeps)
+            if always and memory is not None and memory.capacity is not None:
+                room[level] = int(memory.capacity // self.width(INPUT))
+        return Window(
+            layer.stride[axis], layer.dilation[axis], self.stored(axis), rows, tuple(room)
+        )
+
+    def stored(self, axis: int) -> tuple[int, int]:
+        """First and last-but-one row (column) that is stored, counted from the first padded one."""
+        before, after = self.layer.padding[2 * axis : 2 * axis + 2]
+        size = self.layer.input_size[axis]
+        return (
+            (0, before + size + after) if self.machine.charge_padding else (before, before + size)
+        )
+
+    @functools.cached_property
+    def _orders(self) -> tuple[Order, ...]:
+        """The loop orders of a level that differ in a count."""
+        bounds = dict(zip(DIMS, self.layer.bounds, strict=True))
+        slides = {
+            WEIGHT: (Q, P),
+            INPUT: (Q, P, S, R),
+            OUTPUT: (S, R),
+        }
+        useful = {P: bounds[R] > 1, R: bounds[R] > 1, Q: bounds[S] > 1, S: bounds[S] > 1}
+        found = []
+        for operand, dims in slides.items():
+            chosen = [d for d in dims if useful[d] and bounds[d] > 1] or [dims[0]]
+            found += [Order(operand, d) for d in chosen]
+        return tuple(found)
+
+    def classes(self) -> Iterator[MappingClass]:
+        """Every combination of kept operands, orders and levels stayed across."""
+        flow, gap = self.dataflow, self.element_gap
+        for keeps in self.keeps:
+            choices: list[list[tuple[Order, Runs]]] = []
+            for level in range(self.depth - 1):
+                orders = self._orders
+                if level == gap and flow.inner_loop is not None:
+                    inner = flow.inner_loop
+                    if self.layer.bounds[DIMS.index(inner)] > 1:
+                        orders = (Order(WEIGHT, inner),)
+                states = [(order, Runs.ANY) for order in orders]
+                if level > 0:
+                    states += [(order, Runs.OWN) for order in orders]
+                    states.append((orders[0], Runs.NONE))
+                choices.append(states)
+            for picked in itertools.product(*choices):
+                cls = MappingClass(keeps, tuple(o for o, _ in picked), tuple(r for _, r in picked))
+                if self._worthwhile(cls) and self._first_of_mirrored(cls):
+                    yield cls
+
+    def _first_of_mirrored(self, cls: MappingClass) -> bool:
+        """Whether a class is to be looked at, of it and the one with rows and columns changed."""
+        if not self.mirrored:
+            return True
+        orders = self._orders
+        mirror = [Order(o.stays, MIRROR.get(o.slides, o.slides)) for o in cls.orders]
+        if not all(order in orders for order in mirror):
+            return True
+        return [orders.index(o) for o in cls.orders] <= [orders.index(o) for o in mirror]
+
+    def _worthwhile(self, cls: MappingClass) -> bool:
+        """Whether staying across levels gains anything that another class does not cover."""
+        outside: Order | None = None
+        for order, runs in zip(cls.orders, cls.runs, strict=True):
+            if runs is Runs.OWN:
+                assert outside is not None
+                if order.stays is INPUT:
+                    # Only M runs here, so what this level slides on is idle: one name for it.
+                    if order != next(o for o in self._orders if o.stays is INPUT):
+                        return False
+                elif order.stays is not outside.stays:
+                    return False
+            if runs is not Runs.NONE:
+                outside = order
+        return True
+
+    def edges(self, keeps: tuple[frozenset[Operand], ...]) -> Iterator[Edge]:
+        """All edges, operand by operand, outermost first."""
+        for operand in OPERANDS:
+            holders = [n for n in range(self.depth) if operand in keeps[n]]
+            for parent, child in zip(holders, [*holders[1:], self.depth], strict=True):
+                yield Edge(operand, parent, child)
+
+    def stay(self, cls: MappingClass, edge: Edge) -> tuple[int, tuple[int, Dim] | None]:
+        """Levels whose loops leave the edge's tile in place, and where its window slides."""
+        still = 0
+        if edge.child == self.depth:
+            return 0, None
+        for level in reversed(range(edge.child)):
+            order, runs = cls.orders[level], cls.runs[level]
+            if runs is Runs.NONE:
+                continue
+            if order.stays is edge.operand:
+                still |= 1 << level
+                if runs is Runs.OWN:
+                    continue
+            return still, (level, order.slides) if edge.operand is INPUT else None
+        return still, None
+
+    def array_limits(self) -> tuple[Ints, Ints]:
+        """For each array, the lengths of its axes and bit masks of their dimensions."""
+        arrays = [array for array in self.arrays if array is not None]
+        most = max((len(array.axes) for array in arrays), default=1)
+        axes = np.ones((len(arrays), most), np.int64)
+        allowed = np.zeros((len(arrays), most), np.int64)
+        for a, array in enumerate(arrays):
+            for n, axis in enumerate(array.axes):
+                axes[a, n] = axis.size
+                allowed[a, n] = sum(1 << DIMS.index(dim) for dim in axis.dims)
+        return axes, allowed
+
+    def text(self) -> str:
+        """The space in words."""
+        if self.perfect:
+            tiles = "all tile sizes that divide"
+        elif self.complete:
+            tiles = "all tile sizes, dividing or not"
+        else:
+            tiles = "all balanced tile sizes (even splits, dividing or not)"
+        return (
+            f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
+            f"the dataflow {self.dataflow.name} allow"
+        )
+
+
+def empty_levels(keeps: tuple[frozenset[Operand], ...]) -> frozenset[int]:
+    """Levels at which nothing is kept: they are not there, so no tile is cut for them."""
+    return frozenset(n for n in range(1, len(keeps)) if not keeps[n])

@@ -1,0 +1,1 @@
+"""Energy-aware pruning: as published (CVPR 2017), and in best mode."""

@@ -1,0 +1,247 @@
+"""The energy of a network under compression: its workload with the densities it has now.
+
+Pruning sees energy only here, and here it comes from :func:`picojoule.estimate`, or from a user's
+own function ``Layer -> cost`` (a measured table).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from picojoule.accelerator import Accelerator
+from picojoule.errors import PicojouleError
+from picojoule.estimation import estimate
+from picojoule.frontends import load
+from picojoule.pruning.graph.widths import resized
+from picojoule.pruning.layers.capture import Densities, PrunableLayer
+from picojoule.specs import load_accelerator
+from picojoule.units import energy as read_energy
+from picojoule.workload import Layer, Workload
+
+Cost = Callable[[Layer], float]
+Sides = tuple[int, int]
+"""Input and output channels of a layer, over all its groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one inference costs.
+
+    Args:
+        energy: of the whole network, in *unit*.
+        layers: energy by layer of the workload.
+        operands: energy by layer and operand; empty where a user's function gave the price.
+    """
+
+    energy: float
+    unit: str
+    layers: Mapping[str, float]
+    operands: Mapping[str, Mapping[str, float]]
+    macs: float
+    effectual_macs: float
+
+    @property
+    def by_operand(self) -> dict[str, float]:
+        """Energy by operand and compute, over all layers."""
+        names = dict.fromkeys(name for table in self.operands.values() for name in table)
+        return {
+            name: math.fsum(table.get(name, 0.0) for table in self.operands.values())
+            for name in names
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for reports and histories."""
+        return {
+            "energy": self.energy,
+            "unit": self.unit,
+            "macs": self.macs,
+            "effectual_macs": self.effectual_macs,
+            "by_operand": self.by_operand,
+            "layers": {
+                name: {"energy": value, "by_operand": dict(self.operands.get(name, {}))}
+                for name, value in self.layers.items()
+            },
+        }
+
+
+class Pricing:
+    """Prices a network's layers for given densities and weight widths.
+
+    Args:
+        model: the network; only its shapes are used.
+        inputs: one example input, batch first.
+        layers: those that are pruned; the others keep what the network has.
+        accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
+        batch: inferences at once.
+        dataflow: by default the accelerator's own. Every price is of the best mapping for the
+            densities at hand: mappings are searched anew, never reused.
+        cost: a user's own price of a layer, instead of the accelerator's.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: torch.Tensor,
+        layers: Sequence[PrunableLayer],
+        accelerator: str | os.PathLike[str] | Accelerator | None,
+        *,
+        batch: int = 1,
+        dataflow: str | None = None,
+        cost: Cost | None = None,
+    ) -> None:
+        if (accelerator is None) == (cost is None):
+            raise PicojouleError("give an accelerator or a cost function, one of the two")
+        self.machine = None if accelerator is None else load_accelerator(accelerator)
+        self.dataflow = dataflow
+        self.batch = batch
+        self._cost = cost
+        self.workload: Workload = load((model, (inputs[:1],))).with_batch(batch)
+        self._owner = {call: layer.name for layer in layers for call in layer.calls}
+        named = {layer.name for layer in self.workload}
+        lost = [call for call in self._owner if call not in named]
+        if lost:
+            raise PicojouleError(
+                f"layers {', '.join(lost)} run in the network but are not in its exported graph"
+            )
+        self.unpruned = tuple(x.name for x in self.workload if x.name not in self._owner)
+        self._known: dict[tuple[object, ...], tuple[float, Mapping[str, float], float]] = {}
+
+    @property
+    def unit(self) -> str:
+        """The unit of all prices."""
+        return "cost" if self.machine is None else self.machine.energy_unit
+
+    def budget(self, asked: float | str, original: float) -> float:
+        """An energy in the accelerator's unit from a share (0.3) or an amount ("40 µJ")."""
+        if isinstance(asked, str):
+            text = asked.strip()
+            if text.replace(".", "", 1).isdigit():
+                return self.budget(float(text), original)
+            unit = self.unit
+            if unit == "MAC" and text.endswith("J"):
+                raise PicojouleError(
+                    f"energy {asked!r}: {getattr(self.machine, 'name', '')} counts in energies of "
+                    "one MAC; ask for a share (0.3), for MACs ('40e6 MAC'), or take a machine in "
+                    "picojoules such as eyeriss-pj"
+                )
+            if unit == "cost":
+                raise PicojouleError(f"energy {asked!r}: a cost function has no unit; give a share")
+            return read_energy(text, unit)
+        if not 0 < asked < 1:
+            raise PicojouleError(f"energy {asked}: a share of the original is above 0 and below 1")
+        return asked * original
+
+    def layer(
+        self,
+        call: str,
+        *,
+        weight: float,
+        densities: Densities | None,
+        bits: int | None = None,
+        sides: Sides | None = None,
+    ) -> float:
+        """The energy of one use of a layer, per inference.
+
+        Args:
+            weight, densities: of what is left of the layer.
+            sides: its input and output channels that are left; None for all.
+        """
+        narrow = self._narrowed(self.workload[call], sides)
+        return self._priced(self._changed(narrow, weight, densities, bits))[0]
+
+    def channels(self, call: str) -> Sides:
+        """Input and output channels of a layer of the original network."""
+        bounds = self.workload[call].bounds
+        return bounds.G * bounds.C, bounds.G * bounds.M
+
+    def macs(self, call: str, sides: Sides | None = None) -> float:
+        """MACs of one use of a layer per inference, zeros included."""
+        return self._narrowed(self.workload[call], sides).macs / self.batch
+
+    def weights_left(self, call: str, sides: Sides | None) -> float:
+        """The share of a layer's weights that belong to channels that are left."""
+        whole = self.workload[call]
+        return self._narrowed(whole, sides).macs / whole.macs
+
+    def network(
+        self,
+        weights: Mapping[str, float],
+        densities: Mapping[str, Densities],
+        bits: Mapping[str, int] | None = None,
+        sides: Mapping[str, Sides] | None = None,
+    ) -> Price:
+        """The price of the whole network.
+
+        Args:
+            weights: density of the weights, by layer.
+            densities: of inputs and stored outputs, by call.
+            bits: width of the weights, by layer, where it is not the network's.
+            sides: input and output channels that are left, by layer; densities are then of what is
+                left.
+        """
+        energies, operands, macs, effectual = {}, {}, 0.0, 0.0
+        for layer in self.workload:
+            owner = self._owner.get(layer.name)
+            changed = layer
+            if owner is not None:
+                width = (bits or {}).get(owner)
+                changed = self._narrowed(layer, (sides or {}).get(owner))
+                changed = self._changed(changed, weights[owner], densities.get(layer.name), width)
+            energy, table, done = self._priced(changed)
+            energies[layer.name] = energy
+            operands[layer.name] = table
+            macs += changed.macs / self.batch
+            effectual += done
+        return Price(
+            math.fsum(energies.values()),
+            self.unit,
+            MappingProxyType(energies),
+            MappingProxyType(operands if self.machine is not None else {}),
+            macs,
+            effectual,
+        )
+
+    @staticmethod
+    def _narrowed(layer: Layer, sides: Sides | None) -> Layer:
+        return layer if sides is None else resized(layer, *sides)
+
+    def _changed(
+        self, layer: Layer, weight: float, densities: Densities | None, bits: int | None
+    ) -> Layer:
+        given, stored = layer.density.input, layer.density.output
+        if densities is not None:
+            given, stored = densities.input, densities.output
+            if self.machine is not None and self.machine.charge_padding:
+                # The machine's inputs include the padding, and padding is zeros.
+                rows, columns = layer.input_size
+                top, bottom, left, right = layer.padding
+                given *= rows * columns / ((rows + top + bottom) * (columns + left + right))
+        density = layer.density._replace(input=given, weight=weight, output=stored)
+        widths = layer.bits if bits is None else layer.bits._replace(weight=bits)
+        return replace(layer, density=density, bits=widths)
+
+    def _priced(self, layer: Layer) -> tuple[float, Mapping[str, float], float]:
+        key = layer.signature()
+        if key not in self._known:
+            if self._cost is not None:
+                value = float(self._cost(layer))
+                if not math.isfinite(value) or value < 0:
+                    raise PicojouleError(f"the cost of layer {layer.name!r} is {value}")
+                self._known[key] = (value, {}, layer.effectual_macs / self.batch)
+            else:
+                assert self.machine is not None
+                found = estimate(
+                    Workload("layer", (layer,), batch=self.batch),
+                    self.machine,
+                    dataflow=self.dataflow,
+                    cache=False,  # hardly any density comes twice; the user's cache stays theirs
+                ).layers[0]
+                self._known[key] = (found.energy, dict(found.by_operand), found.effectual_macs)
+        return self._known[key]

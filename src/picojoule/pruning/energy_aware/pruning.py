@@ -1,0 +1,389 @@
+"""Energy-aware pruning: a network made cheap on a described machine, at little or no accuracy.
+
+``mode="paper"`` is CVPR'17 as published; ``mode="best"`` chooses supports by optimisation and
+shares the energy among layers by an integer programme.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_tensors
+from torch import fx, nn
+
+from picojoule.accelerator import Accelerator
+from picojoule.errors import PicojouleError, did_you_mean
+from picojoule.pruning.checks import check_task
+from picojoule.pruning.datasets import Data
+from picojoule.pruning.energy_aware.best_stages import prune_by_stages
+from picojoule.pruning.energy_aware.finetuning import Accuracy, top1
+from picojoule.pruning.energy_aware.narrowing import Narrowing
+from picojoule.pruning.energy_aware.obstacles import obstacles
+from picojoule.pruning.energy_aware.options import Finetune, Options, Progress
+from picojoule.pruning.energy_aware.paper_rounds import prune_by_rounds
+from picojoule.pruning.energy_aware.pricing import Cost, Price, Pricing
+from picojoule.pruning.energy_aware.subject import Candidate, State, Subject, cloned, state_of
+from picojoule.pruning.graph.records import GraphError
+from picojoule.pruning.graph.surgery import network_files
+from picojoule.pruning.layers.capture import PrunableLayer, find_layers
+from picojoule.pruning.layers.selectors import SELECTORS
+from picojoule.pruning.runs.runs import digest, open_run
+
+MODES = ("best", "paper")
+WIDTHS = (8, 6, 4)
+"""What ``joint_bits`` may choose for the weights of a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A network of the trade-off: accuracy is on validation data."""
+
+    name: str
+    energy: float
+    accuracy: float
+    kept: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """The outcome of :func:`prune`.
+
+    Args:
+        model: the pruned network; the one that was given is untouched.
+        met: whether energy and accuracy are what was asked for.
+        budget: the energy that was asked for, if one was.
+        before, after: prices of the original and of the pruned network.
+        accuracy: validation and test accuracy, before and after.
+        weights, bits: density and width of the weights, by layer.
+        widths: channels before and after, by group of channels that change together.
+        narrow: the network without its dead channels, as a graph; what *after* prices. None where
+            no layer may get narrower.
+        refused: group of channels -> why its width stays.
+        curve: all networks on the way; ``chosen`` is the name of this one.
+        obstacles: if the energy was not reached, what kept it up.
+        left_dense: layers of the workload that pruning does not reach.
+    """
+
+    model: nn.Module
+    met: bool
+    budget: float | None
+    before: Price
+    after: Price
+    accuracy: Mapping[str, float]
+    weights: Mapping[str, float]
+    bits: Mapping[str, int]
+    curve: tuple[Point, ...]
+    left_dense: tuple[str, ...]
+    folder: Path | None
+    widths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    narrow: nn.Module | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    chosen: str = ""
+    obstacles: tuple[str, ...] = ()
+
+    @property
+    def reduction(self) -> float:
+        """How many times less energy."""
+        return self.before.energy / self.after.energy
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per layer: energies before and after, by operand, and densities."""
+        made = []
+        for name, energy in self.after.layers.items():
+            row: dict[str, Any] = {
+                "layer": name,
+                "weight_density": self.weights.get(name),
+                "bits": self.bits.get(name),
+                "energy_before": self.before.layers[name],
+                "energy_after": energy,
+            }
+            for moment, price in (("before", self.before), ("after", self.after)):
+                for operand, value in price.operands.get(name, {}).items():
+                    row[f"{operand}_{moment}"] = value
+            made.append(row)
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: ``result/result.json``."""
+        return {
+            "schema_version": 1,
+            "met": self.met,
+            "budget": self.budget,
+            "energy_unit": self.after.unit,
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "reduction": self.reduction,
+            "accuracy": dict(self.accuracy),
+            "weights": dict(self.weights),
+            "bits": dict(self.bits),
+            "widths": {name: list(pair) for name, pair in self.widths.items()},
+            "refused": dict(self.refused),
+            "curve": [asdict(point) for point in self.curve],
+            "chosen": self.chosen,
+            "obstacles": list(self.obstacles),
+            "left_dense": list(self.left_dense),
+        }
+
+
+def prune(
+    model: nn.Module,
+    data: Data,
+    *,
+    accelerator: str | os.PathLike[str] | Accelerator | None = None,
+    cost: Cost | None = None,
+    mode: str = "best",
+    energy: float | str | None = None,
+    max_accuracy_drop: float | None = None,
+    classes: Sequence[int] | None = None,
+    joint_bits: bool = False,
+    batch: int = 1,
+    dataflow: str | None = None,
+    options: Options | None = None,
+    seed: int = 0,
+    run: str | os.PathLike[str] | None = None,
+    finetune: Finetune | None = None,
+    accuracy: Accuracy | None = None,
+    augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Pruned:
+    """Prune a network until it costs what it may cost, or loses more accuracy than it may.
+
+    Args:
+        model: any torch module; its convolutions and linear layers are pruned.
+        data: see :class:`Data`; test data is looked at once, at the end.
+        accelerator: what one inference is priced on; or *cost*, a function ``Layer -> cost``.
+        mode: "best", or "paper" (CVPR'17 as published).
+        energy: what the pruned network may cost: a share of the original (0.3), or an amount with
+            its unit ("40 µJ", "12e6 MAC").
+        max_accuracy_drop: how much lower the validation accuracy may be, 0.01 for one point. The
+            default, where no energy is given, is 0.01.
+        classes: keep only these outputs of the network, in this order, and prune for them.
+        joint_bits: let the allocation choose the width of each layer's weights too (best mode).
+        batch: inferences at once, for the price.
+        dataflow: of the accelerator; by default its own.
+        options: what the papers leave open.
+        seed: of every draw.
+        run: the run's folder. A run that was stopped goes on from where it was; without a folder
+            the run is kept nowhere.
+        finetune: the user's own training, called with (network, epoch); zeros are put back after.
+        accuracy: the user's own judgement of a network, higher is better; by default the share of
+            validation samples put into the right class.
+        augment: changes a training batch; draws from torch's global generator.
+        progress: called after each step.
+
+    Returns:
+        the cheapest network that satisfies *max_accuracy_drop*; ``met`` tells whether *energy* is
+        satisfied as well.
+
+    Raises:
+        PicojouleError: the question cannot be answered as it was asked.
+        RunError: the run stopped (a full disk, a loss that is not finite); its folder is intact.
+    """
+    options = options or Options()
+    _check(mode, energy, max_accuracy_drop, joint_bits, options)
+    if energy is None and max_accuracy_drop is None:
+        max_accuracy_drop = 0.01
+    model = copy.deepcopy(model)
+    own_training = finetune is not None or not options.training.epochs
+    check_task(model, data, judged=accuracy is None or not own_training)
+    example = data.train.inputs[:1]
+    if classes is not None:
+        model, data = _with_classes(model, data, tuple(classes))
+    layers = find_layers(model, example)
+    if not layers:
+        raise PicojouleError(
+            f"{type(model).__name__} runs no convolution or linear layer with weights of its own"
+        )
+    pricing = Pricing(
+        model, example, layers, accelerator, batch=batch, dataflow=dataflow, cost=cost
+    )
+    recipe = {
+        "mode": mode,
+        "energy": energy,
+        "max_accuracy_drop": max_accuracy_drop,
+        "classes": None if classes is None else list(classes),
+        "joint_bits": joint_bits,
+        "batch": batch,
+        "dataflow": dataflow,
+        "accelerator": "cost function" if pricing.machine is None else pricing.machine.name,
+        "options": asdict(options),
+    }
+    parts = {"model": digest(model), "data": digest(data.train.inputs, data.train.labels)}
+    parts |= {"validation": digest(data.validate.inputs, data.validate.labels)}
+    narrowing, all_widths = _narrowing(model, data, layers, mode, options)
+    with open_run(run, "prune", recipe, seed=seed, inputs=parts) as opened:
+        subject = Subject(
+            model,
+            layers,
+            data,
+            pricing,
+            accuracy or top1(data.validate),
+            opened,
+            options,
+            finetune,
+            progress,
+            augment,
+            narrowing,
+        )
+        start = subject.judged("original", State(state_of(model)))
+        budget = None if energy is None else pricing.budget(energy, start.price.energy)
+        least = None if max_accuracy_drop is None else start.accuracy - max_accuracy_drop
+        if mode == "paper":
+            tried = prune_by_rounds(subject, start, budget, least)
+        else:
+            tried = prune_by_stages(subject, start, budget, least, WIDTHS if joint_bits else ())
+        return _finished(
+            subject, tried, budget, least, None if run is None else Path(run), all_widths
+        )
+
+
+def _check(
+    mode: str,
+    energy: float | str | None,
+    drop: float | None,
+    joint_bits: bool,
+    options: Options,
+) -> None:
+    if mode not in MODES:
+        raise PicojouleError(f"no mode {mode!r}{did_you_mean(mode, MODES)}; there are best, paper")
+    if isinstance(energy, (int, float)) and not 0 < energy < 1:
+        raise PicojouleError(f"energy {energy}: a share of the original is above 0 and below 1")
+    if drop is not None and not 0 <= drop < 1:
+        raise PicojouleError(f"max_accuracy_drop {drop}: a share from 0 to 1; 0.01 is one point")
+    if joint_bits and mode == "paper":
+        raise PicojouleError("joint_bits has no effect in paper mode; take mode='best'")
+    kind = options.constraint
+    n, colon, m = kind.partition(":")
+    pattern = bool(colon) and n.isdigit() and m.isdigit() and 0 < int(n) < int(m) <= 64
+    if kind not in ("unstructured", "filters") and not pattern:
+        raise PicojouleError(
+            f"no constraint {kind!r}; there are unstructured, filters, and patterns such as 2:4"
+        )
+    if kind != "unstructured" and mode == "paper":
+        raise PicojouleError(f"constraint {kind!r} has no effect in paper mode; take mode='best'")
+    if options.selector is not None and options.selector not in SELECTORS:
+        known = tuple(SELECTORS)
+        raise PicojouleError(
+            f"no selector {options.selector!r}{did_you_mean(options.selector, known)}; "
+            f"there are {', '.join(known)}"
+        )
+
+
+def _narrowing(
+    model: nn.Module,
+    data: Data,
+    layers: Sequence[PrunableLayer],
+    mode: str,
+    options: Options,
+) -> tuple[Narrowing | None, str | None]:
+    """How channels go; or that none goes, and why."""
+    if mode == "paper":
+        return None, "paper mode takes weights alone, as published"
+    if not options.narrow:
+        return None, "all widths were to be kept"
+    if ":" in options.constraint:
+        return None, f"the constraint is {options.constraint}"
+    try:
+        return Narrowing(model, data.train.inputs[:4], layers), None
+    except GraphError as error:
+        return None, str(error)
+
+
+def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tuple[nn.Module, Data]:
+    """The network with some of its outputs only, and the data for them (CVPR'17 §6)."""
+    example = data.train.inputs[:1]
+    layers = find_layers(model, example)
+    model.eval()
+    with torch.no_grad():
+        outputs = model(example).shape[-1]
+    if (
+        len(set(classes)) != len(classes)
+        or not classes
+        or not all(0 <= number < outputs for number in classes)
+    ):
+        raise PicojouleError(
+            f"classes {list(classes)}: distinct numbers from 0 to {outputs - 1} are needed"
+        )
+    last = layers[-1]
+    owner = model.get_submodule(last.parameter.rpartition(".")[0])
+    if last.shape[0] != outputs or not isinstance(owner, (nn.Linear, nn.Conv2d)):
+        raise PicojouleError(
+            f"classes: the last layer, {last.name!r}, does not give the {outputs} outputs itself"
+        )
+    with torch.no_grad():
+        picked = torch.tensor(classes)
+        owner.weight = nn.Parameter(owner.weight[picked].clone())
+        if owner.bias is not None:
+            owner.bias = nn.Parameter(owner.bias[picked].clone())
+    if isinstance(owner, nn.Linear):
+        owner.out_features = len(classes)
+    else:
+        owner.out_channels = len(classes)
+    return model, data.of_classes(classes)
+
+
+def _finished(
+    subject: Subject,
+    tried: Sequence[Candidate],
+    budget: float | None,
+    least: float | None,
+    folder: Path | None,
+    all_widths: str | None,
+) -> Pruned:
+    passed = [x for x in tried if least is None or x.accuracy >= least] or [tried[0]]
+    chosen = min(passed, key=lambda candidate: candidate.price.energy)
+    if budget is not None:
+        within = [x for x in passed if x.price.energy <= budget]
+        # Of the networks within the budget, the most accurate.
+        chosen = max(within, key=lambda x: x.accuracy) if within else chosen
+    network = subject.network(chosen.state)
+    start = tried[0]
+    accuracy = {"validation_before": start.accuracy, "validation_after": chosen.accuracy}
+    test = subject.data.test
+    if test is not None:
+
+        def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+            found = top1(test)
+            return {"before": found(subject.dense()), "after": found(network)}, {}
+
+        step = subject.run.step("test", judge)
+        accuracy |= {f"test_{moment}": step.record[moment] for moment in ("before", "after")}
+    narrowing, narrow = subject.narrowing, None
+    if narrowing is not None:
+        narrow = narrowing.checked(chosen.state.tensors(), subject.data.validate.inputs[:16])
+    met = budget is None or chosen.price.energy <= budget
+    outcome = Pruned(
+        network,
+        met,
+        budget,
+        start.price,
+        chosen.price,
+        accuracy,
+        chosen.weights,
+        chosen.bits,
+        tuple(Point(x.name, x.price.energy, x.accuracy, x in passed) for x in tried),
+        subject.pricing.unpruned,
+        folder,
+        {name: (start.widths[name], width) for name, width in chosen.widths.items()},
+        narrow,
+        {} if narrowing is None else narrowing.refused,
+        chosen.name,
+        () if met else obstacles(subject, start, all_widths),
+    )
+    files: dict[str, bytes | str] = {
+        "weights.safetensors": save_tensors(cloned(network.state_dict())),
+        "result.json": json.dumps(outcome.to_dict(), indent=1) + "\n",
+    }
+    if isinstance(narrow, fx.GraphModule):
+        shapes = [tuple(subject.data.train.inputs[:1].shape)]
+        for name, content in network_files(narrow, shapes).items():
+            files[f"narrow/{name}"] = content
+    subject.run.finish(files)
+    return outcome

@@ -1,0 +1,1 @@
+"""A network as a graph, and how channels are cut out of it."""

@@ -1,0 +1,1 @@
+"""One layer at a time: what it computes, which weights stay, and what is lost."""

@@ -1,0 +1,1 @@
+"""Runs as folders that go on after a crash, and the processes that work for them."""

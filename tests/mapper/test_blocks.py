@@ -1,0 +1,80 @@
+"""Blocks that are kept from one search to the next change no answer, and do not pile up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import picojoule
+from picojoule.mapper import blocks
+from picojoule.mapper.kernels import repeats
+
+CHIP = picojoule.load_accelerator("eyeriss")
+
+
+def layer(m, c, **options):
+    size = {"input_size": (14, 14), "kernel": (3, 3), "padding": (1, 1, 1, 1)}
+    return picojoule.conv("l", in_channels=c, out_channels=m, **{**size, **options})
+
+
+def answer(found):
+    return found.value, found.mapping, found.explored, found.pruned, found.lower_bound
+
+
+@pytest.mark.parametrize("objective", ["energy", "latency"])
+def test_a_sweep_finds_what_each_search_finds_alone(objective):
+    sweep = [layer(m, c) for m in (24, 16) for c in (16, 8)]
+    sweep.append(layer(24, 16, stride=(2, 2)))
+    sweep.append(layer(24, 16, input_size=(14, 10)))
+    together = [answer(picojoule.search(one, CHIP, objective=objective)) for one in sweep]
+    alone = []
+    for one in sweep:
+        blocks.trim(0)
+        alone.append(answer(picojoule.search(one, CHIP, objective=objective)))
+    assert together == alone
+
+
+def test_another_chip_has_blocks_of_its_own():
+    one = layer(24, 16)
+    small = picojoule.load_accelerator("eyeriss-isca16")
+    first = answer(picojoule.search(one, CHIP))
+    between = answer(picojoule.search(one, small, "rs"))
+    assert answer(picojoule.search(one, CHIP)) == first
+    blocks.trim(0)
+    assert answer(picojoule.search(one, small, "rs")) == between
+
+
+def test_what_is_kept_is_bounded():
+    blocks.trim(0)
+    for m in range(8, 72, 8):
+        picojoule.search(layer(m, 16), CHIP)
+    kept = list(blocks._kept.values())
+    assert len(kept) > 8
+    most = sum(block.nbytes for block in kept) // 2
+    blocks.trim(most)
+    left = list(blocks._kept.values())
+    assert sum(block.nbytes for block in left) <= most
+    assert left == kept[-len(left) :]  # the last used
+
+
+def test_rows_and_columns_share_their_windows():
+    blocks.trim(0)
+    picojoule.search(layer(24, 16), CHIP, "flexible")
+    pairs = [block for block in blocks._kept.values() if block.key.window]
+    assert len(pairs) == 2
+    assert pairs[0]._windows is pairs[1]._windows
+    blocks.trim(0)
+    picojoule.search(layer(24, 16, input_size=(14, 10)), CHIP, "flexible")
+    pairs = [block for block in blocks._kept.values() if block.key.window]
+    assert pairs[0]._windows is not pairs[1]._windows
+
+
+def test_factors_are_those_of_each_option():
+    picojoule.search(layer(24, 16), CHIP)
+    channels = next(b for b in blocks._kept.values() if b.dims == (picojoule.workload.Dim.M,))
+    count = blocks.Words(picojoule.workload.OPERANDS[0], 2, 1, 0, None)
+    found = channels.factors(blocks.Column(count))
+    expected = repeats(channels.tiles[0], channels.fans[0], 2, 1, 0)
+    np.testing.assert_array_equal(found.values, expected)
+    np.testing.assert_array_equal(found.logs, np.log(expected))
+    assert found.least == expected.min()
