@@ -240,7 +240,10 @@ class Workload:
     """A named network: its layers in order, and what it contains that is not modelled.
 
     ``layers`` are for *batch* inferences; energies are reported per inference.
-    ``not_counted`` maps an operator's name to how often it occurs.
+    ``not_counted`` maps operators without products (pooling, activations) to how often they occur.
+    ``unmodelled`` does so for operators that multiply, or may, and of which no layer tells: where
+    there are any, a price of the layers is not a price of the network. ``remarks`` are sentences
+    on what its reader had to assume.
     """
 
     name: str
@@ -248,6 +251,8 @@ class Workload:
     batch: int = 1
     not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
+    unmodelled: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -273,6 +278,11 @@ class Workload:
             f"network {self.name!r} has no layer {name!r}{did_you_mean(name, known)}; "
             f"it has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
         )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every product of the network is in its layers."""
+        return not self.unmodelled
 
     @property
     def macs(self) -> int:
