@@ -17,7 +17,7 @@ from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memor
 from picojoule.errors import MappingError
 from picojoule.mapping import Mapping
 from picojoule.sparsity import bits_per_value, effectual_fraction
-from picojoule.traffic import Flow, compute_steps, flows, window_extent
+from picojoule.traffic import Flow, compute_steps, flows
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
 
 VERSION = "2"
@@ -103,15 +103,9 @@ def tile_words(layer: Layer, tile: Extents, operand: Operand, *, padded: bool = 
     if operand is not Operand.INPUT:
         return math.prod(tile[DIMS.index(dim)] for dim in RELEVANT[operand])
     words = tile.N * tile.G * tile.C
-    for axis in (0, 1):
-        extent = window_extent(
-            tile[4 + axis], tile[6 + axis], layer.stride[axis], layer.dilation[axis]
-        )
-        stored = layer.input_size[axis]
-        if padded:
-            stored += layer.padding[2 * axis] + layer.padding[2 * axis + 1]
-        words *= min(extent, stored)
-    return words
+    rows, columns = layer.axis(0, padded=padded), layer.axis(1, padded=padded)
+    words *= min(rows.extent(tile.P, tile.R), len(rows.stored))
+    return words * min(columns.extent(tile.Q, tile.S), len(columns.stored))
 
 
 def tile_bits(layer: Layer, accelerator: Accelerator, tile: Extents, operand: Operand) -> float:

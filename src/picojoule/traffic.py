@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from picojoule.mapping import Mapping
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand, WindowAxis
 
 _WINDOW = ((Dim.P, Dim.R), (Dim.Q, Dim.S))
 
@@ -85,16 +85,17 @@ def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow
         padded: count the zeros of the padding as words (ISCA'16) instead of leaving them out.
     """
     chains = {dim: chain(mapping, dim) for dim in DIMS}
-    found = []
+    axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
+    edges = []
     for operand in OPERANDS:
         holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
         for parent, child in zip(holders, [*holders[1:], len(mapping.stages)], strict=True):
             words = tuple(
-                _words(layer, mapping, chains, operand, parent, child, grain, padded)
+                _words(layer, axes, mapping, chains, operand, parent, child, grain)
                 for grain in range(parent, child + 1)
             )
-            found.append(Flow(operand, parent, child, words))
-    return tuple(found)
+            edges.append(Flow(operand, parent, child, words))
+    return tuple(edges)
 
 
 def compute_steps(mapping: Mapping) -> int:
@@ -103,29 +104,15 @@ def compute_steps(mapping: Mapping) -> int:
     return math.prod(repeats(chain(mapping, dim), 0, depth, 0, ()) for dim in DIMS)
 
 
-def window_extent(outputs: int, taps: int, stride: int, dilation: int) -> int:
-    """Distinct input rows under *outputs* consecutive outputs and *taps* consecutive taps.
-
-    Output p and tap r touch row ``p*U + r*D``; two pairs meet iff they differ by a multiple of
-    ``(D, -U)`` in lowest terms, so all pairs but those with a predecessor count.
-
-    >>> window_extent(4, 3, 1, 1), window_extent(4, 3, 2, 1), window_extent(4, 1, 2, 1)
-    (6, 9, 4)
-    """
-    common = math.gcd(stride, dilation)
-    u, d = stride // common, dilation // common
-    return outputs * taps - max(0, outputs - d) * max(0, taps - u)
-
-
 def _words(
     layer: Layer,
+    axes: tuple[WindowAxis, WindowAxis],
     mapping: Mapping,
     chains: dict[Dim, Chain],
     operand: Operand,
     parent: int,
     child: int,
     grain: int,
-    padded: bool,
 ) -> int:
     still, slide = stay(mapping, operand, child)
     words = 1
@@ -136,31 +123,12 @@ def _words(
         elif operand is not Operand.INPUT or dim in (Dim.N, Dim.G, Dim.C):
             words *= bound
     if operand is Operand.INPUT:
-        for axis, (outer, tap) in enumerate(_WINDOW):
-            low, high = _valid(layer, axis, padded)
+        for axis, (outer, tap) in zip(axes, _WINDOW, strict=True):
             along = None
             if slide is not None and slide[1] in (outer, tap):
                 along = (slide[0], 0 if slide[1] is outer else 1)
-            words *= window_words(
-                chains[outer],
-                chains[tap],
-                layer.stride[axis],
-                layer.dilation[axis],
-                low,
-                high,
-                parent,
-                child,
-                grain,
-                along,
-            )
+            words *= window_words(chains[outer], chains[tap], axis, parent, child, grain, along)
     return words
-
-
-def _valid(layer: Layer, axis: int, padded: bool) -> tuple[int, int]:
-    """First and last-but-one row (column) that is stored, counted from the first padded one."""
-    before, after = layer.padding[2 * axis], layer.padding[2 * axis + 1]
-    size = layer.input_size[axis]
-    return (0, before + size + after) if padded else (before, before + size)
 
 
 def stay(
@@ -222,10 +190,7 @@ def _pieces(size: int, piece: int) -> Iterator[tuple[int, int]]:
 def window_words(
     outputs: Chain,
     taps: Chain,
-    stride: int,
-    dilation: int,
-    low: int,
-    high: int,
+    axis: WindowAxis,
     parent: int,
     child: int,
     grain: int,
@@ -234,12 +199,13 @@ def window_words(
     """Rows (or columns) moved over an edge, summed over all positions of both loops.
 
     Args:
-        low, high: stored rows, ``low <= row < high``.
+        axis: of the layer, whose outputs and taps the chains cut.
         slide: (level, 0 for outputs or 1 for taps) of the loop the window slides on.
     """
-    if slide is None and taps.tiles[0] == 1 and child > grain == parent == 0 and stride > 0:
+    if slide is None and taps.tiles[0] == 1 and child > grain == parent == 0:
         # One tap: every output touches a row of its own.
-        return sum(low <= p * stride < high for p in range(outputs.tiles[0]))
+        touched = range(0, outputs.tiles[0] * axis.stride, axis.stride)
+        return sum(axis.stored.start <= row < axis.stored.stop for row in touched)
     visits = (_visits(outputs, child, grain), _visits(taps, child, grain))
     total = 0
     for key_p, children_p in visits[0].items():
@@ -261,26 +227,34 @@ def window_words(
             rows: set[int] = set()
             for path_p, (p0, p1) in children_p.items():
                 for path_r, (r0, r1) in children_r.items():
-                    now = _rows(p0, p1, r0, r1, stride, dilation, low, high)
+                    now = _rows(axis, p0, p1, r0, r1)
                     if moving:
                         q0, q1 = before_p.get(path_p, (0, 0))
                         s0, s1 = before_r.get(path_r, (0, 0))
-                        now = now - _rows(q0, q1, s0, s1, stride, dilation, low, high)
+                        now = now - _rows(axis, q0, q1, s0, s1)
                     rows |= now
             total += len(rows)
     return total
 
 
-@lru_cache(maxsize=1 << 14)
-def _rows(
-    p0: int, p1: int, r0: int, r1: int, stride: int, dilation: int, low: int, high: int
-) -> frozenset[int]:
+def rows_under(axis: WindowAxis, p0: int, p1: int, r0: int, r1: int) -> frozenset[int]:
+    """Stored rows under the outputs from *p0* to before *p1* and the taps from *r0* to before *r1*.
+
+    >>> axis = WindowAxis(outputs=3, taps=3, stride=1, dilation=1, stored=range(1, 4))
+    >>> sorted(rows_under(axis, 0, 1, 0, 3))
+    [1, 2]
+    """
+    stride, dilation, stored = axis.stride, axis.dilation, axis.stored
+    low, high = stored.start, stored.stop
     return frozenset(
         row
         for p in range(p0, p1)
         for row in range(p * stride + r0 * dilation, p * stride + r1 * dilation, dilation)
         if low <= row < high
     )
+
+
+_rows = lru_cache(maxsize=1 << 14)(rows_under)
 
 
 _Time = tuple[int, ...]

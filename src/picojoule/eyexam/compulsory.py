@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Ledger
-from picojoule.traffic import Flow
+from picojoule.traffic import Flow, rows_under
 from picojoule.workload import OPERANDS, Layer, Operand
 
 
@@ -77,14 +77,6 @@ def _words(layer: Layer, operand: Operand, *, padded: bool) -> int:
     if operand is not Operand.INPUT:
         return layer.size(operand)
     words = layer.bounds.N * layer.bounds.G * layer.bounds.C
-    for axis in (0, 1):
-        before, after = layer.padding[2 * axis], layer.padding[2 * axis + 1]
-        size = layer.input_size[axis]
-        low, high = (0, before + size + after) if padded else (before, before + size)
-        rows = {
-            p * layer.stride[axis] + r * layer.dilation[axis]
-            for p in range(layer.bounds[4 + axis])
-            for r in range(layer.bounds[6 + axis])
-        }
-        words *= sum(low <= row < high for row in rows)
+    for axis in (layer.axis(0, padded=padded), layer.axis(1, padded=padded)):
+        words *= len(rows_under(axis, 0, axis.outputs, 0, axis.taps))
     return words

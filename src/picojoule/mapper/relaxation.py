@@ -454,14 +454,10 @@ class Relaxation:
         if operand is not INPUT:
             return float(layer.macs)
         total = float(layer.bounds.N * layer.bounds.G * layer.bounds.M * layer.bounds.C)
-        for axis in (0, 1):
-            low, high = self.space.stored(axis)
-            outputs, taps = layer.bounds[4 + axis], layer.bounds[6 + axis]
-            rows = (
-                np.arange(outputs)[:, None] * layer.stride[axis]
-                + np.arange(taps)[None, :] * layer.dilation[axis]
-            )
-            total *= int(((rows >= low) & (rows < high)).sum())
+        for axis in self.space.axes:
+            outputs, taps, stride, dilation, stored = axis
+            rows = np.arange(outputs)[:, None] * stride + np.arange(taps)[None, :] * dilation
+            total *= int(((rows >= stored.start) & (rows < stored.stop)).sum())
         return total
 
     def _capacities(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[tuple[Tile, ...], Floats]:
