@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, Network, ZeroSkip
 from picojoule.errors import MappingError
@@ -20,17 +20,25 @@ from picojoule.sparsity import bits_per_value, effectual_fraction
 from picojoule.traffic import Flow, compute_steps, flows
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 VERSION = "2"
 """Version of the counting rules: results of different versions are not to be mixed."""
 
 
+Amount = TypeVar("Amount", float, "npt.NDArray[np.float64]")
+"""A number, or a vector of coefficients over counts that are not known yet."""
+
+
 @dataclass(frozen=True, slots=True)
-class Access:
+class Access(Generic[Amount]):
     """Charged accesses to a memory for one operand: words, and their energy."""
 
-    read: float = 0.0
-    write: float = 0.0
-    energy: float = 0.0
+    read: Amount
+    write: Amount
+    energy: Amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,8 @@ class Cost:
         active_elements: processing elements in use in a full step.
     """
 
-    accesses: MappingABC[str, MappingABC[Operand, Access]]
-    hops: MappingABC[str, MappingABC[Operand, Access]]
+    accesses: MappingABC[str, MappingABC[Operand, Access[float]]]
+    hops: MappingABC[str, MappingABC[Operand, Access[float]]]
     compute: float
     static: float
     macs: int
@@ -178,12 +186,12 @@ def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
     problems = violations(layer, accelerator, mapping)
     if problems:
         raise MappingError(f"layer {layer.name!r}: illegal mapping: " + "; ".join(problems))
-    ledger = Ledger(layer, accelerator)
+    ledger = Ledger(layer, accelerator, one=1.0)
     ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
     return ledger.close(mapping)
 
 
-class Channel(NamedTuple):
+class Channel(NamedTuple, Generic[Amount]):
     """A memory's port, or a network (or an operand's own), and what passes through all of it.
 
     As many work side by side as the arrays outside *level* have elements in use.
@@ -192,11 +200,11 @@ class Channel(NamedTuple):
     name: str
     level: int
     bandwidth: float  # bits per cycle of one instance
-    bits: Any  # through all instances together, in a whole layer
-    by_operand: MappingABC[Operand, Any]  # the same, of those that pass
+    bits: Amount  # through all instances together, in a whole layer
+    by_operand: MappingABC[Operand, Amount]  # the same, of those that pass
 
 
-class Ledger:
+class Ledger(Generic[Amount]):
     """Books the flows of a mapping to the memories and arrays they touch.
 
     Everything booked is linear in the words of the flows, so words may be numbers, or vectors of
@@ -204,22 +212,25 @@ class Ledger:
     like: ``1.0``, or the unit vector of the constant.
     """
 
-    def __init__(self, layer: Layer, accelerator: Accelerator, one: Any = 1.0) -> None:
-        self.layer, self.accelerator, self.one = layer, accelerator, one
+    def __init__(self, layer: Layer, accelerator: Accelerator, *, one: Amount) -> None:
+        self.layer, self.accelerator = layer, accelerator
+        self.one: Amount = one
         self.effectual = effectual_fraction(layer.density, accelerator.sparse)
-        self.accesses: dict[str, dict[Operand, Access]] = {m: {} for m in accelerator.memories}
-        self.hops: dict[str, dict[Operand, Access]] = {
+        self.accesses: dict[str, dict[Operand, Access[Amount]]] = {
+            m: {} for m in accelerator.memories
+        }
+        self.hops: dict[str, dict[Operand, Access[Amount]]] = {
             array.name: {} for array in accelerator.arrays if array
         }
         # Bits in and out of memories and over networks, whichever end is charged. A zero of its
         # own for each: *one* may be an array, which is added to in place.
-        self.bits_moved: dict[tuple[str, Operand], Any] = {
+        self.bits_moved: dict[tuple[str, Operand], Amount] = {
             (name, operand): 0.0 * one
             for name in (*self.accesses, *self.hops)
             for operand in OPERANDS
         }
 
-    def book(self, all_flows: Sequence[Flow]) -> None:
+    def book(self, all_flows: Sequence[Flow[Amount]]) -> None:
         """Book every flow of a mapping, given operand by operand, outermost edge first."""
         for flow in all_flows:
             if flow.operand is not Operand.OUTPUT:
@@ -246,7 +257,7 @@ class Ledger:
         machine = self.accelerator
         return machine.static_power * 1e12 / machine.clock if machine.clock else 0.0
 
-    def close(self, mapping: Mapping) -> Cost:
+    def close(self: Ledger[float], mapping: Mapping) -> Cost:
         """The cost of the booked flows, which are those of *mapping*."""
         layer, machine = self.layer, self.accelerator
         steps = compute_steps(mapping) * self.cycles_per_step
@@ -285,21 +296,23 @@ class Ledger:
         coded = bits_per_value(memory.formats[index], width, density, self.accelerator.sparse)
         return min(coded, width) / self.accelerator.word_bits
 
-    def _book(self, memory: Memory, operand: Operand, read: Any, write: Any, size: float) -> None:
+    def _book(
+        self, memory: Memory, operand: Operand, read: Amount, write: Amount, size: float
+    ) -> None:
         energy = (read * memory.read_energy + write * memory.write_energy) * size
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
 
-    def _move(self, memory: Memory, operand: Operand, words: Any, size: float) -> None:
+    def _move(self, memory: Memory, operand: Operand, words: Amount, size: float) -> None:
         self.bits_moved[memory.name, operand] += words * (size * self.accelerator.word_bits)
 
-    def _book_hops(self, array: Array, operand: Operand, words: Any, size: float) -> None:
+    def _book_hops(self, array: Array, operand: Operand, words: Amount, size: float) -> None:
         table = self.hops[array.name]
-        access = Access(words, 0.0, words * (array.hop_energy * size))
+        access = Access(words, 0.0 * self.one, words * (array.hop_energy * size))
         table[operand] = _sum(table.get(operand), access)
 
     def _pass(
-        self, array: Array, operand: Operand, outside: Any, delivered: Any, size: float
+        self, array: Array, operand: Operand, outside: Amount, delivered: Amount, size: float
     ) -> None:
         """Words over a network: *outside* it, or *delivered* to or by the elements one by one."""
         each = array.network in (Network.UNICAST, Network.MESH)
@@ -314,16 +327,16 @@ class Ledger:
             bits = self.layer.bits[OPERANDS.index(operand)]
         return bits / self.accelerator.word_bits
 
-    def _arrays(self, flow: Flow) -> Iterator[tuple[int, Array]]:
+    def _arrays(self, flow: Flow[Amount]) -> Iterator[tuple[int, Array]]:
         for level in range(flow.parent, flow.child):
             array = self.accelerator.arrays[level]
             if array is not None:
                 yield level, array
 
-    def _to_mac(self, flow: Flow) -> bool:
+    def _to_mac(self, flow: Flow[Amount]) -> bool:
         return flow.child == len(self.accelerator.levels)
 
-    def _book_factor(self, flow: Flow) -> None:
+    def _book_factor(self, flow: Flow[Amount]) -> None:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
         machine, operand = self.accelerator, flow.operand
         parent = self._memory(flow.parent, operand)
@@ -347,7 +360,7 @@ class Ledger:
             if machine.charging is Charging.BOTH_ENDS:
                 self._book(child, operand, 0.0 * self.one, fills, size)
 
-    def _book_output(self, chain: Sequence[Flow]) -> None:
+    def _book_output(self, chain: Sequence[Flow[Amount]]) -> None:
         """Partial sums go up after each stay and come back unless they start afresh.
 
         A stay at a level starts afresh unless the level above handed a partial sum down. Within an
@@ -387,7 +400,7 @@ class Ledger:
                 self._pass(array, operand, (outside + down) * share, (inside + down) * share, size)
             stays, handed_down = flow.at_child * 1.0, down
 
-    def channels(self) -> Iterator[Channel]:
+    def channels(self) -> Iterator[Channel[Amount]]:
         """What moves data at a limited rate, outermost first."""
         for index, level in enumerate(self.accelerator.levels):
             for memory in level.memories:
@@ -405,7 +418,7 @@ class Ledger:
 
     def _channel(
         self, name: str, level: int, bandwidth: float, only: Operand | None = None
-    ) -> Channel:
+    ) -> Channel[Amount]:
         bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
         return Channel(
             name if only is None else f"{name}.{only.value}",
@@ -415,7 +428,7 @@ class Ledger:
             bits,
         )
 
-    def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
+    def _latency(self: Ledger[float], compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
         longest, limit = compute_cycles, "compute"
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         for channel in self.channels():
@@ -426,7 +439,7 @@ class Ledger:
         return longest, limit
 
 
-def _sum(booked: Access | None, access: Access) -> Access:
+def _sum(booked: Access[Amount] | None, access: Access[Amount]) -> Access[Amount]:
     if booked is None:
         return access
     return Access(

@@ -16,11 +16,12 @@ per pair (P, R), (Q, S) for the input.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand, WindowAxis
@@ -39,36 +40,57 @@ class Chain(NamedTuple):
         return min(self.tiles[level], self.fanouts[level] * self.tiles[level + 1])
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+Words_co = TypeVar("Words_co", covariant=True)
+"""A number of words, or one that is not known yet (the mapper's coefficients of counts)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow(Generic[Words_co]):
     """Words over one edge in the whole layer (all batches).
 
-    ``words[k]`` counts them at the granularity of ``parent + k``: the first entry is what the
-    parent sends or receives, the last what all children together receive or send, those between
-    what the elements of arrays in between handle.
+    Args:
+        operand: whose words they are.
+        parent, child: the levels that the edge joins; beneath the innermost are the multipliers.
+        words: counted at the granularity of ``parent``, ``parent + 1``, ... ``child``: the first
+            is what the parent sends or receives, the last what all children together receive or
+            send, those between what the elements of arrays in between handle.
+        sharing: for each level from the parent to above the child, the words at the elements of
+            the array beneath it if some are shared there, else none.
     """
 
     operand: Operand
     parent: int
     child: int
-    words: tuple[int, ...]
+    words: tuple[Words_co, ...]
+    sharing: tuple[Words_co, ...]
 
     @property
-    def at_parent(self) -> int:
+    def at_parent(self) -> Words_co:
         return self.words[0]
 
     @property
-    def at_child(self) -> int:
+    def at_child(self) -> Words_co:
         return self.words[-1]
 
-    def passed(self, level: int) -> tuple[int, int]:
+    def passed(self, level: int) -> tuple[Words_co, Words_co]:
         """Words outside the array beneath *level*, and at its elements."""
         return self.words[level - self.parent], self.words[level + 1 - self.parent]
 
-    def shared(self, level: int) -> int:
-        """Words at the elements of the array beneath *level* if some are shared there, else 0."""
-        outside, inside = self.passed(level)
-        return inside if inside != outside else 0
+    def shared(self, level: int) -> Words_co:
+        """Words at the elements of the array beneath *level* if some are shared, else none."""
+        return self.sharing[level - self.parent]
+
+
+def flow_of(operand: Operand, parent: int, child: int, words: tuple[int, ...]) -> Flow[int]:
+    """The flow of counted *words*: they are shared where elements get more than comes in.
+
+    >>> flow_of(Operand.WEIGHT, 0, 2, (3, 3, 12)).sharing
+    (0, 12)
+    """
+    sharing = tuple(
+        inside if inside != outside else 0 for outside, inside in itertools.pairwise(words)
+    )
+    return Flow(operand=operand, parent=parent, child=child, words=words, sharing=sharing)
 
 
 def chain(mapping: Mapping, dim: Dim) -> Chain:
@@ -78,7 +100,7 @@ def chain(mapping: Mapping, dim: Dim) -> Chain:
     return Chain(tiles, tuple(stage.fanout[index] for stage in mapping.stages))
 
 
-def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow, ...]:
+def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow[int], ...]:
     """All edges of a mapping with their words, operand by operand, outermost edge first.
 
     Args:
@@ -94,7 +116,7 @@ def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow
                 _words(layer, axes, mapping, chains, operand, parent, child, grain)
                 for grain in range(parent, child + 1)
             )
-            edges.append(Flow(operand, parent, child, words))
+            edges.append(flow_of(operand, parent, child, words))
     return tuple(edges)
 
 

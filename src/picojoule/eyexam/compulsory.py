@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Ledger
-from picojoule.traffic import Flow, rows_under
+from picojoule.traffic import flow_of, rows_under
 from picojoule.workload import OPERANDS, Layer, Operand
 
 
@@ -37,7 +37,7 @@ def compulsory(layer: Layer, machine: Accelerator) -> Compulsory:
         for name in ways[0]:
             least[name] = least.get(name, 0.0) + min(way[name] for way in ways)
     longest = Compulsory(0.0, "")
-    for channel in Ledger(layer, machine).channels():
+    for channel in Ledger(layer, machine, one=1.0).channels():
         together = channel.bandwidth * math.prod(sizes[: channel.level])
         cycles = least[channel.name] / together
         if cycles > longest.cycles:
@@ -62,14 +62,14 @@ def _bits(
 ) -> dict[str, float]:
     """Bits through each channel if every word passes every edge once."""
     words = _words(layer, operand, padded=machine.charge_padding)
-    ledger = Ledger(layer, machine)
+    ledger = Ledger(layer, machine, one=1.0)
     ledger.book(
         [
-            Flow(operand, parent, child, (words,) * (child - parent + 1))
+            flow_of(operand, parent, child, (words,) * (child - parent + 1))
             for parent, child in zip(holders, [*holders[1:], len(machine.levels)], strict=True)
         ]
     )
-    return {channel.name: float(channel.bits) for channel in ledger.channels()}
+    return {channel.name: channel.bits for channel in ledger.channels()}
 
 
 def _words(layer: Layer, operand: Operand, *, padded: bool) -> int:

@@ -73,11 +73,11 @@ def edges(
     return found
 
 
-def _inside(flow: Flow, machine: Accelerator) -> bool:
+def _inside(flow: Flow[int], machine: Accelerator) -> bool:
     return flow.child < len(machine.levels)
 
 
-def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow]) -> Iterator[tuple[int, int]]:
+def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow[int]]) -> Iterator[tuple[int, int]]:
     """For each edge of an operand, outermost first, the words (down, up) at its outer end.
 
     Partial sums come down again unless they start afresh: at the outermost memory once for each
