@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, Network, ZeroSkip
 from picojoule.errors import MappingError
+from picojoule.legality import violations
 from picojoule.mapping import Mapping
 from picojoule.sparsity import bits_per_value, effectual_fraction
 from picojoule.traffic import Flow, compute_steps, flows
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
+from picojoule.workload import OPERANDS, Layer, Operand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,86 +107,16 @@ class Cost:
         return parts
 
 
-def tile_words(layer: Layer, tile: Extents, operand: Operand, *, padded: bool = False) -> int:
-    """Words of *operand* in a tile; of the input at most what is stored of it."""
-    if operand is not Operand.INPUT:
-        return math.prod(tile[DIMS.index(dim)] for dim in RELEVANT[operand])
-    words = tile.N * tile.G * tile.C
-    rows, columns = layer.axis(0, padded=padded), layer.axis(1, padded=padded)
-    words *= min(rows.extent(tile.P, tile.R), len(rows.stored))
-    return words * min(columns.extent(tile.Q, tile.S), len(columns.stored))
-
-
-def tile_bits(layer: Layer, accelerator: Accelerator, tile: Extents, operand: Operand) -> float:
-    """Bits that a tile takes in a memory: uncoded, outputs at the width of partial sums."""
-    words = tile_words(layer, tile, operand, padded=accelerator.charge_padding)
-    if operand is Operand.OUTPUT:
-        return words * accelerator.psum_bits(layer.bits.output)
-    return words * layer.bits[OPERANDS.index(operand)]
-
-
-def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tuple[str, ...]:
-    """Why *mapping* is not legal for *layer* on *accelerator*; empty if it is."""
-    levels, arrays = accelerator.levels, accelerator.arrays
-    if len(mapping.stages) != len(levels):
-        return (f"{len(mapping.stages)} stages for {len(levels)} memory levels",)
-    found = []
-    if mapping.stages[0].tile != layer.bounds:
-        found.append(f"the outermost tile {mapping.stages[0].tile} is not the layer {layer.bounds}")
-    for index, (level, array, stage) in enumerate(zip(levels, arrays, mapping.stages, strict=True)):
-        where = f"level {index} ({level.name})"
-        inner = mapping.tile(index + 1)
-        if any(i > t for i, t in zip(inner, stage.tile, strict=True)):
-            found.append(f"{where}: the tile {stage.tile} is smaller than the one inside, {inner}")
-        if not stage.keeps <= level.keeps:
-            extra = ", ".join(o.value for o in OPERANDS if o in stage.keeps - level.keeps)
-            found.append(f"{where} cannot keep: {extra}")
-        skipped = level.keeps - stage.keeps - level.may_bypass
-        if skipped:
-            names = ", ".join(o.value for o in OPERANDS if o in skipped)
-            found.append(f"{where} may not be bypassed by: {names}")
-        for memory in level.memories:
-            if memory.capacity is None:
-                continue
-            needed = sum(
-                tile_bits(layer, accelerator, stage.tile, operand)
-                for operand in OPERANDS
-                if operand in memory.keeps & stage.keeps
-            )
-            if needed > memory.capacity:
-                found.append(
-                    f"{memory.name} holds {memory.capacity:g} bits; the tile needs {needed:g}"
-                )
-        found += _spread(where, array, stage.spatial)
-    return tuple(found)
-
-
-def _spread(where: str, array: Array | None, spatial: tuple[Extents, ...]) -> list[str]:
-    axes = array.axes if array else ()
-    if len(spatial) > len(axes):
-        return [f"{where}: unrolling along {len(spatial)} axes; there are {len(axes)}"]
-    found = []
-    for axis, unrolled in zip(axes, spatial, strict=False):
-        used = math.prod(unrolled)
-        if used > axis.size:
-            found.append(f"{where}: {used} elements along axis {axis.name!r} of {axis.size}")
-        found += [
-            f"{where}: {dim.value} may not be unrolled along axis {axis.name!r}"
-            for dim, factor in zip(DIMS, unrolled, strict=True)
-            if factor > 1 and dim not in axis.dims
-        ]
-    return found
-
-
 def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
     """Price *mapping* of *layer* on *accelerator*.
 
     Raises:
-        MappingError: if the mapping is not legal; the message lists every violation.
+        MappingError: if the mapping is not legal; the message names every rule it breaks.
     """
-    problems = violations(layer, accelerator, mapping)
-    if problems:
-        raise MappingError(f"layer {layer.name!r}: illegal mapping: " + "; ".join(problems))
+    broken = violations(layer, accelerator, mapping)
+    if broken:
+        text = "; ".join(map(str, broken))
+        raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
     ledger = Ledger(layer, accelerator, one=1.0)
     ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
     return ledger.close(mapping)
@@ -282,7 +213,7 @@ class Ledger(Generic[Amount]):
 
     def _memory(self, level: int, operand: Operand) -> Memory:
         memory = self.accelerator.levels[level].holder(operand)
-        assert memory is not None  # violations() has seen to it
+        assert memory is not None  # the rule held-operands has seen to it
         return memory
 
     def coded_words(self, memory: Memory, operand: Operand) -> float:

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from picojoule.accelerator import Accelerator, Charging, Level
-from picojoule.cost import tile_words
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
+from picojoule.legality import tile_words
 from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
-from picojoule.cost import tile_words
 from picojoule.estimation import images_at_once
+from picojoule.legality import tile_words
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.reports.tables import cell, facts_table, table
