@@ -119,7 +119,7 @@ def tile_bits(layer: Layer, accelerator: Accelerator, tile: Extents, operand: Op
     words = tile_words(layer, tile, operand, padded=accelerator.charge_padding)
     if operand is Operand.OUTPUT:
         return words * accelerator.psum_bits(layer.bits.output)
-    return words * layer.bits[OPERANDS.index(operand)]
+    return words * layer.stored_bits(operand)
 
 
 def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tuple[str, ...]:
@@ -289,7 +289,7 @@ class Ledger:
         index = OPERANDS.index(operand)
         width, density = self.layer.bits[index], self.layer.density[index]
         coded = bits_per_value(memory.formats[index], width, density, self.accelerator.sparse)
-        return min(coded, width) / self.accelerator.word_bits
+        return (min(coded, width) + self.layer.scale_bits[index]) / self.accelerator.word_bits
 
     def _book(self, memory: Memory, operand: Operand, read: Any, write: Any, size: float) -> None:
         energy = (read * memory.read_energy + write * memory.write_energy) * size
@@ -315,10 +315,8 @@ class Ledger:
     def plain_words(self, operand: Operand) -> float:
         """Words of the machine that an uncoded value takes, of outputs a partial sum."""
         if operand is Operand.OUTPUT:
-            bits = self.accelerator.psum_bits(self.layer.bits.output)
-        else:
-            bits = self.layer.bits[OPERANDS.index(operand)]
-        return bits / self.accelerator.word_bits
+            return self.accelerator.psum_bits(self.layer.bits.output) / self.accelerator.word_bits
+        return self.layer.stored_bits(operand) / self.accelerator.word_bits
 
     def _arrays(self, flow: Flow) -> Iterator[tuple[int, Array]]:
         for level in range(flow.parent, flow.child):
