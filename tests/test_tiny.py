@@ -140,6 +140,13 @@ def test_zeros_bits_and_coding():
     half, full = (evaluate(x, MACHINE, mapping) for x in (narrow, plain))
     assert half.compute == full.compute / 4
     assert half.energy - half.compute == pytest.approx((full.energy - full.compute) / 2)
+    # 4-bit weights with half a bit of scales each: 4.5 / 16 of a word to move, a MAC of 16 x 4.
+    block = replace(plain, bits=PerOperand(16, 4, 16), scale_bits=PerOperand(0.0, 0.5, 0.0))
+    coded = evaluate(block, MACHINE, mapping)
+    assert coded.compute == full.compute / 4
+    for memory in ("dram", "buffer"):
+        whole = full.accesses[memory][WEIGHT].energy
+        assert coded.accesses[memory][WEIGHT].energy == pytest.approx(whole * 4.5 / 16)
 
 
 def test_parts_sum_to_the_whole():

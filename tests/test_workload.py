@@ -73,6 +73,17 @@ def test_a_second_activation_grows_with_the_batch_and_is_no_weight() -> None:
     assert linear("fc", in_features=4, out_features=5).with_batch(2).bounds.N == 2
 
 
+def test_scales_are_stored_and_moved_with_the_values_and_belong_to_their_width() -> None:
+    # 4-bit values, one 16-bit scale for 32 of them: 4 + 16 / 32 = 4.5 bits each.
+    layer = linear("fc", in_features=32, out_features=10, bits=PerOperand(16, 4, 16))
+    scaled = replace(layer, scale_bits=PerOperand(0.0, 0.5, 0.0))
+    assert scaled.stored_bits(Operand.WEIGHT) == 4.5
+    assert scaled.stored_bits(Operand.INPUT) == 16
+    assert scaled.signature() != layer.signature()
+    assert scaled.with_widths(weight=8) == layer.with_widths(weight=8)
+    assert scaled.with_widths(input=8).scale_bits.weight == 0.5
+
+
 def test_effectual_macs_multiply_both_densities() -> None:
     layer = replace(
         linear("fc", in_features=10, out_features=10), density=PerOperand(0.5, 0.2, 1.0)
@@ -95,6 +106,8 @@ def test_batch_of_a_network_divides_its_macs() -> None:
         {"density": PerOperand(-0.1, 1.0, 1.0)},
         {"bits": PerOperand(0, 8, 8)},
         {"bits": PerOperand(8, 65, 8)},
+        {"scale_bits": PerOperand(0.0, -0.5, 0.0)},
+        {"scale_bits": PerOperand(0.0, math.inf, 0.0)},
         {"stride": (0, 1)},
         {"dilation": (1, 0)},
         {"padding": (-1, 0, 0, 0)},

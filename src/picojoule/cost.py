@@ -225,7 +225,7 @@ class Ledger(Generic[Amount]):
         index = OPERANDS.index(operand)
         width, density = self.layer.bits[index], self.layer.density[index]
         coded = bits_per_value(memory.formats[index], width, density, self.accelerator.sparse)
-        return min(coded, width) / self.accelerator.word_bits
+        return (min(coded, width) + self.layer.scale_bits[index]) / self.accelerator.word_bits
 
     def _book(
         self, memory: Memory, operand: Operand, read: Amount, write: Amount, size: float
@@ -253,10 +253,8 @@ class Ledger(Generic[Amount]):
     def plain_words(self, operand: Operand) -> float:
         """Words of the machine that an uncoded value takes, of outputs a partial sum."""
         if operand is Operand.OUTPUT:
-            bits = self.accelerator.psum_bits(self.layer.bits.output)
-        else:
-            bits = self.layer.bits[OPERANDS.index(operand)]
-        return bits / self.accelerator.word_bits
+            return self.accelerator.psum_bits(self.layer.bits.output) / self.accelerator.word_bits
+        return self.layer.stored_bits(operand) / self.accelerator.word_bits
 
     def _arrays(self, flow: Flow[Amount]) -> Iterator[tuple[int, Array]]:
         for level in range(flow.parent, flow.child):

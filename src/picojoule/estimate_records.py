@@ -19,7 +19,7 @@ from picojoule.mapping import parse_mapping
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import whole
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import Extents, Layer, PerOperand, Workload
+from picojoule.workload import NO_SCALES, Extents, Layer, PerOperand, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
@@ -294,6 +294,7 @@ def _shape(layer: Layer) -> dict[str, Any]:
         },
         "bits": layer.bits._asdict(),
         "density": layer.density._asdict(),
+        **({"scale_bits": layer.scale_bits._asdict()} if any(layer.scale_bits) else {}),
     }
 
 
@@ -307,6 +308,7 @@ def _layer_of_shape(raw: Mapping[str, Any]) -> Layer:
         bits=PerOperand(**raw["bits"]),
         density=PerOperand(**raw["density"]),
         weight_is_activation=shape["weight_is_activation"],
+        scale_bits=PerOperand(**raw["scale_bits"]) if "scale_bits" in raw else NO_SCALES,
     )
 
 

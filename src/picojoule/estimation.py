@@ -18,7 +18,7 @@ from picojoule.frontends import load
 from picojoule.mapper.archive import Cache, find
 from picojoule.specs import load_accelerator
 from picojoule.units import whole
-from picojoule.workload import OPERANDS, Layer, Operand, PerOperand, Workload
+from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapper.found import Found
@@ -139,12 +139,12 @@ def prepared(
     if batch is not None:
         network = network.with_batch(batch)
     if isinstance(bits, int):
-        network = network.with_layers(bits=PerOperand(bits, bits, bits))
+        network = network.with_layers(bits=PerOperand(bits, bits, bits), scale_bits=NO_SCALES)
     elif isinstance(bits, PerOperand):
-        network = network.with_layers(bits=bits)
+        network = network.with_layers(bits=bits, scale_bits=NO_SCALES)
     elif bits:
         _check_operands("bits", bits)
-        network = _with_each(network, lambda layer: {"bits": layer.bits._replace(**bits)})
+        network = replace(network, layers=tuple(x.with_widths(**bits) for x in network))
     if density:
         _check_operands("density", density)
         network = _with_each(network, lambda layer: {"density": layer.density._replace(**density)})

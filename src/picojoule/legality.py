@@ -88,7 +88,7 @@ def tile_bits(layer: Layer, accelerator: Accelerator, tile: Extents, operand: Op
     words = tile_words(layer, tile, operand, padded=accelerator.charge_padding)
     if operand is Operand.OUTPUT:
         return words * accelerator.psum_bits(layer.bits.output)
-    return words * layer.bits[OPERANDS.index(operand)]
+    return words * layer.stored_bits(operand)
 
 
 # -- the rules ---------------------------------------------------------------------------------

@@ -114,6 +114,7 @@ LARGEST_PHASES = 4096
 # The field's word: Eyeriss and the estimators of its authors compute in 16-bit fixed point.
 DEFAULT_BITS: PerOperand[int] = PerOperand(16, 16, 16)
 DENSE: PerOperand[float] = PerOperand(1.0, 1.0, 1.0)
+NO_SCALES: PerOperand[float] = PerOperand(0.0, 0.0, 0.0)
 
 
 Sizes = TypeVar("Sizes", int, "npt.NDArray[np.int64]")
@@ -182,6 +183,9 @@ class Layer:
         density: fraction of non-zero values of each operand, 0 to 1.
         weight_is_activation: the second operand is computed, not stored with the network
             (attention): it grows with the batch and its density comes from data.
+        scale_bits: bits per value of the scales and zero points that are stored and moved with
+            each operand (block formats: 4-bit values with a 16-bit scale for 32 of them have 0.5);
+            the multiplier does not see them.
     """
 
     name: str
@@ -193,6 +197,7 @@ class Layer:
     bits: PerOperand[int] = DEFAULT_BITS
     density: PerOperand[float] = DENSE
     weight_is_activation: bool = False
+    scale_bits: PerOperand[float] = NO_SCALES
 
     def __post_init__(self) -> None:
         for dim, bound in zip(DIMS, self.bounds, strict=True):
@@ -219,7 +224,9 @@ class Layer:
                     f"layer {self.name!r}: an input of {size} {rows} gives "
                     f"{outputs} outputs, not {axis.outputs}"
                 )
-        for operand, width, density in zip(OPERANDS, self.bits, self.density, strict=True):
+        for operand, width, density, scales in zip(
+            OPERANDS, self.bits, self.density, self.scale_bits, strict=True
+        ):
             if not 1 <= width <= 64:
                 raise WorkloadError(
                     f"layer {self.name!r}: {operand.value} of {width} bits; 1 to 64 are possible"
@@ -227,6 +234,11 @@ class Layer:
             if not 0.0 <= density <= 1.0:
                 raise WorkloadError(
                     f"layer {self.name!r}: {operand.value} density {density} is not within 0 to 1"
+                )
+            if not 0.0 <= scales <= 64.0:
+                raise WorkloadError(
+                    f"layer {self.name!r}: {operand.value} scales of {scales} bits per value; "
+                    "0 to 64 are possible"
                 )
 
     def _needed_size(self) -> tuple[int, int]:
@@ -290,6 +302,21 @@ class Layer:
             return b.N * b.G * b.C * self.input_size[0] * self.input_size[1]
         return math.prod(b[DIMS.index(d)] for d in RELEVANT[operand])
 
+    def stored_bits(self, operand: Operand) -> float:
+        """Bits that one value of an operand takes in a memory, its share of the scales included."""
+        index = OPERANDS.index(operand)
+        scales = self.scale_bits[index]
+        # Whole numbers stay whole: sums of them are exact at any size.
+        return self.bits[index] + scales if scales else self.bits[index]
+
+    def with_widths(self, **bits: int) -> Layer:
+        """The same layer with other widths, by operand name; scales belong to the old ones."""
+        return replace(
+            self,
+            bits=self.bits._replace(**bits),
+            scale_bits=self.scale_bits._replace(**dict.fromkeys(bits, 0.0)),
+        )
+
     def with_batch(self, batch: int) -> Layer:
         """The same layer for *batch* times as many inferences at once."""
         grown = "G" if self.weight_is_activation else "N"
@@ -307,15 +334,10 @@ class Layer:
 
     def signature(self) -> tuple[object, ...]:
         """All that decides the energy, so everything but the name."""
-        return (
-            self.bounds,
-            self.stride,
-            self.dilation,
-            self.padding,
-            self.input_size,
-            self.bits,
-            self.density,
-        )
+        shape = (self.bounds, self.stride, self.dilation, self.padding, self.input_size)
+        # Only where there are scales: what was found for a layer without them stays found.
+        scales = (self.scale_bits,) if any(self.scale_bits) else ()
+        return (*shape, self.bits, self.density, *scales)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,8 +103,8 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 SIDES = st.integers(1, 6)
 LAYERS = st.builds(
-    lambda name, bounds, stride, dilation, padding, extra, bits, density, kind: _layer(
-        name, bounds, stride, dilation, padding, extra, bits, density, kind
+    lambda name, bounds, stride, dilation, padding, extra, bits, density, kind, scales: _layer(
+        name, bounds, stride, dilation, padding, extra, bits, density, kind, scales
     ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
     st.tuples(*[SIDES] * 8),
@@ -115,6 +115,7 @@ LAYERS = st.builds(
     st.tuples(*[st.integers(1, 64)] * 3),
     st.tuples(*[st.floats(0, 1)] * 3),
     st.booleans(),
+    st.sampled_from([(0.0, 0.0, 0.0), (0.0, 0.5, 0.0), (0.25, 4.125, 1.0)]),
 )
 
 
@@ -128,6 +129,7 @@ def _layer(
     bits: tuple[int, int, int],
     density: tuple[float, float, float],
     kind: bool,
+    scales: tuple[float, float, float],
 ) -> Layer:
     # Room for the windows, and up to a stride less one of rows that no window reaches.
     size = [
@@ -158,6 +160,7 @@ def _layer(
         bits=PerOperand(*bits),
         density=PerOperand(*density),
         weight_is_activation=kind,
+        scale_bits=PerOperand(*scales),
     )
 
 

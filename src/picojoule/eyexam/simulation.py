@@ -412,5 +412,5 @@ class _Planner:
             return 1.0
         tables = self.tables.factors(transfer.operand, transfer.child, wait, "distinct", None)
         words = math.prod(float(table.max()) for table in tables)
-        bits = self.layer.bits[OPERANDS.index(transfer.operand)]
+        bits = self.layer.stored_bits(transfer.operand)
         return min(1.0, memory.capacity / (words * bits))

@@ -49,6 +49,8 @@ DEFAULTS: Mapping[str, int | float | str] = {
     "weight_density": 1.0,
     "output_density": 1.0,
 }
+SCALES = ("input_scale_bits", "weight_scale_bits", "output_scale_bits")
+"""Columns of bits per value for scales and zero points; written only where a layer has some."""
 COLUMNS = ("name", "batch", "groups", "in_channels", "out_channels", *list(DEFAULTS)[2:])
 """All columns, in the order in which they are written."""
 
@@ -153,10 +155,10 @@ def records(
 
 def _check_header(columns: list[str], line: int, findings: Findings) -> None:
     for place, column in enumerate(columns):
-        if column not in COLUMNS:
+        if column not in COLUMNS + SCALES:
             findings.add(
                 f"line {line}, column {place + 1}",
-                f"unknown column {shortened(column)}{did_you_mean(column[:40], COLUMNS)}",
+                f"unknown column {shortened(column)}{did_you_mean(column[:40], COLUMNS + SCALES)}",
             )
         elif column in columns[:place]:
             findings.add(f"line {line}, column {place + 1}", f"{column} is there twice")
@@ -188,6 +190,10 @@ def _layer(
         else:
             least = 0 if column.startswith("pad_") else 1
             whole[column] = findings.whole(at, text, least) or 0
+    scales = [
+        findings.real(f"line {line}, column {column}", row[column]) if row.get(column) else 0.0
+        for column in SCALES
+    ]
     if len(findings) > before:
         return None
     try:
@@ -212,6 +218,7 @@ def _layer(
                 density["input_density"], density["weight_density"], density["output_density"]
             ),
             weight_is_activation=row.get("kind", "").strip() == "activation",
+            scale_bits=PerOperand(*(value or 0.0 for value in scales)),
         )
     except WorkloadError as error:
         findings.add(f"line {line}", str(error))
@@ -249,10 +256,12 @@ def format_table(workload: Workload) -> str:
         if value:
             text.write(f"# {key}: {' '.join(value.split())}\n")
     plain = csv.writer(text, lineterminator="\n")
-    plain.writerow(COLUMNS)
+    scaled = any(any(layer.scale_bits) for layer in workload)
+    plain.writerow(COLUMNS + SCALES if scaled else COLUMNS)
     for layer in workload:
         cells = io.StringIO(newline="")
-        csv.writer(cells, lineterminator="\n").writerow(_cells(layer)[1:])
+        scales = [repr(float(value)) for value in layer.scale_bits] if scaled else []
+        csv.writer(cells, lineterminator="\n").writerow([*_cells(layer)[1:], *scales])
         text.write(f"{_quoted(layer.name)},{cells.getvalue()}")
     return text.getvalue()
 

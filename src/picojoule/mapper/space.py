@@ -204,10 +204,11 @@ class Space:
                 return False
         return True
 
-    def width(self, operand: Operand) -> int:
+    def width(self, operand: Operand) -> float:
         """Bits of a word of *operand* on the chip."""
-        width = self.layer.bits[OPERANDS.index(operand)]
-        return self.machine.psum_bits(width) if operand is OUTPUT else width
+        if operand is OUTPUT:
+            return self.machine.psum_bits(self.layer.bits.output)
+        return self.layer.stored_bits(operand)
 
     def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""

@@ -201,7 +201,7 @@ def _asked(request: dict[str, Any]) -> tuple[Workload, Any]:
     )
     widths = question.get("bits")
     if widths:
-        layers = tuple(replace(x, bits=x.bits._replace(**widths)) for x in network)
+        layers = tuple(x.with_widths(**widths) for x in network)
         network = replace(network, layers=layers)
     return network, machine
 
