@@ -9,7 +9,9 @@ index enters or leaves a tile. It shares no formula with the package: only the r
 3. If the advanced loop is the innermost one outside the child that indexes the input and it moves
    the window, only indices that the child did not hold are loaded.
 4. A multiplier holds nothing: it is loaded at every step.
-5. Partial sums leave a child before its next load and at the end. A child is handed a partial sum
+5. A layer of several steps walks its nest once for each, on other inputs and outputs. Weights
+   that no loop outside a child changes stay in it.
+6. Partial sums leave a child before its next load and at the end. A child is handed a partial sum
    only if its parent has one. Of the children that add up one sum, only one is handed it.
 """
 
@@ -125,9 +127,17 @@ class _Interpreter:
             for level in range(self.depth)
             for dim, count in self.mapping.loops(level)
         }
+        for step in range(self.layer.steps):
+            self.walk(counts, first=step == 0)
+        return self.tally
+
+    def walk(self, counts, first):
+        """One step of the layer: the whole nest."""
         time = dict.fromkeys(self.nest, 0)
-        self.load(time, None)
-        self.tally.steps = 1
+        if not first:
+            self.sums = {}
+        self.load(time, None, first)
+        self.tally.steps += 1
         while True:
             for loop in reversed(self.nest):
                 time[loop] += 1
@@ -139,20 +149,21 @@ class _Interpreter:
             self.load(time, loop)
             self.tally.steps += 1
         self.finish()
-        return self.tally
 
     def first_works(self, time):
         """Whether anything is left to do at this time: the first element always has most."""
         first = tuple((0,) * 8 for _ in range(self.depth))
         return self.tile(self.clock(time), first, self.depth) is not None
 
-    def load(self, time, advanced):
+    def load(self, time, advanced, first=False):
         moved = self.nest if advanced is None else self.nest[self.nest.index(advanced) :]
         changed = []
         for edge in self.edges:
             operand, _, child = edge
             outside = self.outside[edge]
-            if child == self.depth or advanced is None or any(loop in moved for loop in outside):
+            stays = operand is Operand.WEIGHT and not outside and not first
+            begins = advanced is None and not stays
+            if child == self.depth or begins or any(loop in moved for loop in outside):
                 slides = (
                     advanced is not None
                     and child < self.depth

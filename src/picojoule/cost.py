@@ -191,7 +191,7 @@ class Ledger(Generic[Amount]):
     def close(self: Ledger[float], mapping: Mapping) -> Cost:
         """The cost of the booked flows, which are those of *mapping*."""
         layer, machine = self.layer, self.accelerator
-        steps = compute_steps(mapping) * self.cycles_per_step
+        steps = self.layer.steps * compute_steps(mapping) * self.cycles_per_step
         cycles, limit = self._latency(steps, mapping)
         done = layer.macs * self.effectual
         worked = done if machine.sparse.zeros is ZeroSkip.SKIP else layer.macs

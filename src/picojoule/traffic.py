@@ -8,6 +8,8 @@ multipliers. What is counted (DESIGN: "What is counted, and how"):
   loop counts as running if a full tile takes more than one step, even where an edge tile takes one.
 - If the innermost loop that indexes the input moves its window (P, Q, R or S), each step of that
   loop loads only the rows or columns that the child does not already hold.
+- A layer of several steps runs its whole nest for each. Weights stay over the steps wherever no
+  loop outside the child changes them.
 - An edge tile has its true size. Words for several elements of an array are read once outside it.
 
 Because the nest is a Cartesian product, every count is a product of one factor per dimension, or
@@ -112,12 +114,27 @@ def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow
     for operand in OPERANDS:
         holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
         for parent, child in zip(holders, [*holders[1:], len(mapping.stages)], strict=True):
+            times = 1 if lasts(mapping, operand, child) else layer.steps
             words = tuple(
-                _words(layer, axes, mapping, chains, operand, parent, child, grain)
+                times * _words(layer, axes, mapping, chains, operand, parent, child, grain)
                 for grain in range(parent, child + 1)
             )
             edges.append(flow_of(operand, parent, child, words))
     return tuple(edges)
+
+
+def lasts(mapping: Mapping, operand: Operand, child: int) -> bool:
+    """Whether *operand*'s tile in *child* stays over the steps of a layer.
+
+    Steps run outside all loops, so only weights can, and only where no loop outside changes them.
+    """
+    return (
+        operand is Operand.WEIGHT
+        and child < len(mapping.stages)
+        and not any(
+            dim in RELEVANT[operand] for level in range(child) for dim, _ in mapping.loops(level)
+        )
+    )
 
 
 def compute_steps(mapping: Mapping) -> int:
