@@ -51,10 +51,10 @@ SOURCES = (
     "dataflow",
     "eyexam.compulsory",
     "eyexam.parallelism",
-    "mapper.archive",
     "mapper.bank",
     "mapper.blocks",
     "mapper.boxes",
+    "mapper.cache",
     "mapper.chains",
     "mapper.found",
     "mapper.kernels",
@@ -67,7 +67,7 @@ SOURCES = (
     "traffic",
     "workload",
 )
-"""The modules that decide an answer or prove it: a change in any starts the archive afresh."""
+"""The modules that decide an answer or prove it: a change in any starts the cache afresh."""
 
 # What a search does not see. Names of memories stay: they stand in the answer.
 _UNSEEN = {
