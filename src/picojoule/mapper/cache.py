@@ -62,6 +62,7 @@ SOURCES = (
     "mapper.relaxation",
     "mapper.solver",
     "mapper.space",
+    "mapper.tuning",
     "mapping",
     "sparsity",
     "traffic",
