@@ -250,8 +250,8 @@ def dual(
                 new = True
                 candidates[b, candidates[b, room] % room] = pick
                 candidates[b, room] += 1
-        if bound > best:
-            best = bound
+        if bound > best or turn == 0:  # at first also where there is no bound
+            best = max(best, bound)
             _copy(weights, trial)
             if best >= target:
                 return best, False

@@ -388,11 +388,12 @@ class _Solver:
     def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
         """Multipliers and candidates to begin with: where the last similar programme left them."""
         problem = relaxed.programme
-        key = (relaxed.options, problem.where.shape, len(problem.limits))
+        # A rate on a time without a bound of its own would leave no bound at all.
+        usable = (problem.relief > 0) & (self.mode != programme.ENERGY)
+        key = (relaxed.options, problem.where.shape, len(problem.limits), usable.tobytes())
         if key not in self._starts:
             energy = [float(self.mode != programme.LATENCY)]
-            usable = problem.relief > 0
-            share = usable / max(1, usable.sum()) * (self.mode != programme.ENERGY)
+            share = usable / max(1, usable.sum())
             prices = np.full(len(problem.limits), TUNING.first_price)
             rates = np.concatenate([energy, share, prices])
             self._starts[key] = (
