@@ -17,7 +17,7 @@ CASES = 2500
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_words_agree(data):
-    layer = data.draw(layers())
+    layer = data.draw(layers(largest=32))
     mapping = data.draw(mappings(layer))
     padded = data.draw(st.booleans())
     tally = interpret(layer, mapping, padded)
@@ -32,7 +32,7 @@ def test_words_agree(data):
 @given(st.data())
 def test_accesses_agree(data):
     """Reads and writes of every memory, both ends charged, no zeros."""
-    layer = data.draw(layers())
+    layer = data.draw(layers(largest=32))
     layer = type(layer)(
         "dense", layer.bounds, layer.stride, layer.dilation, layer.padding, layer.input_size
     )
