@@ -112,7 +112,7 @@ def searched(case: Case) -> Row:
         options: dict[str, Any] = {}
         if floor:
             spread = Parallelism(layer, machine, flow).widest(Limit.STORAGE)
-            compute = spread.steps * Ledger(layer, machine).cycles_per_step
+            compute = spread.steps * Ledger(layer, machine, one=1.0).cycles_per_step
             least = max(compute, compulsory(layer, machine).cycles)
             options = {"start": spread.mapping, "floor": least}
         found = picojoule.search(layer, machine, flow, "latency", **options)

@@ -317,7 +317,13 @@ def test_map_then_price(run: Run) -> None:
     assert math.isclose(priced["layer"]["energy"], found["layer"]["energy"])
     assert priced["layer"]["mapping"] == found["layer"]["mapping"]
     assert priced["layer"]["search"]["status"] == "given"
-    assert "well-formed mapping" in run("check", "mapping.yaml").out
+    said = run("check", "mapping.yaml").out
+    assert "well-formed mapping" in said
+    assert "whole-layer" in said
+    rules = json.loads(run("check", "mapping.yaml", "--json").out)["rules"]
+    assert "capacity" in [rule["name"] for rule in rules]
+    other = ("nets.py:net", "fc", "-a", "chip.yaml")
+    refused(run("price", *other, "-m", "mapping.yaml"), "illegal mapping: whole-layer: ")
     run("map", *ask, "-o", "mapping.json")
     assert run("price", *ask, "-m", "mapping.json").code == 0
 
@@ -399,6 +405,7 @@ def test_lists(run: Run) -> None:
     assert "eyeriss" in [chip["name"] for chip in record["chips"]]
     assert "bvlc-alexnet" in run("list", "networks").out
     assert "row-stationary" in run("list", "dataflows").out
+    assert "axis-length" in run("list", "rules").out
 
 
 def test_show(run: Run) -> None:

@@ -17,11 +17,12 @@ from importlib import resources
 import yaml
 
 from picojoule.accelerator import Accelerator, Level
-from picojoule.cost import Cost, evaluate, tile_bits
+from picojoule.cost import Cost, evaluate
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
 from picojoule.eyexam.simulation import simulate
 from picojoule.frontends import load
+from picojoule.legality import tile_bits
 from picojoule.mapping import Mapping, Stage, parse_mapping
 from picojoule.specs import load_accelerator
 from picojoule.workload import Dim, Extents, Layer, Operand, PerOperand

@@ -17,10 +17,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from picojoule.errors import WorkloadError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Operand(Enum):
@@ -87,6 +92,7 @@ class PerOperand(NamedTuple, Generic[T]):
 
 DIMS = tuple(Dim)
 OPERANDS = tuple(Operand)
+ROWS = ("rows", "columns")  # what is counted along each axis of a window
 
 RELEVANT: Mapping[Operand, frozenset[Dim]] = MappingProxyType(
     {
@@ -110,7 +116,59 @@ DEFAULT_BITS: PerOperand[int] = PerOperand(16, 16, 16)
 DENSE: PerOperand[float] = PerOperand(1.0, 1.0, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
+Sizes = TypeVar("Sizes", int, "npt.NDArray[np.int64]")
+"""A size of a tile, or the sizes of many."""
+
+
+class WindowAxis(NamedTuple):
+    """One of the two axes along which a filter slides over its input.
+
+    Output ``p`` and tap ``r`` meet at input row ``p * stride + r * dilation``, counted from the
+    first row of the padded input.
+
+    Args:
+        outputs, taps: output and filter rows (or columns).
+        stride: input rows from one output to the next.
+        dilation: input rows from one tap to the next.
+        stored: the input rows that hold data, from the first to before the last padding.
+    """
+
+    outputs: int
+    taps: int
+    stride: int
+    dilation: int
+    stored: range
+
+    def extent(self, outputs: Sizes, taps: Sizes) -> Sizes:
+        """Distinct input rows under *outputs* consecutive outputs and *taps* consecutive taps.
+
+        Two pairs (output, tap) touch the same row iff they differ by a multiple of
+        ``(dilation, -stride)`` in lowest terms, so all pairs but those with a predecessor count.
+
+        >>> WindowAxis(outputs=4, taps=3, stride=2, dilation=1, stored=range(9)).extent(4, 3)
+        9
+        """
+        common = math.gcd(self.stride, self.dilation)
+        later_outputs = outputs - self.dilation // common
+        later_taps = taps - self.stride // common
+        # (x + |x|) / 2 is x or nothing, of one size as of many.
+        twice = (later_outputs + abs(later_outputs)) * (later_taps + abs(later_taps))
+        distinct: Sizes = outputs * taps - twice // 4
+        return distinct
+
+
+def window_reach(taps: int, dilation: int) -> int:
+    """Input rows from the first tap of a window to its last, both included."""
+    return (taps - 1) * dilation + 1
+
+
+def outputs_over(rows: int, taps: int, stride: int, dilation: int) -> int:
+    """Outputs of a window that slides over *rows* rows, padding included; none if it is larger."""
+    room = rows - window_reach(taps, dilation)
+    return room // stride + 1 if room >= 0 else 0
+
+
+@dataclass(frozen=True)  # no slots: the axes are kept in the instance
 class Layer:
     """One canonical layer.
 
@@ -149,17 +207,17 @@ class Layer:
             )
         if self.input_size == (0, 0):
             object.__setattr__(self, "input_size", self._needed_size())
-        for axis, (size, outputs) in enumerate(zip(self.input_size, self.bounds[4:6], strict=True)):
+        for rows, size, axis in zip(ROWS, self.input_size, self._padded_axes, strict=True):
             if not 1 <= size <= LARGEST_BOUND:
                 raise WorkloadError(
-                    f"layer {self.name!r}: an input of {size} {('rows', 'columns')[axis]} is not "
+                    f"layer {self.name!r}: an input of {size} {rows} is not "
                     f"within 1 to {LARGEST_BOUND}"
                 )
-            found = self.output_size_of(size, axis)
-            if found != outputs:
+            outputs = outputs_over(len(axis.stored), axis.taps, axis.stride, axis.dilation)
+            if outputs != axis.outputs:
                 raise WorkloadError(
-                    f"layer {self.name!r}: an input of {size} {('rows', 'columns')[axis]} gives "
-                    f"{found} outputs, not {outputs}"
+                    f"layer {self.name!r}: an input of {size} {rows} gives "
+                    f"{outputs} outputs, not {axis.outputs}"
                 )
         for operand, width, density in zip(OPERANDS, self.bits, self.density, strict=True):
             if not 1 <= width <= 64:
@@ -172,18 +230,43 @@ class Layer:
                 )
 
     def _needed_size(self) -> tuple[int, int]:
-        needed = []
-        for axis in (0, 1):
-            outputs, taps = self.bounds[4 + axis], self.bounds[6 + axis]
-            window = (outputs - 1) * self.stride[axis] + (taps - 1) * self.dilation[axis] + 1
-            needed.append(max(1, window - sum(self.padding[2 * axis : 2 * axis + 2])))
-        return needed[0], needed[1]
+        rows, columns = (
+            (outputs - 1) * stride + window_reach(taps, dilation)
+            for outputs, taps, stride, dilation in self._windows()
+        )
+        top, bottom, left, right = self.padding
+        return max(1, rows - top - bottom), max(1, columns - left - right)
 
-    def output_size_of(self, size: int, axis: int) -> int:
-        """Outputs along *axis* (0 rows, 1 columns) for an unpadded input of *size*."""
-        window = (self.bounds[6 + axis] - 1) * self.dilation[axis] + 1
-        room = size + sum(self.padding[2 * axis : 2 * axis + 2]) - window
-        return room // self.stride[axis] + 1 if room >= 0 else 0
+    def _windows(self) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+        """Outputs, taps, stride and dilation along rows, and along columns."""
+        b, (u, v), (d, e) = self.bounds, self.stride, self.dilation
+        return (b.P, b.R, u, d), (b.Q, b.S, v, e)
+
+    @cached_property
+    def _axes(self) -> tuple[WindowAxis, WindowAxis]:
+        (height, width), (top, _, left, _) = self.input_size, self.padding
+        rows, columns = self._windows()
+        return (
+            WindowAxis(*rows, stored=range(top, top + height)),
+            WindowAxis(*columns, stored=range(left, left + width)),
+        )
+
+    @cached_property
+    def _padded_axes(self) -> tuple[WindowAxis, WindowAxis]:
+        (height, width), (top, bottom, left, right) = self.input_size, self.padding
+        rows, columns = self._windows()
+        return (
+            WindowAxis(*rows, stored=range(top + height + bottom)),
+            WindowAxis(*columns, stored=range(left + width + right)),
+        )
+
+    def axis(self, axis: int, *, padded: bool = False) -> WindowAxis:
+        """The window along *axis* (0 rows, 1 columns).
+
+        Args:
+            padded: the zeros of the padding are stored as well, as ISCA'16 does.
+        """
+        return (self._padded_axes if padded else self._axes)[axis]
 
     @property
     def macs(self) -> int:
@@ -339,27 +422,26 @@ def conv(
         )
     if min(stride) < 1 or min(dilation) < 1:
         raise WorkloadError(f"layer {name!r}: stride {stride}, dilation {dilation}: at least 1")
-    outputs = []
-    for axis in (0, 1):
-        window = (kernel[axis] - 1) * dilation[axis] + 1
-        room = input_size[axis] + padding[2 * axis] + padding[2 * axis + 1] - window
-        if room < 0:
+    top, bottom, left, right = padding
+    padded_size = (input_size[0] + top + bottom, input_size[1] + left + right)
+    for rows, size, taps, apart in zip(ROWS, padded_size, kernel, dilation, strict=True):
+        window = window_reach(taps, apart)
+        if size < window:
             raise WorkloadError(
-                f"layer {name!r}: a window of {window} {('rows', 'columns')[axis]} does not fit "
-                f"into the padded input of {room + window}"
+                f"layer {name!r}: a window of {window} {rows} does not fit "
+                f"into the padded input of {size}"
             )
-        outputs.append(room // stride[axis] + 1)
     return Layer(
         name,
         Extents(
-            batch,
-            groups,
-            out_channels // groups,
-            in_channels // groups,
-            outputs[0],
-            outputs[1],
-            kernel[0],
-            kernel[1],
+            N=batch,
+            G=groups,
+            M=out_channels // groups,
+            C=in_channels // groups,
+            P=outputs_over(padded_size[0], kernel[0], stride[0], dilation[0]),
+            Q=outputs_over(padded_size[1], kernel[1], stride[1], dilation[1]),
+            R=kernel[0],
+            S=kernel[1],
         ),
         stride=stride,
         dilation=dilation,
@@ -448,16 +530,16 @@ def transposed_conv(
             f"give more than {LARGEST_PHASES} convolutions or taps; not modelled"
         )
     phases = [
-        _phases(
-            name,
-            input_size[axis],
-            kernel[axis],
-            stride[axis],
-            dilation[axis],
-            padding[2 * axis : 2 * axis + 2],
-            output_padding[axis],
+        _phases(name, *along)
+        for along in zip(
+            input_size,
+            kernel,
+            stride,
+            dilation,
+            (padding[:2], padding[2:]),
+            output_padding,
+            strict=True,
         )
-        for axis in (0, 1)
     ]
     layers = []
     for i, rows in phases[0]:
@@ -492,14 +574,14 @@ def _phases(
     kernel: int,
     stride: int,
     dilation: int,
-    padding: tuple[int, ...],
+    padding: tuple[int, int],
     output_padding: int,
 ) -> list[tuple[int, _Phase]]:
     """The one-dimensional convolutions, by output phase, of a transposed convolution.
 
     Output o receives input i through tap k whenever o = i*stride + k*dilation - padding[0].
     """
-    outputs = (size - 1) * stride + (kernel - 1) * dilation + 1 - sum(padding) + output_padding
+    outputs = (size - 1) * stride + window_reach(kernel, dilation) - sum(padding) + output_padding
     if outputs < 1:
         raise WorkloadError(f"layer {name!r}: its output would have {outputs} rows or columns")
     # Taps that reach one phase are this far apart, and step this far through the input.

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from picojoule.accelerator import Array, Axis, Level
-from picojoule.cost import violations
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
 from picojoule.eyexam.parallelism import Limit, Parallelism
+from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator

@@ -144,7 +144,7 @@ def test_what_a_transfer_takes_of_a_network(network, cycles):
     chip = two_levels(True, array)
     mapping = Mapping((Stage(layer.bounds, spatial=(Extents(M=2),)), Stage(Extents())))
     found = simulate(layer, chip, mapping)
-    ledger = Ledger(layer, chip)
+    ledger = Ledger(layer, chip, one=1.0)
     ledger.book(flows(layer, mapping))
     expected = {f"net.{name}": taken for name, taken in cycles.items()}
     assert {k: v for k, v in found.channels.items() if k != "dram"} == expected
@@ -163,7 +163,7 @@ def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data):
     mapping = data.draw(mappings(layer))
     chip = sized_for(mapping, padded=data.draw(st.booleans()))
     chip = replace(chip, nest=tuple(_limited(part, data) for part in chip.nest))
-    ledger = Ledger(layer, chip)
+    ledger = Ledger(layer, chip, one=1.0)
     ledger.book(flows(layer, mapping, padded=chip.charge_padding))
     cost, found = evaluate(layer, chip, mapping), simulate(layer, chip, mapping)
     assert found.computing == pytest.approx(cost.compute_cycles)

@@ -18,8 +18,9 @@ from picojoule.accelerator import (
     SparseSupport,
     ZeroSkip,
 )
-from picojoule.cost import evaluate, violations
+from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError
+from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand

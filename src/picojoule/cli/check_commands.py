@@ -20,6 +20,7 @@ from picojoule.cli.lists import (
     list_dataflows,
     list_models,
     list_networks,
+    list_rules,
     machine_record,
 )
 from picojoule.cli.options import Json
@@ -33,7 +34,10 @@ def check(
     *,
     as_json: Json = False,
 ) -> int:
-    """Say whether a file is well formed, with all of its mistakes; 1 if it is not."""
+    """Say whether a file is well formed, with all of its mistakes; 1 if it is not.
+
+    Of a mapping also the rules that price holds it to: they need a layer and an accelerator.
+    """
     kind, read = reader(file)
     mistakes: tuple[Mistake, ...] = ()
     summary = ""
@@ -45,28 +49,44 @@ def check(
         mistakes = (Mistake("$", str(error)),)
     if as_json:
         listed = [{"path": x.path, "message": x.message} for x in mistakes]
-        answer = {"file": file, "kind": kind, "ok": not mistakes, "mistakes": listed}
-        print_json({**json_head(), **answer, **({"summary": summary} if summary else {})})
+        answer: dict[str, object] = {
+            "file": file,
+            "kind": kind,
+            "ok": not mistakes,
+            "mistakes": listed,
+        }
+        if summary:
+            answer["summary"] = summary
+        if kind == "mapping":
+            answer["rules"], _ = list_rules()
+        print_json({**json_head(), **answer})
     elif mistakes:
         print_text(str(InputError(f"{file} is no well-formed {kind}", mistakes)))
     else:
         print_text(f"{file} is a well-formed {kind}: {summary}")
+        if kind == "mapping":
+            print_text("For a layer on an accelerator, price holds it to these rules:")
+            print_report(list_rules()[1])
     return NO if mistakes else YES
 
 
 def list_shipped(
     what: Annotated[
-        str | None, Parameter(help="chips, networks, dataflows or models; all.")
+        str | None, Parameter(help="chips, networks, dataflows, rules or models; all.")
     ] = None,
     /,
     *,
     as_json: Json = False,
 ) -> int:
-    """List what comes with picojoule: chips, networks, dataflows, pruned models."""
+    """List what comes with picojoule: chips, networks, dataflows, pruned models.
+
+    And the rules that a mapping must keep to.
+    """
     kinds = {
         "chips": list_chips,
         "networks": list_networks,
         "dataflows": list_dataflows,
+        "rules": list_rules,
         "models": list_models,
     }
     if what is not None and what not in kinds:

@@ -56,6 +56,13 @@ def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, dataflows_table()
 
 
+def list_rules() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.legality import RULES
+    from picojoule.reports.text import rules_table
+
+    return [{"name": rule.name, "says": rule.says} for rule in RULES], rules_table()
+
+
 def list_models() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.pruning.released import cards
     from picojoule.reports.pruning import models_table

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Ledger
-from picojoule.traffic import Flow
+from picojoule.traffic import flow_of, rows_under
 from picojoule.workload import OPERANDS, Layer, Operand
 
 
@@ -37,7 +37,7 @@ def compulsory(layer: Layer, machine: Accelerator) -> Compulsory:
         for name in ways[0]:
             least[name] = least.get(name, 0.0) + min(way[name] for way in ways)
     longest = Compulsory(0.0, "")
-    for channel in Ledger(layer, machine).channels():
+    for channel in Ledger(layer, machine, one=1.0).channels():
         together = channel.bandwidth * math.prod(sizes[: channel.level])
         cycles = least[channel.name] / together
         if cycles > longest.cycles:
@@ -62,14 +62,14 @@ def _bits(
 ) -> dict[str, float]:
     """Bits through each channel if every word passes every edge once."""
     words = _words(layer, operand, padded=machine.charge_padding)
-    ledger = Ledger(layer, machine)
+    ledger = Ledger(layer, machine, one=1.0)
     ledger.book(
         [
-            Flow(operand, parent, child, (words,) * (child - parent + 1))
+            flow_of(operand, parent, child, (words,) * (child - parent + 1))
             for parent, child in zip(holders, [*holders[1:], len(machine.levels)], strict=True)
         ]
     )
-    return {channel.name: float(channel.bits) for channel in ledger.channels()}
+    return {channel.name: channel.bits for channel in ledger.channels()}
 
 
 def _words(layer: Layer, operand: Operand, *, padded: bool) -> int:
@@ -77,14 +77,6 @@ def _words(layer: Layer, operand: Operand, *, padded: bool) -> int:
     if operand is not Operand.INPUT:
         return layer.size(operand)
     words = layer.bounds.N * layer.bounds.G * layer.bounds.C
-    for axis in (0, 1):
-        before, after = layer.padding[2 * axis], layer.padding[2 * axis + 1]
-        size = layer.input_size[axis]
-        low, high = (0, before + size + after) if padded else (before, before + size)
-        rows = {
-            p * layer.stride[axis] + r * layer.dilation[axis]
-            for p in range(layer.bounds[4 + axis])
-            for r in range(layer.bounds[6 + axis])
-        }
-        words *= sum(low <= row < high for row in rows)
+    for axis in (layer.axis(0, padded=padded), layer.axis(1, padded=padded)):
+        words *= len(rows_under(axis, 0, axis.outputs, 0, axis.taps))
     return words

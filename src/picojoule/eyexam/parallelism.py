@@ -19,9 +19,9 @@ from functools import cache
 from typing import NamedTuple
 
 from picojoule.accelerator import Accelerator, Level
-from picojoule.cost import tile_bits
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
+from picojoule.legality import tile_bits
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import Chain, repeats
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand

@@ -183,7 +183,7 @@ class Examiner:
 
     def __init__(self, layer: Layer, machine: Accelerator, flow: Dataflow, images: int) -> None:
         self.layer, self.machine, self.flow, self.images = layer, machine, flow, images
-        cycles = Ledger(layer, machine).cycles_per_step
+        cycles = Ledger(layer, machine, one=1.0).cycles_per_step
         self.rate = 1 / cycles if cycles else math.inf  # all of its MACs are skipped
         self.space = Parallelism(layer, machine, flow)
         self.least = compulsory(layer, machine)
@@ -415,9 +415,9 @@ class Examiner:
     def _per_cycle(self, cycles: float) -> float:
         return self.layer.macs / cycles if cycles else math.inf
 
-    def _channels(self, mapping: LoopNest) -> dict[str, tuple[Channel, int]]:
+    def _channels(self, mapping: LoopNest) -> dict[str, tuple[Channel[float], int]]:
         """Every limited channel with what passes, and how many of it work side by side."""
-        ledger = Ledger(self.layer, self.machine)
+        ledger = Ledger(self.layer, self.machine, one=1.0)
         ledger.book(flows(self.layer, mapping, padded=self.machine.charge_padding))
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         return {c.name: (c, math.prod(used[: c.level])) for c in ledger.channels()}

@@ -216,7 +216,7 @@ class _Planner:
 
     def __init__(self, layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> None:
         self.layer, self.machine, self.mapping = layer, accelerator, mapping
-        self.ledger = Ledger(layer, accelerator)
+        self.ledger = Ledger(layer, accelerator, one=1.0)
         self.depth = len(mapping.stages)
         self.channels = [(c.name, c.bandwidth) for c in self.ledger.channels()]
         self.nest = [

@@ -15,7 +15,7 @@ import numpy as np
 
 from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping
-from picojoule.traffic import Chain, chain
+from picojoule.traffic import Chain, chains_of, rows_under
 from picojoule.workload import DIMS, RELEVANT, Dim, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -42,9 +42,9 @@ class VisitTables:
         padded: bool,
         loops: tuple[tuple[int, Dim, int], ...],
     ) -> None:
-        self.layer, self.padded = layer, padded
+        self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.depth = len(mapping.stages)
-        self.chains = {dim: chain(mapping, dim) for dim in DIMS}
+        self.chains = chains_of(mapping)
         self.visited: dict[Dim, list[tuple[int, int]]] = {d: [] for d in DIMS}
         for level, dim, count in loops:
             self.visited[dim].append((level, count))
@@ -202,21 +202,17 @@ class VisitTables:
         counted: str,
     ) -> float:
         """Input rows (columns) under outputs and taps, moment by moment; if it slides, new ones."""
-        stride, dilation = self.layer.stride[axis], self.layer.dilation[axis]
-        before, after = self.layer.padding[2 * axis : 2 * axis + 2]
-        low, high = before, before + self.layer.input_size[axis]
-        if self.padded:
-            low, high = 0, high + after
+        window = self.axes[axis]
         total = 0
         for i, outputs in enumerate(now[0]):
             for j, taps in enumerate(now[1]):
                 unions: dict[tuple[int, int], set[int]] = {}
                 for m, (p, n_p, outer) in enumerate(outputs):
                     for n, (r, n_r, inner) in enumerate(taps):
-                        rows = _rows(p, n_p, r, n_r, stride, dilation, low, high)
+                        rows = _rows(window, p, p + n_p, r, r + n_r)
                         if slides and m < len(old[0][i]) and n < len(old[1][j]):
-                            q, s = old[0][i][m][:2], old[1][j][n][:2]
-                            rows = rows - _rows(*q, *s, stride, dilation, low, high)
+                            (q, n_q, _), (s, n_s, _) = old[0][i][m], old[1][j][n]
+                            rows = rows - _rows(window, q, q + n_q, s, s + n_s)
                         # Elements that are sent their own copies are counted one by one.
                         key = (outer, inner) if counted == "delivered" else (0, 0)
                         unions.setdefault(key, set()).update(rows)
@@ -236,16 +232,7 @@ class VisitTables:
         return _moments(self.chains[dim], tuple(sorted(times.items())), child, grain)
 
 
-@cache
-def _rows(
-    p: int, outputs: int, r: int, taps: int, stride: int, dilation: int, low: int, high: int
-) -> frozenset[int]:
-    return frozenset(
-        row
-        for a in range(p, p + outputs)
-        for b in range(r, r + taps)
-        if low <= (row := a * stride + b * dilation) < high
-    )
+_rows = cache(rows_under)
 
 
 @cache

@@ -17,7 +17,7 @@ import numpy as np
 
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxis
 
 P, R = Dim.P, Dim.R
 INPUT = OPERANDS[0]
@@ -77,24 +77,15 @@ class Window(NamedTuple):
     """One axis of a sliding window.
 
     Args:
-        stored: first and last-but-one row that is stored, counted from the first padded one.
-        rows: no tile has more.
         room: for each level, the most rows that its memory holds, if it holds inputs at all.
     """
 
-    stride: int
-    dilation: int
-    stored: tuple[int, int]
-    rows: int
+    axis: WindowAxis
     room: tuple[int | None, ...]
 
     def extent(self, outputs: Ints, taps: Ints) -> Ints:
         """Input rows (columns) under tiles of outputs and taps; at most what is stored."""
-        common = math.gcd(self.stride, self.dilation)
-        rows = outputs * taps - np.maximum(0, outputs - self.dilation // common) * np.maximum(
-            0, taps - self.stride // common
-        )
-        return np.asarray(np.minimum(rows, self.rows))
+        return np.asarray(np.minimum(self.axis.extent(outputs, taps), len(self.axis.stored)))
 
 
 class Key(NamedTuple):
@@ -254,9 +245,10 @@ class Block:
         table = window_words(
             *picks[0],
             *picks[1],
-            window.stride,
-            window.dilation,
-            *window.stored,
+            window.axis.stride,
+            window.axis.dilation,
+            window.axis.stored.start,
+            window.axis.stored.stop,
             child,
             grain,
             level,

@@ -51,6 +51,7 @@ SOURCES = (
     "dataflow",
     "eyexam.compulsory",
     "eyexam.parallelism",
+    "legality",
     "mapper.bank",
     "mapper.blocks",
     "mapper.boxes",

@@ -22,33 +22,10 @@ from picojoule.mapper.blocks import Block, Column, Elements, One, Steps, Tile, W
 from picojoule.mapper.kernels import Bools, Floats
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.traffic import Flow
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
 
 INPUT, _, OUTPUT = OPERANDS
-
-
-class _SymbolicFlow(NamedTuple):
-    """A flow whose words are coefficient vectors over symbolic counts."""
-
-    operand: Operand
-    parent: int
-    child: int
-    words: tuple[Floats, ...]
-    sharing: dict[int, Floats]
-
-    @property
-    def at_parent(self) -> Floats:
-        return self.words[0]
-
-    @property
-    def at_child(self) -> Floats:
-        return self.words[-1]
-
-    def passed(self, level: int) -> tuple[Floats, Floats]:
-        return self.words[level - self.parent], self.words[level + 1 - self.parent]
-
-    def shared(self, level: int) -> Floats:
-        return self.sharing[level]
 
 
 Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
@@ -291,7 +268,7 @@ class Relaxation:
         )
 
     def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:
-        space, ledger = self.space, Ledger(self.space.layer, self.space.machine)
+        space, ledger = self.space, Ledger(self.space.layer, self.space.machine, one=1.0)
         slots: dict[Slot, int] = {}
         fixed: dict[Column, int] = {}
         first = 1 + len(model.terms)
@@ -392,22 +369,31 @@ class Relaxation:
                     pairs.append(Hop(terms.index(outside), terms.index(inside)))
         size = 1 + len(terms) + len(pairs)
         unit: Floats = np.eye(size)
-        flows, used = [], 1 + len(terms)
+        flows: list[Flow[Floats]] = []
+        used = 1 + len(terms)
         for edge, per_grain in shapes:
-            sharing = {}
+            sharing = []
             for level in range(edge.parent, edge.child):
-                if edge.operand is not OUTPUT and space.arrays[level] is not None:
-                    sharing[level] = unit[used]
-                    used += 1
+                counts = edge.operand is not OUTPUT and space.arrays[level] is not None
+                sharing.append(unit[used] if counts else 0 * unit[0])
+                used += counts
             words_at = tuple(
                 self._mac_words(edge.operand) * unit[0]
                 if term is None
                 else unit[1 + terms.index(term)]
                 for term in per_grain
             )
-            flows.append(_SymbolicFlow(edge.operand, edge.parent, edge.child, words_at, sharing))
+            flows.append(
+                Flow(
+                    operand=edge.operand,
+                    parent=edge.parent,
+                    child=edge.child,
+                    words=words_at,
+                    sharing=tuple(sharing),
+                )
+            )
         ledger = Ledger(space.layer, space.machine, one=unit[0])
-        ledger.book(flows)  # type: ignore[arg-type]
+        ledger.book(flows)
         energy = sum(
             access.energy
             for table in (ledger.accesses, ledger.hops)
@@ -440,7 +426,7 @@ class Relaxation:
             grain -= 1
         return grain
 
-    def _times(self, ledger: Ledger) -> tuple[list[Floats], list[int]]:
+    def _times(self, ledger: Ledger[Floats]) -> tuple[list[Floats], list[int]]:
         arrays_outside = np.cumsum([0, *(array is not None for array in self.space.arrays)])
         vectors, outside = [], []
         for channel in ledger.channels():
@@ -454,14 +440,10 @@ class Relaxation:
         if operand is not INPUT:
             return float(layer.macs)
         total = float(layer.bounds.N * layer.bounds.G * layer.bounds.M * layer.bounds.C)
-        for axis in (0, 1):
-            low, high = self.space.stored(axis)
-            outputs, taps = layer.bounds[4 + axis], layer.bounds[6 + axis]
-            rows = (
-                np.arange(outputs)[:, None] * layer.stride[axis]
-                + np.arange(taps)[None, :] * layer.dilation[axis]
-            )
-            total *= int(((rows >= low) & (rows < high)).sum())
+        for axis in self.space.axes:
+            outputs, taps, stride, dilation, stored = axis
+            rows = np.arange(outputs)[:, None] * stride + np.arange(taps)[None, :] * dilation
+            total *= int(((rows >= stored.start) & (rows < stored.stop)).sum())
         return total
 
     def _capacities(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[tuple[Tile, ...], Floats]:

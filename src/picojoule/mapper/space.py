@@ -21,13 +21,13 @@ from typing import NamedTuple
 import numpy as np
 
 from picojoule.accelerator import Accelerator, Charging, Level
-from picojoule.cost import tile_words
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
+from picojoule.legality import tile_words
 from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
-from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand
+from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand, WindowAxis
 
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
@@ -102,6 +102,8 @@ class Space:
         self.arrays = accelerator.arrays
         self.array_gaps = [n for n, array in enumerate(self.arrays) if array]
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
+        padded = accelerator.charge_padding
+        self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.every_chain = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
@@ -115,9 +117,7 @@ class Space:
     def _is_mirrored(self) -> bool:
         """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
         layer, flow = self.layer, self.dataflow
-        pairs = (layer.stride, layer.dilation, layer.input_size, layer.bounds[4:6])
-        square = all(a == b for a, b in (*pairs, layer.bounds[6:8]))
-        if not square or layer.padding[:2] != layer.padding[2:]:
+        if self.axes[0] != self.axes[1] or layer.padding[:2] != layer.padding[2:]:
             return False
         for array in self.arrays:
             axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
@@ -261,15 +261,12 @@ class Space:
         """
         if dim not in (P, Q, R, S):
             return 0
-        axis = 0 if dim in (P, R) else 1
-        bounds = self.layer.bounds
-        outputs, taps = bounds[4 + axis], bounds[6 + axis]
-        low, high = self.stored(axis)
-        stride, reach = self.layer.stride[axis], (taps - 1) * self.layer.dilation[axis]
+        outputs, taps, stride, dilation, stored = self.axes[0 if dim in (P, R) else 1]
+        low, high, reach = stored.start, stored.stop, (taps - 1) * dilation
         last = (outputs - 1) * stride + reach
         if taps == 1:
             return 0
-        if self.layer.dilation[axis] // math.gcd(self.layer.dilation[axis], stride) > 1:
+        if dilation // math.gcd(dilation, stride) > 1:
             return outputs if dim in (P, Q) else taps  # far outputs share rows, so size matters
         if low == 0 and high > last:
             return 0
@@ -296,31 +293,22 @@ class Space:
         def made(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
             return block(Key(dims, tuple(self._cuts(d, empty) for d in dims), sizes, window))
 
-        windows = (made((P, R), self._window(0)), made((Q, S), self._window(1)))
+        windows = (
+            *(
+                made(dims, self._window(axis))
+                for dims, axis in zip(((P, R), (Q, S)), self.axes, strict=True)
+            ),
+        )
         return (*windows, *(made((dim,)) for dim in (M, C, N, G)))
 
-    def _window(self, axis: int) -> Window:
-        layer = self.layer
-        rows = layer.input_size[axis]
-        if self.machine.charge_padding:
-            rows += sum(layer.padding[2 * axis : 2 * axis + 2])
+    def _window(self, axis: WindowAxis) -> Window:
         room: list[int | None] = [None] * self.depth
         for level in range(1, self.depth):
             memory = self.levels[level].holder(INPUT)
             always = all(INPUT in keeps[level] for keeps in self.keeps)
             if always and memory is not None and memory.capacity is not None:
                 room[level] = int(memory.capacity // self.width(INPUT))
-        return Window(
-            layer.stride[axis], layer.dilation[axis], self.stored(axis), rows, tuple(room)
-        )
-
-    def stored(self, axis: int) -> tuple[int, int]:
-        """First and last-but-one row (column) that is stored, counted from the first padded one."""
-        before, after = self.layer.padding[2 * axis : 2 * axis + 2]
-        size = self.layer.input_size[axis]
-        return (
-            (0, before + size + after) if self.machine.charge_padding else (before, before + size)
-        )
+        return Window(axis, tuple(room))
 
     @functools.cached_property
     def _orders(self) -> tuple[Order, ...]:

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
-from picojoule.cost import tile_words
 from picojoule.estimation import images_at_once
+from picojoule.legality import tile_words
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.reports.tables import cell, facts_table, table
@@ -73,11 +73,11 @@ def edges(
     return found
 
 
-def _inside(flow: Flow, machine: Accelerator) -> bool:
+def _inside(flow: Flow[int], machine: Accelerator) -> bool:
     return flow.child < len(machine.levels)
 
 
-def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow]) -> Iterator[tuple[int, int]]:
+def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow[int]]) -> Iterator[tuple[int, int]]:
     """For each edge of an operand, outermost first, the words (down, up) at its outer end.
 
     Partial sums come down again unless they start afresh: at the outermost memory once for each

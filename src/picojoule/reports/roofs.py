@@ -89,7 +89,7 @@ def _moved(estimate: Estimate, machine: Accelerator, priced: LayerEstimate) -> M
         return {}
     images = images_at_once(priced.layer, machine, estimate.batch)
     layer = priced.layer.with_batch_share(images, estimate.batch)
-    ledger = Ledger(layer, machine)
+    ledger = Ledger(layer, machine, one=1.0)
     ledger.book(flows(layer, priced.mapping, padded=machine.charge_padding))
     found: dict[str, float] = {}
     for (name, _), bits in ledger.bits_moved.items():

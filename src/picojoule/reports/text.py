@@ -15,9 +15,9 @@ from rich.text import Text
 
 from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
 from picojoule.alternatives import Alternative
-from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.legality import RULES, tile_bits
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import Stage
@@ -434,6 +434,15 @@ def dataflows_table(flows: Iterable[Dataflow] = DATAFLOWS.values()) -> Table:
     _last_is_words(table)
     for x in flows:
         table.add_row(_text(x.name), _text(x.title), _text(x.source))
+    return table
+
+
+def rules_table() -> Table:
+    """The rules that a legal mapping keeps to, one a line."""
+    table = _table("rule", "what a mapping keeps to")
+    table.columns[1].justify = "left"
+    for rule in RULES:
+        table.add_row(_text(rule.name), _text(rule.says))
     return table
 
 

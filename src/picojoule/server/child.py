@@ -95,7 +95,7 @@ def price_present(request: dict[str, Any]) -> dict[str, Any]:
 
     Layers of which the mapping is no longer legal are named, and their mapping is searched.
     """
-    from picojoule.cost import violations
+    from picojoule.legality import violations
 
     before: Estimate = parse_estimate(request["result"], "the stored result")
     network, machine = _asked(request)
