@@ -33,7 +33,7 @@ from picojoule.dataflow import dataflow
 from picojoule.eyexam.compulsory import compulsory
 from picojoule.eyexam.parallelism import Limit, Parallelism
 from picojoule.files import write_atomically
-from picojoule.mapper.archive import fingerprint
+from picojoule.mapper.cache import fingerprint
 from picojoule.workload import Layer, PerOperand
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from typing import Any
 
 import picojoule
 from picojoule.files import write_atomically
-from picojoule.mapper.archive import fingerprint
+from picojoule.mapper.cache import fingerprint
 
 Row = dict[str, Any]
 

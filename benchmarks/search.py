@@ -25,7 +25,7 @@ from record import Record, conditions, write_json
 from search_tables import write_tables
 
 import picojoule
-from picojoule.mapper.archive import fingerprint
+from picojoule.mapper.cache import fingerprint
 
 HERE = Path(__file__).parent
 CHIP = "eyeriss"

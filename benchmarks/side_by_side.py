@@ -31,7 +31,7 @@ from timed_search import varied
 
 import picojoule
 from picojoule.accelerator import Accelerator, Array
-from picojoule.mapper.archive import fingerprint
+from picojoule.mapper.cache import fingerprint
 from picojoule.workload import Layer
 
 HERE = Path(__file__).parent

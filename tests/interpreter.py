@@ -127,7 +127,7 @@ class _Interpreter:
             for level in range(self.depth)
             for dim, count in self.mapping.loops(level)
         }
-        for step in range(self.layer.steps):
+        for step in range(self.layer.time_steps):
             self.walk(counts, first=step == 0)
         return self.tally
 

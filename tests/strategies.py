@@ -56,7 +56,7 @@ def layers(draw, largest=96):
         input_size=tuple(sizes),
         bits=PerOperand(*(draw(st.sampled_from([4, 8, 16])) for _ in range(3))),
         density=PerOperand(*(draw(st.sampled_from([0.0, 0.3, 1.0])) for _ in range(3))),
-        steps=draw(st.sampled_from([1, 1, 1, 2, 3])),
+        time_steps=draw(st.sampled_from([1, 1, 1, 2, 3])),
     )
 
 

@@ -15,7 +15,7 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.estimation import estimate
-from picojoule.mapper.archive import Cache
+from picojoule.mapper.cache import Cache
 from picojoule.workload import OPERANDS, Operand, Workload, conv
 
 ALL = frozenset(OPERANDS)

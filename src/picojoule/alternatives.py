@@ -17,7 +17,7 @@ from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError
 from picojoule.estimate_records import LayerEstimate
 from picojoule.estimation import estimate
-from picojoule.mapper.archive import Cache
+from picojoule.mapper.cache import Cache
 from picojoule.mapping import Mapping
 from picojoule.units import show_capacity
 from picojoule.workload import OPERANDS, Layer, Workload

@@ -145,13 +145,14 @@ class Ledger(Generic[Amount]):
 
     def __init__(self, layer: Layer, accelerator: Accelerator, *, one: Amount) -> None:
         self.layer, self.accelerator = layer, accelerator
+        self.levels, self.arrays = accelerator.levels, accelerator.arrays
         self.one: Amount = one
         self.effectual = effectual_fraction(layer.density, accelerator.sparse)
         self.accesses: dict[str, dict[Operand, Access[Amount]]] = {
             m: {} for m in accelerator.memories
         }
         self.hops: dict[str, dict[Operand, Access[Amount]]] = {
-            array.name: {} for array in accelerator.arrays if array
+            array.name: {} for array in self.arrays if array
         }
         # Bits in and out of memories and over networks, whichever end is charged. A zero of its
         # own for each: *one* may be an array, which is added to in place.
@@ -191,8 +192,9 @@ class Ledger(Generic[Amount]):
     def close(self: Ledger[float], mapping: Mapping) -> Cost:
         """The cost of the booked flows, which are those of *mapping*."""
         layer, machine = self.layer, self.accelerator
-        steps = self.layer.steps * compute_steps(mapping) * self.cycles_per_step
-        cycles, limit = self._latency(steps, mapping)
+        steps = layer.time_steps * compute_steps(mapping) * self.cycles_per_step
+        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
+        cycles, limit = self._latency(steps, used)
         done = layer.macs * self.effectual
         worked = done if machine.sparse.zeros is ZeroSkip.SKIP else layer.macs
         return Cost(
@@ -206,13 +208,13 @@ class Ledger(Generic[Amount]):
             cycles,
             limit,
             worked / (cycles * machine.elements * machine.compute.per_cycle) if cycles else 0.0,
-            math.prod(math.prod(mapping.active(level)) for level in range(len(mapping.stages))),
+            math.prod(used),
         )
 
     # -- booking ---------------------------------------------------------------------------
 
     def _memory(self, level: int, operand: Operand) -> Memory:
-        memory = self.accelerator.levels[level].holder(operand)
+        memory = self.levels[level].holder(operand)
         assert memory is not None  # the rule held-operands has seen to it
         return memory
 
@@ -258,12 +260,12 @@ class Ledger(Generic[Amount]):
 
     def _arrays(self, flow: Flow[Amount]) -> Iterator[tuple[int, Array]]:
         for level in range(flow.parent, flow.child):
-            array = self.accelerator.arrays[level]
+            array = self.arrays[level]
             if array is not None:
                 yield level, array
 
     def _to_mac(self, flow: Flow[Amount]) -> bool:
-        return flow.child == len(self.accelerator.levels)
+        return flow.child == len(self.levels)
 
     def _book_factor(self, flow: Flow[Amount]) -> None:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
@@ -331,11 +333,11 @@ class Ledger(Generic[Amount]):
 
     def channels(self) -> Iterator[Channel[Amount]]:
         """What moves data at a limited rate, outermost first."""
-        for index, level in enumerate(self.accelerator.levels):
+        for index, level in enumerate(self.levels):
             for memory in level.memories:
                 if memory.bandwidth is not None:
                     yield self._channel(memory.name, index, memory.bandwidth)
-            array = self.accelerator.arrays[index]
+            array = self.arrays[index]
             if array is None:
                 continue
             inside = index + 1 if array.network is Network.MESH else index
@@ -357,9 +359,11 @@ class Ledger(Generic[Amount]):
             bits,
         )
 
-    def _latency(self: Ledger[float], compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
+    def _latency(
+        self: Ledger[float], compute_cycles: float, used: Sequence[int]
+    ) -> tuple[float, str]:
+        """The longest time, and of what, where so many elements of each array are in use."""
         longest, limit = compute_cycles, "compute"
-        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         for channel in self.channels():
             instances = math.prod(used[: channel.level])
             time = channel.bits / (channel.bandwidth * instances)

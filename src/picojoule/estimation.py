@@ -15,7 +15,7 @@ from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
 from picojoule.frontends import load
-from picojoule.mapper.archive import Cache, find
+from picojoule.mapper.cache import Cache, find
 from picojoule.specs import load_accelerator
 from picojoule.units import whole
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
@@ -54,7 +54,7 @@ def estimate(
         budget: seconds of search per distinct layer; by default until proved optimal.
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
-            folder (see :mod:`archive`).
+            folder (see :mod:`cache`).
         progress: called with (layers done, layers in all, layer name).
 
     Raises:

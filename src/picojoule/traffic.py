@@ -95,11 +95,13 @@ def flow_of(operand: Operand, parent: int, child: int, words: tuple[int, ...]) -
     return Flow(operand=operand, parent=parent, child=child, words=words, sharing=sharing)
 
 
-def chain(mapping: Mapping, dim: Dim) -> Chain:
-    """The tiles and unrollings of one dimension."""
-    index = DIMS.index(dim)
-    tiles = (*(stage.tile[index] for stage in mapping.stages), 1)
-    return Chain(tiles, tuple(stage.fanout[index] for stage in mapping.stages))
+def chains_of(mapping: Mapping) -> dict[Dim, Chain]:
+    """The tiles and unrollings of each dimension."""
+    tiles = zip(*(stage.tile for stage in mapping.stages), strict=True)
+    fanouts = zip(*(stage.fanout for stage in mapping.stages), strict=True)
+    return {
+        dim: Chain((*sizes, 1), fans) for dim, sizes, fans in zip(DIMS, tiles, fanouts, strict=True)
+    }
 
 
 def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow[int], ...]:
@@ -108,15 +110,19 @@ def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow
     Args:
         padded: count the zeros of the padding as words (ISCA'16) instead of leaving them out.
     """
-    chains = {dim: chain(mapping, dim) for dim in DIMS}
+    chains = chains_of(mapping)
     axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
     edges = []
     for operand in OPERANDS:
         holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
         for parent, child in zip(holders, [*holders[1:], len(mapping.stages)], strict=True):
-            times = 1 if lasts(mapping, operand, child) else layer.steps
+            still, slide = stay(mapping, operand, child)
+            anew = operand is Operand.WEIGHT and not lasts(mapping, operand, child)
+            times = layer.time_steps if anew else 1
             words = tuple(
-                times * _words(layer, axes, mapping, chains, operand, parent, child, grain)
+                times
+                * _indexed_words(layer, axes, chains, operand, slide, parent, child, grain)
+                * _repeated(chains, operand, still, parent, child, grain)
                 for grain in range(parent, child + 1)
             )
             edges.append(flow_of(operand, parent, child, words))
@@ -140,33 +146,45 @@ def lasts(mapping: Mapping, operand: Operand, child: int) -> bool:
 def compute_steps(mapping: Mapping) -> int:
     """Steps in which all elements work side by side; each element does one MAC a step."""
     depth = len(mapping.stages)
-    return math.prod(repeats(chain(mapping, dim), 0, depth, 0, ()) for dim in DIMS)
+    return math.prod(repeats(chain, 0, depth, 0, ()) for chain in chains_of(mapping).values())
 
 
-def _words(
-    layer: Layer,
-    axes: tuple[WindowAxis, WindowAxis],
-    mapping: Mapping,
+def _repeated(
     chains: dict[Dim, Chain],
     operand: Operand,
+    still: tuple[tuple[int, Dim], ...],
     parent: int,
     child: int,
     grain: int,
 ) -> int:
-    still, slide = stay(mapping, operand, child)
-    words = 1
-    for dim, bound in zip(DIMS, layer.bounds, strict=True):
+    """How often the dimensions that do not index the operand make the edge move its tile."""
+    times = 1
+    for dim in DIMS:
         if dim not in RELEVANT[operand]:
             levels = tuple(level for level, d in still if d is dim)
-            words *= repeats(chains[dim], parent, child, grain, levels)
-        elif operand is not Operand.INPUT or dim in (Dim.N, Dim.G, Dim.C):
-            words *= bound
-    if operand is Operand.INPUT:
-        for axis, (outer, tap) in zip(axes, _WINDOW, strict=True):
-            along = None
-            if slide is not None and slide[1] in (outer, tap):
-                along = (slide[0], 0 if slide[1] is outer else 1)
-            words *= window_words(chains[outer], chains[tap], axis, parent, child, grain, along)
+            times *= repeats(chains[dim], parent, child, grain, levels)
+    return times
+
+
+def _indexed_words(
+    layer: Layer,
+    axes: tuple[WindowAxis, WindowAxis],
+    chains: dict[Dim, Chain],
+    operand: Operand,
+    slide: tuple[int, Dim] | None,
+    parent: int,
+    child: int,
+    grain: int,
+) -> int:
+    """Words over an edge if the dimensions (and time steps) that index the operand were all."""
+    if operand is not Operand.INPUT:
+        return layer.size(operand)
+    words = layer.time_steps * layer.bounds.N * layer.bounds.G * layer.bounds.C
+    for axis, (outer, tap) in zip(axes, _WINDOW, strict=True):
+        along = None
+        if slide is not None and slide[1] in (outer, tap):
+            along = (slide[0], 0 if slide[1] is outer else 1)
+        words *= window_words(chains[outer], chains[tap], axis, parent, child, grain, along)
     return words
 
 

@@ -186,7 +186,7 @@ class Layer:
         scale_bits: bits per value of the scales and zero points that are stored and moved with
             each operand (block formats: 4-bit values with a 16-bit scale for 32 of them have 0.5);
             the multiplier does not see them.
-        steps: how often the nest runs, each time on the output of the time before (recurrent
+        time_steps: how often the nest runs, each time on the output of the time before (recurrent
             networks). ``bounds`` are of one step. Steps run one after another, outside all
             loops: inputs and outputs are other ones at each, weights the same.
     """
@@ -201,7 +201,7 @@ class Layer:
     density: PerOperand[float] = DENSE
     weight_is_activation: bool = False
     scale_bits: PerOperand[float] = NO_SCALES
-    steps: int = 1
+    time_steps: int = 1
 
     def __post_init__(self) -> None:
         for dim, bound in zip(DIMS, self.bounds, strict=True):
@@ -209,11 +209,11 @@ class Layer:
                 raise WorkloadError(
                     f"layer {self.name!r}: {dim.value} = {bound} is not within 1 to {LARGEST_BOUND}"
                 )
-        if not 1 <= self.steps <= LARGEST_BOUND:
+        if not 1 <= self.time_steps <= LARGEST_BOUND:
             raise WorkloadError(
-                f"layer {self.name!r}: {self.steps} steps; 1 to {LARGEST_BOUND} are possible"
+                f"layer {self.name!r}: {self.time_steps} steps; 1 to {LARGEST_BOUND} are possible"
             )
-        if self.steps > 1 and self.weight_is_activation:
+        if self.time_steps > 1 and self.weight_is_activation:
             raise WorkloadError(
                 f"layer {self.name!r}: a second operand that is computed is another one at each of "
                 "its steps, so they are groups (G), not steps"
@@ -296,7 +296,7 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates, those with padding zeros included, as the field counts them."""
-        return self.steps * math.prod(self.bounds)
+        return self.time_steps * math.prod(self.bounds)
 
     @property
     def effectual_macs(self) -> float:
@@ -312,9 +312,9 @@ class Layer:
         """Words of a whole operand; of the input only real values, never padding."""
         b = self.bounds
         if operand is Operand.INPUT:
-            return self.steps * b.N * b.G * b.C * self.input_size[0] * self.input_size[1]
+            return self.time_steps * b.N * b.G * b.C * self.input_size[0] * self.input_size[1]
         words = math.prod(b[DIMS.index(d)] for d in RELEVANT[operand])
-        return words if operand is Operand.WEIGHT else self.steps * words
+        return words if operand is Operand.WEIGHT else self.time_steps * words
 
     def stored_bits(self, operand: Operand) -> float:
         """Bits that one value of an operand takes in a memory, its share of the scales included."""
@@ -351,8 +351,8 @@ class Layer:
         shape = (self.bounds, self.stride, self.dilation, self.padding, self.input_size)
         # Only where there are scales: what was found for a layer without them stays found.
         scales = (self.scale_bits,) if any(self.scale_bits) else ()
-        steps = (self.steps,) if self.steps > 1 else ()
-        return (*shape, self.bits, self.density, *scales, *steps)
+        times = (self.time_steps,) if self.time_steps > 1 else ()
+        return (*shape, self.bits, self.density, *scales, *times)
 
 
 @dataclass(frozen=True, slots=True)

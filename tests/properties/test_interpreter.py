@@ -19,7 +19,7 @@ CASES = 2500
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_words_agree(data):
-    layer = data.draw(layers())
+    layer = data.draw(layers(largest=32))
     mapping = data.draw(mappings(layer))
     padded = data.draw(st.booleans())
     tally = interpret(layer, mapping, padded)
@@ -27,14 +27,14 @@ def test_words_agree(data):
         edge = (flow.operand, flow.parent, flow.child)
         walked = tuple(tally.loads[edge, grain] for grain in range(flow.parent, flow.child + 1))
         assert flow.words == walked, edge
-    assert layer.steps * compute_steps(mapping) == tally.steps
+    assert layer.time_steps * compute_steps(mapping) == tally.steps
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_accesses_agree(data):
     """Reads and writes of every memory, both ends charged, no zeros."""
-    layer = data.draw(layers())
+    layer = data.draw(layers(largest=32))
     layer = replace(layer, bits=DEFAULT_BITS, density=DENSE)
     mapping = data.draw(mappings(layer))
     tally = interpret(layer, mapping, False)

@@ -18,8 +18,8 @@ def cache(
     as_json: Json = False,
 ) -> int:
     """Show where searches are kept and how many; with --clear, delete them."""
-    from picojoule.mapper.archive import cache_folder, census
-    from picojoule.mapper.archive import clear as delete
+    from picojoule.mapper.cache import cache_folder, census
+    from picojoule.mapper.cache import clear as delete
 
     place = cache_folder(read_cache(folder, no_cache=False))
     if place is None:

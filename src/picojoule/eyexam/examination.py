@@ -36,7 +36,7 @@ from picojoule.estimation import images_at_once, prepared
 from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
 from picojoule.files import write_atomically
 from picojoule.frontends import load
-from picojoule.mapper.archive import Cache
+from picojoule.mapper.cache import Cache
 from picojoule.specs import load_accelerator
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import PerOperand
@@ -146,7 +146,7 @@ def examine(
         batch, dataflow, bits, density: as in :func:`estimation.estimate`.
         budget: seconds for the search of step 6 per distinct layer; if it runs out, the bound is
             that of the best mapping found, and ``search.status`` is "feasible".
-        cache: where searches are kept, as in :func:`archive.find`.
+        cache: where searches are kept, as in :func:`cache.find`.
         progress: called with (layers done, layers in all, layer name).
 
     Raises:

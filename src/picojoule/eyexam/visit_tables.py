@@ -15,7 +15,7 @@ import numpy as np
 
 from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping
-from picojoule.traffic import Chain, chain, rows_under
+from picojoule.traffic import Chain, chains_of, rows_under
 from picojoule.workload import DIMS, RELEVANT, Dim, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -44,7 +44,7 @@ class VisitTables:
     ) -> None:
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.depth = len(mapping.stages)
-        self.chains = {dim: chain(mapping, dim) for dim in DIMS}
+        self.chains = chains_of(mapping)
         self.visited: dict[Dim, list[tuple[int, int]]] = {d: [] for d in DIMS}
         for level, dim, count in loops:
             self.visited[dim].append((level, count))

@@ -23,6 +23,7 @@ from picojoule.mapper.programme import (
     log_of,
     value_of,
 )
+from picojoule.mapper.tuning import TUNING
 
 
 @njit(cache=True)
@@ -426,7 +427,7 @@ def search(
             closer,
             np.zeros(size),
             here,
-            np.zeros((blocks, 17), np.int64),
+            np.zeros((blocks, 1 + TUNING.box_candidates), np.int64),
             rounds,
             turns,
             target,
@@ -477,13 +478,33 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
     scores, weights = np.empty(count), np.empty(columns + 1)
     rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
     at = Multipliers(np.zeros(columns + 1), rates)
-    known = np.zeros((len(where), 33), np.int64)
-    bound, _ = dual(options, problem, np.zeros(count), at, known, 8, 100, np.inf, scores, weights)
+    candidates = np.zeros((len(where), 1 + TUNING.fewest_candidates), np.int64)
+    bound, _ = dual(
+        options,
+        problem,
+        np.zeros(count),
+        at,
+        candidates,
+        TUNING.fewest_rounds,
+        TUNING.fewest_turns,
+        np.inf,
+        scores,
+        weights,
+    )
     limit = np.inf
-    for gap in (0.01, 0.1, 1.0, np.inf):
+    for gap in (*TUNING.fewest_gaps, np.inf):
         limit = np.exp(bound) * (1 + gap)
         value, choice, _, _ = search(
-            options, problem, scores, weights, bound, at, 4, 25, limit, 0.0
+            options,
+            problem,
+            scores,
+            weights,
+            bound,
+            at,
+            TUNING.box_rounds,
+            TUNING.box_turns,
+            limit,
+            0.0,
         )
         if choice[0] >= 0:
             return float(value)

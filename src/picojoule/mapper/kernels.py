@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from picojoule.mapper.tuning import TUNING
+
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -337,9 +339,6 @@ class _Moments(NamedTuple):
     high: Ints
 
 
-BUCKETS = 1 << 12  # of the table in which moments are found again
-
-
 @njit(cache=True)
 def _moments(
     tiles: Ints, fans: Ints, child: int, grain: int, slide: int, join: bool, low: int, high: int
@@ -352,7 +351,7 @@ def _moments(
     first, before = np.zeros(room + 1, np.int64), np.empty(room, np.int64)
     inside = np.empty(room, np.bool_)
     lows, highs = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
-    newest, older = np.full(BUCKETS, -1, np.int64), np.empty(room, np.int64)
+    newest, older = np.full(TUNING.buckets, -1, np.int64), np.empty(room, np.int64)
     entries = n = 0
     for c in range(chains):
         visit, previous, start, stop = _visits(tiles[c], fans[c], child, grain, slide, join)
@@ -375,7 +374,7 @@ def _moments(
                     mix = (31 * mix + lows[m]) * 31 + highs[m]
                     m += 1
             first[n + 1] = m
-            bucket = (mix ^ (mix >> 17)) & (BUCKETS - 1)
+            bucket = (mix ^ (mix >> 17)) & (TUNING.buckets - 1)
             seen = newest[bucket]
             while seen >= 0 and not _same(first, inside, before, lows, highs, seen, n):
                 seen = older[seen]

@@ -117,7 +117,7 @@ class Relaxation:
     def __init__(self, space: Space) -> None:
         self.space = space
         self._banks = [Bank(space, blocks) for blocks in space.blocks]
-        self._models: dict[tuple[frozenset[Operand], ...], Model] = {}
+        self._models: dict[tuple[tuple[frozenset[Operand], ...], frozenset[Edge]], Model] = {}
         self._numbers: dict[tuple[Operand, int, int], int] = {}
         self._rows: dict[object, Rows] = {}
         self._factors: dict[object, int] = {}
@@ -148,7 +148,7 @@ class Relaxation:
             sharing: for each hop, whether to price it (True), or to forbid every option that
                 shares words there (False); None leaves it open.
         """
-        model = self._model(cls.keeps)
+        model = self._model(cls)
         if sharing is None:
             sharing = (None,) * len(model.hops)
         which = self.space.shapes.index(empty_levels(cls.keeps))
@@ -296,7 +296,7 @@ class Relaxation:
         times: list[dict[object, float]] = []
         if space.timed:
             fixed[Column(Steps())] = 0
-            times.append({Column(Steps()): ledger.cycles_per_step})
+            times.append({Column(Steps()): ledger.cycles_per_step * space.layer.time_steps})
             times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
         limits: list[dict[object, float]] = []
         for part in model.capacity:
@@ -328,22 +328,32 @@ class Relaxation:
             energy.pop(None),
             dense([energy], 0)[0],
             ledger.static_per_cycle if space.timed else 0.0,
-            ledger.cycles_per_step,
+            ledger.cycles_per_step * space.layer.time_steps,
             dense(times, 1),
             dense(limits, 0),
         )
 
     # -- coefficients ----------------------------------------------------------------------
 
-    def _model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
-        if keeps not in self._models:
-            self._models[keeps] = self._make_model(keeps)
-        return self._models[keeps]
+    def _model(self, cls: MappingClass) -> Model:
+        edges = tuple(self.space.edges(cls.keeps))
+        lasting = frozenset(edge for edge in edges if self.space.lasts(cls, edge))
+        if (cls.keeps, lasting) not in self._models:
+            self._models[cls.keeps, lasting] = self._make_model(cls.keeps, edges, lasting)
+        return self._models[cls.keeps, lasting]
 
-    def _make_model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
-        """The coefficients of all counts, priced by the ledger of ``cost``."""
+    def _make_model(
+        self,
+        keeps: tuple[frozenset[Operand], ...],
+        edges: tuple[Edge, ...],
+        lasting: frozenset[Edge],
+    ) -> Model:
+        """The coefficients of all counts, priced by the ledger of ``cost``.
+
+        Args:
+            lasting: edges over which nothing moves but in the first of the layer's time steps.
+        """
         space = self.space
-        edges = tuple(space.edges(keeps))
         terms: list[Term] = []
         shapes: list[tuple[Edge, list[Term | None]]] = []
         for n, edge in enumerate(edges):
@@ -372,15 +382,16 @@ class Relaxation:
         flows: list[Flow[Floats]] = []
         used = 1 + len(terms)
         for edge, per_grain in shapes:
+            times = 1 if edge in lasting else space.layer.time_steps
             sharing = []
             for level in range(edge.parent, edge.child):
                 counts = edge.operand is not OUTPUT and space.arrays[level] is not None
-                sharing.append(unit[used] if counts else 0 * unit[0])
+                sharing.append(times * unit[used] if counts else 0 * unit[0])
                 used += counts
             words_at = tuple(
-                self._mac_words(edge.operand) * unit[0]
+                times * self._mac_words(edge.operand) * unit[0]
                 if term is None
-                else unit[1 + terms.index(term)]
+                else times * unit[1 + terms.index(term)]
                 for term in per_grain
             )
             flows.append(
@@ -435,10 +446,10 @@ class Relaxation:
         return vectors, outside
 
     def _mac_words(self, operand: Operand) -> float:
-        """Words that the multipliers take from a memory right above them."""
+        """Words that the multipliers take from a memory right above them, in one time step."""
         layer = self.space.layer
         if operand is not INPUT:
-            return float(layer.macs)
+            return float(layer.macs // layer.time_steps)
         total = float(layer.bounds.N * layer.bounds.G * layer.bounds.M * layer.bounds.C)
         for axis in self.space.axes:
             outputs, taps, stride, dilation, stored = axis

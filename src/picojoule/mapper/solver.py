@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from picojoule.mapper.found import Found, value_of
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.relaxation import Relaxation, Relaxed
 from picojoule.mapper.space import Space
+from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, Dim, Extents, Layer
 
@@ -34,13 +36,6 @@ FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
-DUAL_ROUNDS, DUAL_TURNS = 8, 200  # passes over all options, and steps on candidates between them
-BOX_ROUNDS, BOX_TURNS = 4, 25  # the same for each choice of outermost tile counts
-FIRST_PRICE = 0.02  # multiplier of a limit to begin with
-ENOUGH = 0.02  # a dual bound that far above the least is not sharpened before its turn
-FIRST_STEP = 0.005  # how far above its bound a class is searched first; doubled each time
-FEW = 2000  # options that are searched faster than bounded
-CANDIDATES = 32  # options of each block that the steps between passes know
 
 
 def search(
@@ -87,16 +82,16 @@ def search(
     if start is not None and objective == "latency" and not pareto:
         best = _from(relaxation, start, objective, deadline, floor)
         return _found(relaxation, best, objective, started)
-    best = _Solver(relaxation, programme.ENERGY, math.inf, deadline).solve()
-    if best.chosen is None and not best.complete:
+    best = _Solver(relaxation, programme.ENERGY, deadline).solve()
+    if best.mapping is None and not best.complete:
         # Out of time with nothing in hand: any mapping will do, and few sizes divide.
         few = Relaxation(Space(layer, accelerator, flow, timed=timed, perfect=True))
-        quick = _Solver(few, programme.ENERGY, math.inf, math.inf).solve(first=True)
-        best = best._replace(value=quick.value, chosen=quick.chosen)
-    cheapest = best.chosen
-    if objective != "energy" and best.chosen is not None:
-        best = _from(relaxation, best.chosen, objective, deadline)
-    if best.chosen is None:
+        quick = _Solver(few, programme.ENERGY, math.inf).solve(first=True)
+        best = replace(best, value=quick.value, mapping=quick.mapping)
+    cheapest = best.mapping
+    if objective != "energy" and best.mapping is not None:
+        best = _from(relaxation, best.mapping, objective, deadline)
+    if best.mapping is None:
         why = "in time" if not best.complete else f"with the dataflow {flow.name!r}"
         wide, word = max(layer.bits), accelerator.word_bits
         hint = "larger memories or another dataflow may help"
@@ -113,7 +108,7 @@ def search(
 
 def _found(relaxation: Relaxation, best: _Result, objective: str, started: float) -> Found:
     """The result of a search, priced by ``evaluate``."""
-    space, mapping = relaxation.space, best.chosen
+    space, mapping = relaxation.space, best.mapping
     assert mapping is not None
     cost = evaluate(space.layer, space.machine, mapping)
     value = value_of(cost, objective)
@@ -140,9 +135,14 @@ def _from(
     cheapest of those with few sizes to choose from, and the value may be proved all the same.
     """
     cost = evaluate(relaxation.space.layer, relaxation.space.machine, start)
-    solver = _Solver(relaxation, OBJECTIVES[objective], math.inf, deadline)
-    solver.best, solver.chosen, solver.floor = value_of(cost, objective), start, floor
-    best = solver.solve()
+    best = _Solver(
+        relaxation,
+        OBJECTIVES[objective],
+        deadline,
+        best=value_of(cost, objective),
+        mapping=start,
+        floor=floor,
+    ).solve()
     if objective != "latency":
         return best
     most = best.value * (1 + SMALLEST_GAIN)
@@ -151,13 +151,14 @@ def _from(
         half = (time.perf_counter() + deadline) / 2
         of = relaxation.space
         sizes = Relaxation(Space(of.layer, of.machine, of.dataflow, timed=True, perfect=True))
-        few = _Solver(sizes, programme.ENERGY, most, half).solve()
-    second = _Solver(relaxation, programme.ENERGY, most, deadline).solve()
+        few = _Solver(sizes, programme.ENERGY, half, cycle_limit=most).solve()
+    second = _Solver(relaxation, programme.ENERGY, deadline, cycle_limit=most).solve()
     if few is not None and not second.complete and few.value < second.value:
-        second = second._replace(chosen=few.chosen)
-    if second.chosen is None:
-        return best._replace(complete=best.complete and second.complete)
-    return second._replace(
+        second = replace(second, mapping=few.mapping)
+    if second.mapping is None:
+        return replace(best, complete=best.complete and second.complete)
+    return replace(
+        second,
         value=best.value,
         bound=best.bound,
         complete=best.complete and second.complete,
@@ -178,12 +179,16 @@ def _front(relaxation: Relaxation, cheapest: Mapping, deadline: float) -> tuple[
     limit = math.inf
     while last.status == "optimal":
         started = time.perf_counter()
-        solver = _Solver(relaxation, programme.ENERGY, limit, deadline)
-        solver.best = last.value * (1 - SMALLEST_GAIN)
-        best = solver.solve()
-        if best.chosen is None and best.complete:
+        best = _Solver(
+            relaxation,
+            programme.ENERGY,
+            deadline,
+            cycle_limit=limit,
+            best=last.value * (1 - SMALLEST_GAIN),
+        ).solve()
+        if best.mapping is None and best.complete:
             break
-        if best.chosen is None:
+        if best.mapping is None:
             last = replace(last, status="feasible")
             break
         found = _found(relaxation, best, "energy", started)
@@ -198,25 +203,43 @@ def _front(relaxation: Relaxation, cheapest: Mapping, deadline: float) -> tuple[
     return (*points, last)
 
 
-class _Result(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """How a search over classes ended.
+
+    Args:
+        value: the least objective, that of *mapping*, or what the search was given to beat.
+        bound: no mapping is below.
+        complete: whether nothing is left to look at.
+    """
+
     value: float
-    chosen: Mapping | None
+    mapping: Mapping | None
     bound: float
     explored: int
     pruned: int
     complete: bool
 
 
-@dataclass(order=True, slots=True)
-class _Open:
-    """A class that its bound does not rule out yet, at some stage of being solved."""
+class _Knowledge(IntEnum):
+    """What is known of a class, the later the closer its bound."""
+
+    COLUMNS = 0  # the least of every column
+    DUAL = 1  # the dual bound, with hops still open
+    BOXES = 2  # the least value where open hops are free
+    DECIDED = 3  # the dual bound, with every hop decided
+
+
+@dataclass(order=True, slots=True, kw_only=True)
+class _OpenClass:
+    """A class that its bound does not rule out yet."""
 
     bound: float
-    number: int
-    stage: int = field(compare=False)
+    number: int  # of those equally bounded the one that came first is taken first
+    knowledge: _Knowledge = field(compare=False)
     relaxed: Relaxed = field(compare=False)
     dual: _Dual | None = field(default=None, compare=False)
-    step: float = field(default=FIRST_STEP, compare=False)
+    step: float = field(default=TUNING.first_step, compare=False)
 
 
 class _Dual(NamedTuple):
@@ -227,11 +250,6 @@ class _Dual(NamedTuple):
     weights: Floats
 
 
-NEW, BOUNDED, OPTIMISTIC, CLOSED = range(
-    4
-)  # stages: nothing done; dual bound; and every hop decided
-
-
 class _Solver:
     """The search over all classes of a space for one objective: best first.
 
@@ -239,18 +257,30 @@ class _Solver:
     options by a search in which open hops are free, by the dual with every hop decided) and then
     searched up to a limit a little above its bound; a search that finds nothing raises the bound to
     that limit.
+
+    Args:
+        mode: what to minimise (:mod:`programme`).
+        cycle_limit: more cycles are not allowed.
+        best, mapping: what must be beaten, and the mapping that has this value, if one is known.
+        floor: no mapping is below: one that gets there ends the search.
     """
 
     def __init__(
-        self, relaxation: Relaxation, mode: int, cycle_limit: float, deadline: float
+        self,
+        relaxation: Relaxation,
+        mode: int,
+        deadline: float,
+        *,
+        cycle_limit: float = math.inf,
+        best: float = math.inf,
+        mapping: Mapping | None = None,
+        floor: float = 0.0,
     ) -> None:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
-        self.deadline = deadline
-        self.best = math.inf
-        self.floor = 0.0  # nothing is below
-        self.chosen: Mapping | None = None
+        self.deadline, self.floor = deadline, floor
+        self.best, self.mapping = best, mapping
         self.explored = self.pruned = 0
-        self._heap: list[_Open] = []
+        self._heap: list[_OpenClass] = []
         self._pushed = 0
         self._lowest = math.inf  # settled dual bound so far
         # Similar programmes have similar multipliers and good options.
@@ -259,27 +289,35 @@ class _Solver:
     def solve(self, *, first: bool = False) -> _Result:
         """The best mapping over all classes, or the *first* one found."""
         if self._settled():
-            return _Result(self.best, self.chosen, self.best, self.explored, self.pruned, True)
+            return self._result(self.best, complete=True)
         for cls in self.relaxation.space.classes():
             relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
             if relaxed is not None:
-                self._push(NEW, relaxed, relaxed.least)
+                self._push(_Knowledge.COLUMNS, relaxed, relaxed.least)
         while self._heap:
             entry = heapq.heappop(self._heap)
             if entry.bound >= self._limit() or self._settled():
                 self.pruned += 1 + len(self._heap)
                 break
-            if time.perf_counter() > self.deadline or (first and self.chosen is not None):
-                return _Result(
-                    self.best, self.chosen, entry.bound, self.explored, self.pruned, False
-                )
-            if entry.stage == NEW:
+            if time.perf_counter() > self.deadline or (first and self.mapping is not None):
+                return self._result(entry.bound, complete=False)
+            if entry.knowledge is _Knowledge.COLUMNS:
                 self._bound(entry)
-            elif entry.stage == OPTIMISTIC:
+            elif entry.knowledge is _Knowledge.BOXES:
                 self._decide(entry)
             else:
                 self._search(entry)
-        return _Result(self.best, self.chosen, self.best, self.explored, self.pruned, True)
+        return self._result(self.best, complete=True)
+
+    def _result(self, bound: float, *, complete: bool) -> _Result:
+        return _Result(
+            value=self.best,
+            mapping=self.mapping,
+            bound=bound,
+            explored=self.explored,
+            pruned=self.pruned,
+            complete=complete,
+        )
 
     def _settled(self) -> bool:
         return self.best <= self.floor * (1 + SMALLEST_GAIN)
@@ -289,20 +327,34 @@ class _Solver:
 
     def _push(
         self,
-        stage: int,
+        knowledge: _Knowledge,
         relaxed: Relaxed,
         bound: float,
         dual: _Dual | None = None,
-        step: float = FIRST_STEP,
+        step: float = TUNING.first_step,
     ) -> None:
         self._pushed += 1
-        heapq.heappush(self._heap, _Open(bound, self._pushed, stage, relaxed, dual, step))
+        heapq.heappush(
+            self._heap,
+            _OpenClass(
+                bound=bound,
+                number=self._pushed,
+                knowledge=knowledge,
+                relaxed=relaxed,
+                dual=dual,
+                step=step,
+            ),
+        )
 
-    def _bound(self, entry: _Open, stage: int = BOUNDED) -> None:
-        """Bound a class by the dual, unless that is clearly above the least so far."""
+    def _bound(self, entry: _OpenClass, knowledge: _Knowledge = _Knowledge.DUAL) -> None:
+        """Bound a class by the dual, unless that is clearly above the least so far.
+
+        Args:
+            knowledge: what is then known of it.
+        """
         relaxed, problem = entry.relaxed, entry.relaxed.programme
         limit = self._limit()
-        enough = min(limit, self._lowest * (1 + ENOUGH)) if entry.dual is None else limit
+        enough = min(limit, self._lowest * (1 + TUNING.enough)) if entry.dual is None else limit
         at, candidates = self._start(relaxed)
         scores, weights = np.empty(len(relaxed.penalty)), np.empty(len(problem.energy) + 1)
         logarithm, _ = programme.dual(
@@ -311,8 +363,8 @@ class _Solver:
             relaxed.penalty,
             at,
             candidates,
-            DUAL_ROUNDS,
-            DUAL_TURNS,
+            TUNING.dual_rounds,
+            TUNING.dual_turns,
             programme.log_of(problem, enough),
             scores,
             weights,
@@ -322,40 +374,49 @@ class _Solver:
         if bound >= limit:
             self.pruned += 1
             return
-        found = _Dual(logarithm, scores, weights)
+        dual = _Dual(logarithm, scores, weights)
         if bound >= enough:  # stopped early: look again when its turn comes
-            self._push(entry.stage, relaxed, bound, found)
+            self._push(entry.knowledge, relaxed, bound, dual)
             return
         self._lowest = min(self._lowest, bound)
-        if stage == BOUNDED and relaxed.decided:
-            stage = CLOSED
-        elif stage == BOUNDED and len(relaxed.penalty) > FEW:
-            stage = OPTIMISTIC
-        self._push(stage, relaxed, bound, found)
+        if knowledge is _Knowledge.DUAL and relaxed.decided:
+            knowledge = _Knowledge.DECIDED
+        elif knowledge is _Knowledge.DUAL and len(relaxed.penalty) > TUNING.few:
+            knowledge = _Knowledge.BOXES
+        self._push(knowledge, relaxed, bound, dual)
 
     def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
+        """Multipliers and candidates to begin with: where the last similar programme left them."""
         problem = relaxed.programme
-        key = (relaxed.options, problem.where.shape, len(problem.limits))
+        # A rate on a time without a bound of its own would leave no bound at all.
+        usable = (problem.relief > 0) & (self.mode != programme.ENERGY)
+        key = (relaxed.options, problem.where.shape, len(problem.limits), usable.tobytes())
         if key not in self._starts:
             energy = [float(self.mode != programme.LATENCY)]
-            usable = problem.relief > 0
-            share = usable / max(1, usable.sum()) * (self.mode != programme.ENERGY)
-            rates = np.concatenate([energy, share, np.full(len(problem.limits), FIRST_PRICE)])
+            share = usable / max(1, usable.sum())
+            prices = np.full(len(problem.limits), TUNING.first_price)
+            rates = np.concatenate([energy, share, prices])
             self._starts[key] = (
                 programme.Multipliers(np.zeros(problem.where.shape[1] + 1), rates),
-                np.zeros((problem.where.shape[0], 1 + CANDIDATES), np.int64),
+                np.zeros((problem.where.shape[0], 1 + TUNING.dual_candidates), np.int64),
             )
         return self._starts[key]
 
-    def _decide(self, entry: _Open) -> None:
+    def _decide(self, entry: _OpenClass) -> None:
         """Split a class by how its hops are priced."""
         for sharing in self.relaxation.variants(entry.relaxed):
             relaxed = self.relaxation.relax(entry.relaxed.cls, self.mode, self.cycle_limit, sharing)
             if relaxed is not None:
-                bound = max(entry.bound, relaxed.least)
-                self._bound(_Open(bound, 0, NEW, relaxed, entry.dual), CLOSED)
+                variant = _OpenClass(
+                    bound=max(entry.bound, relaxed.least),
+                    number=0,
+                    knowledge=_Knowledge.COLUMNS,
+                    relaxed=relaxed,
+                    dual=entry.dual,
+                )
+                self._bound(variant, _Knowledge.DECIDED)
 
-    def _search(self, entry: _Open) -> None:
+    def _search(self, entry: _OpenClass) -> None:
         """Look for a mapping a little above the bound of a class."""
         relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
         assert dual is not None
@@ -368,24 +429,24 @@ class _Solver:
             dual.weights,
             dual.bound,
             at,
-            BOX_ROUNDS,
-            BOX_TURNS,
+            TUNING.box_rounds,
+            TUNING.box_turns,
             limit,
             entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf,
         )
         self.explored += looked
         self.pruned += cut
-        if entry.stage == BOUNDED:  # open hops count as free: another bound
+        if entry.knowledge is _Knowledge.DUAL:  # open hops count as free: another bound
             if choice[0] >= 0:
-                self._push(OPTIMISTIC, relaxed, max(value, entry.bound), dual)
+                self._push(_Knowledge.BOXES, relaxed, max(value, entry.bound), dual)
             elif limit < self._limit():
-                self._push(BOUNDED, relaxed, limit, dual, 2 * entry.step)
+                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * entry.step)
             return
         if choice[0] >= 0:
             self.best = value
-            self.chosen = _mapping(self.relaxation, relaxed, choice)
+            self.mapping = _mapping(self.relaxation, relaxed, choice)
         elif limit < self._limit():
-            self._push(CLOSED, relaxed, limit, dual, 2 * entry.step)
+            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * entry.step)
 
 
 def _mapping(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> Mapping:

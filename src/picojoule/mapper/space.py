@@ -104,6 +104,7 @@ class Space:
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         padded = accelerator.charge_padding
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
+        self.lasting = layer.time_steps > 1  # weights may stay over time
         self.every_chain = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
@@ -213,7 +214,7 @@ class Space:
     def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""
         bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
-        single = dim is G and not self.timed
+        single = dim is G and not self.timed and not self.lasting
         return Cuts(
             (
                 bound,
@@ -283,7 +284,7 @@ class Space:
         assert array is not None
         if gap == self.element_gap and dim not in self.dataflow.spatial:
             return 1
-        if dim is G and not self.timed:
+        if dim is G and not self.timed and not self.lasting:
             return 1
         reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
         return min(size, reach)
@@ -339,7 +340,7 @@ class Space:
                     if self.layer.bounds[DIMS.index(inner)] > 1:
                         orders = (Order(WEIGHT, inner),)
                 states = [(order, Runs.ANY) for order in orders]
-                if level > 0:
+                if level > 0 or self.lasting:
                     states += [(order, Runs.OWN) for order in orders]
                     states.append((orders[0], Runs.NONE))
                 choices.append(states)
@@ -360,11 +361,13 @@ class Space:
 
     def _worthwhile(self, cls: MappingClass) -> bool:
         """Whether staying across levels gains anything that another class does not cover."""
-        outside: Order | None = None
+        outside: Order | None = None  # nothing but time steps, over which weights alone stay
         for order, runs in zip(cls.orders, cls.runs, strict=True):
             if runs is Runs.OWN:
-                assert outside is not None
-                if order.stays is INPUT:
+                if outside is None:
+                    if order.stays is not WEIGHT:
+                        return False
+                elif order.stays is INPUT:
                     # Only M runs here, so what this level slides on is idle: one name for it.
                     if order != next(o for o in self._orders if o.stays is INPUT):
                         return False
@@ -396,6 +399,19 @@ class Space:
                     continue
             return still, (level, order.slides) if edge.operand is INPUT else None
         return still, None
+
+    def lasts(self, cls: MappingClass, edge: Edge) -> bool:
+        """Whether the edge's tile stays over the layer's time steps (:func:`traffic.lasts`)."""
+        return (
+            edge.operand is WEIGHT
+            and edge.child < self.depth
+            and all(
+                runs is Runs.NONE or (runs is Runs.OWN and order.stays is WEIGHT)
+                for order, runs in zip(
+                    cls.orders[: edge.child], cls.runs[: edge.child], strict=True
+                )
+            )
+        )
 
     def array_limits(self) -> tuple[Ints, Ints]:
         """For each array, the lengths of its axes and bit masks of their dimensions."""

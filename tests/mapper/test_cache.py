@@ -22,8 +22,8 @@ from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
-from picojoule.mapper import archive, solver
-from picojoule.mapper.archive import (
+from picojoule.mapper import cache, solver
+from picojoule.mapper.cache import (
     cache_folder,
     census,
     clear,
@@ -84,7 +84,7 @@ def entry_of(layer: Layer, folder: Path, machine: Accelerator = MACHINE) -> Path
 # -- equal problems are searched once ------------------------------------------------------
 
 
-def test_equal_results_with_the_archive_on_and_off(tmp_path: Path, searched: list[str]) -> None:
+def test_equal_results_with_the_cache_on_and_off(tmp_path: Path, searched: list[str]) -> None:
     off = estimate(NETWORK, MACHINE, cache=False)
     assert searched == ["conv", "fc"]
     assert not list(tmp_path.iterdir())
@@ -134,7 +134,7 @@ def test_a_cache_home_that_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_sources_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "fingerprint", lambda: None)
+    monkeypatch.setattr(cache, "fingerprint", lambda: None)
     assert find(CONV, MACHINE, cache=tmp_path).status == "optimal"
     assert not list(tmp_path.iterdir())
 
@@ -222,7 +222,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path, searched: list[str]) -> No
 
 def test_the_text_does_not_depend_on_the_order_of_sets() -> None:
     code = (
-        "from picojoule.mapper.archive import problem_text, entry_path; from pathlib import Path;"
+        "from picojoule.mapper.cache import problem_text, entry_path; from pathlib import Path;"
         "from picojoule.dataflow import DATAFLOWS; from picojoule.specs import load_accelerator;"
         "from picojoule.workload import linear;"
         "m, l = load_accelerator('eyeriss'), linear('l', in_features=4, out_features=4);"
@@ -242,7 +242,7 @@ def test_the_text_does_not_depend_on_the_order_of_sets() -> None:
 
 def test_the_fingerprint_covers_every_module_that_a_search_runs() -> None:
     code = (
-        "import sys, picojoule.mapper.archive, picojoule.mapper.solver;"
+        "import sys, picojoule.mapper.cache, picojoule.mapper.solver;"
         # The last two give searches their floor.
         "import picojoule.eyexam.compulsory, picojoule.eyexam.parallelism;"
         "print(*(n for n in sys.modules if n.startswith('picojoule.')))"
@@ -252,15 +252,15 @@ def test_the_fingerprint_covers_every_module_that_a_search_runs() -> None:
     # These decide no answer. Any other module belongs into SOURCES, or a change in it would leave
     # answers of the old code in use.
     harmless = {"display", "errors", "eyexam", "mapper", "version"}
-    assert loaded - harmless == set(archive.SOURCES)
-    assert list(archive.SOURCES) == sorted(archive.SOURCES)
+    assert loaded - harmless == set(cache.SOURCES)
+    assert list(cache.SOURCES) == sorted(cache.SOURCES)
 
 
 def test_another_state_of_the_sources_does_not_see_the_entries(
     tmp_path: Path, searched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find(CONV, MACHINE, cache=tmp_path)
-    monkeypatch.setattr(archive, "fingerprint", lambda: "0" * len(str(fingerprint())))
+    monkeypatch.setattr(cache, "fingerprint", lambda: "0" * len(str(fingerprint())))
     find(CONV, MACHINE, cache=tmp_path)
     assert searched == ["conv", "conv"]
     assert len(entries(tmp_path)) == 2
@@ -276,7 +276,7 @@ def garble(change: Callable[[dict[str, Any]], None], *, signed: bool) -> Callabl
         entry = json.loads(good)
         change(entry)
         if signed:
-            entry["checksum"] = archive._checksum(entry["problem"], entry["answer"])
+            entry["checksum"] = cache._checksum(entry["problem"], entry["answer"])
         return json.dumps(entry)
 
     return apply
@@ -519,7 +519,7 @@ def test_counting_and_clearing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     kept = entries(tmp_path)
     assert census(tmp_path) == (2, 0, sum(x.stat().st_size for x in kept))
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "fingerprint", lambda: "0" * 16)
+        patch.setattr(cache, "fingerprint", lambda: "0" * 16)
         assert census(tmp_path)[:2] == (0, 2)
     left = kept[0].with_name(f".{'0' * 64}.{'1' * 16}.tmp")  # of a process that was killed
     theirs = [tmp_path / "notes.json", kept[0].parent / "notes.json"]

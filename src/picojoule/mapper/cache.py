@@ -52,10 +52,10 @@ SOURCES = (
     "eyexam.compulsory",
     "eyexam.parallelism",
     "legality",
-    "mapper.archive",
     "mapper.bank",
     "mapper.blocks",
     "mapper.boxes",
+    "mapper.cache",
     "mapper.chains",
     "mapper.found",
     "mapper.kernels",
@@ -63,12 +63,13 @@ SOURCES = (
     "mapper.relaxation",
     "mapper.solver",
     "mapper.space",
+    "mapper.tuning",
     "mapping",
     "sparsity",
     "traffic",
     "workload",
 )
-"""The modules that decide an answer or prove it: a change in any starts the archive afresh."""
+"""The modules that decide an answer or prove it: a change in any starts the cache afresh."""
 
 # What a search does not see. Names of memories stay: they stand in the answer.
 _UNSEEN = {
