@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -95,6 +95,7 @@ class Memory:
     """
 
     name: str
+    _: KW_ONLY
     keeps: frozenset[Operand]
     capacity: float | None
     read_energy: float
@@ -160,6 +161,7 @@ class Array:
 
     name: str
     axes: tuple[Axis, ...]
+    _: KW_ONLY
     hop_energy: float = 0.0
     hop_charge: HopCharge = HopCharge.SHARED
     bandwidth: float | None = None
@@ -184,7 +186,7 @@ class ZeroSkip(Enum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SparseSupport:
     """How zeros are used.
 
@@ -247,6 +249,7 @@ class Accelerator:
 
     name: str
     nest: tuple[Level | Array, ...]
+    _: KW_ONLY
     compute: Compute
     energy_unit: str = "MAC"
     word_bits: int = 16

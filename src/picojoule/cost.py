@@ -42,7 +42,7 @@ class Access(Generic[Amount]):
     energy: Amount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a mapping costs, for all inferences of the layer's batch.
 
@@ -196,19 +196,20 @@ class Ledger(Generic[Amount]):
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         cycles, limit = self._latency(steps, used)
         done = layer.macs * self.effectual
+        possible = cycles * machine.elements * machine.compute.per_cycle
         worked = done if machine.sparse.zeros is ZeroSkip.SKIP else layer.macs
         return Cost(
-            MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
-            MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
-            self.compute,
-            self.static_per_cycle * cycles,
-            layer.macs,
-            done,
-            steps,
-            cycles,
-            limit,
-            worked / (cycles * machine.elements * machine.compute.per_cycle) if cycles else 0.0,
-            math.prod(used),
+            accesses=MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
+            hops=MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
+            compute=self.compute,
+            static=self.static_per_cycle * cycles,
+            macs=layer.macs,
+            effectual_macs=done,
+            compute_cycles=steps,
+            cycles=cycles,
+            limited_by=limit,
+            utilization=worked / possible if cycles else 0.0,
+            active_elements=math.prod(used),
         )
 
     # -- booking ---------------------------------------------------------------------------
@@ -354,11 +355,11 @@ class Ledger(Generic[Amount]):
     ) -> Channel[Amount]:
         bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
         return Channel(
-            name if only is None else f"{name}.{only.value}",
-            level,
-            bandwidth,
-            sum(bits.values(), 0.0 * self.one),
-            bits,
+            name=name if only is None else f"{name}.{only.value}",
+            level=level,
+            bandwidth=bandwidth,
+            bits=sum(bits.values(), 0.0 * self.one),
+            by_operand=bits,
         )
 
     def _latency(

@@ -42,7 +42,7 @@ from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import PerOperand
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
     """The seven steps of every layer of a network on a machine."""
 
@@ -173,12 +173,12 @@ def examine(
         layers.append(replace(known[key], name=layer.name))
     notes = [] if machine.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
     return Examination(
-        network.name,
-        machine.name,
-        network.batch,
-        flow.name,
-        machine.elements,
-        tuple(layers),
-        tuple(notes),
-        network.not_counted,
+        network=network.name,
+        accelerator=machine.name,
+        batch=network.batch,
+        dataflow=flow.name,
+        elements=machine.elements,
+        layers=tuple(layers),
+        notes=tuple(notes),
+        not_counted=network.not_counted,
     )

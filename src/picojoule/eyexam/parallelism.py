@@ -159,7 +159,7 @@ class Parallelism:
         bound = self.layer.bounds[DIMS.index(dim)]
         axes = tuple(n for n, axis in enumerate(self.axes) if dim in axis.dims) if bound > 1 else ()
         if self.gap is None:
-            return _Plan(dim, bound, 1, False, False, ())
+            return _Plan(dim=dim, bound=bound, held=1, whole=False, strict=False, axes=())
         flow, array = self.flow, self.machine.arrays[self.gap]
         assert array is not None
         held = 1
@@ -178,7 +178,9 @@ class Parallelism:
         inside = self.gap + 1
         bare = inside >= len(self.levels) or not self.keeps[inside]
         strict = bare or flow.element_tile.get(dim) is Size.ONE
-        return _Plan(dim, bound, held, whole, whole and strict, axes)
+        return _Plan(
+            dim=dim, bound=bound, held=held, whole=whole, strict=whole and strict, axes=axes
+        )
 
     def _holdable(self, dim: Dim, size: int) -> bool:
         """Whether the memories down to the elements' can hold *size* of one dimension alone."""

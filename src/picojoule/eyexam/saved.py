@@ -19,7 +19,7 @@ from picojoule.version import SCHEMA_VERSION
 STEPS = 7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """The bound of one step in MACs per cycle; None where it is not known."""
 
@@ -112,11 +112,11 @@ def stored_examination(result: dict[str, Any]) -> ExaminedNetwork | None:
 def _layer(raw: dict[str, Any]) -> ExaminedLayer:
     bounds = tuple(
         Bound(
-            int(x["step"]),
-            str(x.get("title", x["step"])),
-            None if x["bound"] is None else float(x["bound"]),
-            str(x["limited_by"]),
-            str(x["lift"]),
+            step=int(x["step"]),
+            title=str(x.get("title", x["step"])),
+            bound=None if x["bound"] is None else float(x["bound"]),
+            limited_by=str(x["limited_by"]),
+            lift=str(x["lift"]),
         )
         for x in raw["steps"]
     )

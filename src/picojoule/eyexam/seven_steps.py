@@ -70,7 +70,7 @@ class Step:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Roof:
     """The slanted part of one operand's roofline, under the mapping of step 6.
 
@@ -94,7 +94,7 @@ class Roof:
         return self.intensity * self.bandwidth
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerExamination:
     """The seven steps of one layer.
 
@@ -204,10 +204,10 @@ class Examiner:
             self._storage(spreads, bounds),
         ]
         shown = LayerExamination(
-            self.layer.name,
-            self.layer.macs / self.images,
-            self.machine.elements * self.rate,
-            tuple(steps),
+            name=self.layer.name,
+            macs=self.layer.macs / self.images,
+            peak=self.machine.elements * self.rate,
+            steps=tuple(steps),
         )
         if not self.machine.bandwidths_known:
             unknown = (Step(6, None, NOT_GIVEN, ""), Step(7, None, NOT_GIVEN, ""))
@@ -512,11 +512,11 @@ class Examiner:
             passing = {o: bits for o, bits in channel.by_operand.items() if bits > 0}
             for operand, bits in passing.items():
                 yield Roof(
-                    operand.value,
-                    channel.name,
-                    self.layer.macs / bits,
-                    channel.bandwidth * side_by_side,
-                    len(passing) > 1,
+                    operand=operand.value,
+                    channel=channel.name,
+                    intensity=self.layer.macs / bits,
+                    bandwidth=channel.bandwidth * side_by_side,
+                    shared=len(passing) > 1,
                 )
 
 

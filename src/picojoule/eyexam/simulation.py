@@ -42,7 +42,7 @@ from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 OUTPUT = Operand.OUTPUT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
     """Where the cycles of a mapping go, for all inferences of the layer's batch.
 
@@ -84,12 +84,12 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
         name: float(cycles) for name, cycles in zip(plan.names, stalls, strict=True) if cycles > 0
     }
     return Simulation(
-        float(times[0]),
-        float(times[1]),
-        float(times[2]) + _skew(accelerator, mapping),
-        MappingProxyType(named),
-        MappingProxyType(dict(zip(plan.channels, map(float, used), strict=True))),
-        int(visits),
+        computing=float(times[0]),
+        ramp_up=float(times[1]),
+        drain=float(times[2]) + _skew(accelerator, mapping),
+        stalls=MappingProxyType(named),
+        channels=MappingProxyType(dict(zip(plan.channels, map(float, used), strict=True))),
+        visits=int(visits),
     )
 
 
@@ -107,14 +107,14 @@ class _Part(NamedTuple):
 
     channel: int
     stage: int  # 0: on its way to where it waits, 1: to the child
-    fetched: float  # cycles per word that comes
-    leaves: float  # cycles per partial sum that leaves to come back
-    finished: float  # cycles per output that leaves for good
     tables: tuple[Floats, ...]  # N, G, M, C; then (P, R) and (Q, S)
-    sliding: tuple[Floats, ...]  # the same where only what is new is fetched
+    sliding: tuple[Floats, ...] = ()  # the same where only what is new is fetched
+    fetched: float = 0.0  # cycles per word that comes
+    leaves: float = 0.0  # cycles per partial sum that leaves to come back
+    finished: float = 0.0  # cycles per output that leaves for good
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Transfer:
     """An edge (or what flows over it to the multipliers) with its parts."""
 
@@ -133,7 +133,7 @@ class _Transfer:
     final: tuple[Floats, ...] = ()  # per summed dimension and clock: nothing is added after
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Plan:
     loops: list[tuple[int, Dim, int]]  # level, dimension, steps
     tables: VisitTables
@@ -196,18 +196,18 @@ class _Plan:
                     ints.append([part.channel, part.stage, *tables, *sliding])
                     scales.append((part.fetched, part.leaves, part.finished))
         return Script(
-            loops,
-            sizes,
-            steps,
-            self.cycles_per_step,
-            moves,
-            len(self.flows),
-            summed,
-            np.array(owners, np.int64).reshape(-1, 2),
-            np.array(ints, np.int64).reshape(-1, 14),
-            np.array(scales, float).reshape(-1, 3),
-            np.concatenate(pool),
-            len(self.channels),
+            loops=loops,
+            sizes=sizes,
+            steps=steps,
+            cycles_per_step=self.cycles_per_step,
+            moves=moves,
+            flows=len(self.flows),
+            summed=summed,
+            owners=np.array(owners, np.int64).reshape(-1, 2),
+            ints=np.array(ints, np.int64).reshape(-1, 14),
+            scales=np.array(scales, float).reshape(-1, 3),
+            data=np.concatenate(pool),
+            channels=len(self.channels),
         )
 
 
@@ -246,14 +246,14 @@ class _Planner:
             if mine:
                 needed.append(max(mine, key=lambda n: moves[n].child))
         return _Plan(
-            self.loops,
-            self.tables,
-            [self.tables.steps(dim) for dim in DIMS],
-            self.ledger.cycles_per_step,
-            moves,
-            flows,
-            needed,
-            tuple(name for name, _ in self.channels),
+            loops=self.loops,
+            tables=self.tables,
+            steps=[self.tables.steps(dim) for dim in DIMS],
+            cycles_per_step=self.ledger.cycles_per_step,
+            moves=moves,
+            flows=flows,
+            needed=needed,
+            channels=tuple(name for name, _ in self.channels),
         )
 
     # -- transfers -----------------------------------------------------------------------------
@@ -276,13 +276,13 @@ class _Planner:
                 ]
                 moves.append(
                     _Transfer(
-                        f"{operand.value}: {source.name} > {target.name}",
-                        operand,
-                        parent,
-                        child,
-                        max(inside, default=-1),
-                        stay(self.mapping, operand, child)[1] is not None,
-                        target.double_buffered,
+                        name=f"{operand.value}: {source.name} > {target.name}",
+                        operand=operand,
+                        parent=parent,
+                        child=child,
+                        last=max(inside, default=-1),
+                        slides=stay(self.mapping, operand, child)[1] is not None,
+                        double=target.double_buffered,
                     )
                 )
         return sorted(moves, key=lambda move: (move.child, OPERANDS.index(move.operand)))
@@ -293,7 +293,7 @@ class _Planner:
         for operand in OPERANDS:
             parent, child = self._edges(operand)[-1]
             name = f"{operand.value}: {self._holder(parent, operand).name} > MACs"
-            flows.append(_Transfer(name, operand, parent, child))
+            flows.append(_Transfer(name=name, operand=operand, parent=parent, child=child))
         return flows
 
     def _holder(self, level: int, operand: Operand) -> Memory:
@@ -380,12 +380,22 @@ class _Planner:
                     back = self.tables.factors(operand, child, grain, "distinct", None)
                 if child == self.depth:
                     for part in (tables, back):
-                        transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, part, ()))
+                        transfer.parts.append(
+                            _Part(channel=channel, stage=stage, fetched=scale, tables=part)
+                        )
                     once = self.tables.factors(operand, child, grain, "first", None)
-                    transfer.fresh.append(_Part(channel, stage, scale, 0.0, 0.0, once, ()))
+                    transfer.fresh.append(
+                        _Part(channel=channel, stage=stage, fetched=scale, tables=once)
+                    )
                     continue
-                transfer.parts.append(_Part(channel, stage, 0.0, scale, finished, tables, ()))
-                transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, back, ()))
+                transfer.parts.append(
+                    _Part(
+                        channel=channel, stage=stage, leaves=scale, finished=finished, tables=tables
+                    )
+                )
+                transfer.parts.append(
+                    _Part(channel=channel, stage=stage, fetched=scale, tables=back)
+                )
                 continue
             if stage == 0:
                 assert wait is not None
@@ -393,9 +403,15 @@ class _Planner:
                 room = self._fitting(transfer, wait)
                 if room < 1:
                     late = scale * (1 - room)
-                    transfer.parts.append(_Part(channel, 1, late, 0.0, 0.0, tables, sliding))
+                    transfer.parts.append(
+                        _Part(
+                            channel=channel, stage=1, fetched=late, tables=tables, sliding=sliding
+                        )
+                    )
                     scale *= room
-            transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, tables, sliding))
+            transfer.parts.append(
+                _Part(channel=channel, stage=stage, fetched=scale, tables=tables, sliding=sliding)
+            )
         if not transfer.parts:
             return
         transfer.first = tuple(self.tables.first(dim, child) for dim in SUMMED)
