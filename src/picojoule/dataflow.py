@@ -34,7 +34,7 @@ class Dataflow:
         unrolled: of those, the ones unrolled whole (if they fit the array at all).
         spanned: of those, the ones that make up a set with the unrolled: whole if the array has
             room for it, else cut into strips of which each is unrolled whole (ISCA'16 §V-B).
-        element_keeps: what the elements store; None leaves it to the machine.
+        element_keeps: what the elements store; None leaves it to the accelerator.
         element_tile: sizes forced on the tile of an element, where an element can hold them.
         buffer_tile: sizes forced on the tile of the level above the array.
         stationary: this operand enters (or leaves) each element once and stays until done with.
@@ -66,8 +66,8 @@ def _sizes(**sizes: Size) -> Mapping[Dim, Size]:
 
 DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
     {
-        flow.name: flow
-        for flow in (
+        dataflow.name: dataflow
+        for dataflow in (
             Dataflow(
                 "rs",
                 title="row-stationary",
@@ -132,7 +132,9 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 spatial=frozenset({G, M, C}),
                 element_keeps=frozenset(),
             ),
-            Dataflow("flexible", title="any mapping the machine allows", source="no constraint"),
+            Dataflow(
+                "flexible", title="any mapping the accelerator allows", source="no constraint"
+            ),
         )
     }
 )

@@ -358,10 +358,10 @@ class Workload:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        known = [layer.name for layer in self.layers]
+        names = [layer.name for layer in self.layers]
         raise WorkloadError(
-            f"network {self.name!r} has no layer {name!r}{did_you_mean(name, known)}; "
-            f"it has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
+            f"network {self.name!r} has no layer {name!r}{did_you_mean(name, names)}; "
+            f"it has {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
         )
 
     @property

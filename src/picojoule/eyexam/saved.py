@@ -1,7 +1,7 @@
 """What ``picojoule eyexam --json`` wrote, read back for a report: seven bounds of each layer.
 
 Eyexam (Eyeriss v2, arXiv:1807.07928) bounds the speed of a layer in seven steps, each below the
-one before: from the parallelism of its shape to what a machine makes of it.
+one before: from the parallelism of its shape to what an accelerator makes of it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ExaminedLayer:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedNetwork:
-    """The seven bounds of every layer of a network on a machine."""
+    """The seven bounds of every layer of a network on an accelerator."""
 
     network: str
     accelerator: str
@@ -95,12 +95,12 @@ def parse_examination(raw: Any, source: str) -> ExaminedNetwork:
             problem = f"{raw['schema_version']!r}; this picojoule reads {SCHEMA_VERSION}"
             raise InputError(source, [Mistake("$.schema_version", problem)])
         layers = tuple(_layer(item) for item in raw["layers"])
-        found = ExaminedNetwork(str(raw["network"]), str(raw["accelerator"]), layers)
+        network = ExaminedNetwork(str(raw["network"]), str(raw["accelerator"]), layers)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(source, [Mistake("$", f"not an examination: {error!r}")]) from None
     if not layers:
         raise InputError(source, [Mistake("$.layers", "there are none")])
-    return found
+    return network
 
 
 def stored_examination(result: dict[str, Any]) -> ExaminedNetwork | None:

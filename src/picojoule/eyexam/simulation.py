@@ -73,9 +73,9 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
     """Play *mapping*, which must be legal, through in time.
 
     >>> from picojoule import load, load_accelerator, search
-    >>> layer, chip = load("squeezenet1.1")["fire2/squeeze1x1"], load_accelerator("eyeriss")
-    >>> found = search(layer, chip, objective="latency")
-    >>> simulate(layer, chip, found.mapping).cycles >= found.cost.cycles
+    >>> layer, accelerator = load("squeezenet1.1")["fire2/squeeze1x1"], load_accelerator("eyeriss")
+    >>> best = search(layer, accelerator, objective="latency")
+    >>> simulate(layer, accelerator, best.mapping).cycles >= best.cost.cycles
     True
     """
     plan = _Planner(layer, accelerator, mapping).plan()
@@ -102,7 +102,7 @@ def _skew(accelerator: Accelerator, mapping: LoopNest) -> float:
     return float(late)
 
 
-class _Part(NamedTuple):
+class _ChannelShare(NamedTuple):
     """What a transfer takes of one channel: factors over the clocks of the dimensions."""
 
     channel: int
@@ -127,8 +127,8 @@ class _Transfer:
     double: bool = False
     waits: bool = False  # passes by a memory in which it can wait
     source: int = -1  # the transfer that fills what this one is cut from
-    parts: list[_Part] = field(default_factory=list)
-    fresh: list[_Part] = field(default_factory=list)  # flows only: not fetched at first
+    parts: list[_ChannelShare] = field(default_factory=list)
+    fresh: list[_ChannelShare] = field(default_factory=list)  # flows only: not fetched at first
     first: tuple[Floats, ...] = ()  # per summed dimension and clock: nothing was added before
     final: tuple[Floats, ...] = ()  # per summed dimension and clock: nothing is added after
 
@@ -215,7 +215,7 @@ class _Planner:
     """Finds what is moved when, and how long each piece of it takes."""
 
     def __init__(self, layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> None:
-        self.layer, self.machine, self.mapping = layer, accelerator, mapping
+        self.layer, self.accelerator, self.mapping = layer, accelerator, mapping
         self.ledger = Ledger(layer, accelerator, one=1.0)
         self.depth = len(mapping.stages)
         self.channels = [(c.name, c.bandwidth) for c in self.ledger.channels()]
@@ -297,24 +297,24 @@ class _Planner:
         return flows
 
     def _holder(self, level: int, operand: Operand) -> Memory:
-        memory = self.machine.levels[level].holder(operand)
+        memory = self.accelerator.levels[level].holder(operand)
         assert memory is not None
         return memory
 
     def _ways(self, transfer: _Transfer) -> list[tuple[int, int, int, str, float]]:
         """Limited channels on the way: (channel, stage, grain, what is counted, bits per word)."""
-        found: list[tuple[int, int, int, str, float]] = []
+        ways: list[tuple[int, int, int, str, float]] = []
         operand, parent, child = transfer.operand, transfer.parent, transfer.child
         to_mac = child == self.depth
-        word = self.machine.word_bits
+        word = self.accelerator.word_bits
         psum = self.ledger.plain_words(operand) * word
         wait = self._waiting_place(transfer)
 
         def add(name: str, level: int, grain: int, counted: str, bits: float) -> None:
-            for n, (known, _) in enumerate(self.channels):
-                if known == name:
+            for n, (limited, _) in enumerate(self.channels):
+                if limited == name:
                     stage = 0 if wait is not None and level < wait else 1
-                    found.append((n, stage, grain, counted, bits))
+                    ways.append((n, stage, grain, counted, bits))
 
         source = self._holder(parent, operand)
         bits = (
@@ -322,7 +322,7 @@ class _Planner:
         )
         add(source.name, parent, parent, "distinct", bits)
         for level in range(parent, child):
-            array = self.machine.arrays[level]
+            array = self.accelerator.arrays[level]
             if array is None:
                 continue
             for name in (array.name, f"{array.name}.{operand.value}"):
@@ -340,14 +340,14 @@ class _Planner:
             target = self._holder(child, operand)
             fill = psum if operand is OUTPUT else self.ledger.coded_words(target, operand) * word
             add(target.name, child, child, "distinct", fill)
-        return found
+        return ways
 
     def _waiting_place(self, transfer: _Transfer) -> int | None:
         """The innermost level passed by with a double-buffered memory for the operand."""
         if transfer.operand is OUTPUT or transfer.child == self.depth:
             return None
         for level in reversed(range(transfer.parent + 1, transfer.child)):
-            memory = self.machine.levels[level].holder(transfer.operand)
+            memory = self.accelerator.levels[level].holder(transfer.operand)
             if memory is not None and memory.double_buffered:
                 return level
         return None
@@ -358,7 +358,7 @@ class _Planner:
         wait = self._waiting_place(transfer)
         share = 1.0
         if child == self.depth:
-            held = self.machine.sparse.charge_register_reads_of
+            held = self.accelerator.sparse.charge_register_reads_of
             share = 1.0 if operand in held else self.ledger.effectual
         for channel, stage, grain, counted, bits in self._ways(transfer):
             scale = bits * share / self.channels[channel][1]
@@ -366,7 +366,9 @@ class _Planner:
             if operand is OUTPUT and transfer.parent == 0 and child < self.depth:
                 outermost = self._holder(0, operand)
                 if self.channels[channel][0] == outermost.name:
-                    finished = self.ledger.coded_words(outermost, operand) * self.machine.word_bits
+                    finished = (
+                        self.ledger.coded_words(outermost, operand) * self.accelerator.word_bits
+                    )
                     finished /= self.channels[channel][1]
             tables = self.tables.factors(operand, child, grain, counted, None)
             sliding: tuple[Floats, ...] = ()
@@ -381,20 +383,20 @@ class _Planner:
                 if child == self.depth:
                     for part in (tables, back):
                         transfer.parts.append(
-                            _Part(channel=channel, stage=stage, fetched=scale, tables=part)
+                            _ChannelShare(channel=channel, stage=stage, fetched=scale, tables=part)
                         )
                     once = self.tables.factors(operand, child, grain, "first", None)
                     transfer.fresh.append(
-                        _Part(channel=channel, stage=stage, fetched=scale, tables=once)
+                        _ChannelShare(channel=channel, stage=stage, fetched=scale, tables=once)
                     )
                     continue
                 transfer.parts.append(
-                    _Part(
+                    _ChannelShare(
                         channel=channel, stage=stage, leaves=scale, finished=finished, tables=tables
                     )
                 )
                 transfer.parts.append(
-                    _Part(channel=channel, stage=stage, fetched=scale, tables=back)
+                    _ChannelShare(channel=channel, stage=stage, fetched=scale, tables=back)
                 )
                 continue
             if stage == 0:
@@ -404,13 +406,15 @@ class _Planner:
                 if room < 1:
                     late = scale * (1 - room)
                     transfer.parts.append(
-                        _Part(
+                        _ChannelShare(
                             channel=channel, stage=1, fetched=late, tables=tables, sliding=sliding
                         )
                     )
                     scale *= room
             transfer.parts.append(
-                _Part(channel=channel, stage=stage, fetched=scale, tables=tables, sliding=sliding)
+                _ChannelShare(
+                    channel=channel, stage=stage, fetched=scale, tables=tables, sliding=sliding
+                )
             )
         if not transfer.parts:
             return
