@@ -81,10 +81,10 @@ def machine(
                 (
                     Memory(
                         f"m{index}",
-                        frozenset(kept),
-                        capacities[index],
-                        cost,
-                        cost * 1.25,
+                        keeps=frozenset(kept),
+                        capacity=capacities[index],
+                        read_energy=cost,
+                        write_energy=cost * 1.25,
                         may_bypass=frozenset(bypass) & frozenset(kept) if index else frozenset(),
                     ),
                 )
@@ -92,11 +92,11 @@ def machine(
         )
         if arrays[index]:
             axes = tuple(Axis(f"a{index}{n}", size) for n, size in enumerate(arrays[index]))
-            nest.append(Array(f"array{index}", axes, 2.0, hop_charge))
+            nest.append(Array(f"array{index}", axes, hop_energy=2.0, hop_charge=hop_charge))
     return Accelerator(
         "random",
         tuple(nest),
-        Compute(1.0),
+        compute=Compute(1.0),
         charging=charging,
         charge_padding=padded,
         sparse=sparse or SparseSupport(),

@@ -19,14 +19,22 @@ from picojoule.mapper.cache import Cache
 from picojoule.workload import OPERANDS, Operand, Workload, conv
 
 ALL = frozenset(OPERANDS)
-DRAM = Level((Memory("dram", ALL, None, 200.0, 200.0),))
+DRAM = Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),))
 BUFFER = Memory(
-    "buffer", ALL, 2048.0, 6.0, 6.0, may_bypass=frozenset({Operand.WEIGHT, Operand.OUTPUT})
+    "buffer",
+    keeps=ALL,
+    capacity=2048.0,
+    read_energy=6.0,
+    write_energy=6.0,
+    may_bypass=frozenset({Operand.WEIGHT, Operand.OUTPUT}),
 )
-PES = Array("pes", (Axis("rows", 2), Axis("columns", 3)), 2.0)
-SPAD = Memory("spad", ALL, 128.0, 1.0, 1.0)
+PES = Array("pes", (Axis("rows", 2), Axis("columns", 3)), hop_energy=2.0)
+SPAD = Memory("spad", keeps=ALL, capacity=128.0, read_energy=1.0, write_energy=1.0)
 MACHINE = Accelerator(
-    "tiny", (DRAM, Level((BUFFER,)), PES, Level((SPAD,))), Compute(1.0), default_dataflow="rs"
+    "tiny",
+    (DRAM, Level((BUFFER,)), PES, Level((SPAD,))),
+    compute=Compute(1.0),
+    default_dataflow="rs",
 )
 SMALL = replace(MACHINE, nest=(DRAM, PES, Level((SPAD,))))
 CONV = conv("conv", input_size=(4, 3), in_channels=2, out_channels=3, kernel=(2, 2))
@@ -35,7 +43,7 @@ CONV = conv("conv", input_size=(4, 3), in_channels=2, out_channels=3, kernel=(2,
 def energy(
     machine: Accelerator, dataflow: str = "rs", batch: int = 1, cache: Cache = True
 ) -> float:
-    network = Workload("net", (CONV.with_batch(batch),), batch)
+    network = Workload("net", (CONV.with_batch(batch),), batch=batch)
     return estimate(network, machine, dataflow=dataflow, cache=cache).energy
 
 

@@ -25,12 +25,12 @@ ALL = frozenset(OPERANDS)
 MACHINE = Accelerator(
     "tiny",
     (
-        Level((Memory("dram", ALL, None, 200.0, 200.0),)),
-        Level((Memory("buffer", ALL, 4096.0, 6.0, 6.0),)),
-        Array("pes", (Axis("x", 4),), 2.0),
-        Level((Memory("spad", ALL, 256.0, 1.0, 1.0),)),
+        Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),)),
+        Level((Memory("buffer", keeps=ALL, capacity=4096.0, read_energy=6.0, write_energy=6.0),)),
+        Array("pes", (Axis("x", 4),), hop_energy=2.0),
+        Level((Memory("spad", keeps=ALL, capacity=256.0, read_energy=1.0, write_energy=1.0),)),
     ),
-    Compute(1.0),
+    compute=Compute(1.0),
 )
 CONV = conv("conv", input_size=(5, 5), in_channels=2, out_channels=3, kernel=(3, 3))
 NETWORK = Workload(
@@ -113,7 +113,13 @@ def test_options(priced: Estimate) -> None:
 
 
 def test_nothing_fits() -> None:
-    small = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((Memory("spad", ALL, 8.0, 1, 1),))))
+    small = replace(
+        MACHINE,
+        nest=(
+            *MACHINE.nest[:3],
+            Level((Memory("spad", keeps=ALL, capacity=8.0, read_energy=1, write_energy=1),)),
+        ),
+    )
     with pytest.raises(NoMappingError):
         estimate(NETWORK, small)
 

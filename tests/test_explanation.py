@@ -24,11 +24,11 @@ ALL = frozenset(OPERANDS)
 MACHINE = Accelerator(
     "tiny",
     (
-        Level((Memory("dram", ALL, None, 200.0, 200.0),)),
-        Array("pes", (Axis("x", 4),), 2.0),
-        Level((Memory("spad", ALL, 256.0, 1.0, 1.0),)),
+        Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),)),
+        Array("pes", (Axis("x", 4),), hop_energy=2.0),
+        Level((Memory("spad", keeps=ALL, capacity=256.0, read_energy=1.0, write_energy=1.0),)),
     ),
-    Compute(1.0),
+    compute=Compute(1.0),
 )
 LINEAR = linear("fc", in_features=6, out_features=4)
 MAPPING = Mapping(

@@ -23,17 +23,40 @@ WORD = 16
 ACCELERATOR = Accelerator(
     "two by two",
     (
-        Level((Memory("dram", ALL, None, 200.0, 200.0),)),
-        Level((Memory("buffer", ALL, 20 * WORD, 6.0, 6.0, may_bypass=frozenset({WEIGHT})),)),
+        Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),)),
+        Level(
+            (
+                Memory(
+                    "buffer",
+                    keeps=ALL,
+                    capacity=20 * WORD,
+                    read_energy=6.0,
+                    write_energy=6.0,
+                    may_bypass=frozenset({WEIGHT}),
+                ),
+            )
+        ),
         Array("elements", (Axis("rows", 2, frozenset({Dim.M})), Axis("columns", 2))),
         Level(
             (
-                Memory("inputs", frozenset({INPUT}), 2 * WORD, 1.0, 1.0),
-                Memory("outputs", frozenset({OUTPUT}), 2 * WORD, 1.0, 1.0),
+                Memory(
+                    "inputs",
+                    keeps=frozenset({INPUT}),
+                    capacity=2 * WORD,
+                    read_energy=1.0,
+                    write_energy=1.0,
+                ),
+                Memory(
+                    "outputs",
+                    keeps=frozenset({OUTPUT}),
+                    capacity=2 * WORD,
+                    read_energy=1.0,
+                    write_energy=1.0,
+                ),
             )
         ),
     ),
-    Compute(1.0),
+    compute=Compute(1.0),
 )
 LAYER = Layer("x", Extents(M=4, C=8))
 HELD = frozenset({INPUT, OUTPUT})

@@ -187,7 +187,9 @@ nest:
     assert (dram.read_energy, dram.write_energy, dram.bandwidth) == (1000, 2000, 64)
     assert dram.formats == (Format.RUN_LENGTH, Format.CSC, Format.DENSE)
     assert (rf.capacity, rf.may_bypass) == (512, {Operand.WEIGHT})
-    assert machine.arrays[0] == Array("pes", machine.arrays[0].axes, 0.0, HopCharge.EVERY, 16)  # type: ignore[union-attr]
+    assert machine.arrays[0] == Array(
+        "pes", machine.arrays[0].axes, hop_energy=0.0, hop_charge=HopCharge.EVERY, bandwidth=16
+    )  # type: ignore[union-attr]
     assert (machine.compute.mac_energy, machine.compute.per_cycle) == (0.2, 2)
     assert machine.psum_bits(8) == 20
     assert (machine.clock, machine.static_power) == (2e8, 0.03)

@@ -113,7 +113,7 @@ def test_zeros_bits_and_coding():
     mapping = Mapping((Stage(layer.bounds), Stage(layer.bounds), Stage(Extents())))
     machine = replace(
         MACHINE,
-        sparse=SparseSupport(ZeroSkip.GATE, frozenset({INPUT, WEIGHT})),
+        sparse=SparseSupport(zeros=ZeroSkip.GATE, of=frozenset({INPUT, WEIGHT})),
         charging=Charging.BOTH_ENDS,
         nest=tuple(
             Level(

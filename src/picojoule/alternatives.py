@@ -103,7 +103,7 @@ def alternatives(
         if isinstance(dataflow, Dataflow)
         else named_dataflow(dataflow or accelerator.default_dataflow)
     )
-    one = Workload(layer.name, (layer,), batch)
+    one = Workload(layer.name, (layer,), batch=batch)
 
     def price(machine: Accelerator, under: Dataflow) -> LayerEstimate:
         return estimate(

@@ -42,7 +42,7 @@ class Access(Generic[Amount]):
     energy: Amount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a mapping costs, for all inferences of the layer's batch.
 
@@ -50,7 +50,7 @@ class Cost:
         accesses: memory name -> operand -> charged accesses.
         hops: array name -> operand -> (words passed, energy).
         compute: energy of the MACs.
-        static: energy drawn over the latency, where the machine declares static power.
+        static: energy drawn over the latency, where the accelerator declares static power.
         macs, effectual_macs: all, and those really done.
         compute_cycles: cycles the multipliers need.
         cycles: the largest of compute cycles and every memory's and network's transfer time.
@@ -172,43 +172,44 @@ class Ledger(Generic[Amount]):
     @property
     def compute(self) -> float:
         """Energy of the MACs that are done."""
-        layer, machine = self.layer, self.accelerator
-        widths = layer.bits.input * layer.bits.weight / machine.word_bits**2
-        return layer.macs * self.effectual * machine.compute.mac_energy * widths
+        layer, accelerator = self.layer, self.accelerator
+        widths = layer.bits.input * layer.bits.weight / accelerator.word_bits**2
+        return layer.macs * self.effectual * accelerator.compute.mac_energy * widths
 
     @property
     def cycles_per_step(self) -> float:
         """Cycles for one step of all elements side by side."""
-        machine = self.accelerator
-        skipped = self.effectual if machine.sparse.zeros is ZeroSkip.SKIP else 1.0
-        return skipped / machine.compute.per_cycle
+        accelerator = self.accelerator
+        skipped = self.effectual if accelerator.sparse.zeros is ZeroSkip.SKIP else 1.0
+        return skipped / accelerator.compute.per_cycle
 
     @property
     def static_per_cycle(self) -> float:
         """Energy drawn per cycle whatever happens."""
-        machine = self.accelerator
-        return machine.static_power * 1e12 / machine.clock if machine.clock else 0.0
+        accelerator = self.accelerator
+        return accelerator.static_power * 1e12 / accelerator.clock if accelerator.clock else 0.0
 
     def close(self: Ledger[float], mapping: Mapping) -> Cost:
         """The cost of the booked flows, which are those of *mapping*."""
-        layer, machine = self.layer, self.accelerator
+        layer, accelerator = self.layer, self.accelerator
         steps = layer.time_steps * compute_steps(mapping) * self.cycles_per_step
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         cycles, limit = self._latency(steps, used)
         done = layer.macs * self.effectual
-        worked = done if machine.sparse.zeros is ZeroSkip.SKIP else layer.macs
+        possible = cycles * accelerator.elements * accelerator.compute.per_cycle
+        worked = done if accelerator.sparse.zeros is ZeroSkip.SKIP else layer.macs
         return Cost(
-            MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
-            MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
-            self.compute,
-            self.static_per_cycle * cycles,
-            layer.macs,
-            done,
-            steps,
-            cycles,
-            limit,
-            worked / (cycles * machine.elements * machine.compute.per_cycle) if cycles else 0.0,
-            math.prod(used),
+            accesses=MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
+            hops=MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
+            compute=self.compute,
+            static=self.static_per_cycle * cycles,
+            macs=layer.macs,
+            effectual_macs=done,
+            compute_cycles=steps,
+            cycles=cycles,
+            limited_by=limit,
+            utilization=worked / possible if cycles else 0.0,
+            active_elements=math.prod(used),
         )
 
     # -- booking ---------------------------------------------------------------------------
@@ -219,7 +220,7 @@ class Ledger(Generic[Amount]):
         return memory
 
     def coded_words(self, memory: Memory, operand: Operand) -> float:
-        """Words of the machine that one value takes when this memory sends or receives it.
+        """Words of the accelerator that one value takes when this memory sends or receives it.
 
         An operand whose coding would not save is left as it is, as the Eyeriss chip leaves the
         input of the first layer (JSSC'17 Table V: 0.01 % zeros).
@@ -253,7 +254,7 @@ class Ledger(Generic[Amount]):
         self.bits_moved[array.name, operand] += bits
 
     def plain_words(self, operand: Operand) -> float:
-        """Words of the machine that an uncoded value takes, of outputs a partial sum."""
+        """Words of the accelerator that an uncoded value takes, of outputs a partial sum."""
         if operand is Operand.OUTPUT:
             return self.accelerator.psum_bits(self.layer.bits.output) / self.accelerator.word_bits
         return self.layer.stored_bits(operand) / self.accelerator.word_bits
@@ -269,12 +270,12 @@ class Ledger(Generic[Amount]):
 
     def _book_factor(self, flow: Flow[Amount]) -> None:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
-        machine, operand = self.accelerator, flow.operand
+        accelerator, operand = self.accelerator, flow.operand
         parent = self._memory(flow.parent, operand)
         share, size = 1.0, self.coded_words(parent, operand)
         if self._to_mac(flow):
             size = self.plain_words(operand)
-            if operand not in machine.sparse.charge_register_reads_of:
+            if operand not in accelerator.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
         self._move(parent, operand, flow.at_parent * share, size)
@@ -288,7 +289,7 @@ class Ledger(Generic[Amount]):
             child = self._memory(flow.child, operand)
             fills, size = flow.at_child * 1.0, self.coded_words(child, operand)
             self._move(child, operand, fills, size)
-            if machine.charging is Charging.BOTH_ENDS:
+            if accelerator.charging is Charging.BOTH_ENDS:
                 self._book(child, operand, 0.0 * self.one, fills, size)
 
     def _book_output(self, chain: Sequence[Flow[Amount]]) -> None:
@@ -297,7 +298,7 @@ class Ledger(Generic[Amount]):
         A stay at a level starts afresh unless the level above handed a partial sum down. Within an
         array the sums of neighbours are added on the way up, so only one of them is handed one.
         """
-        machine, operand = self.accelerator, Operand.OUTPUT
+        accelerator, operand = self.accelerator, Operand.OUTPUT
         size = self.plain_words(operand)
         finished = self.layer.size(operand) * self.one
         stays = handed_down = 0.0 * self.one
@@ -314,7 +315,7 @@ class Ledger(Generic[Amount]):
                 self._book(memory, operand, down * share, (up - finished) * share, size)
                 self._move(memory, operand, finished, coded)
                 self._move(memory, operand, (down + up - finished) * share, size)
-            elif machine.charging is Charging.DEARER_END:
+            elif accelerator.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
                     memory, operand, (down - handed_down) * share, (up - stays) * share, size
@@ -352,11 +353,11 @@ class Ledger(Generic[Amount]):
     ) -> Channel[Amount]:
         bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
         return Channel(
-            name if only is None else f"{name}.{only.value}",
-            level,
-            bandwidth,
-            sum(bits.values(), 0.0 * self.one),
-            bits,
+            name=name if only is None else f"{name}.{only.value}",
+            level=level,
+            bandwidth=bandwidth,
+            bits=sum(bits.values(), 0.0 * self.one),
+            by_operand=bits,
         )
 
     def _latency(

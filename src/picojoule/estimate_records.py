@@ -159,7 +159,7 @@ class Estimate(Displayed):
             raise PicojouleError(
                 f"the estimate of {self.network!r} does not hold its layers; make it anew"
             )
-        return Workload(self.network, layers, self.batch, self.not_counted)
+        return Workload(self.network, layers, batch=self.batch, not_counted=self.not_counted)
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat record per layer, for tables and data frames."""

@@ -1,4 +1,4 @@
-"""How many words a mapping moves over every edge of the machine.
+"""How many words a mapping moves over every edge of the accelerator.
 
 An *edge* joins a level that keeps an operand to the next level inward that keeps it, or to the
 multipliers. What is counted (DESIGN: "What is counted, and how"):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
@@ -193,6 +193,7 @@ class Layer:
 
     name: str
     bounds: Extents
+    _: KW_ONLY
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -368,6 +369,7 @@ class Workload:
 
     name: str
     layers: tuple[Layer, ...]
+    _: KW_ONLY
     batch: int = 1
     not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
@@ -393,10 +395,10 @@ class Workload:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        known = [layer.name for layer in self.layers]
+        names = [layer.name for layer in self.layers]
         raise WorkloadError(
-            f"network {self.name!r} has no layer {name!r}{did_you_mean(name, known)}; "
-            f"it has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
+            f"network {self.name!r} has no layer {name!r}{did_you_mean(name, names)}; "
+            f"it has {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
         )
 
     @property
@@ -639,5 +641,7 @@ def _phases(
         if used < 1:
             continue
         before, after = max(0, -lowest), max(0, last - (size - 1))
-        phases.append((phase, _Phase(used, len(taps), step, before, after)))
+        phases.append(
+            (phase, _Phase(size=used, taps=len(taps), dilation=step, before=before, after=after))
+        )
     return phases

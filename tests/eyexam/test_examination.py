@@ -33,7 +33,7 @@ CONV = picojoule.conv(
 
 
 def network(*layers, batch=1):
-    return Workload("net", layers, batch)
+    return Workload("net", layers, batch=batch)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -41,7 +41,7 @@ def test_no_step_rises_and_the_sixth_is_the_latency_model(seed):
     rng = random.Random(seed)
     layer, accelerator = random_layer(rng), random_machine(rng)
     if seed % 3 == 0:
-        sparse = SparseSupport(ZeroSkip.SKIP, frozenset({Operand.INPUT, Operand.WEIGHT}))
+        sparse = SparseSupport(zeros=ZeroSkip.SKIP, of=frozenset({Operand.INPUT, Operand.WEIGHT}))
         accelerator = replace(accelerator, sparse=sparse, compute=Compute(1.0, per_cycle=2))
     nest = list(accelerator.nest)
     nest[0] = Level((replace(nest[0].memories[0], bandwidth=rng.choice([8.0, 64.0])),))
@@ -132,11 +132,19 @@ def test_the_lift_of_a_bandwidth_lifts_to_what_it_says():
 def test_channels_that_tie_are_lifted_together():
     """Inputs and weights, as many of each, over networks of their own that are equally slow."""
     nest = (
-        Level((Memory("dram", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (
+                Memory(
+                    "dram", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1
+                ),
+            )
+        ),
         Array("a", (Axis("x", 4),), bandwidths=PerOperand(1, 1, None)),
-        Level((Memory("rf", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (Memory("rf", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1),)
+        ),
     )
-    chip = picojoule.Accelerator("x", nest, Compute(1.0), default_dataflow="flexible")
+    chip = picojoule.Accelerator("x", nest, compute=Compute(1.0), default_dataflow="flexible")
     layer = examine(network(Layer("dot", Extents(C=64))), chip).layers[0]
     step = layer.steps[5]
     assert step.limited_by == "a.input at 1 bit/cycle and a.weight at 1 bit/cycle"
@@ -287,11 +295,19 @@ def test_pictures_without_matplotlib(monkeypatch):
 
 def test_an_operand_without_a_limit_has_no_roof():
     nest = (
-        Level((Memory("dram", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (
+                Memory(
+                    "dram", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1
+                ),
+            )
+        ),
         Array("a", (Axis("x", 4),), bandwidths=PerOperand(16, None, None)),
-        Level((Memory("rf", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (Memory("rf", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1),)
+        ),
     )
-    chip = picojoule.Accelerator("x", nest, Compute(1.0))
+    chip = picojoule.Accelerator("x", nest, compute=Compute(1.0))
     roofs = examine(network(CONV), chip).layers[0].roofs
     assert {roof.channel for roof in roofs} == {"a.input"}
 

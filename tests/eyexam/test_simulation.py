@@ -10,20 +10,34 @@ from hypothesis import strategies as st
 
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory, Network
 from picojoule.cost import Ledger, evaluate
-from picojoule.eyexam.simulation import simulate
+from picojoule.errors import PicojouleError
+from picojoule.eyexam.simulation import in_rows, simulate
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import flows
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
 from tests.strategies import layers, mappings, sized_for
 
 ALL = frozenset(OPERANDS)
-DRAM = Level((Memory("dram", ALL, None, 1, 1, bandwidth=16),))
+DRAM = Level(
+    (Memory("dram", keeps=ALL, capacity=None, read_energy=1, write_energy=1, bandwidth=16),)
+)
 
 
 def two_levels(double, array=None):
-    buffer = Level((Memory("buffer", ALL, None, 1, 1, double_buffered=double),))
+    buffer = Level(
+        (
+            Memory(
+                "buffer",
+                keeps=ALL,
+                capacity=None,
+                read_energy=1,
+                write_energy=1,
+                double_buffered=double,
+            ),
+        )
+    )
     nest = (DRAM, *((array,) if array else ()), buffer)
-    return Accelerator("two", nest, Compute(1.0))
+    return Accelerator("two", nest, compute=Compute(1.0))
 
 
 def tiles(layer, order, **tile):
@@ -80,8 +94,15 @@ def test_what_passes_by_waits_in_a_double_buffered_memory():
     output 17-18, work 18-22 | output 22-23.
     """
     layer = Layer("prefetch", Extents(M=3, C=4))
-    fifo = Memory("fifo", frozenset({Operand.WEIGHT}), None, 1, 1, may_bypass=ALL)
-    spads = Level((Memory("spads", ALL, None, 1, 1),))
+    fifo = Memory(
+        "fifo",
+        keeps=frozenset({Operand.WEIGHT}),
+        capacity=None,
+        read_energy=1,
+        write_energy=1,
+        may_bypass=ALL,
+    )
+    spads = Level((Memory("spads", keeps=ALL, capacity=None, read_energy=1, write_energy=1),))
     mapping = Mapping(
         (
             Stage(layer.bounds, (Dim.M,)),
@@ -91,7 +112,7 @@ def test_what_passes_by_waits_in_a_double_buffered_memory():
     )
 
     def cycles(memory):
-        chip = Accelerator("fifo", (DRAM, Level((memory,)), spads), Compute(1.0))
+        chip = Accelerator("fifo", (DRAM, Level((memory,)), spads), compute=Compute(1.0))
         return simulate(layer, chip, mapping)
 
     prefetched = cycles(replace(fifo, double_buffered=True))
@@ -108,7 +129,7 @@ def test_what_passes_by_waits_in_a_double_buffered_memory():
 def test_flows_to_the_multipliers_slow_the_work():
     """A dot product of 4 straight from DRAM: 4 inputs, 4 weights, 4 sums out and 3 back."""
     layer = Layer("dot", Extents(C=4))
-    chip = Accelerator("bare", (DRAM,), Compute(1.0))
+    chip = Accelerator("bare", (DRAM,), compute=Compute(1.0))
     mapping = Mapping((Stage(layer.bounds),))
     found = simulate(layer, chip, mapping)
     assert found.computing == 4
@@ -195,3 +216,26 @@ def _limited(part, data):
             for memory in part.memories
         )
     )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_time_steps_are_rows_outermost(data):
+    """Every count and every cycle, whatever the mapping."""
+    layer = data.draw(layers(largest=32))
+    shape = layer.bounds._replace(P=1, R=1)
+    layer = Layer("x", shape, density=layer.density, time_steps=data.draw(st.integers(2, 5)))
+    mapping = data.draw(mappings(layer))
+    rows, nest = in_rows(layer, mapping)
+    assert rows.time_steps == 1
+    assert rows.macs == layer.macs
+    accelerator = sized_for(mapping)
+    assert evaluate(rows, accelerator, nest) == evaluate(layer, accelerator, mapping)
+    assert simulate(layer, accelerator, mapping) == simulate(rows, accelerator, nest)
+
+
+def test_time_steps_of_maps_are_refused():
+    layer = Layer("x", Extents(P=2, Q=2), time_steps=3)
+    mapping = Mapping((Stage(layer.bounds),))
+    with pytest.raises(PicojouleError, match="3 time steps of 2 x 2 outputs"):
+        simulate(layer, sized_for(mapping), mapping)

@@ -40,12 +40,23 @@ ALL = frozenset(OPERANDS)
 MACHINE = Accelerator(
     "tiny",
     (
-        Level((Memory("dram", ALL, None, 200.0, 200.0),)),
-        Level((Memory("buffer", ALL, 4096.0, 6.0, 6.0, may_bypass=frozenset({OPERANDS[1]})),)),
-        Array("pes", (Axis("x", 4),), 2.0),
-        Level((Memory("spad", ALL, 256.0, 1.0, 1.0),)),
+        Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),)),
+        Level(
+            (
+                Memory(
+                    "buffer",
+                    keeps=ALL,
+                    capacity=4096.0,
+                    read_energy=6.0,
+                    write_energy=6.0,
+                    may_bypass=frozenset({OPERANDS[1]}),
+                ),
+            )
+        ),
+        Array("pes", (Axis("x", 4),), hop_energy=2.0),
+        Level((Memory("spad", keeps=ALL, capacity=256.0, read_energy=1.0, write_energy=1.0),)),
     ),
-    Compute(1.0),
+    compute=Compute(1.0),
 )
 CONV = conv("conv", input_size=(4, 4), in_channels=2, out_channels=3, kernel=(3, 3))
 LINEAR = linear("fc", in_features=12, out_features=5)
@@ -390,7 +401,13 @@ def test_what_is_not_proved_is_not_kept(
 
 
 def test_no_mapping_is_no_entry(tmp_path: Path) -> None:
-    small = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((Memory("spad", ALL, 8.0, 1, 1),))))
+    small = replace(
+        MACHINE,
+        nest=(
+            *MACHINE.nest[:3],
+            Level((Memory("spad", keeps=ALL, capacity=8.0, read_energy=1, write_energy=1),)),
+        ),
+    )
     for _ in range(2):
         with pytest.raises(NoMappingError):
             find(CONV, small, cache=tmp_path)

@@ -67,7 +67,7 @@ def _machine(rng):
         padded=rng.random() < 0.3,
         capacities=capacities,
         sparse=SparseSupport(
-            rng.choice(list(ZeroSkip)), frozenset({Operand.INPUT, Operand.WEIGHT})
+            zeros=rng.choice(list(ZeroSkip)), of=frozenset({Operand.INPUT, Operand.WEIGHT})
         ),
         bypass=rng.choice([(), (), (Operand.WEIGHT,), (Operand.INPUT, Operand.OUTPUT)]),
     )

@@ -1,8 +1,8 @@
 """Eyexam: where the performance goes, in seven steps, each a tighter bound than the one before.
 
 The analysis of Eyeriss v2 (JETCAS 2019, arXiv:1807.07928): from the parallelism of a layer to what
-a machine makes of it. Each bound is the best that any legal mapping reaches under the limits of its
-step and of those before, in MACs of the layer per cycle:
+an accelerator makes of it. Each bound is the best that any legal mapping reaches under the limits
+of its step and of those before, in MACs of the layer per cycle:
 
 1. layer shape: every MAC at once;
 2. dataflow: only the loops that it (and the array's wiring) may run across elements;
@@ -14,7 +14,7 @@ step and of those before, in MACs of the layer per cycle:
 
 An element does ``per_cycle`` MACs a cycle, and more of the layer's MACs where zeros are skipped; a
 bound divided by this *rate* is a number of elements at work. ``lift`` says what would raise the
-bound of a step, and to how much: each such statement is computed with the changed machine.
+bound of a step, and to how much: each such statement is computed with the changed accelerator.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import PerOperand
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """The seven steps of every layer of a network on a machine."""
+    """The seven steps of every layer of a network on an accelerator."""
 
     network: str
     accelerator: str
@@ -82,9 +82,9 @@ class Examination:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        known = [layer.name for layer in self.layers]
+        names = [layer.name for layer in self.layers]
         raise PicojouleError(
-            f"the examination of {self.network!r} has no layer {name!r}{did_you_mean(name, known)}"
+            f"the examination of {self.network!r} has no layer {name!r}{did_you_mean(name, names)}"
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -153,32 +153,29 @@ def examine(
         InputError: if the network or the accelerator cannot be read.
         NoMappingError: if a layer has no legal mapping.
     """
-    machine = load_accelerator(accelerator)
+    accelerator = load_accelerator(accelerator)
     network = prepared(load(source), batch=batch, bits=bits, density=density)
-    flow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or machine.default_dataflow)
-    )
-    known: dict[tuple[object, ...], LayerExamination] = {}
+    if not isinstance(dataflow, Dataflow):
+        dataflow = named_dataflow(dataflow or accelerator.default_dataflow)
+    examined: dict[tuple[object, ...], LayerExamination] = {}
     layers = []
     for done, whole in enumerate(network):
         if progress is not None:
             progress(done, len(network), whole.name)
-        images = images_at_once(whole, machine, network.batch)
+        images = images_at_once(whole, accelerator, network.batch)
         layer = whole.with_batch_share(images, network.batch)
         key = (*layer.signature(), images)
-        if key not in known:
-            known[key] = Examiner(layer, machine, flow, images).examine(budget, cache)
-        layers.append(replace(known[key], name=layer.name))
-    notes = [] if machine.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
+        if key not in examined:
+            examined[key] = Examiner(layer, accelerator, dataflow, images).examine(budget, cache)
+        layers.append(replace(examined[key], name=layer.name))
+    notes = [] if accelerator.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
     return Examination(
-        network.name,
-        machine.name,
-        network.batch,
-        flow.name,
-        machine.elements,
-        tuple(layers),
-        tuple(notes),
-        network.not_counted,
+        network=network.name,
+        accelerator=accelerator.name,
+        batch=network.batch,
+        dataflow=dataflow.name,
+        elements=accelerator.elements,
+        layers=tuple(layers),
+        notes=tuple(notes),
+        not_counted=network.not_counted,
     )

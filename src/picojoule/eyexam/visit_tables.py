@@ -152,7 +152,7 @@ class VisitTables:
         along = slide if slide is not None and slide[1] in (outer, tap) else None
 
         def make() -> list[float]:
-            found = []
+            counts = []
             for a in self._clocks(outer):
                 for b in self._clocks(tap):
                     now = (
@@ -160,7 +160,7 @@ class VisitTables:
                         self._held(tap, b, child, grain),
                     )
                     if operand is not Operand.INPUT:
-                        found.append(
+                        counts.append(
                             self._count(operand, outer, now[0], counted)
                             * self._count(operand, tap, now[1], counted)
                         )
@@ -171,8 +171,8 @@ class VisitTables:
                             self._before(outer, a, child, grain, along),
                             self._before(tap, b, child, grain, along),
                         )
-                    found.append(self._rows(axis, now, old, along is not None, counted))
-            return found
+                    counts.append(self._rows(axis, now, old, along is not None, counted))
+            return counts
 
         return self._made((operand, axis, child, grain, counted, along), make)
 
@@ -249,7 +249,7 @@ def _moments(
         if level == child:
             return [((start, size, element),)]
         step, tile = dim.step(level), dim.tiles[level + 1]
-        found: list[Ranges] = []
+        moments: list[Ranges] = []
         for now in [times[level]] if level in times else range(-(-size // step)):
             low = start + now * step
             high = min(low + step, start + size)
@@ -261,14 +261,14 @@ def _moments(
                 for n, x in enumerate(lows)
             ]
             # Elements work side by side; the first never has fewer moments than the others.
-            found += [
+            moments += [
                 tuple(itertools.chain.from_iterable(x for x in side if x is not None))
                 for side in itertools.zip_longest(*parts)
             ]
-        return found
+        return moments
 
     return walk(0, 0, dim.tiles[0], 0)
 
 
 visit_tables = lru_cache(maxsize=8)(VisitTables)
-"""The tables of a mapping, kept for machines that differ only in how fast they are."""
+"""The tables of a mapping, kept for accelerators that differ only in how fast they are."""

@@ -233,8 +233,9 @@ def problem_text(
     >>> from picojoule.dataflow import DATAFLOWS
     >>> from picojoule.accelerator import Compute, Level, Memory
     >>> from picojoule.workload import OPERANDS, linear
-    >>> machine = Accelerator("a", (Level((Memory("dram", frozenset(OPERANDS), None, 2, 2),)),),
-    ...                       Compute(1))
+    >>> dram = Memory("dram", keeps=frozenset(OPERANDS), capacity=None,
+    ...               read_energy=2, write_energy=2)
+    >>> machine = Accelerator("a", (Level((dram,)),), compute=Compute(1))
     >>> problem = [problem_text(linear(name, in_features=4, out_features=2), machine,
     ...                         DATAFLOWS["rs"], "energy") for name in ("fc1", "fc2")]
     >>> problem[0] == problem[1]

@@ -234,14 +234,14 @@ class _MemoryPart(_Part):
         assert write is not None
         return Memory(
             self.name,
-            frozenset(self.keeps),
-            self.capacity.amount(unit) if self.capacity else None,
-            read.amount(unit),
-            write.amount(unit),
-            self.bandwidth.amount(unit) if self.bandwidth else None,
-            frozenset(self.may_bypass),
-            PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
-            self.double_buffered,
+            keeps=frozenset(self.keeps),
+            capacity=self.capacity.amount(unit) if self.capacity else None,
+            read_energy=read.amount(unit),
+            write_energy=write.amount(unit),
+            bandwidth=self.bandwidth.amount(unit) if self.bandwidth else None,
+            may_bypass=frozenset(self.may_bypass),
+            formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
+            double_buffered=self.double_buffered,
         )
 
 

@@ -15,9 +15,9 @@ from picojoule.accelerator import (
     Array,
     Axis,
     Compute,
-    Constant,
     Format,
     Level,
+    Provenance,
     SparseSupport,
 )
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
@@ -160,39 +160,51 @@ def _build(file: MachineFile) -> Accelerator:
         )
         hop, bandwidth = number(part.hop_energy, 0.0), number(part.bandwidth, None)
         own = PerOperand(*(number(getattr(part.bandwidths, o.value), None) for o in OPERANDS))
-        nest.append(Array(part.array, axes, hop, part.hop_charge, bandwidth, part.network, own))
+        nest.append(
+            Array(
+                part.array,
+                axes,
+                hop_energy=hop,
+                hop_charge=part.hop_charge,
+                bandwidth=bandwidth,
+                network=part.network,
+                bandwidths=own,
+            )
+        )
     sparse = file.sparse
     return Accelerator(
         file.name,
         tuple(nest),
-        Compute(
+        compute=Compute(
             number(file.compute.mac_energy, 0.0),
             number(file.compute.per_cycle, 1),
             number(file.compute.psum_bits, None),
         ),
-        unit,
-        number(file.word_bits, 16),
-        file.charging,
-        file.charge_padding,
-        file.resident_images,
-        SparseSupport(
-            sparse.zeros,
-            frozenset(Operand(name) for name in sparse.of),
-            number(sparse.run_bits, SparseSupport().run_bits),
-            number(sparse.count_bits, SparseSupport().count_bits),
-            frozenset(Operand(name) for name in sparse.charge_register_reads_of),
+        energy_unit=unit,
+        word_bits=number(file.word_bits, 16),
+        charging=file.charging,
+        charge_padding=file.charge_padding,
+        resident_images=file.resident_images,
+        sparse=SparseSupport(
+            zeros=sparse.zeros,
+            of=frozenset(Operand(name) for name in sparse.of),
+            run_bits=number(sparse.run_bits, SparseSupport().run_bits),
+            count_bits=number(sparse.count_bits, SparseSupport().count_bits),
+            charge_register_reads_of=frozenset(
+                Operand(name) for name in sparse.charge_register_reads_of
+            ),
         ),
-        number(file.static_power, 0.0),
-        number(file.clock, None),
-        file.default_dataflow,
-        file.description,
-        tuple(_constants(file, "$")),
+        static_power=number(file.static_power, 0.0),
+        clock=number(file.clock, None),
+        default_dataflow=file.default_dataflow,
+        description=file.description,
+        sources=tuple(_constants(file, "$")),
     )
 
 
-def _constants(part: Any, path: str) -> Iterator[Constant]:
+def _constants(part: Any, path: str) -> Iterator[Provenance]:
     if isinstance(part, Quantity):
-        yield Constant(path, part.value, part.source or "", part.status or UNSTATED)
+        yield Provenance(path, part.value, part.source or "", part.status or UNSTATED)
     elif isinstance(part, BaseModel):
         for key in type(part).model_fields:
             yield from _constants(getattr(part, key), child(path, key))
