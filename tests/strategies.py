@@ -28,7 +28,7 @@ def _number(draw, most):
 
 
 @st.composite
-def layers(draw, largest=96):
+def layers(draw, largest=96, time_steps=(1, 1, 1, 2, 3)):
     """Small layers with strides, dilation, lopsided padding, spare input rows."""
     bounds, limits = [1] * 8, (2, 2, 4, 4, 5, 5, 3, 3)
     first = draw(st.integers(0, 7))  # the first to choose has most room: each has its turn
@@ -56,7 +56,7 @@ def layers(draw, largest=96):
         input_size=tuple(sizes),
         bits=PerOperand(*(draw(st.sampled_from([4, 8, 16])) for _ in range(3))),
         density=PerOperand(*(draw(st.sampled_from([0.0, 0.3, 1.0])) for _ in range(3))),
-        time_steps=draw(st.sampled_from([1, 1, 1, 2, 3])),
+        time_steps=draw(st.sampled_from(time_steps)),
     )
 
 

@@ -180,7 +180,7 @@ def test_what_a_transfer_takes_of_a_network(network, cycles):
 @given(st.data())
 def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data):
     """Channels carry what ``traffic`` counts, and no mapping beats ``evaluate``'s latency."""
-    layer = data.draw(layers())
+    layer = data.draw(layers(time_steps=(1,)))
     mapping = data.draw(mappings(layer))
     chip = sized_for(mapping, padded=data.draw(st.booleans()))
     chip = replace(chip, nest=tuple(_limited(part, data) for part in chip.nest))
