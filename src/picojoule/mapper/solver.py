@@ -1,17 +1,15 @@
 """The search for the best mapping, with a proof.
 
 A mapping's energy is a sum of products of per-dimension factors once its class is fixed
-(:mod:`mapspace`). Each class is a discrete geometric programme (:mod:`relaxation` sets it up,
+(:mod:`space`). Each class is a discrete geometric programme (:mod:`relaxation` sets it up,
 :mod:`programme` bounds it, :mod:`boxes` solves it); classes are taken best first.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -29,8 +27,8 @@ from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.relaxation import Relaxation, Relaxed
 from picojoule.mapper.space import Space
 from picojoule.mapper.tuning import TUNING
-from picojoule.mapping import Mapping, Stage
-from picojoule.workload import DIMS, Dim, Extents, Layer
+from picojoule.mapping import Mapping
+from picojoule.workload import Layer
 
 FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
@@ -444,63 +442,6 @@ class _Solver:
             return
         if choice[0] >= 0:
             self.best = value
-            self.mapping = _mapping(self.relaxation, relaxed, choice)
+            self.mapping = self.relaxation.realise(relaxed, choice)
         elif limit < self._limit():
             self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * entry.step)
-
-
-def _mapping(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> Mapping:
-    space = relaxation.space
-    blocks = relaxation.blocks(relaxed.options)
-    starts = relaxation.options(relaxed.options).starts
-    tile = np.ones((8, space.depth), np.int64)
-    fan = np.ones((8, space.depth), np.int64)
-    for block, option in zip(blocks, choice - starts[:-1], strict=True):
-        for n, dim in enumerate(block.dims):
-            tile[DIMS.index(dim)] = block.tiles[n][option][: space.depth]
-            fan[DIMS.index(dim)] = block.fans[n][option]
-    stages = []
-    for level in range(space.depth):
-        array = space.arrays[level]
-        spatial: tuple[Extents, ...] = ()
-        if array is not None:
-            spatial = _spread(
-                [int(x) for x in fan[:, level]],
-                [axis.size for axis in array.axes],
-                [axis.dims for axis in array.axes],
-            )
-        order = relaxed.cls.orders[level].loops() if level < space.depth - 1 else ()
-        stages.append(
-            Stage(
-                Extents(*(int(x) for x in tile[:, level])),
-                order,
-                relaxed.cls.keeps[level],
-                spatial,
-            )
-        )
-    return Mapping(tuple(stages))
-
-
-def _spread(
-    fans: Sequence[int], sizes: Sequence[int], allowed: Sequence[frozenset[Dim]]
-) -> tuple[Extents, ...]:
-    """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to."""
-
-    def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
-        if index == len(fans):
-            return []
-        ranges = [
-            range(1, min(room, fans[index]) + 1 if DIMS[index] in dims else 2)
-            for room, dims in zip(left, allowed, strict=True)
-        ]
-        for split in itertools.product(*ranges):
-            if math.prod(split) < fans[index]:
-                continue
-            rest = place(index + 1, tuple(r // f for r, f in zip(left, split, strict=True)))
-            if rest is not None:
-                return [split, *rest]
-        return None
-
-    placed = place(0, tuple(sizes))
-    assert placed is not None
-    return tuple(Extents(*(split[axis] for split in placed)) for axis in range(len(sizes)))
