@@ -322,7 +322,7 @@ def _least(values: Floats) -> float:
 
 
 @njit(cache=True)
-def _alive(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
+def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
     """Options that do not lift the dual bound to *target*, and by how much they lift it."""
     blocks = len(starts) - 1
     kept, lifts = np.empty(len(scores), np.int64), np.empty(len(scores))
@@ -369,7 +369,7 @@ def search(
     best, chosen = incumbent, np.empty(blocks, np.int64)
     for b in range(blocks):
         chosen[b] = -1
-    kept, first, lifts = _alive(options.starts, scores, floor, log_of(programme, best))
+    kept, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
     nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
     explored, pruned = 0, len(scores) - len(kept)
     for b in range(blocks):
@@ -438,7 +438,7 @@ def search(
         if bound >= target:
             pruned += 1
             continue
-        alive, alive_first, alive_lifts = _alive(part_first, inner_scores, bound, target)
+        alive, alive_first, alive_lifts = living(part_first, inner_scores, bound, target)
         pruned += size - len(alive)
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
