@@ -104,8 +104,8 @@ def test_a_point_is_a_mapping_at_its_price(data):
             return
         mapping = relaxation.realise(undecided, choice)
         if mapping not in seen:
-            legal = not violations(space.layer, space.machine, mapping)
-            cost = evaluate(space.layer, space.machine, mapping) if legal else None
+            legal = not violations(space.layer, space.accelerator, mapping)
+            cost = evaluate(space.layer, space.accelerator, mapping) if legal else None
             seen[mapping] = value_of_cost(cost, objective) if cost else math.inf
         true = seen[mapping]
         for sharing in relaxation.variants(undecided):

@@ -286,17 +286,17 @@ class Relaxation:
 
     def _once(self, cls: MappingClass) -> tuple[Words, ...]:
         """Counts that may not repeat: the stationary operand enters the elements once."""
-        flow, gap = self.space.dataflow, self.space.element_gap
-        if flow.stationary is None or gap is None:
+        dataflow, gap = self.space.dataflow, self.space.element_gap
+        if dataflow.stationary is None or gap is None:
             return ()
         return tuple(
             Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
             for edge in self.space.edges(cls.keeps)
-            if edge.operand is flow.stationary and edge.parent <= gap < edge.child
+            if edge.operand is dataflow.stationary and edge.parent <= gap < edge.child
         )
 
     def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:
-        space, ledger = self.space, Ledger(self.space.layer, self.space.machine, one=1.0)
+        space, ledger = self.space, Ledger(self.space.layer, self.space.accelerator, one=1.0)
         slots: dict[Slot, int] = {}
         fixed: dict[Column, int] = {}
         first = 1 + len(model.terms)
@@ -380,12 +380,12 @@ class Relaxation:
                 grain = self._grain(edge.parent, grain)
                 words = (edge.operand, edge.child, grain)
                 term = Term(n, grain, self._numbers.setdefault(words, len(self._numbers)))
-                known = edge.child == space.depth and not any(
+                constant = edge.child == space.depth and not any(
                     space.arrays[n] for n in range(edge.parent, space.depth)
                 )
-                if not known and term not in terms:
+                if not constant and term not in terms:
                     terms.append(term)
-                per_grain.append(None if known else term)
+                per_grain.append(None if constant else term)
             shapes.append((edge, per_grain))
         pairs: list[Hop] = []
         for edge, per_grain in shapes:
@@ -420,7 +420,7 @@ class Relaxation:
                     sharing=tuple(sharing),
                 )
             )
-        ledger = Ledger(space.layer, space.machine, one=unit[0])
+        ledger = Ledger(space.layer, space.accelerator, one=unit[0])
         ledger.book(flows)
         energy = sum(
             access.energy
