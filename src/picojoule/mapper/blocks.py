@@ -2,8 +2,8 @@
 
 A count is a product of one factor per block (:mod:`traffic`). A :class:`Column` names a count, and
 a :class:`Block` computes its factors for all of its options, once. Blocks are the same for every
-layer that has the same bound on the same machine, so :func:`block` keeps the last ones: in a sweep
-over channels, or of one layer under other densities, little is counted anew.
+layer that has the same bound on the same accelerator, so :func:`block` keeps the last ones: in a
+sweep over channels, or of one layer under other densities, little is counted anew.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class Block:
         if twin is None:
             self._chains = [chains(cuts) for cuts in key.cuts]
             pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
-            made = zip(self._chains, pick, strict=True)
-            group = _group([tiles[which] for (tiles, _), which in made])
+            picked = zip(self._chains, pick, strict=True)
+            group = _group([tiles[which] for (tiles, _), which in picked])
             order = np.argsort(group, kind="stable")
             self.group, self._pick = group[order], [which[order] for which in pick]
             self._windows = {}
@@ -254,9 +254,9 @@ class Block:
             level,
             tap,
         )
-        found = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
-        self._windows[child, grain, level, tap] = found
-        return found
+        words = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
+        self._windows[child, grain, level, tap] = words
+        return words
 
     def _tile(self, tile: Tile) -> Floats:
         """The factor in the words of a tile."""
@@ -275,11 +275,11 @@ _kept: OrderedDict[Key, Block] = OrderedDict()
 
 def block(key: Key) -> Block:
     """The block of a key, perhaps one that an earlier search has worked with."""
-    found = _kept.pop(key, None)
-    if found is None:  # rows and columns often have the same window
-        found = Block(key, _kept.get(key._replace(dims=(P, R))))
-    _kept[key] = found
-    return found
+    kept = _kept.pop(key, None)
+    if kept is None:  # rows and columns often have the same window
+        kept = Block(key, _kept.get(key._replace(dims=(P, R))))
+    _kept[key] = kept
+    return kept
 
 
 def trim(room: int = ROOM) -> None:

@@ -51,18 +51,18 @@ def packable(fans: Ints, dims: Ints, axes: Ints, allowed: Ints) -> bool:
         # Next split of dimension i: count up the factors of all axes but the last.
         if fresh:
             split[i] = 1
-            found = True
+            more = True
         else:
-            found = False
+            more = False
             for a in range(k - 1):
                 limit = left[i, a] if allowed[a] >> which[i] & 1 else 1
                 if split[i, a] < min(limit, need[i]):
                     split[i, a] += 1
                     for b in range(a):
                         split[i, b] = 1
-                    found = True
+                    more = True
                     break
-        if not found:
+        if not more:
             i -= 1
             if i < 0:
                 return False
@@ -175,7 +175,7 @@ def _descend(
     chosen = np.empty(blocks, np.int64)
     stack, bounds = np.empty((64 * blocks, blocks), np.int64), np.empty(64 * blocks)
     gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
-    found = 0
+    count = 0
     best, target = incumbent, log_of(programme, incumbent)
     line = np.empty(columns)
     box = np.empty(blocks, np.int64)
@@ -204,17 +204,17 @@ def _descend(
                 which, widest = b, forest.spread[i]
         if which < 0:
             if room > 0:
-                if found == len(values):
-                    more, larger = np.empty((2 * found, blocks), np.int64), np.empty(2 * found)
-                    for i in range(found):
+                if count == len(values):
+                    more, larger = np.empty((2 * count, blocks), np.int64), np.empty(2 * count)
+                    for i in range(count):
                         larger[i] = values[i]
                         for b in range(blocks):
                             more[i, b] = gathered[i, b]
                     gathered, values = more, larger
                 for b in range(blocks):
-                    gathered[found, b] = forest.begin[box[b]]
-                values[found] = bounds[depth]
-                found += 1
+                    gathered[count, b] = forest.begin[box[b]]
+                values[count] = bounds[depth]
+                count += 1
                 continue
             fits = True
             for a in range(len(programme.axes)):
@@ -260,7 +260,7 @@ def _descend(
                 depth += 1
             else:
                 pruned += 1
-    return best, chosen, gathered[:found], values[:found], explored, pruned
+    return best, chosen, gathered[:count], values[:count], explored, pruned
 
 
 @njit(cache=True)
@@ -322,7 +322,7 @@ def _least(values: Floats) -> float:
 
 
 @njit(cache=True)
-def _alive(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
+def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
     """Options that do not lift the dual bound to *target*, and by how much they lift it."""
     blocks = len(starts) - 1
     kept, lifts = np.empty(len(scores), np.int64), np.empty(len(scores))
@@ -369,7 +369,7 @@ def search(
     best, chosen = incumbent, np.empty(blocks, np.int64)
     for b in range(blocks):
         chosen[b] = -1
-    kept, first, lifts = _alive(options.starts, scores, floor, log_of(programme, best))
+    kept, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
     nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
     explored, pruned = 0, len(scores) - len(kept)
     for b in range(blocks):
@@ -438,7 +438,7 @@ def search(
         if bound >= target:
             pruned += 1
             continue
-        alive, alive_first, alive_lifts = _alive(part_first, inner_scores, bound, target)
+        alive, alive_first, alive_lifts = living(part_first, inner_scores, bound, target)
         pruned += size - len(alive)
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)

@@ -169,7 +169,7 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
             inner = tiles[c, level + 1]
             step = min(tiles[c, level], fans[c, level] * inner)
             new = 1 - now
-            made = 0
+            distinct = 0
             for i in range(have):
                 size, weight = sizes[now, i], times[now, i]
                 full, rest = size // step, size % step
@@ -190,15 +190,15 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
                             break
                         if below == 0 or number == 0:
                             continue
-                        for j in range(made):
+                        for j in range(distinct):
                             if sizes[new, j] == below:
                                 times[new, j] += number
                                 break
                         else:
-                            sizes[new, made] = below
-                            times[new, made] = number
-                            made += 1
-            have, now = made, new
+                            sizes[new, distinct] = below
+                            times[new, distinct] = number
+                            distinct += 1
+            have, now = distinct, new
         total = 0
         for i in range(have):
             total += times[now, i]
@@ -264,7 +264,7 @@ def _visits(
     heads = np.empty(n, np.int64)
     visits = 0
     for i in range(n):
-        found = -1
+        visit = -1
         for v in range(visits - 1, -1, -1):
             same = True
             for k in range(levels):
@@ -275,13 +275,13 @@ def _visits(
                     same = False
                     break
             if same:
-                found = v
+                visit = v
                 break
-        if found < 0:
+        if visit < 0:
             heads[visits] = i
-            found = visits
+            visit = visits
             visits += 1
-        visit_of[i] = found
+        visit_of[i] = visit
     first = np.zeros(visits + 1, np.int64)
     for i in range(n):
         first[visit_of[i] + 1] += 1

@@ -1,6 +1,6 @@
 """Discrete geometric programmes, and a bound on them.
 
-The search problem, whatever the machine: choose one option for each *block* (a dimension, or a
+The search problem, whatever the accelerator: choose one option for each *block* (a dimension, or a
 window pair). Every quantity is a product over the blocks of one factor per option, its *column*;
 the objective and the limits are sums of such products with positive coefficients.
 
@@ -242,11 +242,11 @@ def dual(
                     least, pick = part[i], i
             bound += least
             pick += low
-            known = False
+            listed = False
             for i in range(min(room, candidates[b, room])):
                 if candidates[b, i] == pick:
-                    known = True
-            if not known:
+                    listed = True
+            if not listed:
                 new = True
                 candidates[b, candidates[b, room] % room] = pick
                 candidates[b, room] += 1

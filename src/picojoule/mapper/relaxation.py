@@ -1,9 +1,10 @@
-"""Classes of mappings as discrete geometric programmes.
+"""Classes of mappings as discrete geometric programmes, and the way back.
 
-Within a class a mapping's price is a sum of products of per-dimension factors. The ledger of
-:mod:`cost` books symbolic flows, which gives the coefficients; :mod:`tilings` gives the factors.
-A class prices a mapping at no less than :func:`cost.evaluate` does and some class prices it
-exactly, so the least over all classes is the optimum.
+:meth:`Relaxation.relax` turns a class into a programme, :meth:`Relaxation.realise` a point of that
+programme into a mapping. Within a class a mapping's price is a sum of products of per-dimension
+factors. The ledger of :mod:`cost` books symbolic flows, which gives the coefficients, and
+:mod:`bank` holds the factors. A class prices a mapping at no less than :func:`cost.evaluate` does
+and some class prices it exactly, so the least over all classes is the optimum.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from picojoule.accelerator import Axis
 from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block, Column, Elements, One, Steps, Tile, Words
-from picojoule.mapper.kernels import Bools, Floats
+from picojoule.mapper.kernels import Bools, Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import Flow
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Operand
 
 INPUT, _, OUTPUT = OPERANDS
 
@@ -166,7 +169,8 @@ class Relaxation:
         ]
         numbers += [bank.number(column) for column in rows.fixed]
         where, scale, least = bank.factors(numbers)
-        by = np.where(rows.inverse, 1 / scale, scale)  # a column of reciprocals divides
+        # A column of reciprocals divides; another may be nothing at all, all of it padding.
+        by = np.divide(1.0, scale, out=scale.copy(), where=rows.inverse)
         energy, times, limits = rows.energy * by, rows.times.copy(), rows.limits * by
         times[:, :-1] *= by
         plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
@@ -199,6 +203,30 @@ class Relaxation:
             )
             bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
         return Relaxed(cls, model, sharing, which, problem, penalty, bound)
+
+    def realise(self, relaxed: Relaxed, choice: Ints) -> Mapping:
+        """The mapping that a point of a class's programme stands for: the inverse of ``relax``.
+
+        Args:
+            choice: ``[blocks]`` the number of each block's option among all options.
+        """
+        space, cls = self.space, relaxed.cls
+        starts = self.options(relaxed.options).starts
+        tile = np.ones((8, space.depth), np.int64)
+        fan = np.ones((8, space.depth), np.int64)
+        for block, option in zip(self.blocks(relaxed.options), choice - starts[:-1], strict=True):
+            for n, dim in enumerate(block.dims):
+                tile[DIMS.index(dim)] = block.tiles[n][option][: space.depth]
+                fan[DIMS.index(dim)] = block.fans[n][option]
+        stages = []
+        for level, array in enumerate(space.arrays):
+            spatial: tuple[Extents, ...] = ()
+            if array is not None:
+                spatial = _spread([int(x) for x in fan[:, level]], array.axes)
+            order = cls.orders[level].loops() if level < space.depth - 1 else ()
+            extents = Extents(*(int(x) for x in tile[:, level]))
+            stages.append(Stage(extents, order, cls.keeps[level], spatial))
+        return Mapping(tuple(stages))
 
     def variants(self, relaxed: Relaxed) -> Iterator[tuple[bool, ...]]:
         """Every way to price its hops."""
@@ -258,17 +286,17 @@ class Relaxation:
 
     def _once(self, cls: MappingClass) -> tuple[Words, ...]:
         """Counts that may not repeat: the stationary operand enters the elements once."""
-        flow, gap = self.space.dataflow, self.space.element_gap
-        if flow.stationary is None or gap is None:
+        dataflow, gap = self.space.dataflow, self.space.element_gap
+        if dataflow.stationary is None or gap is None:
             return ()
         return tuple(
             Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
             for edge in self.space.edges(cls.keeps)
-            if edge.operand is flow.stationary and edge.parent <= gap < edge.child
+            if edge.operand is dataflow.stationary and edge.parent <= gap < edge.child
         )
 
     def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:
-        space, ledger = self.space, Ledger(self.space.layer, self.space.machine, one=1.0)
+        space, ledger = self.space, Ledger(self.space.layer, self.space.accelerator, one=1.0)
         slots: dict[Slot, int] = {}
         fixed: dict[Column, int] = {}
         first = 1 + len(model.terms)
@@ -362,12 +390,12 @@ class Relaxation:
                 grain = self._grain(edge.parent, grain)
                 words = (edge.operand, edge.child, grain)
                 term = Term(n, grain, self._numbers.setdefault(words, len(self._numbers)))
-                known = edge.child == space.depth and not any(
+                constant = edge.child == space.depth and not any(
                     space.arrays[n] for n in range(edge.parent, space.depth)
                 )
-                if not known and term not in terms:
+                if not constant and term not in terms:
                     terms.append(term)
-                per_grain.append(None if known else term)
+                per_grain.append(None if constant else term)
             shapes.append((edge, per_grain))
         pairs: list[Hop] = []
         for edge, per_grain in shapes:
@@ -403,7 +431,7 @@ class Relaxation:
                     sharing=tuple(sharing),
                 )
             )
-        ledger = Ledger(space.layer, space.machine, one=unit[0])
+        ledger = Ledger(space.layer, space.accelerator, one=unit[0])
         ledger.book(flows)
         energy = sum(
             access.energy
@@ -475,6 +503,32 @@ class Relaxation:
             for column, part in row.items():
                 weights[n, column] = part
         return tuple(tiles), weights
+
+
+def _spread(fans: Sequence[int], axes: Sequence[Axis]) -> tuple[Extents, ...]:
+    """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to.
+
+    What no axes multiply to (3 on 2 x 2) becomes the next that they do, at no higher price.
+    """
+
+    def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+        if index == len(fans):
+            return []
+        ranges = [
+            range(1, min(room, fans[index]) + 1 if DIMS[index] in axis.dims else 2)
+            for room, axis in zip(left, axes, strict=True)
+        ]
+        for split in itertools.product(*ranges):
+            if math.prod(split) < fans[index]:
+                continue
+            rest = place(index + 1, tuple(r // f for r, f in zip(left, split, strict=True)))
+            if rest is not None:
+                return [split, *rest]
+        return None
+
+    placed = place(0, tuple(axis.size for axis in axes))
+    assert placed is not None
+    return tuple(Extents(*(split[n] for split in placed)) for n in range(len(axes)))
 
 
 def _discount(constant: float, varies: float) -> float:

@@ -1,17 +1,15 @@
 """The search for the best mapping, with a proof.
 
 A mapping's energy is a sum of products of per-dimension factors once its class is fixed
-(:mod:`mapspace`). Each class is a discrete geometric programme (:mod:`relaxation` sets it up,
+(:mod:`space`). Each class is a discrete geometric programme (:mod:`relaxation` sets it up,
 :mod:`programme` bounds it, :mod:`boxes` solves it); classes are taken best first.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -29,8 +27,8 @@ from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.relaxation import Relaxation, Relaxed
 from picojoule.mapper.space import Space
 from picojoule.mapper.tuning import TUNING
-from picojoule.mapping import Mapping, Stage
-from picojoule.workload import DIMS, Dim, Extents, Layer
+from picojoule.mapping import Mapping
+from picojoule.workload import Layer
 
 FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
@@ -69,7 +67,7 @@ def search(
         raise PicojouleError(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
     if factors not in FACTORS:
         raise PicojouleError(f"no factors {factors!r}; there are {', '.join(FACTORS)}")
-    flow = (
+    dataflow = (
         dataflow
         if isinstance(dataflow, Dataflow)
         else named_dataflow(dataflow or accelerator.default_dataflow)
@@ -77,22 +75,22 @@ def search(
     started = time.perf_counter()
     deadline = math.inf if budget is None else started + budget
     timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)
-    space = Space(layer, accelerator, flow, timed=timed, perfect=factors == "perfect")
+    space = Space(layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect")
     relaxation = Relaxation(space)
     if start is not None and objective == "latency" and not pareto:
         best = _from(relaxation, start, objective, deadline, floor)
-        return _found(relaxation, best, objective, started)
+        return _priced(relaxation, best, objective, started)
     best = _Solver(relaxation, programme.ENERGY, deadline).solve()
     if best.mapping is None and not best.complete:
         # Out of time with nothing in hand: any mapping will do, and few sizes divide.
-        few = Relaxation(Space(layer, accelerator, flow, timed=timed, perfect=True))
+        few = Relaxation(Space(layer, accelerator, dataflow, timed=timed, perfect=True))
         quick = _Solver(few, programme.ENERGY, math.inf).solve(first=True)
         best = replace(best, value=quick.value, mapping=quick.mapping)
     cheapest = best.mapping
     if objective != "energy" and best.mapping is not None:
         best = _from(relaxation, best.mapping, objective, deadline)
     if best.mapping is None:
-        why = "in time" if not best.complete else f"with the dataflow {flow.name!r}"
+        why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
         wide, word = max(layer.bits), accelerator.word_bits
         hint = "larger memories or another dataflow may help"
         if wide > word:
@@ -100,17 +98,17 @@ def search(
         raise NoMappingError(
             f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
         )
-    found = _found(relaxation, best, objective, started)
+    result = _priced(relaxation, best, objective, started)
     if not pareto or cheapest is None:
-        return found
-    return replace(found, front=_front(relaxation, cheapest, deadline))
+        return result
+    return replace(result, front=_front(relaxation, cheapest, deadline))
 
 
-def _found(relaxation: Relaxation, best: _Result, objective: str, started: float) -> Found:
+def _priced(relaxation: Relaxation, best: _Result, objective: str, started: float) -> Found:
     """The result of a search, priced by ``evaluate``."""
     space, mapping = relaxation.space, best.mapping
     assert mapping is not None
-    cost = evaluate(space.layer, space.machine, mapping)
+    cost = evaluate(space.layer, space.accelerator, mapping)
     value = value_of(cost, objective)
     return Found(
         mapping,
@@ -134,7 +132,7 @@ def _from(
     For "latency" the cheapest among the fastest; its value is in cycles. Out of time it is the
     cheapest of those with few sizes to choose from, and the value may be proved all the same.
     """
-    cost = evaluate(relaxation.space.layer, relaxation.space.machine, start)
+    cost = evaluate(relaxation.space.layer, relaxation.space.accelerator, start)
     best = _Solver(
         relaxation,
         OBJECTIVES[objective],
@@ -150,7 +148,7 @@ def _from(
     if deadline < math.inf:
         half = (time.perf_counter() + deadline) / 2
         of = relaxation.space
-        sizes = Relaxation(Space(of.layer, of.machine, of.dataflow, timed=True, perfect=True))
+        sizes = Relaxation(Space(of.layer, of.accelerator, of.dataflow, timed=True, perfect=True))
         few = _Solver(sizes, programme.ENERGY, half, cycle_limit=most).solve()
     second = _Solver(relaxation, programme.ENERGY, deadline, cycle_limit=most).solve()
     if few is not None and not second.complete and few.value < second.value:
@@ -173,7 +171,7 @@ def _front(relaxation: Relaxation, cheapest: Mapping, deadline: float) -> tuple[
     Each is the cheapest that is faster than the one before it, and cheaper than the fastest.
     """
     started = time.perf_counter()
-    last = _found(relaxation, _from(relaxation, cheapest, "latency", deadline), "latency", started)
+    last = _priced(relaxation, _from(relaxation, cheapest, "latency", deadline), "latency", started)
     last = replace(last, objective="energy", value=last.cost.energy, lower_bound=last.cost.energy)
     points: list[Found] = []
     limit = math.inf
@@ -191,13 +189,13 @@ def _front(relaxation: Relaxation, cheapest: Mapping, deadline: float) -> tuple[
         if best.mapping is None:
             last = replace(last, status="feasible")
             break
-        found = _found(relaxation, best, "energy", started)
-        if points and found.value <= points[-1].value * (1 + SMALLEST_GAIN):
+        result = _priced(relaxation, best, "energy", started)
+        if points and result.value <= points[-1].value * (1 + SMALLEST_GAIN):
             points.pop()  # as cheap and faster
-        points.append(found)
+        points.append(result)
         if not best.complete:
             last = replace(last, status="feasible")
-        limit = found.cost.cycles * (1 - SMALLEST_STEP)
+        limit = result.cost.cycles * (1 - SMALLEST_STEP)
     if points and last.value <= points[-1].value * (1 + SMALLEST_GAIN):
         points.pop()
     return (*points, last)
@@ -287,7 +285,7 @@ class _Solver:
         self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
 
     def solve(self, *, first: bool = False) -> _Result:
-        """The best mapping over all classes, or the *first* one found."""
+        """The best mapping over all classes, or the *first* one met."""
         if self._settled():
             return self._result(self.best, complete=True)
         for cls in self.relaxation.space.classes():
@@ -444,63 +442,6 @@ class _Solver:
             return
         if choice[0] >= 0:
             self.best = value
-            self.mapping = _mapping(self.relaxation, relaxed, choice)
+            self.mapping = self.relaxation.realise(relaxed, choice)
         elif limit < self._limit():
             self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * entry.step)
-
-
-def _mapping(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> Mapping:
-    space = relaxation.space
-    blocks = relaxation.blocks(relaxed.options)
-    starts = relaxation.options(relaxed.options).starts
-    tile = np.ones((8, space.depth), np.int64)
-    fan = np.ones((8, space.depth), np.int64)
-    for block, option in zip(blocks, choice - starts[:-1], strict=True):
-        for n, dim in enumerate(block.dims):
-            tile[DIMS.index(dim)] = block.tiles[n][option][: space.depth]
-            fan[DIMS.index(dim)] = block.fans[n][option]
-    stages = []
-    for level in range(space.depth):
-        array = space.arrays[level]
-        spatial: tuple[Extents, ...] = ()
-        if array is not None:
-            spatial = _spread(
-                [int(x) for x in fan[:, level]],
-                [axis.size for axis in array.axes],
-                [axis.dims for axis in array.axes],
-            )
-        order = relaxed.cls.orders[level].loops() if level < space.depth - 1 else ()
-        stages.append(
-            Stage(
-                Extents(*(int(x) for x in tile[:, level])),
-                order,
-                relaxed.cls.keeps[level],
-                spatial,
-            )
-        )
-    return Mapping(tuple(stages))
-
-
-def _spread(
-    fans: Sequence[int], sizes: Sequence[int], allowed: Sequence[frozenset[Dim]]
-) -> tuple[Extents, ...]:
-    """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to."""
-
-    def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
-        if index == len(fans):
-            return []
-        ranges = [
-            range(1, min(room, fans[index]) + 1 if DIMS[index] in dims else 2)
-            for room, dims in zip(left, allowed, strict=True)
-        ]
-        for split in itertools.product(*ranges):
-            if math.prod(split) < fans[index]:
-                continue
-            rest = place(index + 1, tuple(r // f for r, f in zip(left, split, strict=True)))
-            if rest is not None:
-                return [split, *rest]
-        return None
-
-    placed = place(0, tuple(sizes))
-    assert placed is not None
-    return tuple(Extents(*(split[axis] for split in placed)) for axis in range(len(sizes)))

@@ -1,4 +1,4 @@
-"""The space of mappings of one layer on one machine under one dataflow.
+"""The space of mappings of one layer on one accelerator under one dataflow.
 
 Once three discrete things are fixed, a mapping is a choice of one chain (tiles and unrollings) for
 each dimension: which operands each level keeps, which operand stays in place while each level's
@@ -79,7 +79,7 @@ class Edge(NamedTuple):
 
 
 class Space:
-    """One layer on one machine under one dataflow.
+    """One layer on one accelerator under one dataflow.
 
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
@@ -95,7 +95,7 @@ class Space:
         timed: bool,
         perfect: bool = False,
     ) -> None:
-        self.layer, self.machine, self.dataflow = layer, accelerator, dataflow
+        self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
         self.timed, self.perfect = timed, perfect
         self.levels = accelerator.levels
         self.depth = len(self.levels)
@@ -117,7 +117,7 @@ class Space:
 
     def _is_mirrored(self) -> bool:
         """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
-        layer, flow = self.layer, self.dataflow
+        layer, dataflow = self.layer, self.dataflow
         if self.axes[0] != self.axes[1] or layer.padding[:2] != layer.padding[2:]:
             return False
         for array in self.arrays:
@@ -125,13 +125,16 @@ class Space:
             if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
                 return False
         return (
-            all(dims == _mirror(dims) for dims in (flow.spatial, flow.unrolled, flow.spanned))
+            all(
+                dims == _mirror(dims)
+                for dims in (dataflow.spatial, dataflow.unrolled, dataflow.spanned)
+            )
             and all(
                 tile.get(dim) == tile.get(MIRROR.get(dim, dim))
-                for tile in (flow.element_tile, flow.buffer_tile)
+                for tile in (dataflow.element_tile, dataflow.buffer_tile)
                 for dim in DIMS
             )
-            and flow.inner_loop not in MIRROR
+            and dataflow.inner_loop not in MIRROR
         )
 
     def _adding_up_pays(self) -> bool:
@@ -139,7 +142,7 @@ class Space:
 
         Then spreading wider may pay although it saves no step, and no chain can be left out.
         """
-        if self.machine.charging is not Charging.DEARER_END:
+        if self.accelerator.charging is not Charging.DEARER_END:
             return False
         return any(
             memory.read_energy + memory.write_energy > array.hop_energy
@@ -174,7 +177,7 @@ class Space:
             names = ", ".join(o.value for o in OPERANDS if o in stuck)
             raise NoMappingError(
                 f"dataflow {self.dataflow.name!r} does not store the {names} in level {index} "
-                f"({level.name}), which {self.machine.name!r} does not let bypass it"
+                f"({level.name}), which {self.accelerator.name!r} does not let bypass it"
             )
         return level.keeps & wanted
 
@@ -197,7 +200,8 @@ class Space:
             if memory.capacity is None:
                 continue
             need = sum(
-                tile_words(self.layer, tile, o, padded=self.machine.charge_padding) * self.width(o)
+                tile_words(self.layer, tile, o, padded=self.accelerator.charge_padding)
+                * self.width(o)
                 for o in OPERANDS
                 if o in memory.keeps & keeps and o not in memory.may_bypass
             )
@@ -206,10 +210,11 @@ class Space:
         return True
 
     def width(self, operand: Operand) -> float:
-        """Bits of a word of *operand* on the chip."""
+        """Bits of a word of *operand* on the accelerator."""
         if operand is OUTPUT:
-            return self.machine.psum_bits(self.layer.bits.output)
+            return self.accelerator.psum_bits(self.layer.bits.output)
         return self.layer.stored_bits(operand)
+
 
     def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""
@@ -234,7 +239,7 @@ class Space:
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""
-        gap, flow = self.element_gap, self.dataflow
+        gap, dataflow = self.element_gap, self.dataflow
         if gap is None:
             return None
         array, bounds = self.arrays[gap], self.layer.bounds
@@ -244,15 +249,15 @@ class Space:
         def size(wanted: Size | None) -> int | None:
             return None if wanted is None else 1 if wanted is Size.ONE else bound
 
-        beside = math.prod(bounds[DIMS.index(d)] for d in flow.unrolled)
+        beside = math.prod(bounds[DIMS.index(d)] for d in dataflow.unrolled)
         longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
         return Rules(
             gap,
-            size(flow.element_tile.get(dim)),
-            size(flow.buffer_tile.get(dim)),
-            spanned=dim in flow.spanned,
-            whole=dim in flow.spanned and beside * bound <= array.size,
-            spread=dim in flow.unrolled and bound <= longest,
+            size(dataflow.element_tile.get(dim)),
+            size(dataflow.buffer_tile.get(dim)),
+            spanned=dim in dataflow.spanned,
+            whole=dim in dataflow.spanned and beside * bound <= array.size,
+            spread=dim in dataflow.unrolled and bound <= longest,
         )
 
     def _edge(self, dim: Dim) -> int:
@@ -292,16 +297,16 @@ class Space:
     def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
         sizes = tuple(0 if array is None else array.size for array in self.arrays)
 
-        def made(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
+        def keyed(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
             return block(Key(dims, tuple(self._cuts(d, empty) for d in dims), sizes, window))
 
         windows = (
             *(
-                made(dims, self._window(axis))
+                keyed(dims, self._window(axis))
                 for dims, axis in zip(((P, R), (Q, S)), self.axes, strict=True)
             ),
         )
-        return (*windows, *(made((dim,)) for dim in (M, C, N, G)))
+        return (*windows, *(keyed((dim,)) for dim in (M, C, N, G)))
 
     def _window(self, axis: WindowAxis) -> Window:
         room: list[int | None] = [None] * self.depth
@@ -322,21 +327,21 @@ class Space:
             OUTPUT: (S, R),
         }
         useful = {P: bounds[R] > 1, R: bounds[R] > 1, Q: bounds[S] > 1, S: bounds[S] > 1}
-        found = []
+        orders = []
         for operand, dims in slides.items():
             chosen = [d for d in dims if useful[d] and bounds[d] > 1] or [dims[0]]
-            found += [Order(operand, d) for d in chosen]
-        return tuple(found)
+            orders += [Order(operand, d) for d in chosen]
+        return tuple(orders)
 
     def classes(self) -> Iterator[MappingClass]:
         """Every combination of kept operands, orders and levels stayed across."""
-        flow, gap = self.dataflow, self.element_gap
+        dataflow, gap = self.dataflow, self.element_gap
         for keeps in self.keeps:
             choices: list[list[tuple[Order, Runs]]] = []
             for level in range(self.depth - 1):
                 orders = self._orders
-                if level == gap and flow.inner_loop is not None:
-                    inner = flow.inner_loop
+                if level == gap and dataflow.inner_loop is not None:
+                    inner = dataflow.inner_loop
                     if self.layer.bounds[DIMS.index(inner)] > 1:
                         orders = (Order(WEIGHT, inner),)
                 states = [(order, Runs.ANY) for order in orders]
