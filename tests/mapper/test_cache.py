@@ -170,6 +170,8 @@ OTHER_LAYERS: dict[str, Any] = {
     "input_size": (5, 4),
     "bits": PerOperand(8, 16, 16),
     "density": PerOperand(1.0, 0.5, 1.0),
+    "scale_bits": PerOperand(0.0, 0.5, 0.0),
+    "time_steps": 2,
 }
 
 
