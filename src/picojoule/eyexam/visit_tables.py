@@ -62,14 +62,14 @@ class VisitTables:
     def _clocks(self, dim: Dim) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(range(count) for _, count in self.visited[dim]))
 
-    def _made(self, key: tuple[object, ...], make: Callable[[], list[float]]) -> Floats:
+    def _table(self, key: tuple[object, ...], make: Callable[[], list[float]]) -> Floats:
         if key not in self._tables:
             self._tables[key] = np.array(make(), float)
         return self._tables[key]
 
     def steps(self, dim: Dim) -> Floats:
         """Compute steps of a visit in one dimension; none where a clock points past the end."""
-        return self._made(
+        return self._table(
             ("steps", dim),
             lambda: [
                 float(len(self._moments(dim, clock, self.depth, self.depth)))
@@ -79,7 +79,7 @@ class VisitTables:
 
     def first(self, dim: Dim, child: int) -> Floats:
         """Whether no loop outside the child has advanced: nothing has been added up before."""
-        return self._made(
+        return self._table(
             ("first", dim, child),
             lambda: [
                 float(
@@ -108,7 +108,7 @@ class VisitTables:
             last = max((key for key, n in zip(keys, steps, strict=True) if n), default=())
             return [float(key == last) for key in keys]
 
-        return self._made(("final", dim, outer), make)
+        return self._table(("final", dim, outer), make)
 
     def factors(
         self,
@@ -131,7 +131,7 @@ class VisitTables:
         return 1.0 if counted == "first" else float(len(moments))
 
     def _single(self, operand: Operand, dim: Dim, child: int, grain: int, counted: str) -> Floats:
-        return self._made(
+        return self._table(
             (operand, dim, child, grain, counted),
             lambda: [
                 self._count(operand, dim, self._held(dim, clock, child, grain), counted)
@@ -174,7 +174,7 @@ class VisitTables:
                     counts.append(self._rows(axis, now, old, along is not None, counted))
             return counts
 
-        return self._made((operand, axis, child, grain, counted, along), make)
+        return self._table((operand, axis, child, grain, counted, along), make)
 
     def _before(
         self,
