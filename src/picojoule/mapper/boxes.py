@@ -133,7 +133,7 @@ def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _For
                 most[i, k] = max(most[i + 1, k], most[other, k])
                 if weights[k] > 0 and most[i, k] > least[i, k]:
                     spread[i] += weights[k] * np.log(most[i, k] / least[i, k])
-    return _Forest(first, begin, end, least, score, spread)
+    return _Forest(first=first, begin=begin, end=end, least=least, score=score, spread=spread)
 
 
 @njit(cache=True)
@@ -293,21 +293,21 @@ def _part(
             for j in range(2):
                 fans[i, a, j] = options.fans[kept[i], a, j]
     return (
-        Options(first, raw, logs, fans, options.dims, groups),
+        Options(starts=first, raw=raw, logs=logs, fans=fans, dims=options.dims, groups=groups),
         Programme(
-            where,
-            programme.mode,
-            programme.constant,
-            programme.base,
-            programme.discount,
-            programme.energy,
-            programme.static,
-            programme.times,
-            programme.relief,
-            programme.cycle_limit,
-            programme.limits,
-            programme.axes,
-            programme.allowed,
+            where=where,
+            mode=programme.mode,
+            constant=programme.constant,
+            base=programme.base,
+            discount=programme.discount,
+            energy=programme.energy,
+            static=programme.static,
+            times=programme.times,
+            relief=programme.relief,
+            cycle_limit=programme.cycle_limit,
+            limits=programme.limits,
+            axes=programme.axes,
+            allowed=programme.allowed,
         ),
         factors,
     )
@@ -460,19 +460,19 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
     steps = np.zeros((1, columns + 1))
     steps[0, 0] = 1.0
     problem = Programme(
-        where,
-        LATENCY,
-        0.0,
-        0.0,
-        0.0,
-        np.zeros(columns),
-        0.0,
-        steps,
-        np.ones(1),
-        np.inf,
-        limits,
-        axes,
-        allowed,
+        where=where,
+        mode=LATENCY,
+        constant=0.0,
+        base=0.0,
+        discount=0.0,
+        energy=np.zeros(columns),
+        static=0.0,
+        times=steps,
+        relief=np.ones(1),
+        cycle_limit=np.inf,
+        limits=limits,
+        axes=axes,
+        allowed=allowed,
     )
     count = len(options.groups)
     scores, weights = np.empty(count), np.empty(columns + 1)

@@ -306,7 +306,11 @@ def _recall(
         mapping = parse_mapping(answer["mapping"], str(path))
         cost = evaluate(layer, accelerator, mapping)
         result = Found(
-            mapping, cost, objective, value_of(cost, objective), **{x: answer[x] for x in _PROOF}
+            mapping=mapping,
+            cost=cost,
+            objective=objective,
+            value=value_of(cost, objective),
+            **{x: answer[x] for x in _PROOF},
         )
         if not _agrees(result, answer["value"]):
             raise ValueError("its parts do not agree")

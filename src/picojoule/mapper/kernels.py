@@ -393,14 +393,14 @@ def _moments(
         chain_first[c + 1] = entries
     m = first[n]
     return _Moments(
-        chain_first,
-        entry[:entries],
-        times[:entries],
-        first[: n + 1],
-        before[:n],
-        inside[:n],
-        lows[:m],
-        highs[:m],
+        chain=chain_first,
+        entry=entry[:entries],
+        times=times[:entries],
+        first=first[: n + 1],
+        before=before[:n],
+        inside=inside[:n],
+        low=lows[:m],
+        high=highs[:m],
     )
 
 

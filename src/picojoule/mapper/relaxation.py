@@ -34,6 +34,12 @@ INPUT, _, OUTPUT = OPERANDS
 Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
 
 
+def words_of(edge: Edge, grain: int, stay: Stay) -> Words:
+    """The count of an edge's words at a grain, under a pattern of stays."""
+    still, slide = stay
+    return Words(operand=edge.operand, child=edge.child, grain=grain, still=still, slide=slide)
+
+
 class Term(NamedTuple):
     """The words of an edge at a grain, whatever the order of the loops."""
 
@@ -49,7 +55,7 @@ class Hop(NamedTuple):
     inside: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """What all classes that keep the same operands have in common.
 
@@ -75,7 +81,7 @@ class Slot(NamedTuple):
     inverse: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """A model's coefficients over columns, with each hop priced, free, or left open.
 
@@ -93,7 +99,7 @@ class Rows:
     limits: Floats  # [limits, columns]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Relaxed:
     """One class, with every hop priced, free, or left open (and then counted as free)."""
 
@@ -182,19 +188,19 @@ class Relaxation:
         base = rows.constant + float(np.minimum(energy, 0) @ (1 / least))
         varies = float(np.maximum(energy, 0) @ least)
         problem = Programme(
-            where,
-            mode,
-            rows.constant,
-            base,
-            _discount(base, varies),
-            energy,
-            rows.static,
-            times,
-            np.maximum(relief, 0.0),
-            cycle_limit,
-            limits,
-            self._axes,
-            self._allowed,
+            where=where,
+            mode=mode,
+            constant=rows.constant,
+            base=base,
+            discount=_discount(base, varies),
+            energy=energy,
+            static=rows.static,
+            times=times,
+            relief=np.maximum(relief, 0.0),
+            cycle_limit=cycle_limit,
+            limits=limits,
+            axes=self._axes,
+            allowed=self._allowed,
         )
         bound = base + varies
         if mode != ENERGY:
@@ -202,7 +208,15 @@ class Relaxation:
                 rows.per_step * self._steps(which), *(times[plain, :-1] @ least + times[plain, -1])
             )
             bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
-        return Relaxed(cls, model, sharing, which, problem, penalty, bound)
+        return Relaxed(
+            cls=cls,
+            model=model,
+            sharing=sharing,
+            options=which,
+            programme=problem,
+            penalty=penalty,
+            least=bound,
+        )
 
     def realise(self, relaxed: Relaxed, choice: Ints) -> Mapping:
         """The mapping that a point of a class's programme stands for: the inverse of ``relax``.
@@ -241,7 +255,7 @@ class Relaxation:
 
     def _words(self, model: Model, term: int, stay: Stay) -> Words:
         edge = model.edges[model.terms[term].edge]
-        return Words(edge.operand, edge.child, model.terms[term].grain, *stay)
+        return words_of(edge, model.terms[term].grain, stay)
 
     def _number(self, which: int, model: Model, slot: Slot, stay: Stay) -> int:
         key = (which, model.terms[slot.term].number, slot.divided, slot.inverse, stay)
@@ -290,7 +304,7 @@ class Relaxation:
         if dataflow.stationary is None or gap is None:
             return ()
         return tuple(
-            Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
+            words_of(edge, edge.parent, self.space.stay(cls, edge))
             for edge in self.space.edges(cls.keeps)
             if edge.operand is dataflow.stationary and edge.parent <= gap < edge.child
         )
@@ -350,15 +364,15 @@ class Relaxation:
             return table
 
         return Rows(
-            tuple(slots),
-            tuple(fixed),
-            np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
-            energy.pop(None),
-            dense([energy], 0)[0],
-            ledger.static_per_cycle if space.timed else 0.0,
-            ledger.cycles_per_step * space.layer.time_steps,
-            dense(times, 1),
-            dense(limits, 0),
+            slots=tuple(slots),
+            fixed=tuple(fixed),
+            inverse=np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
+            constant=energy.pop(None),
+            energy=dense([energy], 0)[0],
+            static=ledger.static_per_cycle if space.timed else 0.0,
+            per_step=ledger.cycles_per_step * space.layer.time_steps,
+            times=dense(times, 1),
+            limits=dense(limits, 0),
         )
 
     # -- coefficients ----------------------------------------------------------------------
@@ -448,15 +462,15 @@ class Relaxation:
         chosen = [*range(first), *(first + n for n in priced)]
         tiles, capacity = self._capacities(keeps)
         return Model(
-            len(self._models),
-            edges,
-            tuple(terms),
-            tuple(pairs[n] for n in priced),
-            energy[chosen],
-            tuple(time[chosen] for time in times),
-            tuple(outside_of),
-            tiles,
-            capacity,
+            number=len(self._models),
+            edges=edges,
+            terms=tuple(terms),
+            hops=tuple(pairs[n] for n in priced),
+            energy=energy[chosen],
+            times=tuple(time[chosen] for time in times),
+            outside=tuple(outside_of),
+            tiles=tiles,
+            capacity=capacity,
         )
 
     def _grain(self, parent: int, grain: int) -> int:

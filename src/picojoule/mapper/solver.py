@@ -111,16 +111,16 @@ def _priced(relaxation: Relaxation, best: _Result, objective: str, started: floa
     cost = evaluate(space.layer, space.accelerator, mapping)
     value = value_of(cost, objective)
     return Found(
-        mapping,
-        cost,
-        objective,
-        value,
-        "optimal" if best.complete else "feasible",
-        value if best.complete else min(best.bound, value),
-        best.explored,
-        best.pruned,
-        space.text(),
-        time.perf_counter() - started,
+        mapping=mapping,
+        cost=cost,
+        objective=objective,
+        value=value,
+        status="optimal" if best.complete else "feasible",
+        lower_bound=value if best.complete else min(best.bound, value),
+        explored=best.explored,
+        pruned=best.pruned,
+        space=space.text(),
+        seconds=time.perf_counter() - started,
     )
 
 

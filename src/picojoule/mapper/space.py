@@ -221,20 +221,20 @@ class Space:
         bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
         single = dim is G and not self.timed and not self.lasting
         return Cuts(
-            (
+            limits=(
                 bound,
                 *(
                     1 if single or (n == last and n in empty) else self._largest(dim, n)
                     for n in range(1, self.depth)
                 ),
             ),
-            tuple(
+            fans=tuple(
                 0 if array is None else self._fan_limit(dim, n, array.size)
                 for n, array in enumerate(self.arrays)
             ),
-            bound if self.every_chain else self._edge(dim),
-            self.perfect,
-            self._rules(dim),
+            edge=bound if self.every_chain else self._edge(dim),
+            perfect=self.perfect,
+            rules=self._rules(dim),
         )
 
     def _rules(self, dim: Dim) -> Rules | None:
@@ -252,9 +252,9 @@ class Space:
         beside = math.prod(bounds[DIMS.index(d)] for d in dataflow.unrolled)
         longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
         return Rules(
-            gap,
-            size(dataflow.element_tile.get(dim)),
-            size(dataflow.buffer_tile.get(dim)),
+            gap=gap,
+            element=size(dataflow.element_tile.get(dim)),
+            buffer=size(dataflow.buffer_tile.get(dim)),
             spanned=dim in dataflow.spanned,
             whole=dim in dataflow.spanned and beside * bound <= array.size,
             spread=dim in dataflow.unrolled and bound <= longest,
