@@ -31,7 +31,7 @@ from picojoule.cli.options import (
     SearchOptions,
 )
 from picojoule.cli.questions import read_question, read_search
-from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.errors import PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -109,6 +109,7 @@ def eyexam(
 
 def draw(result: Examination, plot: str, layer: str | None, output: Path) -> None:
     """Draw one picture into a file; the same numbers give the same bytes."""
+    from picojoule.reports.plots import write_figure
     from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
 
     if plot == "rooflines":
@@ -121,11 +122,5 @@ def draw(result: Examination, plot: str, layer: str | None, output: Path) -> Non
     assert figure is not None
     import matplotlib as mpl
 
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with mpl.rc_context({"svg.hashsalt": "picojoule", "pdf.fonttype": 42}):
-        try:
-            figure.savefig(output, dpi=150, metadata=undated.get(output.suffix.lower()))
-        except OSError as error:
-            raise InputError(
-                str(output), [Mistake("file", f"cannot be written: {error}")]
-            ) from None
+        write_figure(figure, output, dpi=150)
