@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +59,9 @@ def serve(
     limits = Limits(searches=searches)
     app = create_app(store or default_store(), door=door, limits=limits, runs=runs)
     listening = _listen(host, port)
+    # A shell starts what it puts in the background with Ctrl-C ignored; this ends on it all the
+    # same, and says so: uvicorn raises the signal once more after it has shut down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     shown = f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"
     print_text(address if door.token is None else f"{address}?token={door.token}")
