@@ -133,7 +133,7 @@ def unsearched(found: tuple[Alternative, ...], monkeypatch: pytest.MonkeyPatch) 
     made = found[0].estimate or found[-1].estimate
     assert made is not None
     whole = Estimate("conv", "tiny", 1, "MAC", "rs", "energy", (made,))
-    monkeypatch.setattr("picojoule.alternatives.estimate", lambda *_, **__: whole)
+    monkeypatch.setattr("picojoule.alternatives.price", lambda *_, **__: whole)
     return made
 
 

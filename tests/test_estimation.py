@@ -13,8 +13,9 @@ from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memo
 from picojoule.cost import evaluate
 from picojoule.errors import InputError, NoMappingError, PicojouleError
 from picojoule.estimate_records import Estimate, load_estimate
-from picojoule.estimation import estimate, prepared
+from picojoule.estimation import estimate
 from picojoule.mapper import solver
+from picojoule.question import prepared
 from picojoule.reports.html import estimate_fragment
 from picojoule.reports.text import estimate_report, plain
 from picojoule.workload import OPERANDS, PerOperand, Workload, conv, linear, matmul

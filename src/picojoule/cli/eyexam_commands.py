@@ -30,7 +30,7 @@ from picojoule.cli.options import (
     QuestionOptions,
     SearchOptions,
 )
-from picojoule.cli.questions import read_question, read_search
+from picojoule.cli.questions import read_question
 from picojoule.errors import PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -66,26 +66,17 @@ def eyexam(
     if plot not in PLOTS:
         near = did_you_mean(plot, PLOTS)
         raise PicojouleError(f"no plot {plot!r}{near}; there are {', '.join(PLOTS)}")
-    how = read_search(
-        SearchOptions(
-            dataflow=dataflow, objective="latency", budget=budget, cache=cache, no_cache=no_cache
-        )
+    search = SearchOptions(
+        dataflow=dataflow, objective="latency", budget=budget, cache=cache, no_cache=no_cache
     )
-    workload, machine = read_question(network, question)
+    asked = read_question(network, question, search)
     if layer is not None:
-        workload = replace(workload, layers=(workload[layer],))
+        asked = asked.of_layer(layer)
 
-    from picojoule.eyexam.examination import examine
+    from picojoule.eyexam.examination import find_bounds
 
     with progress_bar() as progress:
-        found = examine(
-            workload,
-            machine,
-            dataflow=how["dataflow"],
-            budget=how["budget"],
-            cache=how["cache"],
-            progress=progress,
-        )
+        found = find_bounds(asked, progress=progress)
 
     if answer.output is not None and answer.output.suffix.lower() in PICTURES:
         draw(found, plot, layer, answer.output)

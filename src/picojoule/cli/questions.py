@@ -6,66 +6,43 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any
 
+from picojoule.cli.options import SEARCH
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
-    from picojoule.accelerator import Accelerator
     from picojoule.cli.options import QuestionOptions, SearchOptions
     from picojoule.mapping import Mapping as LoopNest
-    from picojoule.workload import Workload
+    from picojoule.question import Question
 
 
-class Search(TypedDict):
-    """The options of a search, as ``estimate`` takes them."""
-
-    dataflow: str | None
-    objective: str
-    factors: str
-    budget: float | None
-    cache: bool | Path
-
-
-def read_question(network: str, options: QuestionOptions) -> tuple[Workload, Accelerator]:
-    """The network and the machine that the user names, with the batch, widths and densities given.
+def read_question(
+    network: str, options: QuestionOptions, search: SearchOptions = SEARCH
+) -> Question:
+    """What the user asks: the network, the accelerator, and how mappings are searched.
 
     Mistakes in the options are found before any file is read.
     """
-    widths, densities = read_bits(options.bits), read_densities(options.density)
-    dims = read_dims(options.dims)
-
-    from picojoule.specs import load_accelerator
-
-    machine = load_accelerator(options.accelerator)
-
-    from picojoule.estimation import prepared
-    from picojoule.frontends import load
-
-    loaded = load(network, dims=dims)
-    return prepared(loaded, batch=options.batch, bits=widths, density=densities), machine
-
-
-def read_search(options: SearchOptions) -> Search:
-    """The options of a search, checked."""
-    for what, word, known in (
-        ("objective", options.objective, ("energy", "latency", "edp")),
-        ("--factors", options.factors, ("all", "perfect")),
-    ):
-        if word not in known:
-            near = did_you_mean(word, known)
-            raise PicojouleError(f"no {what} {word!r}{near}; there are {', '.join(known)}")
-    if options.dataflow is not None:
-        from picojoule.dataflow import dataflow as named
-
-        named(options.dataflow)
-    return {
-        "dataflow": options.dataflow,
-        "objective": options.objective,
-        "factors": options.factors,
-        "budget": read_seconds(options.budget),
-        "cache": read_cache(options.cache, options.no_cache),
+    settings: dict[str, Any] = {
+        "bits": read_bits(options.bits),
+        "density": read_densities(options.density),
+        "dims": read_dims(options.dims),
+        "budget": read_seconds(search.budget),
+        "cache": read_cache(search.cache, search.no_cache),
     }
+
+    from picojoule.question import ask
+
+    return ask(
+        network,
+        options.accelerator,
+        batch=options.batch,
+        dataflow=search.dataflow,
+        objective=search.objective,
+        factors=search.factors,
+        **settings,
+    )
 
 
 def read_bits(texts: Sequence[str] | None) -> dict[str, int]:

@@ -35,7 +35,6 @@ from typing import Any, NamedTuple
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import InputError, Mistake, PicojouleError
 from picojoule.files import is_leftover, write_atomically
 from picojoule.mapper.found import Found, value_of
@@ -109,11 +108,7 @@ def find(
     Raises:
         NoMappingError: if no mapping is legal.
     """
-    flow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or accelerator.default_dataflow)
-    )
+    flow = accelerator.dataflow(dataflow)
     folder = cache_folder(cache)
     if folder is None or fingerprint() is None:
         return _search(layer, accelerator, flow, objective, factors, budget, start, floor)

@@ -12,7 +12,7 @@ from typing import Any
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, LayerEstimate
-from picojoule.estimation import images_at_once
+from picojoule.question import images_at_once
 from picojoule.reports.explanation import edges, loop_nest
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import Roofline, rooflines

@@ -12,9 +12,9 @@ from rich.table import Table
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
 from picojoule.cost import tile_words
-from picojoule.estimation import images_at_once
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.question import images_at_once
 from picojoule.reports.tables import cell, facts_table, table
 from picojoule.traffic import Flow, flows
 from picojoule.units import show_count, show_energy

@@ -13,7 +13,7 @@ from typing import Any
 from picojoule.accelerator import Accelerator, Memory
 from picojoule.cost import Ledger
 from picojoule.estimate_records import Estimate, LayerEstimate
-from picojoule.estimation import images_at_once
+from picojoule.question import images_at_once
 from picojoule.traffic import flows
 
 

@@ -18,11 +18,12 @@ from typing import Any
 
 from picojoule.errors import InputError, Mistake, NoMappingError, PicojouleError
 from picojoule.estimate_records import Estimate, parse_estimate
-from picojoule.estimation import estimate, images_at_once, prepared
+from picojoule.estimation import price
 from picojoule.eyexam.saved import stored_examination
 from picojoule.frontends import load, parse_table, shipped_networks
 from picojoule.mapping import Mapping, Stage
-from picojoule.specs import load_accelerator, parse_accelerator
+from picojoule.question import Question, ask
+from picojoule.specs import parse_accelerator
 from picojoule.specs.document import Document, read_document
 from picojoule.workload import Extents, Layer, Workload
 
@@ -63,9 +64,8 @@ def describe_network(request: dict[str, Any]) -> dict[str, Any]:
 
 def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     """The estimate that a question asks for, with the examination under "eyexam" if it does."""
-    question = request["question"]
-    network, machine = _asked(request)
-    passes = 2 if question.get("eyexam") else 1
+    question = _question(request)
+    passes = 2 if request["question"].get("eyexam") else 1
 
     def progress(done: int, total: int, layer: str) -> None:
         send({"progress": {"done": done, "total": passes * total, "layer": layer}})
@@ -73,21 +73,13 @@ def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     def further(done: int, total: int, layer: str) -> None:
         send({"progress": {"done": total + done, "total": passes * total, "layer": layer}})
 
-    dataflow, budget = question.get("dataflow"), question.get("budget")
-    found = estimate(
-        network,
-        machine,
-        dataflow=dataflow,
-        objective=question.get("objective", "energy"),
-        budget=budget,
-        progress=progress,
-    ).to_dict()
+    priced = price(question, progress=progress).to_dict()
     if passes == 1:
-        return found
-    from picojoule.eyexam.examination import examine
+        return priced
+    from picojoule.eyexam.examination import find_bounds
 
-    seen = examine(network, machine, dataflow=dataflow, budget=budget, progress=further)
-    return {**found, "eyexam": seen.to_dict()}
+    examined = find_bounds(replace(question, objective="latency"), progress=further)
+    return {**priced, "eyexam": examined.to_dict()}
 
 
 def price_present(request: dict[str, Any]) -> dict[str, Any]:
@@ -98,20 +90,21 @@ def price_present(request: dict[str, Any]) -> dict[str, Any]:
     from picojoule.cost import violations
 
     before: Estimate = parse_estimate(request["result"], "the stored result")
-    network, machine = _asked(request)
+    question = _question(request)
+    question = replace(
+        question,
+        dataflow=question.accelerator.dataflow(before.dataflow),
+        objective=before.objective,
+    )
     mappings, misfits = {}, []
-    for layer, old in zip(network, before.layers, strict=True):
-        images = images_at_once(layer, machine, network.batch)
-        share = layer.with_batch_share(images, network.batch)
-        mapping = fitted(old.mapping, share)
-        if violations(share, machine, mapping):
-            misfits.append(layer.name)
-        mappings[layer.name] = mapping
+    for share, old in zip(question.shares(), before.layers, strict=True):
+        mapping = fitted(old.mapping, share.part)
+        if violations(share.part, question.accelerator, mapping):
+            misfits.append(share.layer.name)
+        mappings[share.layer.name] = mapping
     if misfits:
         return {"misfits": misfits}
-    priced = estimate(network, machine, dataflow=before.dataflow, mappings=mappings)
-    after = replace(priced, objective=before.objective)
-    return {"misfits": [], **_beside(before, after)}
+    return {"misfits": [], **_beside(before, price(question, mappings=mappings))}
 
 
 def fitted(mapping: Mapping, layer: Layer) -> Mapping:
@@ -192,18 +185,15 @@ def page(request: dict[str, Any]) -> dict[str, Any]:
     return PAGES[request["page"]](request)
 
 
-def _asked(request: dict[str, Any]) -> tuple[Workload, Any]:
-    question = request["question"]
-    text = question.get("chip_yaml")
-    machine = load_accelerator(question["chip"]) if text is None else own_accelerator(text)
-    network = prepared(
-        _network(request), batch=question.get("batch"), density=question.get("density")
+def _question(request: dict[str, Any]) -> Question:
+    body = request["question"]
+    text = body.get("chip_yaml")
+    settings = ("batch", "bits", "density", "dataflow", "objective", "budget")
+    return ask(
+        _network(request),
+        body["chip"] if text is None else own_accelerator(text),
+        **{name: body[name] for name in settings if name in body},
     )
-    widths = question.get("bits")
-    if widths:
-        layers = tuple(replace(x, bits=x.bits._replace(**widths)) for x in network)
-        network = replace(network, layers=layers)
-    return network, machine
 
 
 def _network(request: dict[str, Any]) -> Workload:
