@@ -53,7 +53,8 @@ COLUMNS = ("name", "batch", "groups", "in_channels", "out_channels", *list(DEFAU
 """All columns, in the order in which they are written."""
 
 KINDS = ("weight", "activation")
-_BATCH, _NOT_COUNTED = "batch", "not counted"
+BATCH, NOT_COUNTED = "batch", "not counted"
+"""Comments that hold numbers."""
 
 
 def read_table(path: str | PathLike[str], *, name: str | None = None) -> Workload:
@@ -100,10 +101,10 @@ def parse_table(text: str, *, source: str, name: str | None = None) -> Workload:
         lines[layer.name] = line
         layers.append(layer)
     batch = 1
-    if _BATCH in comments:
-        at, value = comments[_BATCH]
+    if BATCH in comments:
+        at, value = comments[BATCH]
         batch = findings.whole(f"line {at}, batch", value, least=1) or 1
-    not_counted = _read_counts(*comments.get(_NOT_COUNTED, (0, "")), findings)
+    not_counted = _read_counts(*comments.get(NOT_COUNTED, (0, "")), findings)
     if not layers and not findings:
         findings.add(f"line {header_line}", "the table has no layers")
     findings.raise_if_any()
@@ -228,56 +229,3 @@ def _read_counts(line: int, text: str, findings: Findings) -> dict[str, int]:
         elif value is not None:
             counts[op.strip()] = counts.get(op.strip(), 0) + value
     return counts
-
-
-def write_table(workload: Workload, path: str | PathLike[str]) -> None:
-    """Write *workload* as a CSV file that :func:`read_table` reads back exactly."""
-    Path(path).write_text(format_table(workload), encoding="utf-8", newline="")
-
-
-def format_table(workload: Workload) -> str:
-    """The text of *workload* as picojoule's own CSV table."""
-    text = io.StringIO(newline="")
-    comments = {"name": workload.name, "source": workload.source}
-    if workload.batch != 1:
-        comments[_BATCH] = str(workload.batch)
-    # A comma separates operators, so one inside an operator's name becomes a semicolon.
-    comments[_NOT_COUNTED] = ", ".join(
-        f"{op.replace(',', ';')} {count}" for op, count in workload.not_counted.items()
-    )
-    for key, value in comments.items():
-        if value:
-            text.write(f"# {key}: {' '.join(value.split())}\n")
-    plain = csv.writer(text, lineterminator="\n")
-    plain.writerow(COLUMNS)
-    for layer in workload:
-        cells = io.StringIO(newline="")
-        csv.writer(cells, lineterminator="\n").writerow(_cells(layer)[1:])
-        text.write(f"{_quoted(layer.name)},{cells.getvalue()}")
-    return text.getvalue()
-
-
-def _quoted(name: str) -> str:
-    # csv.writer does not protect a leading "#" or blanks, which here mean something.
-    special = name != name.strip() or name.startswith("#") or set(name) & set(',"\r\n') or not name
-    return '"' + name.replace('"', '""') + '"' if special else name
-
-
-def _cells(layer: Layer) -> list[object]:
-    b = layer.bounds
-    return [
-        layer.name,
-        b.N,
-        b.G,
-        b.G * b.C,
-        b.G * b.M,
-        *layer.input_size,
-        b.R,
-        b.S,
-        *layer.stride,
-        *layer.dilation,
-        *layer.padding,
-        KINDS[layer.weight_is_activation],
-        *layer.bits,
-        *(repr(float(value)) for value in layer.density),
-    ]

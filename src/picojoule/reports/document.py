@@ -333,7 +333,7 @@ def command(estimate: Estimate) -> str:
 def _files(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if estimate.machine is None or any(layer.layer is None for layer in estimate.layers):
         return
-    from picojoule.frontends import format_table
+    from picojoule.reports.network_table import format_table
     from picojoule.specs import dump_accelerator
 
     yield "network.csv", format_table(estimate.workload())

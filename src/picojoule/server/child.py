@@ -33,7 +33,7 @@ CHIP_FILE = "chip.yaml"
 
 def read_network(request: dict[str, Any]) -> dict[str, Any]:
     """Read an uploaded file; only structure and densities are kept, as our own table."""
-    from picojoule.frontends import format_table
+    from picojoule.reports.network_table import format_table
 
     network = load(request["path"], dims=request["dims"] or None)
     own = network.name if network.name != Path(request["path"]).stem else request["name"]
