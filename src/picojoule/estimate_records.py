@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
+from picojoule.cost import tile_bits
 from picojoule.display import Displayed
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
@@ -19,7 +20,7 @@ from picojoule.mapping import parse_mapping
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import whole
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import Extents, Layer, PerOperand, Workload
+from picojoule.workload import OPERANDS, Extents, Layer, PerOperand, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
@@ -66,6 +67,28 @@ class LayerEstimate:
             "latency": self.cycles,
             "edp": self.energy * self.cycles,
         }[objective]
+
+    def gap(self, objective: str) -> float:
+        """How far the value may be above the optimum, relative to the lower bound."""
+        bound = self.search.lower_bound
+        return max(0.0, self.value(objective) / bound - 1) if bound > 0 else math.inf
+
+    def certificate(self, objective: str) -> str:
+        """In words, what is known about how good the mapping is."""
+        record = self.search
+        if record.status == "given":
+            return "the mapping was given; nothing was searched"
+        work = (
+            f"{record.explored:,} choices looked at, {record.pruned:,} discarded with all they "
+            f"contain, {record.seconds:.2f} s"
+        )
+        space = f"; space: {record.space}" if record.space else ""
+        if record.status == "optimal":
+            return f"optimal: no mapping of the space has less {objective} ({work}){space}"
+        return (
+            f"feasible, not proved: {_at_most(self.gap(objective))} above the least {objective} "
+            f"(lower bound {record.lower_bound:.6g}; {work}){space}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in ``estimate --json``."""
@@ -141,6 +164,27 @@ class Estimate(Displayed):
     def by_memory(self) -> dict[str, float]:
         """Energy by place; sums to ``energy``."""
         return _added([layer.by_memory for layer in self.layers])
+
+    @property
+    def meaning(self) -> str:
+        """What the numbers are, and what is proved of them, in one line."""
+        unit = "in multiples of the energy of one MAC" if self.energy_unit == "MAC" else "in joules"
+        return (
+            f"energies, MACs and cycles are for one inference (batch {self.batch}), "
+            f"energies {unit}; dataflow {self.dataflow}; {self._proof}"
+        )
+
+    @property
+    def _proof(self) -> str:
+        statuses = [layer.search.status for layer in self.layers]
+        if statuses.count("optimal") == len(statuses):
+            return f"every mapping proved optimal ({self.objective})"
+        counts = [(s, statuses.count(s)) for s in ("optimal", "feasible", "given")]
+        proof = "mappings: " + ", ".join(f"{n} {s}" for s, n in counts if n)
+        gaps = [x.gap(self.objective) for x in self.layers if x.search.status == "feasible"]
+        if gaps:
+            proof += f" ({_at_most(max(gaps))} above the optimum of the {self.objective})"
+        return proof
 
     def __getitem__(self, name: str) -> LayerEstimate:
         for layer in self.layers:
@@ -220,6 +264,27 @@ class Estimate(Displayed):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimate as JSON; the file is replaced whole or not at all."""
         write_atomically(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def contents(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> list[dict[str, Any]]:
+    """For each memory, the bits of each operand that one instance holds, and its capacity."""
+    rows = []
+    for level, stage in zip(accelerator.levels, mapping.stages, strict=True):
+        for memory in level.memories:
+            holds = {
+                operand.value: tile_bits(layer, accelerator, stage.tile, operand)
+                for operand in OPERANDS
+                if operand in memory.keeps & stage.keeps
+            }
+            rows.append(
+                {
+                    "memory": memory.name,
+                    "holds": holds,
+                    "used": sum(holds.values()),
+                    "capacity": memory.capacity,
+                }
+            )
+    return rows
 
 
 def load_estimate(path: str | os.PathLike[str]) -> Estimate:
@@ -313,3 +378,7 @@ def _layer_of_shape(raw: Mapping[str, Any]) -> Layer:
 def _added(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: math.fsum(table.get(name, 0.0) for table in tables) for name in names}
+
+
+def _at_most(gap: float) -> str:
+    return f"at most {100 * gap:.2g} %" if math.isfinite(gap) else "unknown how far"

@@ -30,7 +30,7 @@ CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PublishedNumber:
     """One published number and ours; ``tolerance`` is relative, None where nothing is promised."""
 
     figure: str
@@ -51,7 +51,7 @@ class Comparison:
         return self.tolerance is None or abs(self.ratio - 1) <= self.tolerance
 
 
-def validate() -> Iterator[Comparison]:
+def validate() -> Iterator[PublishedNumber]:
     """All comparisons, figure by figure; takes about a minute or two on one core."""
     for section in SECTIONS:
         yield from section()
@@ -86,14 +86,16 @@ def estimated(network: str, machine: str, batch: int, dataflow: str = "rs") -> E
 # -- the sections --------------------------------------------------------------------------
 
 
-def worked_examples() -> Iterator[Comparison]:
+def worked_examples() -> Iterator[PublishedNumber]:
     """ISCA'16 Eq. 3 and 4: the energy of one input and of one output, split 1.2.3.4 and 2.3.3.2."""
     machine = load_accelerator("eyeriss-isca16")
     values = figure("isca16_worked_examples")
     cost = _input_example(machine)
-    yield Comparison("ISCA'16 Eq. 3", "energy of an input", values["input", "energy"], cost, 1e-12)
+    yield PublishedNumber(
+        "ISCA'16 Eq. 3", "energy of an input", values["input", "energy"], cost, 1e-12
+    )
     cost = _psum_example(machine)
-    yield Comparison(
+    yield PublishedNumber(
         "ISCA'16 Eq. 4", "energy of a partial sum", values["psum", "energy"], cost, 1e-12
     )
 
@@ -139,7 +141,7 @@ def _order(inner: str) -> tuple[Dim, ...]:
     return tuple(Dim[name] for name in inner)
 
 
-def isca16_fig10() -> Iterator[Comparison]:
+def isca16_fig10() -> Iterator[PublishedNumber]:
     """Row-stationary AlexNet on 256 elements, batch 16: per layer, and by place."""
     name = "ISCA'16 Fig. 10"
     values = figure("isca16_fig10", dataflow="rs")
@@ -153,7 +155,7 @@ def isca16_fig10() -> Iterator[Comparison]:
     }
     for layer in ours.layers:
         paper = sum(values[layer.name, f"energy.{place}"] for place in places)
-        yield Comparison(
+        yield PublishedNumber(
             name,
             f"{layer.name} energy",
             paper,
@@ -167,14 +169,14 @@ def isca16_fig10() -> Iterator[Comparison]:
     for place, memory in places.items():
         paper = sum(values[layer.name, f"energy.{place}"] for layer in ours.layers)
         total += paper
-        yield Comparison(name, f"total at {place}", paper, ours.by_memory[memory] * 16)
-    yield Comparison(name, "total energy", total, ours.energy * 16, 0.03)
+        yield PublishedNumber(name, f"total at {place}", paper, ours.by_memory[memory] * 16)
+    yield PublishedNumber(name, "total energy", total, ours.energy * 16, 0.03)
 
 
 NO_FORWARDING = "no forwarding of inputs between elements in our model"
 
 
-def isca16_fig12() -> Iterator[Comparison]:
+def isca16_fig12() -> Iterator[PublishedNumber]:
     """Six dataflows on the same area, AlexNet's CONV layers, one image: relative to RS."""
     values = {
         row["dataflow"]: float(row["value"])
@@ -206,19 +208,19 @@ def isca16_fig12() -> Iterator[Comparison]:
             for access in layer.accesses["dram"].values()
         )
         base = base or found.energy
-        yield Comparison(
+        yield PublishedNumber(
             "ISCA'16 Fig. 12",
             f"{flow}, energy / RS",
             paper,
             found.energy / base,
             note=notes.get(flow, ""),
         )
-        yield Comparison(
+        yield PublishedNumber(
             "ISCA'16 Fig. 11", f"{flow}, DRAM words / MAC", dram[flow], words / found.macs
         )
 
 
-def jssc17() -> Iterator[Comparison]:
+def jssc17() -> Iterator[PublishedNumber]:
     """The chip's published mappings of AlexNet, batch 4: Table III exact, Table V."""
     sizes = figure("jssc17_table3")
     measured = figure("jssc17_table5")
@@ -234,27 +236,27 @@ def jssc17() -> Iterator[Comparison]:
         tile = mapping.stages[1].tile
         for operand, label in ((Operand.INPUT, "input"), (Operand.OUTPUT, "psum")):
             kilobytes = round(tile_bits(layer, chip, tile, operand) / 8192, 1)
-            yield Comparison(
+            yield PublishedNumber(
                 "JSSC'17 Table III",
                 f"{name} {label} in the buffer, kB",
                 sizes[name, f"buffer.{label}"],
                 kilobytes,
                 0.0,
             )
-        yield Comparison(
+        yield PublishedNumber(
             "JSSC'17 Table V",
             f"{name} active elements",
             measured[name, "active_pes"],
             cost.active_elements,
             0.0,
         )
-        yield Comparison(
+        yield PublishedNumber(
             "JSSC'17 Table V",
             f"{name} buffer, MB",
             measured[name, "buffer_accesses"],
             _megabytes(cost, "buffer", 6.0),
         )
-        yield Comparison(
+        yield PublishedNumber(
             "JSSC'17 Table V",
             f"{name} DRAM, MB",
             measured[name, "dram_accesses"],
@@ -264,7 +266,7 @@ def jssc17() -> Iterator[Comparison]:
         yield from _in_time(layer, chip, mapping, measured)
         power = evaluate(layer, in_joules, mapping)
         core = (power.energy - power.by_memory["dram"]) / 1e9
-        yield Comparison(
+        yield PublishedNumber(
             "JSSC'17 Table V",
             f"{name} core energy, mJ",
             measured[name, "power"] * measured[name, "latency"] / 1e3,
@@ -275,10 +277,10 @@ def jssc17() -> Iterator[Comparison]:
 
 def _in_time(
     layer: Layer, chip: Accelerator, mapping: Mapping, measured: dict[tuple[str, str], float]
-) -> Iterator[Comparison]:
+) -> Iterator[PublishedNumber]:
     """The published mapping played through in time: with all of DRAM's traffic, and without."""
     played = simulate(layer, chip, mapping)
-    yield Comparison(
+    yield PublishedNumber(
         "JSSC'17 Table V",
         f"{layer.name} total, ms",
         measured[layer.name, "latency"],
@@ -293,7 +295,7 @@ def _in_time(
         for part in chip.nest
     )
     on_chip = simulate(layer, replace(chip, nest=nest), mapping)
-    yield Comparison(
+    yield PublishedNumber(
         "JSSC'17 Table V",
         f"{layer.name} processing, ms",
         measured[layer.name, "processing_latency"],
@@ -314,7 +316,7 @@ def published_mapping(name: str) -> Mapping:
     return parse_mapping(yaml.safe_load(path.read_text(encoding="utf-8")), name)
 
 
-def asilomar() -> Iterator[Comparison]:
+def asilomar() -> Iterator[PublishedNumber]:
     """The website's AlexNet, per layer and data type, from the shipped 25-column file."""
     name = "Asilomar'17 Fig. 6"
     path = resources.files("picojoule") / "data" / "networks" / "NetworkConf_AlexNet_Asilomar.txt"
@@ -324,7 +326,7 @@ def asilomar() -> Iterator[Comparison]:
     yield from _by_type(name, values, ours, 0.05)
 
 
-def cvpr17_fig4() -> Iterator[Comparison]:
+def cvpr17_fig4() -> Iterator[PublishedNumber]:
     """The original AlexNet in the simulator of CVPR'17, per layer and data type."""
     values = figure("cvpr17_fig4")
     yield from _by_type(
@@ -334,7 +336,7 @@ def cvpr17_fig4() -> Iterator[Comparison]:
 
 def _by_type(
     name: str, values: dict[tuple[str, str], float], ours: Estimate, tolerance: float | None
-) -> Iterator[Comparison]:
+) -> Iterator[PublishedNumber]:
     types = ("input", "output", "weight", "compute")
     names = [layer for layer in dict.fromkeys(layer for layer, _ in values) if layer]
     names = [layer for layer in names if (layer, "energy.input") in values]
@@ -342,14 +344,14 @@ def _by_type(
     for published_name, layer in zip(names, ours.layers, strict=True):
         paper = sum(values[published_name, f"energy.{kind}"] for kind in types)
         total += paper
-        yield Comparison(name, f"{published_name} energy", paper, layer.energy)
+        yield PublishedNumber(name, f"{published_name} energy", paper, layer.energy)
     for kind in types:
         paper = sum(values[layer, f"energy.{kind}"] for layer in names)
-        yield Comparison(name, f"{kind} energy", paper, ours.by_operand[kind])
-    yield Comparison(name, "total energy", total, ours.energy, tolerance)
+        yield PublishedNumber(name, f"{kind} energy", paper, ours.by_operand[kind])
+    yield PublishedNumber(name, "total energy", total, ours.energy, tolerance)
 
 
-def cvpr17_table1() -> Iterator[Comparison]:
+def cvpr17_table1() -> Iterator[PublishedNumber]:
     """AlexNet, Deep Compression's and energy-aware pruning's: the headline."""
     name = "CVPR'17 Table 1"
     networks = ("bvlc-alexnet-cvpr17", "bvlc-alexnet-dc", "bvlc-alexnet-eap")
@@ -358,15 +360,15 @@ def cvpr17_table1() -> Iterator[Comparison]:
         values = figure("cvpr17_table1", network=network)
         paper.append(values["", "energy"])
         ours.append(estimated(network, "eyeriss-cvpr17", 44).energy)
-        yield Comparison(name, f"{network} energy", paper[-1], ours[-1], 0.10)
+        yield PublishedNumber(name, f"{network} energy", paper[-1], ours[-1], 0.10)
     for n, label in ((1, "Deep Compression"), (2, "energy-aware")):
         # 3.3x to 4.1x around the published 3.7x
-        yield Comparison(
+        yield PublishedNumber(
             name, f"reduction by {label}", paper[0] / paper[n], ours[0] / ours[n], 0.11
         )
 
 
-SECTIONS: Sequence[Callable[[], Iterator[Comparison]]] = (
+SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     worked_examples,
     isca16_fig10,
     isca16_fig12,

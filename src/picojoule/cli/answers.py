@@ -90,8 +90,8 @@ def give_mapping(
         title = f"{layer.name} of {priced.network} on {machine.name}, batch {priced.batch}"
         return f"# {title.encode('unicode_escape').decode()}\n{made}"
 
+    from picojoule.estimate_records import contents
     from picojoule.reports.explanation import edges, front_rows, loop_nest
-    from picojoule.reports.text import contents
 
     whole = priced.to_dict()
     shared = ("network", "accelerator", "batch", "dataflow", "objective", "energy_unit")

@@ -105,13 +105,10 @@ def validate(*, as_json: Json = False) -> int:
     from picojoule.validation import validate as compare
 
     rows = list(compare())
-    failed = [row for row in rows if not getattr(row, "ok", True)]
+    failed = [row for row in rows if not row.ok]
     if as_json:
-        names = ("figure", "quantity", "paper", "ours", "ratio", "note")
-        records = [
-            {**{name: getattr(row, name) for name in names}, "ok": getattr(row, "ok", True)}
-            for row in rows
-        ]
+        names = ("figure", "quantity", "paper", "ours", "ratio", "note", "ok")
+        records = [{name: getattr(row, name) for name in names} for row in rows]
         print_json({**json_head(), "ok": not failed, "rows": records})
     else:
         from picojoule.reports.text import validation_table

@@ -11,13 +11,14 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
-from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, LayerEstimate, contents
 from picojoule.question import images_at_once
 from picojoule.reports.explanation import edges, loop_nest
+from picojoule.reports.network_table import format_table
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import Roofline, rooflines
 from picojoule.reports.scale import percent
-from picojoule.reports.text import certificate, contents, meaning
+from picojoule.specs import dump_accelerator
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer
 
@@ -84,7 +85,7 @@ def document(estimate: Estimate) -> Document:
         tuple(_assumptions(estimate)),
         tuple(sorted(estimate.not_counted.items())),
         NOT_MODELLED,
-        meaning(estimate).removeprefix("meaning: "),
+        estimate.meaning,
         command(estimate),
         tuple(_files(estimate)),
         place_colors([estimate]),
@@ -226,7 +227,7 @@ def _page(estimate: Estimate, priced: LayerEstimate) -> LayerPage:
         priced.name,
         "" if layer is None else describe(layer),
         priced,
-        certificate(estimate, priced),
+        priced.certificate(estimate.objective),
         nest,
         tuple(_readable(x) for x in held),
         tuple(moved),
@@ -333,9 +334,6 @@ def command(estimate: Estimate) -> str:
 def _files(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if estimate.machine is None or any(layer.layer is None for layer in estimate.layers):
         return
-    from picojoule.reports.network_table import format_table
-    from picojoule.specs import dump_accelerator
-
     yield "network.csv", format_table(estimate.workload())
     yield "chip.yaml", dump_accelerator(estimate.machine)
 

@@ -5,22 +5,19 @@ Every function returns something that :func:`show` prints and :func:`plain` turn
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
+from picojoule.accelerator import Accelerator, Array, ZeroSkip
 from picojoule.alternatives import Alternative
-from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, LayerEstimate, contents
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
-from picojoule.mapping import Stage
 from picojoule.reports.explanation import (
     alternatives_report,
     edges,
@@ -39,6 +36,9 @@ from picojoule.reports.tables import show as show
 from picojoule.reports.tables import table as _table
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
+
+if TYPE_CHECKING:
+    from picojoule.validation import PublishedNumber
 
 _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
 
@@ -60,7 +60,7 @@ def estimate_report(estimate: Estimate) -> Group:
         facts_table(_totals(estimate)),
         Text(),
         _prose(not_counted_line(estimate.not_counted)),
-        _prose(meaning(estimate)),
+        _prose(f"meaning: {estimate.meaning}"),
     ]
     return Group(*parts)
 
@@ -160,33 +160,6 @@ def not_counted_line(not_counted: Mapping[str, int]) -> str:
     return f"not counted: {'; '.join([*operators, _NOT_MODELLED])}"
 
 
-def gap(estimate: Estimate, layer: LayerEstimate) -> float:
-    """How far a layer's value may be above the optimum, relative to the lower bound."""
-    value = layer.value(estimate.objective)
-    bound = layer.search.lower_bound
-    return max(0.0, value / bound - 1) if bound > 0 else math.inf
-
-
-def meaning(estimate: Estimate) -> str:
-    """One line that says what the numbers are."""
-    unit = "in multiples of the energy of one MAC" if estimate.energy_unit == "MAC" else "in joules"
-    statuses = [layer.search.status for layer in estimate.layers]
-    if statuses.count("optimal") == len(statuses):
-        proof = f"every mapping proved optimal ({estimate.objective})"
-    else:
-        counts = [(s, statuses.count(s)) for s in ("optimal", "feasible", "given")]
-        proof = "mappings: " + ", ".join(f"{n} {s}" for s, n in counts if n)
-        gaps = [gap(estimate, x) for x in estimate.layers if x.search.status == "feasible"]
-        if gaps:
-            worst = max(gaps)
-            far = f"at most {100 * worst:.2g} %" if math.isfinite(worst) else "unknown how far"
-            proof += f" ({far} above the optimum of the {estimate.objective})"
-    return (
-        f"meaning: energies, MACs and cycles are for one inference (batch {estimate.batch}), "
-        f"energies {unit}; dataflow {estimate.dataflow}; {proof}"
-    )
-
-
 # -- one layer's mapping -------------------------------------------------------------------
 
 
@@ -213,7 +186,7 @@ def mapping_report(
             f"{show_count(found.cycles)} per inference, limited by {found.limited_by}; "
             f"utilization {100 * found.utilization:.0f} %",
         ),
-        ("certificate", certificate(estimate, found)),
+        ("certificate", found.certificate(estimate.objective)),
     ]
     others: list[RenderableType] = []
     if alternatives:
@@ -231,7 +204,7 @@ def mapping_report(
         facts_table(facts),
         *others,
         Text(),
-        _prose(meaning(estimate)),
+        _prose(f"meaning: {estimate.meaning}"),
     )
 
 
@@ -253,29 +226,6 @@ def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Ta
     return table
 
 
-def contents(layer: Layer, machine: Accelerator, mapping: LoopNest) -> list[dict[str, Any]]:
-    """For each memory, the bits of each operand that one instance holds, and its capacity."""
-    return [
-        _held(layer, machine, memory, stage)
-        for level, stage in zip(machine.levels, mapping.stages, strict=True)
-        for memory in level.memories
-    ]
-
-
-def _held(layer: Layer, machine: Accelerator, memory: Memory, stage: Stage) -> dict[str, Any]:
-    holds = {
-        operand.value: tile_bits(layer, machine, stage.tile, operand)
-        for operand in OPERANDS
-        if operand in memory.keeps & stage.keeps
-    }
-    return {
-        "memory": memory.name,
-        "holds": holds,
-        "used": sum(holds.values()),
-        "capacity": memory.capacity,
-    }
-
-
 def _accesses_table(found: LayerEstimate, unit: str) -> Table:
     scale = Scale(found.energy, unit)
     heads = [f"{o.value} {way}" for o in OPERANDS for way in ("read", "write")]
@@ -294,26 +244,6 @@ def _accesses_table(found: LayerEstimate, unit: str) -> Table:
             _percent(energy, found.energy),
         )
     return table
-
-
-def certificate(estimate: Estimate, found: LayerEstimate) -> str:
-    """In words, what is known about how good a mapping is."""
-    record = found.search
-    if record.status == "given":
-        return "the mapping was given; nothing was searched"
-    work = (
-        f"{record.explored:,} choices looked at, {record.pruned:,} discarded with all they "
-        f"contain, {record.seconds:.2f} s"
-    )
-    space = f"; space: {record.space}" if record.space else ""
-    if record.status == "optimal":
-        return f"optimal: no mapping of the space has less {estimate.objective} ({work}){space}"
-    far = gap(estimate, found)
-    how_far = f"at most {100 * far:.2g} %" if math.isfinite(far) else "unknown how far"
-    return (
-        f"feasible, not proved: {how_far} above the least {estimate.objective} "
-        f"(lower bound {record.lower_bound:.6g}; {work}){space}"
-    )
 
 
 # -- machines and lists --------------------------------------------------------------------
@@ -442,7 +372,7 @@ def _last_is_words(table: Table) -> None:
     last.justify, last.no_wrap, last.overflow, last.max_width = "left", False, "fold", 52
 
 
-def validation_table(rows: Sequence[Any]) -> Table:
+def validation_table(rows: Sequence[PublishedNumber]) -> Table:
     """What papers print beside what picojoule says; *rows* as ``validation.validate`` gives."""
     table = _table("figure", "quantity", "paper", "ours", "ratio", "note")
     table.columns[1].justify = "left"
@@ -458,8 +388,8 @@ def validation_table(rows: Sequence[Any]) -> Table:
             _value(row.paper),
             _value(row.ours),
             _value(row.ratio),
-            _text(row.note or ""),
-            style="" if getattr(row, "ok", True) else "red",
+            _text(row.note),
+            style="" if row.ok else "red",
         )
     return table
 
