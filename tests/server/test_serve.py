@@ -24,14 +24,13 @@ def test_a_terminating_signal_ends_it_at_once(start: Start, tmp_path: Path) -> N
 def test_ctrl_c_ends_it_where_the_shell_that_started_it_ignores_ctrl_c(tmp_path: Path) -> None:
     """As a shell script starts what it puts in the background with ``&``."""
     serve = f"exec '{sys.executable}' -m picojoule serve --port 0 --store '{tmp_path / 'store'}'"
-    process = subprocess.Popen(
+    with subprocess.Popen(
         ["sh", "-c", f"trap '' INT; {serve}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith(b"http://")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-    finally:
-        process.kill()
-        process.stdout.close()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"http://")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            process.kill()

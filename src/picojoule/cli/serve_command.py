@@ -53,10 +53,10 @@ def serve(
         import uvicorn
 
         from picojoule.server.app import create_app
-        from picojoule.server.limits import Limits
+        from picojoule.server.limits import ServerLimits
     except ImportError:
         raise PicojouleError("the web page needs more: pip install 'picojoule[web]'") from None
-    limits = Limits(searches=searches)
+    limits = ServerLimits(searches=searches)
     app = create_app(store or default_store(), door=door, limits=limits, runs=runs)
     listening = _listen(host, port)
     # A shell starts what it puts in the background with Ctrl-C ignored; this ends on it all the

@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from picojoule.server.limits import Limits
+from picojoule.server.limits import ServerLimits
 
 COOKIE = "picojoule_token"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -54,7 +54,7 @@ class _TooLargeError(Exception):
 class Guard:
     """ASGI middleware; refuses what the door, or a limit, forbids."""
 
-    def __init__(self, app: Any, door: Door, limits: Limits) -> None:
+    def __init__(self, app: Any, door: Door, limits: ServerLimits) -> None:
         self.app, self.door, self.limits = app, door, limits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
