@@ -99,9 +99,18 @@ def test_a_gap_is_on_the_scale_of_one_inference() -> None:
 
 
 def alternative(layer: LayerEstimate, status: str, ends: tuple[float, float]) -> Alternative:
-    record = SearchRecord(status, 0.0, 0, 0, 0.0)
+    record = SearchRecord(status=status, lower_bound=0.0, explored=0, pruned=0, seconds=0.0)
     found = replace(layer, search=record)
-    return Alternative("array", f"[{status}]", found, "", 1.25, 2.0, 1.25, ends)
+    return Alternative(
+        kind="array",
+        change=f"[{status}]",
+        estimate=found,
+        reason="",
+        energy_ratio=1.25,
+        cycles_ratio=2.0,
+        ratio=1.25,
+        ratio_range=ends,
+    )
 
 
 def test_other_choices_as_a_table() -> None:
@@ -110,7 +119,9 @@ def test_other_choices_as_a_table() -> None:
     others = [
         alternative(layer, "optimal", (1.25, 1.25)),
         alternative(layer, "feasible", (0.5, math.inf)),
-        Alternative("dataflow", "dataflow \x1b[31mws", None, "does not fit"),
+        Alternative(
+            kind="dataflow", change="dataflow \x1b[31mws", estimate=None, reason="does not fit"
+        ),
     ]
     text = plain(mapping_report(made, LINEAR, MACHINE, others))
     flat = " ".join(text.split())

@@ -23,7 +23,7 @@ from picojoule.units import show_capacity
 from picojoule.workload import OPERANDS, Layer, Workload
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
     """One other choice, beside the one made.
 
@@ -136,7 +136,9 @@ def weigh(
             (other,) = price(choice.question).layers
         except NoMappingError as error:
             reason = str(error).removeprefix(f"layer {layer.name!r}: ")
-            weighed.append(Alternative(choice.kind, choice.change, None, reason))
+            weighed.append(
+                Alternative(kind=choice.kind, change=choice.change, estimate=None, reason=reason)
+            )
         else:
             weighed.append(_compared(choice, other, present))
     return tuple(weighed)
@@ -146,14 +148,14 @@ def _compared(choice: _Choice, other: LayerEstimate, present: LayerEstimate) -> 
     objective = choice.question.objective
     value, present_value = other.value(objective), present.value(objective)
     return Alternative(
-        choice.kind,
-        choice.change,
-        other,
-        "",
-        _ratio(other.energy, present.energy),
-        _ratio(other.cycles, present.cycles),
-        _ratio(value, present_value),
-        (
+        kind=choice.kind,
+        change=choice.change,
+        estimate=other,
+        reason="",
+        energy_ratio=_ratio(other.energy, present.energy),
+        cycles_ratio=_ratio(other.cycles, present.cycles),
+        ratio=_ratio(value, present_value),
+        ratio_range=(
             _ratio(other.search.lower_bound, present_value),
             _ratio(value, present.search.lower_bound),
         ),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRecord:
     """How a mapping was found: "optimal" or "feasible" by search, "given" by the user."""
 
@@ -38,7 +38,7 @@ class SearchRecord:
     space: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerEstimate:
     """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
 
@@ -119,7 +119,7 @@ class LayerEstimate:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate(Displayed):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
@@ -315,18 +315,22 @@ def parse_estimate(raw: object, source: str) -> Estimate:
         )
     try:
         return Estimate(
-            raw["network"],
-            raw["accelerator"],
-            raw["batch"],
-            raw["energy_unit"],
-            raw["dataflow"],
-            raw["objective"],
-            tuple(
+            network=raw["network"],
+            accelerator=raw["accelerator"],
+            batch=raw["batch"],
+            energy_unit=raw["energy_unit"],
+            dataflow=raw["dataflow"],
+            objective=raw["objective"],
+            layers=tuple(
                 _layer_from(item, f"{source}: $.layers[{n}]")
                 for n, item in enumerate(raw["layers"])
             ),
-            MappingProxyType({item["op"]: item["count"] for item in raw["not_counted"]}),
-            parse_accelerator(raw["machine"], f"{source}: $.machine") if "machine" in raw else None,
+            not_counted=MappingProxyType(
+                {item["op"]: item["count"] for item in raw["not_counted"]}
+            ),
+            machine=parse_accelerator(raw["machine"], f"{source}: $.machine")
+            if "machine" in raw
+            else None,
         )
     except (KeyError, TypeError, AttributeError, WorkloadError) as error:
         raise InputError(source, [Mistake("$", f"not an estimate: {error!r}")]) from None

@@ -98,7 +98,9 @@ def price(
             progress(done, len(network), name)
         if name in own:
             cost = evaluate(share.part, machine, own[name])
-            record = SearchRecord("given", 0.0, 0, 0, 0.0)
+            record = SearchRecord(
+                status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0
+            )
             layers.append(_priced(share, cost, own[name], record))
             continue
         key = share.part.signature()
@@ -106,25 +108,25 @@ def price(
             searched[key] = question.find(share.part)
         found = searched[key]
         record = SearchRecord(
-            found.status,
+            status=found.status,
             # per inference; an energy-delay product is one of two per-inference figures
-            found.lower_bound / (images**2 if question.objective == "edp" else images),
-            found.explored,
-            found.pruned,
-            found.seconds,
-            found.space,
+            lower_bound=found.lower_bound / (images**2 if question.objective == "edp" else images),
+            explored=found.explored,
+            pruned=found.pruned,
+            seconds=found.seconds,
+            space=found.space,
         )
         layers.append(_priced(share, found.cost, found.mapping, record))
     return Estimate(
-        network.name,
-        machine.name,
-        network.batch,
-        machine.energy_unit,
-        question.dataflow.name,
-        question.objective,
-        tuple(layers),
-        network.not_counted,
-        machine,
+        network=network.name,
+        accelerator=machine.name,
+        batch=network.batch,
+        energy_unit=machine.energy_unit,
+        dataflow=question.dataflow.name,
+        objective=question.objective,
+        layers=tuple(layers),
+        not_counted=network.not_counted,
+        machine=machine,
     )
 
 
@@ -134,19 +136,19 @@ def _priced(share: Share, cost: Cost, mapping: LoopNest, record: SearchRecord) -
     by_operand = {name: value / images for name, value in cost.by_operand.items()}
     by_memory = {name: value / images for name, value in cost.by_memory.items()}
     return LayerEstimate(
-        layer.name,
-        cost.macs / images,
-        cost.effectual_macs / images,
-        math.fsum(by_memory.values()),
-        by_operand,
-        by_memory,
-        {name: dict(_words(operands, images)) for name, operands in cost.accesses.items()},
-        cost.cycles / images,
-        cost.utilization,
-        cost.limited_by,
-        mapping,
-        record,
-        layer,
+        name=layer.name,
+        macs=cost.macs / images,
+        effectual_macs=cost.effectual_macs / images,
+        energy=math.fsum(by_memory.values()),
+        by_operand=by_operand,
+        by_memory=by_memory,
+        accesses={name: dict(_words(operands, images)) for name, operands in cost.accesses.items()},
+        cycles=cost.cycles / images,
+        utilization=cost.utilization,
+        limited_by=cost.limited_by,
+        mapping=mapping,
+        search=record,
+        layer=layer,
     )
 
 

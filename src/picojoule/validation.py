@@ -29,7 +29,7 @@ from picojoule.workload import Dim, Extents, Layer, Operand, PerOperand
 CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedNumber:
     """One published number and ours; ``tolerance`` is relative, None where nothing is promised."""
 
@@ -92,11 +92,19 @@ def worked_examples() -> Iterator[PublishedNumber]:
     values = figure("isca16_worked_examples")
     cost = _input_example(machine)
     yield PublishedNumber(
-        "ISCA'16 Eq. 3", "energy of an input", values["input", "energy"], cost, 1e-12
+        figure="ISCA'16 Eq. 3",
+        quantity="energy of an input",
+        paper=values["input", "energy"],
+        ours=cost,
+        tolerance=1e-12,
     )
     cost = _psum_example(machine)
     yield PublishedNumber(
-        "ISCA'16 Eq. 4", "energy of a partial sum", values["psum", "energy"], cost, 1e-12
+        figure="ISCA'16 Eq. 4",
+        quantity="energy of a partial sum",
+        paper=values["psum", "energy"],
+        ours=cost,
+        tolerance=1e-12,
     )
 
 
@@ -156,12 +164,12 @@ def isca16_fig10() -> Iterator[PublishedNumber]:
     for layer in ours.layers:
         paper = sum(values[layer.name, f"energy.{place}"] for place in places)
         yield PublishedNumber(
-            name,
-            f"{layer.name} energy",
-            paper,
-            layer.energy * 16,
-            0.08,
-            "our optimum keeps all filters in the elements over all strips"
+            figure=name,
+            quantity=f"{layer.name} energy",
+            paper=paper,
+            ours=layer.energy * 16,
+            tolerance=0.08,
+            note="our optimum keeps all filters in the elements over all strips"
             if layer.name == "conv1"
             else "",
         )
@@ -169,8 +177,12 @@ def isca16_fig10() -> Iterator[PublishedNumber]:
     for place, memory in places.items():
         paper = sum(values[layer.name, f"energy.{place}"] for layer in ours.layers)
         total += paper
-        yield PublishedNumber(name, f"total at {place}", paper, ours.by_memory[memory] * 16)
-    yield PublishedNumber(name, "total energy", total, ours.energy * 16, 0.03)
+        yield PublishedNumber(
+            figure=name, quantity=f"total at {place}", paper=paper, ours=ours.by_memory[memory] * 16
+        )
+    yield PublishedNumber(
+        figure=name, quantity="total energy", paper=total, ours=ours.energy * 16, tolerance=0.03
+    )
 
 
 NO_FORWARDING = "no forwarding of inputs between elements in our model"
@@ -209,14 +221,17 @@ def isca16_fig12() -> Iterator[PublishedNumber]:
         )
         base = base or found.energy
         yield PublishedNumber(
-            "ISCA'16 Fig. 12",
-            f"{flow}, energy / RS",
-            paper,
-            found.energy / base,
+            figure="ISCA'16 Fig. 12",
+            quantity=f"{flow}, energy / RS",
+            paper=paper,
+            ours=found.energy / base,
             note=notes.get(flow, ""),
         )
         yield PublishedNumber(
-            "ISCA'16 Fig. 11", f"{flow}, DRAM words / MAC", dram[flow], words / found.macs
+            figure="ISCA'16 Fig. 11",
+            quantity=f"{flow}, DRAM words / MAC",
+            paper=dram[flow],
+            ours=words / found.macs,
         )
 
 
@@ -237,40 +252,40 @@ def jssc17() -> Iterator[PublishedNumber]:
         for operand, label in ((Operand.INPUT, "input"), (Operand.OUTPUT, "psum")):
             kilobytes = round(tile_bits(layer, chip, tile, operand) / 8192, 1)
             yield PublishedNumber(
-                "JSSC'17 Table III",
-                f"{name} {label} in the buffer, kB",
-                sizes[name, f"buffer.{label}"],
-                kilobytes,
-                0.0,
+                figure="JSSC'17 Table III",
+                quantity=f"{name} {label} in the buffer, kB",
+                paper=sizes[name, f"buffer.{label}"],
+                ours=kilobytes,
+                tolerance=0.0,
             )
         yield PublishedNumber(
-            "JSSC'17 Table V",
-            f"{name} active elements",
-            measured[name, "active_pes"],
-            cost.active_elements,
-            0.0,
+            figure="JSSC'17 Table V",
+            quantity=f"{name} active elements",
+            paper=measured[name, "active_pes"],
+            ours=cost.active_elements,
+            tolerance=0.0,
         )
         yield PublishedNumber(
-            "JSSC'17 Table V",
-            f"{name} buffer, MB",
-            measured[name, "buffer_accesses"],
-            _megabytes(cost, "buffer", 6.0),
+            figure="JSSC'17 Table V",
+            quantity=f"{name} buffer, MB",
+            paper=measured[name, "buffer_accesses"],
+            ours=_megabytes(cost, "buffer", 6.0),
         )
         yield PublishedNumber(
-            "JSSC'17 Table V",
-            f"{name} DRAM, MB",
-            measured[name, "dram_accesses"],
-            _megabytes(cost, "dram", 200.0),
-            0.06,
+            figure="JSSC'17 Table V",
+            quantity=f"{name} DRAM, MB",
+            paper=measured[name, "dram_accesses"],
+            ours=_megabytes(cost, "dram", 200.0),
+            tolerance=0.06,
         )
         yield from _in_time(layer, chip, mapping, measured)
         power = evaluate(layer, in_joules, mapping)
         core = (power.energy - power.by_memory["dram"]) / 1e9
         yield PublishedNumber(
-            "JSSC'17 Table V",
-            f"{name} core energy, mJ",
-            measured[name, "power"] * measured[name, "latency"] / 1e3,
-            core,
+            figure="JSSC'17 Table V",
+            quantity=f"{name} core energy, mJ",
+            paper=measured[name, "power"] * measured[name, "latency"] / 1e3,
+            ours=core,
             note="clock and control are not modelled",
         )
 
@@ -281,12 +296,12 @@ def _in_time(
     """The published mapping played through in time: with all of DRAM's traffic, and without."""
     played = simulate(layer, chip, mapping)
     yield PublishedNumber(
-        "JSSC'17 Table V",
-        f"{layer.name} total, ms",
-        measured[layer.name, "latency"],
-        played.cycles / 200e3,
-        0.10,
-        "played through in time (step 7 of eyexam)",
+        figure="JSSC'17 Table V",
+        quantity=f"{layer.name} total, ms",
+        paper=measured[layer.name, "latency"],
+        ours=played.cycles / 200e3,
+        tolerance=0.10,
+        note="played through in time (step 7 of eyexam)",
     )
     nest = tuple(
         Level(tuple(replace(memory, bandwidth=None) for memory in part.memories))
@@ -296,12 +311,12 @@ def _in_time(
     )
     on_chip = simulate(layer, replace(chip, nest=nest), mapping)
     yield PublishedNumber(
-        "JSSC'17 Table V",
-        f"{layer.name} processing, ms",
-        measured[layer.name, "processing_latency"],
-        on_chip.cycles / 200e3,
-        0.15,
-        "the same without the time of DRAM",
+        figure="JSSC'17 Table V",
+        quantity=f"{layer.name} processing, ms",
+        paper=measured[layer.name, "processing_latency"],
+        ours=on_chip.cycles / 200e3,
+        tolerance=0.15,
+        note="the same without the time of DRAM",
     )
 
 
@@ -344,11 +359,17 @@ def _by_type(
     for published_name, layer in zip(names, ours.layers, strict=True):
         paper = sum(values[published_name, f"energy.{kind}"] for kind in types)
         total += paper
-        yield PublishedNumber(name, f"{published_name} energy", paper, layer.energy)
+        yield PublishedNumber(
+            figure=name, quantity=f"{published_name} energy", paper=paper, ours=layer.energy
+        )
     for kind in types:
         paper = sum(values[layer, f"energy.{kind}"] for layer in names)
-        yield PublishedNumber(name, f"{kind} energy", paper, ours.by_operand[kind])
-    yield PublishedNumber(name, "total energy", total, ours.energy, tolerance)
+        yield PublishedNumber(
+            figure=name, quantity=f"{kind} energy", paper=paper, ours=ours.by_operand[kind]
+        )
+    yield PublishedNumber(
+        figure=name, quantity="total energy", paper=total, ours=ours.energy, tolerance=tolerance
+    )
 
 
 def cvpr17_table1() -> Iterator[PublishedNumber]:
@@ -360,11 +381,21 @@ def cvpr17_table1() -> Iterator[PublishedNumber]:
         values = figure("cvpr17_table1", network=network)
         paper.append(values["", "energy"])
         ours.append(estimated(network, "eyeriss-cvpr17", 44).energy)
-        yield PublishedNumber(name, f"{network} energy", paper[-1], ours[-1], 0.10)
+        yield PublishedNumber(
+            figure=name,
+            quantity=f"{network} energy",
+            paper=paper[-1],
+            ours=ours[-1],
+            tolerance=0.10,
+        )
     for n, label in ((1, "Deep Compression"), (2, "energy-aware")):
         # 3.3x to 4.1x around the published 3.7x
         yield PublishedNumber(
-            name, f"reduction by {label}", paper[0] / paper[n], ours[0] / ours[n], 0.11
+            figure=name,
+            quantity=f"reduction by {label}",
+            paper=paper[0] / paper[n],
+            ours=ours[0] / ours[n],
+            tolerance=0.11,
         )
 
 

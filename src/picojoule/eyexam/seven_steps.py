@@ -403,12 +403,12 @@ class Examiner:
         # Out of time, the cycles may be proved and only the choice among the fastest not.
         proved = found.lower_bound >= found.value * (1 - 1e-12)
         record = SearchRecord(
-            "optimal" if proved else "feasible",
-            found.lower_bound / self.images,
-            found.explored,
-            found.pruned,
-            found.seconds,
-            found.space,
+            status="optimal" if proved else "feasible",
+            lower_bound=found.lower_bound / self.images,
+            explored=found.explored,
+            pruned=found.pruned,
+            seconds=found.seconds,
+            space=found.space,
         )
         return found.mapping, record, found.status == "optimal"
 

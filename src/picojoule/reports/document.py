@@ -31,7 +31,7 @@ NOT_MODELLED = (
 FEW = 3  # dearest layers named in the summary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPage:
     """One layer as it is shown: numbers stay numbers, what is read is text."""
 
@@ -53,7 +53,7 @@ class Fact:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """Everything a report says about one estimate."""
 
@@ -76,20 +76,20 @@ class Document:
 def document(estimate: Estimate) -> Document:
     """What there is to say about *estimate*; less where its file does not hold the machine."""
     return Document(
-        f"{estimate.network} on {estimate.accelerator}",
-        estimate,
-        tuple(_summary(estimate)),
-        tuple(_facts(estimate)),
-        tuple(_page(estimate, layer) for layer in estimate.layers),
-        rooflines(estimate),
-        tuple(_assumptions(estimate)),
-        tuple(sorted(estimate.not_counted.items())),
-        NOT_MODELLED,
-        estimate.meaning,
-        command(estimate),
-        tuple(_files(estimate)),
-        place_colors([estimate]),
-        {name: OPERAND_COLORS[name] for name in estimate.by_operand},
+        title=f"{estimate.network} on {estimate.accelerator}",
+        estimate=estimate,
+        summary=tuple(_summary(estimate)),
+        facts=tuple(_facts(estimate)),
+        layers=tuple(_page(estimate, layer) for layer in estimate.layers),
+        rooflines=rooflines(estimate),
+        assumptions=tuple(_assumptions(estimate)),
+        not_counted=tuple(sorted(estimate.not_counted.items())),
+        not_modelled=NOT_MODELLED,
+        meaning=estimate.meaning,
+        command=command(estimate),
+        files=tuple(_files(estimate)),
+        place_colors=place_colors([estimate]),
+        operand_colors={name: OPERAND_COLORS[name] for name in estimate.by_operand},
     )
 
 
@@ -224,13 +224,13 @@ def _page(estimate: Estimate, priced: LayerEstimate) -> LayerPage:
         held = contents(share, machine, priced.mapping)
         moved = edges(layer, machine, priced.mapping, estimate.batch)
     return LayerPage(
-        priced.name,
-        "" if layer is None else describe(layer),
-        priced,
-        priced.certificate(estimate.objective),
-        nest,
-        tuple(_readable(x) for x in held),
-        tuple(moved),
+        name=priced.name,
+        shape="" if layer is None else describe(layer),
+        estimate=priced,
+        certificate=priced.certificate(estimate.objective),
+        loop_nest=nest,
+        contents=tuple(_readable(x) for x in held),
+        edges=tuple(moved),
     )
 
 

@@ -32,7 +32,7 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed"
 STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One question and what became of it; times are UTC, ISO 8601."""
 
@@ -218,13 +218,13 @@ _COLUMNS = "id, question, title, state, created, ended, error"
 def _job(row: tuple[Any, ...]) -> Job:
     id_, question, title, state, created, ended, error = row
     return Job(
-        id_,
-        json.loads(question),
-        title,
-        state,
-        created,
-        ended,
-        None if error is None else json.loads(error),
+        id=id_,
+        question=json.loads(question),
+        title=title,
+        state=state,
+        created=created,
+        ended=ended,
+        error=None if error is None else json.loads(error),
     )
 
 

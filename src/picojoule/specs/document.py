@@ -25,7 +25,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 Node: TypeAlias = "str | list[Any] | dict[str, Any] | None"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Document:
     """What a file holds: texts, lists and mappings.
 
@@ -133,7 +133,7 @@ def read_document(text: str, source: str) -> Document:
         message = " ".join(re.sub(r'in "<[\w ]+>", ?', "", str(error)).split())
         message = message.encode("utf-8", "replace").decode()
         raise InputError(source, [Mistake("$", f"not readable as YAML: {message}")]) from error
-    document, mistakes = Document(source), list[Mistake]()
+    document, mistakes = Document(source=source), list[Mistake]()
     document.root = _plain(node, "$", document, mistakes)
     refuse(source, mistakes[:MOST_MISTAKES], max(0, len(mistakes) - MOST_MISTAKES))
     return document

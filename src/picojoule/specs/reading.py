@@ -221,7 +221,7 @@ def _complete(text: str, source: str, chain: tuple[str, ...]) -> Document:
             moved[_change(root, target, value)] = place
         except PicojouleError as error:
             wrong.append(document.mistake(place, str(error)))
-    return Document(source, root, document.lines, moved, tuple(wrong))
+    return Document(source=source, root=root, lines=document.lines, moved=moved, found=tuple(wrong))
 
 
 def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
