@@ -222,7 +222,7 @@ class Compute:
     psum_bits: int | None = None
 
 
-class Constant(NamedTuple):
+class Provenance(NamedTuple):
     """Where a number of an accelerator comes from."""
 
     path: str
@@ -260,7 +260,7 @@ class Accelerator:
     clock: float | None = None
     default_dataflow: str = "flexible"
     description: str = ""
-    sources: tuple[Constant, ...] = field(default=(), repr=False, compare=False)
+    sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def levels(self) -> tuple[Level, ...]:

@@ -54,7 +54,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Report:
     """Everything a report says about one estimate."""
 
     title: str
@@ -73,9 +73,9 @@ class Document:
     operand_colors: dict[str, str]
 
 
-def document(estimate: Estimate) -> Document:
+def document(estimate: Estimate) -> Report:
     """What there is to say about *estimate*; less where its file does not hold the machine."""
-    return Document(
+    return Report(
         title=f"{estimate.network} on {estimate.accelerator}",
         estimate=estimate,
         summary=tuple(_summary(estimate)),

@@ -15,7 +15,7 @@ from picojoule.accelerator import (
     Array,
     Axis,
     Compute,
-    Constant,
+    Provenance,
     Format,
     Level,
     SparseSupport,
@@ -190,9 +190,9 @@ def _build(file: MachineFile) -> Accelerator:
     )
 
 
-def _constants(part: Any, path: str) -> Iterator[Constant]:
+def _constants(part: Any, path: str) -> Iterator[Provenance]:
     if isinstance(part, Quantity):
-        yield Constant(path, part.value, part.source or "", part.status or UNSTATED)
+        yield Provenance(path, part.value, part.source or "", part.status or UNSTATED)
     elif isinstance(part, BaseModel):
         for key in type(part).model_fields:
             yield from _constants(getattr(part, key), child(path, key))
