@@ -49,14 +49,14 @@ class Alternative:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in ``map --explain --json``; energies and cycles are per inference."""
-        found = self.estimate
+        priced = self.estimate
         return {
             "kind": self.kind,
             "change": self.change,
-            "status": "none" if found is None else found.search.status,
+            "status": "none" if priced is None else priced.search.status,
             "reason": self.reason,
-            "energy": None if found is None else found.energy,
-            "cycles": None if found is None else found.cycles,
+            "energy": None if priced is None else priced.energy,
+            "cycles": None if priced is None else priced.cycles,
             "energy_ratio": _finite(self.energy_ratio),
             "cycles_ratio": _finite(self.cycles_ratio),
             "ratio": _finite(self.ratio),

@@ -308,10 +308,10 @@ def parse_estimate(raw: object, source: str) -> Estimate:
         InputError: if it is no estimate of this schema version.
     """
     if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
-        found = raw.get("schema_version") if isinstance(raw, dict) else None
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
         raise InputError(
             source,
-            [Mistake("$.schema_version", f"{found!r}; this picojoule reads {SCHEMA_VERSION}")],
+            [Mistake("$.schema_version", f"{version!r}; this picojoule reads {SCHEMA_VERSION}")],
         )
     try:
         return Estimate(

@@ -86,7 +86,7 @@ def price(
     Raises:
         NoMappingError: if a layer has no legal mapping.
     """
-    network, machine = question.network, question.accelerator
+    network, accelerator = question.network, question.accelerator
     own = mappings or {}
     for name in own:
         network[name]  # a name without a layer is an error, not without effect
@@ -97,7 +97,7 @@ def price(
         if progress is not None:
             progress(done, len(network), name)
         if name in own:
-            cost = evaluate(share.part, machine, own[name])
+            cost = evaluate(share.part, accelerator, own[name])
             record = SearchRecord(
                 status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0
             )
@@ -106,27 +106,27 @@ def price(
         key = share.part.signature()
         if key not in searched:
             searched[key] = question.find(share.part)
-        found = searched[key]
+        result = searched[key]
         record = SearchRecord(
-            status=found.status,
+            status=result.status,
             # per inference; an energy-delay product is one of two per-inference figures
-            lower_bound=found.lower_bound / (images**2 if question.objective == "edp" else images),
-            explored=found.explored,
-            pruned=found.pruned,
-            seconds=found.seconds,
-            space=found.space,
+            lower_bound=result.lower_bound / (images**2 if question.objective == "edp" else images),
+            explored=result.explored,
+            pruned=result.pruned,
+            seconds=result.seconds,
+            space=result.space,
         )
-        layers.append(_priced(share, found.cost, found.mapping, record))
+        layers.append(_priced(share, result.cost, result.mapping, record))
     return Estimate(
         network=network.name,
-        accelerator=machine.name,
+        accelerator=accelerator.name,
         batch=network.batch,
-        energy_unit=machine.energy_unit,
+        energy_unit=accelerator.energy_unit,
         dataflow=question.dataflow.name,
         objective=question.objective,
         layers=tuple(layers),
         not_counted=network.not_counted,
-        machine=machine,
+        machine=accelerator,
     )
 
 

@@ -125,12 +125,12 @@ def ask(
     _check_word("factors", factors, FACTORS)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
-    machine = load_accelerator(accelerator)
+    accelerator = load_accelerator(accelerator)
     network = load(source, dims=dims)
     return Question(
         network=prepared(network, batch=batch, bits=bits, density=density),
-        accelerator=machine,
-        dataflow=machine.dataflow(dataflow),
+        accelerator=accelerator,
+        dataflow=accelerator.dataflow(dataflow),
         objective=objective,
         factors=factors,
         budget=budget,

@@ -207,12 +207,12 @@ def _chosen(place: Path, moments: list[Moment]) -> Moment:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(str(path), [Mistake("$", f"cannot be read: {error}")]) from None
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise InputError(str(path), [Mistake("$", "not the head of a run")])
-    return found
+    return record
 
 
 def _history(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -310,12 +310,12 @@ def published_points(kind: str) -> tuple[PublishedPoint, ...]:
     def value(network: str, quantity: str) -> float:
         return float(rows[network, quantity]["value"])
 
-    found = []
+    points = []
     for original, variants in paper.variants.items():
         for name in variants:
             row = rows[name, paper.cost]
             sure = row["certainty"] == "exact"
-            found.append(
+            points.append(
                 PublishedPoint(
                     name,
                     value(name, paper.cost) / value(original, paper.cost),
@@ -323,4 +323,4 @@ def published_points(kind: str) -> tuple[PublishedPoint, ...]:
                     row["figure"] if sure else f"{row['figure']}, {row['certainty']}",
                 )
             )
-    return tuple(found)
+    return tuple(points)

@@ -78,9 +78,9 @@ def figure(name: str, **wanted: str) -> dict[tuple[str, str], float]:
 
 
 @cache
-def estimated(network: str, machine: str, batch: int, dataflow: str = "rs") -> Estimate:
+def estimated(network: str, accelerator: str, batch: int, dataflow: str = "rs") -> Estimate:
     """An estimate that several comparisons share."""
-    return estimate(network, machine, batch=batch, dataflow=dataflow)
+    return estimate(network, accelerator, batch=batch, dataflow=dataflow)
 
 
 # -- the sections --------------------------------------------------------------------------
@@ -88,9 +88,9 @@ def estimated(network: str, machine: str, batch: int, dataflow: str = "rs") -> E
 
 def worked_examples() -> Iterator[PublishedNumber]:
     """ISCA'16 Eq. 3 and 4: the energy of one input and of one output, split 1.2.3.4 and 2.3.3.2."""
-    machine = load_accelerator("eyeriss-isca16")
+    accelerator = load_accelerator("eyeriss-isca16")
     values = figure("isca16_worked_examples")
-    cost = _input_example(machine)
+    cost = _input_example(accelerator)
     yield PublishedNumber(
         figure="ISCA'16 Eq. 3",
         quantity="energy of an input",
@@ -98,7 +98,7 @@ def worked_examples() -> Iterator[PublishedNumber]:
         ours=cost,
         tolerance=1e-12,
     )
-    cost = _psum_example(machine)
+    cost = _psum_example(accelerator)
     yield PublishedNumber(
         figure="ISCA'16 Eq. 4",
         quantity="energy of a partial sum",
@@ -108,12 +108,12 @@ def worked_examples() -> Iterator[PublishedNumber]:
     )
 
 
-def _per_word(layer: Layer, machine: Accelerator, mapping: Mapping, operand: Operand) -> float:
-    cost = evaluate(layer, machine, mapping)
+def _per_word(layer: Layer, accelerator: Accelerator, mapping: Mapping, operand: Operand) -> float:
+    cost = evaluate(layer, accelerator, mapping)
     return cost.by_operand[operand.value] / layer.size(operand)
 
 
-def _input_example(machine: Accelerator) -> float:
+def _input_example(accelerator: Accelerator) -> float:
     """24 uses of an input: 1 fetch, 2 reads of the buffer, 3 elements, 4 uses in each.
 
     Two input channels alternate inside the loop over filters, so each filter group reads again.
@@ -126,10 +126,10 @@ def _input_example(machine: Accelerator) -> float:
             Stage(Extents(M=4)),
         )
     )
-    return _per_word(layer, machine, mapping, Operand.INPUT)
+    return _per_word(layer, accelerator, mapping, Operand.INPUT)
 
 
-def _psum_example(machine: Accelerator) -> float:
+def _psum_example(accelerator: Accelerator) -> float:
     """36 additions to an output: 2 stays in the buffer, 3 in the array, over 3 elements, 2 each.
 
     Two outputs alternate inside both loops over channels, so each stay ends.
@@ -142,7 +142,7 @@ def _psum_example(machine: Accelerator) -> float:
             Stage(Extents(M=1, C=2)),
         )
     )
-    return _per_word(layer, machine, mapping, Operand.OUTPUT)
+    return _per_word(layer, accelerator, mapping, Operand.OUTPUT)
 
 
 def _order(inner: str) -> tuple[Dim, ...]:
@@ -211,27 +211,27 @@ def isca16_fig12() -> Iterator[PublishedNumber]:
         load("bvlc-alexnet"), layers=tuple(x for x in load("bvlc-alexnet") if x.name in CONV)
     )
     base = 0.0
-    for flow, paper in values.items():
-        machine = "eyeriss-isca16" if flow == "rs" else f"eyeriss-isca16-{flow}"
-        found = estimate(convolutions, machine, dataflow=flow)
+    for dataflow, paper in values.items():
+        accelerator = "eyeriss-isca16" if dataflow == "rs" else f"eyeriss-isca16-{dataflow}"
+        ours = estimate(convolutions, accelerator, dataflow=dataflow)
         words = sum(
             access["read"] + access["write"]
-            for layer in found.layers
+            for layer in ours.layers
             for access in layer.accesses["dram"].values()
         )
-        base = base or found.energy
+        base = base or ours.energy
         yield PublishedNumber(
             figure="ISCA'16 Fig. 12",
-            quantity=f"{flow}, energy / RS",
+            quantity=f"{dataflow}, energy / RS",
             paper=paper,
-            ours=found.energy / base,
-            note=notes.get(flow, ""),
+            ours=ours.energy / base,
+            note=notes.get(dataflow, ""),
         )
         yield PublishedNumber(
             figure="ISCA'16 Fig. 11",
-            quantity=f"{flow}, DRAM words / MAC",
-            paper=dram[flow],
-            ours=words / found.macs,
+            quantity=f"{dataflow}, DRAM words / MAC",
+            paper=dram[dataflow],
+            ours=words / ours.macs,
         )
 
 
@@ -240,17 +240,17 @@ def jssc17() -> Iterator[PublishedNumber]:
     sizes = figure("jssc17_table3")
     measured = figure("jssc17_table5")
     output_zeros = figure("alexnet_densities", figure="CNNergy", quantity="output_zeros")
-    chip, in_joules = load_accelerator("eyeriss"), load_accelerator("eyeriss-pj")
+    accelerator, in_joules = load_accelerator("eyeriss"), load_accelerator("eyeriss-pj")
     network = load("bvlc-alexnet").with_batch(4)
     for name in CONV:
         mapping = published_mapping(f"jssc17-alexnet-{name}")
         density = 1 - measured[name, "input_zeros"] / 100
         nonzero = 1 - output_zeros[name, "output_zeros"]
         layer = replace(network[name], density=PerOperand(density, 1.0, nonzero))
-        cost = evaluate(layer, chip, mapping)
+        cost = evaluate(layer, accelerator, mapping)
         tile = mapping.stages[1].tile
         for operand, label in ((Operand.INPUT, "input"), (Operand.OUTPUT, "psum")):
-            kilobytes = round(tile_bits(layer, chip, tile, operand) / 8192, 1)
+            kilobytes = round(tile_bits(layer, accelerator, tile, operand) / 8192, 1)
             yield PublishedNumber(
                 figure="JSSC'17 Table III",
                 quantity=f"{name} {label} in the buffer, kB",
@@ -278,7 +278,7 @@ def jssc17() -> Iterator[PublishedNumber]:
             ours=_megabytes(cost, "dram", 200.0),
             tolerance=0.06,
         )
-        yield from _in_time(layer, chip, mapping, measured)
+        yield from _in_time(layer, accelerator, mapping, measured)
         power = evaluate(layer, in_joules, mapping)
         core = (power.energy - power.by_memory["dram"]) / 1e9
         yield PublishedNumber(
@@ -291,10 +291,10 @@ def jssc17() -> Iterator[PublishedNumber]:
 
 
 def _in_time(
-    layer: Layer, chip: Accelerator, mapping: Mapping, measured: dict[tuple[str, str], float]
+    layer: Layer, accelerator: Accelerator, mapping: Mapping, measured: dict[tuple[str, str], float]
 ) -> Iterator[PublishedNumber]:
     """The published mapping played through in time: with all of DRAM's traffic, and without."""
-    played = simulate(layer, chip, mapping)
+    played = simulate(layer, accelerator, mapping)
     yield PublishedNumber(
         figure="JSSC'17 Table V",
         quantity=f"{layer.name} total, ms",
@@ -305,11 +305,11 @@ def _in_time(
     )
     nest = tuple(
         Level(tuple(replace(memory, bandwidth=None) for memory in part.memories))
-        if part is chip.nest[0] and isinstance(part, Level)
+        if part is accelerator.nest[0] and isinstance(part, Level)
         else part
-        for part in chip.nest
+        for part in accelerator.nest
     )
-    on_chip = simulate(layer, replace(chip, nest=nest), mapping)
+    on_chip = simulate(layer, replace(accelerator, nest=nest), mapping)
     yield PublishedNumber(
         figure="JSSC'17 Table V",
         quantity=f"{layer.name} processing, ms",

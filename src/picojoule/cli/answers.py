@@ -75,20 +75,20 @@ def give_mapping(
 
     Also, if there, what *alternatives* to it would cost, and the *front* of energy and cycles.
     """
-    (layer,), machine = question.network, question.accelerator
+    (layer,), accelerator = question.network, question.accelerator
     nest = priced.layers[0].mapping
 
     def text() -> RenderableType:
         from picojoule.reports.text import mapping_report
 
-        return mapping_report(priced, layer, machine, alternatives or (), front or ())
+        return mapping_report(priced, layer, accelerator, alternatives or (), front or ())
 
     def as_yaml() -> str:
         import yaml
 
-        made = yaml.safe_dump(nest.to_dict(), sort_keys=False, default_flow_style=None)
-        title = f"{layer.name} of {priced.network} on {machine.name}, batch {priced.batch}"
-        return f"# {title.encode('unicode_escape').decode()}\n{made}"
+        lines = yaml.safe_dump(nest.to_dict(), sort_keys=False, default_flow_style=None)
+        title = f"{layer.name} of {priced.network} on {accelerator.name}, batch {priced.batch}"
+        return f"# {title.encode('unicode_escape').decode()}\n{lines}"
 
     from picojoule.estimate_records import contents
     from picojoule.reports.explanation import edges, front_rows, loop_nest
@@ -99,9 +99,9 @@ def give_mapping(
         **json_head(),
         **{name: whole[name] for name in shared},
         "layer": whole["layers"][0],
-        "contents": contents(layer, machine, nest),
-        "edges": edges(layer, machine, nest, priced.batch),
-        "loop_nest": loop_nest(layer, machine, nest),
+        "contents": contents(layer, accelerator, nest),
+        "edges": edges(layer, accelerator, nest, priced.batch),
+        "loop_nest": loop_nest(layer, accelerator, nest),
     }
     if alternatives is not None:
         record["alternatives"] = [x.to_dict() for x in alternatives]

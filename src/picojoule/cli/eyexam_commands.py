@@ -76,10 +76,10 @@ def eyexam(
     from picojoule.eyexam.examination import find_bounds
 
     with progress_bar() as progress:
-        found = find_bounds(asked, progress=progress)
+        examination = find_bounds(asked, progress=progress)
 
     if answer.output is not None and answer.output.suffix.lower() in PICTURES:
-        draw(found, plot, layer, answer.output)
+        draw(examination, plot, layer, answer.output)
         say(f"written: {answer.output}")
         if not answer.as_json:
             return YES
@@ -88,14 +88,18 @@ def eyexam(
     def text() -> RenderableType:
         from picojoule.reports.steps import eyexam_report, layer_report
 
-        return eyexam_report(found) if layer is None else layer_report(found, found[layer])
+        return (
+            eyexam_report(examination)
+            if layer is None
+            else layer_report(examination, examination[layer])
+        )
 
     writers: dict[str, Callable[[], str]] = {
-        ".json": lambda: as_json_text(found.to_dict()),
-        ".csv": lambda: as_csv(found.rows()),
+        ".json": lambda: as_json_text(examination.to_dict()),
+        ".csv": lambda: as_csv(examination.rows()),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(found.to_dict(), text, answer, writers)
+    return give_answer(examination.to_dict(), text, answer, writers)
 
 
 def draw(result: Examination, plot: str, layer: str | None, output: Path) -> None:

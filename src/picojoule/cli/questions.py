@@ -60,9 +60,9 @@ def read_bits(texts: Sequence[str] | None) -> dict[str, int]:
     single = [text for text in texts or () if "=" not in text]
     if len(single) > 1:
         raise PicojouleError(f"--bits: two widths for all operands, {' and '.join(single)}")
-    found = dict.fromkeys(("input", "weight", "output"), width(single[0])) if single else {}
+    widths = dict.fromkeys(("input", "weight", "output"), width(single[0])) if single else {}
     pairs = _per_operand("--bits", [text for text in texts or () if "=" in text])
-    return {**found, **{name: width(value) for name, value in pairs.items()}}
+    return {**widths, **{name: width(value) for name, value in pairs.items()}}
 
 
 def read_densities(texts: Sequence[str] | None) -> dict[str, float]:
@@ -71,12 +71,12 @@ def read_densities(texts: Sequence[str] | None) -> dict[str, float]:
     >>> read_densities(["weight=0.4", "input=1"])
     {'weight': 0.4, 'input': 1.0}
     """
-    found = {}
+    densities = {}
     for name, text in _per_operand("--density", texts or ()).items():
         if not re.fullmatch(r"\d*\.?\d+|\d+\.", text, re.ASCII) or not 0 <= float(text) <= 1:
             raise PicojouleError(f"--density: {text!r} is not a number from 0 to 1")
-        found[name] = float(text)
-    return found
+        densities[name] = float(text)
+    return densities
 
 
 def read_dims(texts: Sequence[str] | None) -> dict[str, int]:
@@ -85,35 +85,35 @@ def read_dims(texts: Sequence[str] | None) -> dict[str, int]:
     >>> read_dims(["sequence=128", "batch=1"])
     {'sequence': 128, 'batch': 1}
     """
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for text in texts or ():
         name, equals, size = text.rpartition("=")
         if not equals or not name:
             raise PicojouleError(f"--dim: {text!r} is not NAME=SIZE, as in sequence=128")
         if not re.fullmatch(r"\d{1,8}", size, re.ASCII) or int(size) < 1:
             raise PicojouleError(f"--dim: {size!r} is not a size of {name}: a whole number from 1")
-        if name in found:
+        if name in sizes:
             raise PicojouleError(f"--dim: {name} is given twice")
-        found[name] = int(size)
-    return found
+        sizes[name] = int(size)
+    return sizes
 
 
 def _per_operand(option: str, texts: Sequence[str]) -> dict[str, str]:
-    known = ("input", "weight", "output")
-    found: dict[str, str] = {}
+    operands = ("input", "weight", "output")
+    values: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise PicojouleError(f"{option}: {text!r} names no operand; write weight={text}")
-        if name not in known:
-            near = did_you_mean(name, known)
+        if name not in operands:
+            near = did_you_mean(name, operands)
             raise PicojouleError(
-                f"{option}: no operand {name!r}{near}; there are {', '.join(known)}"
+                f"{option}: no operand {name!r}{near}; there are {', '.join(operands)}"
             )
-        if name in found:
+        if name in values:
             raise PicojouleError(f"{option}: {name} is given twice")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def read_seconds(text: str | None) -> float | None:
@@ -179,8 +179,8 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
     def network() -> str:
         from picojoule.frontends import load
 
-        found = load(file)
-        return f"{found.name}, {len(found)} layers, {found.macs} MACs"
+        loaded = load(file)
+        return f"{loaded.name}, {len(loaded)} layers, {loaded.macs} MACs"
 
     def accelerator() -> str:
         from picojoule.specs import load_accelerator
@@ -194,8 +194,8 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
     def saved() -> str:
         from picojoule.estimate_records import load_estimate
 
-        found = load_estimate(path)
-        return f"{found.network} on {found.accelerator}, {len(found.layers)} layers"
+        result = load_estimate(path)
+        return f"{result.network} on {result.accelerator}, {len(result.layers)} layers"
 
     if re.fullmatch(r".+\.py:[^:/\\]+", file):
         return "network", network

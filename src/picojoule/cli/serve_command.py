@@ -88,26 +88,26 @@ def _door(host: str, token: str | None, names: list[str]) -> Door:
 
 
 def _checked(token: str | None) -> str | None:
-    known = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    if token is not None and (len(token) < 16 or any(c not in known for c in token)):
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    if token is not None and (len(token) < 16 or any(c not in letters for c in token)):
         raise PicojouleError("--token: at least 16 letters, digits, - and _")
     return token
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
-        made.listen(1024)
+        listening.bind((host, port))
+        listening.listen(1024)
     except OSError as error:
-        made.close()
+        listening.close()
         raise PicojouleError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}; --port 0 takes a "
             "free one"
         ) from None
-    return made
+    return listening
 
 
 def default_store() -> Path:

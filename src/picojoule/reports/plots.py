@@ -174,9 +174,9 @@ def plot_roofline(result: Estimate, ax: Axes | None = None, *, memory: str | Non
     """
     roofs = {roof.memory: roof for roof in rooflines(result)}
     if not roofs or (memory is not None and memory not in roofs):
-        known = f"; there are {', '.join(roofs)}" if roofs else ""
+        names = f"; there are {', '.join(roofs)}" if roofs else ""
         wanted = "any memory" if memory is None else repr(memory)
-        raise PicojouleError(f"{result.accelerator} declares no bandwidth of {wanted}{known}")
+        raise PicojouleError(f"{result.accelerator} declares no bandwidth of {wanted}{names}")
     roof = roofs[memory] if memory is not None else next(iter(roofs.values()))
     axes = _axes(ax)
     ridge = roof.peak / roof.bandwidth

@@ -166,7 +166,7 @@ def not_counted_line(not_counted: Mapping[str, int]) -> str:
 def mapping_report(
     estimate: Estimate,
     layer: Layer,
-    machine: Accelerator,
+    accelerator: Accelerator,
     alternatives: Sequence[Alternative] = (),
     front: Sequence[Found] = (),
 ) -> Group:
@@ -174,19 +174,19 @@ def mapping_report(
 
     With *alternatives* also what they would cost; with a *front*, its points.
     """
-    found = estimate.layers[0]
+    priced = estimate.layers[0]
     unit = estimate.energy_unit
-    title = f"{layer.name} of {estimate.network} on {machine.name}: {layer.bounds}"
+    title = f"{layer.name} of {estimate.network} on {accelerator.name}: {layer.bounds}"
     facts = [
-        ("energy", f"{show_energy(found.energy, unit)} per inference"),
-        ("place", _shares(found.by_memory, found.energy)),
-        ("operand", _shares(found.by_operand, found.energy)),
+        ("energy", f"{show_energy(priced.energy, unit)} per inference"),
+        ("place", _shares(priced.by_memory, priced.energy)),
+        ("operand", _shares(priced.by_operand, priced.energy)),
         (
             "cycles",
-            f"{show_count(found.cycles)} per inference, limited by {found.limited_by}; "
-            f"utilization {100 * found.utilization:.0f} %",
+            f"{show_count(priced.cycles)} per inference, limited by {priced.limited_by}; "
+            f"utilization {100 * priced.utilization:.0f} %",
         ),
-        ("certificate", found.certificate(estimate.objective)),
+        ("certificate", priced.certificate(estimate.objective)),
     ]
     others: list[RenderableType] = []
     if alternatives:
@@ -196,11 +196,11 @@ def mapping_report(
     return Group(
         _text(title, "bold"),
         Text(),
-        _text(loop_nest(layer, machine, found.mapping)),
+        _text(loop_nest(layer, accelerator, priced.mapping)),
         Text(),
-        _contents_table(layer, machine, found.mapping),
-        edges_table(edges(layer, machine, found.mapping, estimate.batch)),
-        _accesses_table(found, unit),
+        _contents_table(layer, accelerator, priced.mapping),
+        edges_table(edges(layer, accelerator, priced.mapping, estimate.batch)),
+        _accesses_table(priced, unit),
         facts_table(facts),
         *others,
         Text(),
@@ -208,10 +208,10 @@ def mapping_report(
     )
 
 
-def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Table:
+def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Table:
     table = _table("memory", "input", "weight", "output", "together", "capacity", "full")
     table.title = _text("what one instance holds", "bold")
-    for row in contents(layer, machine, mapping):
+    for row in contents(layer, accelerator, mapping):
         capacity = row["capacity"]
         table.add_row(
             _text(row["memory"]),
@@ -226,13 +226,13 @@ def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Ta
     return table
 
 
-def _accesses_table(found: LayerEstimate, unit: str) -> Table:
-    scale = Scale(found.energy, unit)
+def _accesses_table(priced: LayerEstimate, unit: str) -> Table:
+    scale = Scale(priced.energy, unit)
     heads = [f"{o.value} {way}" for o in OPERANDS for way in ("read", "write")]
     table = _table("charged words", *heads, f"energy [{scale.name}]", "share")
     table.title = _text("accesses per inference", "bold")
-    for name, energy in found.by_memory.items():
-        operands = found.accesses.get(name, {})
+    for name, energy in priced.by_memory.items():
+        operands = priced.accesses.get(name, {})
         table.add_row(
             _text(name),
             *(
@@ -241,7 +241,7 @@ def _accesses_table(found: LayerEstimate, unit: str) -> Table:
                 for way in ("read", "write")
             ),
             scale(energy),
-            _percent(energy, found.energy),
+            _percent(energy, priced.energy),
         )
     return table
 
@@ -249,45 +249,47 @@ def _accesses_table(found: LayerEstimate, unit: str) -> Table:
 # -- machines and lists --------------------------------------------------------------------
 
 
-def accelerator_report(machine: Accelerator) -> Group:
+def accelerator_report(accelerator: Accelerator) -> Group:
     """A machine: its nest, capacities and energies, and where each number comes from."""
-    clock = f"{show_count(machine.clock)}Hz" if machine.clock else "not given"
+    clock = f"{show_count(accelerator.clock)}Hz" if accelerator.clock else "not given"
     facts = [
-        ("elements", f"{machine.elements} processing elements"),
-        ("energies", f"in {machine.energy_unit}, for words of {machine.word_bits} bit"),
-        ("charging", machine.charging.value),
-        ("dataflow", machine.default_dataflow),
-        ("zeros", _zeros(machine)),
+        ("elements", f"{accelerator.elements} processing elements"),
+        ("energies", f"in {accelerator.energy_unit}, for words of {accelerator.word_bits} bit"),
+        ("charging", accelerator.charging.value),
+        ("dataflow", accelerator.default_dataflow),
+        ("zeros", _zeros(accelerator)),
         ("clock", clock),
     ]
-    if machine.static_power:
-        facts.append(("static", f"{machine.static_power:g} W"))
-    if machine.charge_padding:
+    if accelerator.static_power:
+        facts.append(("static", f"{accelerator.static_power:g} W"))
+    if accelerator.charge_padding:
         facts.append(("padding", "zeros of the padding are stored and moved"))
-    if machine.resident_images:
+    if accelerator.resident_images:
         facts.append(("batch", "in sets whose output maps fit the buffer"))
-    parts: list[RenderableType] = [_text(machine.name, "bold")]
-    if machine.description:
-        parts.append(_prose(machine.description))
-    parts += [_nest_table(machine), facts_table(facts)]
-    if machine.sources:
+    parts: list[RenderableType] = [_text(accelerator.name, "bold")]
+    if accelerator.description:
+        parts.append(_prose(accelerator.description))
+    parts += [_nest_table(accelerator), facts_table(facts)]
+    if accelerator.sources:
         parts += [Text(), _text("where the numbers come from", "bold")]
-        parts += [_text(f"{x.path} = {x.value} ({x.status}): {x.source}") for x in machine.sources]
+        parts += [
+            _text(f"{x.path} = {x.value} ({x.status}): {x.source}") for x in accelerator.sources
+        ]
     return Group(*parts)
 
 
-def _zeros(machine: Accelerator) -> str:
-    sparse = machine.sparse
+def _zeros(accelerator: Accelerator) -> str:
+    sparse = accelerator.sparse
     if sparse.zeros is ZeroSkip.NONE or not sparse.of:
         return "every MAC is done"
     of = " or ".join(o.value for o in OPERANDS if o in sparse.of)
     return f"{sparse.zeros.value}: MACs with a zero {of}"
 
 
-def _nest_table(machine: Accelerator) -> Table:
+def _nest_table(accelerator: Accelerator) -> Table:
     table = _table("part", "keeps", "capacity", "read", "write", "bit/cycle", "coding")
     depth = 0
-    for part in machine.nest:
+    for part in accelerator.nest:
         if isinstance(part, Array):
             size = " x ".join(f"{axis.size}" for axis in part.axes)
             table.add_row(
@@ -315,12 +317,12 @@ def _nest_table(machine: Accelerator) -> Table:
                 ", ".join(codes),
             )
         depth += 1
-    per_cycle = machine.compute.per_cycle
+    per_cycle = accelerator.compute.per_cycle
     table.add_row(
         _text(f"{'  ' * depth}multiplier"),
         "",
         f"{per_cycle}/cycle",
-        f"MAC {machine.compute.mac_energy:g}",
+        f"MAC {accelerator.compute.mac_energy:g}",
         "",
         "",
         "",

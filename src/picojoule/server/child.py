@@ -44,8 +44,12 @@ def read_network(request: dict[str, Any]) -> dict[str, Any]:
 
 def check_chip(request: dict[str, Any]) -> dict[str, Any]:
     """What is wrong with a machine's file, each mistake with its line where it has one."""
-    machine = own_accelerator(request["yaml"])
-    return {"name": machine.name, "elements": machine.elements, "unit": machine.energy_unit}
+    accelerator = own_accelerator(request["yaml"])
+    return {
+        "name": accelerator.name,
+        "elements": accelerator.elements,
+        "unit": accelerator.energy_unit,
+    }
 
 
 def own_accelerator(text: str) -> Any:
@@ -152,29 +156,29 @@ def read_folder(request: dict[str, Any]) -> dict[str, Any]:
 
 def render(request: dict[str, Any]) -> dict[str, Any]:
     """A result in one of the formats that can be downloaded."""
-    found = parse_estimate(request["result"], "the stored result")
+    estimate = parse_estimate(request["result"], "the stored result")
     match request["format"]:
         case "html":
             from picojoule.reports.page import estimate_page
 
             exam = stored_examination(request["result"])
-            return {"text": estimate_page(found, examination=exam)}
+            return {"text": estimate_page(estimate, examination=exam)}
         case "md":
             from picojoule.reports.markdown import estimate_markdown
 
-            return {"text": estimate_markdown(found)}
+            return {"text": estimate_markdown(estimate)}
         case "csv":
             from picojoule.reports.csv_text import csv_text
 
-            return {"text": csv_text(found.rows())}
+            return {"text": csv_text(estimate.rows())}
         case "txt":
             from picojoule.frontends.energy_site import format_energy_site
 
-            return {"text": format_energy_site(found.workload())}
+            return {"text": format_energy_site(estimate.workload())}
         case "yaml":
             from picojoule.specs import dump_accelerator
 
-            return {"text": dump_accelerator(found.machine) if found.machine else ""}
+            return {"text": dump_accelerator(estimate.machine) if estimate.machine else ""}
     raise PicojouleError(f"no format {request['format']!r}")
 
 

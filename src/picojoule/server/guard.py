@@ -117,8 +117,8 @@ class Guard:
                 return 403, "a page of another site may not change anything here"
         if self.door.token is None:
             return None
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if given and hmac.compare_digest(given.encode(), self.door.token.encode()):
+        token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if token and hmac.compare_digest(token.encode(), self.door.token.encode()):
             cookie = f"{COOKIE}={self.door.token}; Path=/; HttpOnly; SameSite=Strict"
             if scope["method"] in SAFE_METHODS:
                 # Out of the address line, so that a shared link does not carry it.

@@ -118,8 +118,8 @@ class Jobs:
             BusyError: too many jobs wait.
         """
         id_ = question.identity()
-        known = self.store.job(id_)
-        fresh = known is None or known.state in (FAILED, CANCELLED)
+        earlier = self.store.job(id_)
+        fresh = earlier is None or earlier.state in (FAILED, CANCELLED)
         if fresh and self.store.waiting() >= self.limits.queue:
             raise BusyError(f"{self.limits.queue} jobs wait already; try again later")
         self.store.add_job(id_, question.plain(), title)

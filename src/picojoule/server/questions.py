@@ -99,9 +99,9 @@ class QuestionBody(Settings):
         asked = json.dumps([self.plain(), COUNTING, __version__], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:20]
 
-    def title(self, network: str, chip: str) -> str:
+    def title(self, network: str, accelerator: str) -> str:
         """One line for a list."""
-        parts = [f"{network} on {chip}"]
+        parts = [f"{network} on {accelerator}"]
         if self.batch not in (None, 1):
             parts.append(f"batch {self.batch}")
         if self.dataflow:

@@ -147,19 +147,19 @@ def _plain(node: Any, path: str, document: Document, mistakes: list[Mistake]) ->
     if isinstance(node, yaml.SequenceNode):
         return [_plain(n, child(path, i), document, mistakes) for i, n in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
+        pairs: dict[str, Any] = {}
         for key, value in node.value:
             here = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE or _unwritable(key.value):
                 mistakes.append(Mistake(path, f"a key must be a plain word (line {here})"))
                 continue
             inner = child(path, key.value)
-            if key.value in found:
+            if key.value in pairs:
                 mistakes.append(Mistake(inner, f"this key is given twice (line {here})"))
                 continue
             document.lines[inner] = here
-            found[key.value] = _plain(value, inner, document, mistakes)
-        return found
+            pairs[key.value] = _plain(value, inner, document, mistakes)
+        return pairs
     if node.tag == _NULL and node.style is None:
         return None
     if node.tag not in _TAGS:
