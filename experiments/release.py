@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from picojoule.files import write_atomically
 from picojoule.pruning.released import packed
-from picojoule.pruning.runs.runs import write_bytes_atomically
 
 MODELS = Path(__file__).parents[1] / "src" / "picojoule" / "data" / "models"
 
@@ -62,7 +61,7 @@ def main() -> None:
     if wanted.note:
         card["note"] = wanted.note
     MODELS.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(MODELS / f"{wanted.name}.safetensors", raw)
+    write_atomically(MODELS / f"{wanted.name}.safetensors", raw)
     write_atomically(MODELS / f"{wanted.name}.json", json.dumps(card, indent=1) + "\n")
 
 

@@ -140,8 +140,16 @@ def unsearched(found: tuple[Alternative, ...], monkeypatch: pytest.MonkeyPatch) 
     """The layer's estimate, for tests of which choices there are: all cost the same then."""
     made = found[0].estimate or found[-1].estimate
     assert made is not None
-    whole = Estimate("conv", "tiny", 1, "MAC", "rs", "energy", (made,))
-    monkeypatch.setattr("picojoule.alternatives.estimate", lambda *_, **__: whole)
+    whole = Estimate(
+        network="conv",
+        accelerator="tiny",
+        batch=1,
+        energy_unit="MAC",
+        dataflow="rs",
+        objective="energy",
+        layers=(made,),
+    )
+    monkeypatch.setattr("picojoule.alternatives.price", lambda *_, **__: whole)
     return made
 
 

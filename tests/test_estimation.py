@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memo
 from picojoule.cost import evaluate
 from picojoule.errors import InputError, NoMappingError, PicojouleError
 from picojoule.estimate_records import Estimate, load_estimate
-from picojoule.estimation import estimate, prepared
-from picojoule.files import write_atomically
+from picojoule.estimation import estimate
 from picojoule.mapper import solver
+from picojoule.question import prepared
 from picojoule.reports.html import estimate_fragment
 from picojoule.reports.text import estimate_report, plain
 from picojoule.workload import OPERANDS, PerOperand, Workload, conv, linear, matmul
@@ -159,12 +158,6 @@ def test_rows(priced: Estimate) -> None:
     json.dumps(rows)
 
 
-def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be written"):
-        write_atomically(tmp_path / "none" / "x.txt", "x")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_names_are_harmless(priced: Estimate) -> None:
     evil = "<b>[red]\x1b[31m"
     renamed = replace(priced, network=evil, layers=(replace(priced.layers[0], name=evil),))
@@ -182,16 +175,3 @@ def test_the_report_says_what_it_is(priced: Estimate) -> None:
     assert "per inference" in text
     assert "proved optimal" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100
-
-
-def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    """A temporary file is its owner's alone; what was asked for is as if written in place."""
-    mask = os.umask(0o022)
-    try:
-        write_atomically(tmp_path / "new", "text")
-        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
-        (tmp_path / "new").chmod(0o600)
-        write_atomically(tmp_path / "new", "other")
-        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
-    finally:
-        os.umask(mask)

@@ -22,6 +22,7 @@ from picojoule.workload import (
     depthwise,
     linear,
     matmul,
+    recurrent,
     transposed_conv,
 )
 
@@ -86,6 +87,7 @@ __all__ = [
     "linear",
     "load",
     "matmul",
+    "recurrent",
     "transposed_conv",
     # machines and mappings
     "Accelerator",

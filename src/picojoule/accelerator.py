@@ -21,6 +21,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from picojoule import dataflow as dataflows
+from picojoule.dataflow import Dataflow
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
 
 
@@ -298,6 +300,16 @@ class Accelerator:
     def memories(self) -> Mapping[str, Memory]:
         """All memories by name, outermost first."""
         return MappingProxyType({m.name: m for level in self.levels for m in level.memories})
+
+    def dataflow(self, asked: str | Dataflow | None = None) -> Dataflow:
+        """The dataflow *asked* for, by name or as it is; by default the accelerator's own.
+
+        Raises:
+            PicojouleError: there is none of that name.
+        """
+        if isinstance(asked, Dataflow):
+            return asked
+        return dataflows.dataflow(asked or self.default_dataflow)
 
     def psum_bits(self, output_bits: int) -> int:
         """Width of a partial sum of outputs of *output_bits*."""

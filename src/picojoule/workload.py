@@ -517,6 +517,27 @@ def linear(
     return Layer(name, Extents(N=batch, M=out_features, C=in_features, P=rows), **rest)  # type: ignore[arg-type]
 
 
+def recurrent(
+    name: str, *, time_steps: int, state: int, outputs: int, batch: int = 1, **rest: object
+) -> Layer:
+    """The product of a recurrent network with its own state, once in each time step.
+
+    Args:
+        state: features of the state, which is the output of the step before.
+        outputs: of one step: the state once for each gate.
+
+    >>> lstm = recurrent("lstm.recurrent", time_steps=100, state=256, outputs=4 * 256)
+    >>> lstm.macs, lstm.weights
+    (26214400, 262144)
+    """
+    return Layer(
+        name,
+        Extents(N=batch, M=outputs, C=state),
+        time_steps=time_steps,
+        **rest,  # type: ignore[arg-type]
+    )
+
+
 def matmul(
     name: str, *, rows: int, inner: int, columns: int, heads: int = 1, **rest: object
 ) -> Layer:

@@ -92,11 +92,11 @@ def list_shipped(
     if what is not None and what not in kinds:
         near = did_you_mean(what, tuple(kinds))
         raise PicojouleError(f"no list of {what!r}{near}; there are {', '.join(kinds)}")
-    made = {name: make() for name, make in kinds.items() if what in (None, name)}
+    lists = {name: make() for name, make in kinds.items() if what in (None, name)}
     if as_json:
-        print_json({**json_head(), **{name: records for name, (records, _) in made.items()}})
+        print_json({**json_head(), **{name: records for name, (records, _) in lists.items()}})
     else:
-        for _, table in made.values():
+        for _, table in lists.values():
             print_report(table)
     return YES
 
@@ -110,13 +110,13 @@ def show(
     """Show a machine: memories, arrays, energies, and the source of each number."""
     from picojoule.specs import load_accelerator
 
-    machine = load_accelerator(chip)
+    accelerator = load_accelerator(chip)
     if as_json:
-        print_json({**json_head(), "accelerator": machine_record(machine)})
+        print_json({**json_head(), "accelerator": machine_record(accelerator)})
     else:
         from picojoule.reports.text import accelerator_report
 
-        print_report(accelerator_report(machine))
+        print_report(accelerator_report(accelerator))
     return YES
 
 
@@ -125,13 +125,10 @@ def validate(*, as_json: Json = False) -> int:
     from picojoule.validation import validate as compare
 
     rows = list(compare())
-    failed = [row for row in rows if not getattr(row, "ok", True)]
+    failed = [row for row in rows if not row.ok]
     if as_json:
-        names = ("figure", "quantity", "paper", "ours", "ratio", "note")
-        records = [
-            {**{name: getattr(row, name) for name in names}, "ok": getattr(row, "ok", True)}
-            for row in rows
-        ]
+        names = ("figure", "quantity", "paper", "ours", "ratio", "note", "ok")
+        records = [{name: getattr(row, name) for name in names} for row in rows]
         print_json({**json_head(), "ok": not failed, "rows": records})
     else:
         from picojoule.reports.text import validation_table

@@ -156,7 +156,7 @@ def profile(
         return profile_table(found.rows(), found.samples)
 
     def table() -> str:
-        from picojoule.frontends import format_table
+        from picojoule.reports.network_table import format_table
 
         return format_table(found.workload)
 

@@ -30,14 +30,11 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator
 from picojoule.dataflow import Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import PicojouleError, did_you_mean
-from picojoule.estimation import images_at_once, prepared
 from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
 from picojoule.files import write_atomically
-from picojoule.frontends import load
 from picojoule.mapper.cache import Cache
-from picojoule.specs import load_accelerator
+from picojoule.question import Progress, Question, ask
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import PerOperand
 
@@ -136,7 +133,7 @@ def examine(
     density: Mapping[str, float] | None = None,
     budget: float | None = None,
     cache: Cache = True,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Examination:
     """Find the seven bounds of every layer.
 
@@ -153,27 +150,43 @@ def examine(
         InputError: if the network or the accelerator cannot be read.
         NoMappingError: if a layer has no legal mapping.
     """
-    accelerator = load_accelerator(accelerator)
-    network = prepared(load(source), batch=batch, bits=bits, density=density)
-    if not isinstance(dataflow, Dataflow):
-        dataflow = named_dataflow(dataflow or accelerator.default_dataflow)
+    question = ask(
+        source,
+        accelerator,
+        batch=batch,
+        bits=bits,
+        density=density,
+        dataflow=dataflow,
+        objective="latency",
+        budget=budget,
+        cache=cache,
+    )
+    return find_bounds(question, progress=progress)
+
+
+def find_bounds(question: Question, *, progress: Progress | None = None) -> Examination:
+    """Answer *question*, whose objective is "latency": the seven bounds of every layer.
+
+    Raises:
+        NoMappingError: if a layer has no legal mapping.
+    """
+    network, accelerator = question.network, question.accelerator
     examined: dict[tuple[object, ...], LayerExamination] = {}
     layers = []
-    for done, whole in enumerate(network):
+    for done, share in enumerate(question.shares()):
         if progress is not None:
-            progress(done, len(network), whole.name)
-        images = images_at_once(whole, accelerator, network.batch)
-        layer = whole.with_batch_share(images, network.batch)
-        key = (*layer.signature(), images)
+            progress(done, len(network), share.layer.name)
+        key = (*share.part.signature(), share.images)
         if key not in examined:
-            examined[key] = Examiner(layer, accelerator, dataflow, images).examine(budget, cache)
-        layers.append(replace(examined[key], name=layer.name))
+            examiner = Examiner(share.part, accelerator, question.dataflow, share.images)
+            examined[key] = examiner.examine(question.budget, question.cache)
+        layers.append(replace(examined[key], name=share.layer.name))
     notes = [] if accelerator.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
     return Examination(
         network=network.name,
         accelerator=accelerator.name,
         batch=network.batch,
-        dataflow=dataflow.name,
+        dataflow=question.dataflow.name,
         elements=accelerator.elements,
         layers=tuple(layers),
         notes=tuple(notes),

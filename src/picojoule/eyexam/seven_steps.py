@@ -413,12 +413,12 @@ class Examiner:
         # Out of time, the cycles may be proved and only the choice among the fastest not.
         proved = fastest.lower_bound >= fastest.value * (1 - 1e-12)
         record = SearchRecord(
-            "optimal" if proved else "feasible",
-            fastest.lower_bound / self.images,
-            fastest.explored,
-            fastest.pruned,
-            fastest.seconds,
-            fastest.space,
+            status="optimal" if proved else "feasible",
+            lower_bound=fastest.lower_bound / self.images,
+            explored=fastest.explored,
+            pruned=fastest.pruned,
+            seconds=fastest.seconds,
+            space=fastest.space,
         )
         return fastest.mapping, record, fastest.status == "optimal"
 

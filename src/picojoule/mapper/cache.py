@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.files import is_leftover, write_atomically
 from picojoule.mapper.found import Found, value_of
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import parse_mapping
@@ -110,11 +110,7 @@ def find(
     Raises:
         NoMappingError: if no mapping is legal.
     """
-    dataflow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or accelerator.default_dataflow)
-    )
+    dataflow = accelerator.dataflow(dataflow)
     folder = cache_folder(cache)
     if folder is None or fingerprint() is None:
         return _search(layer, accelerator, dataflow, objective, factors, budget, start, floor)
@@ -214,8 +210,9 @@ def clear(folder: Path) -> int:
 
 def _entries(folder: Path) -> list[Path]:
     """The entries of all states of the sources, and what killed processes left half written."""
-    name = re.compile(r"[0-9a-f]{64}\.json|\.[0-9a-f]{64}\.[0-9a-f]{16}\.tmp")
-    return [x for x in (folder / "searches").glob("*/??/*") if name.fullmatch(x.name)]
+    name = re.compile(r"[0-9a-f]{64}\.json")
+    inside = (folder / "searches").glob("*/??/*")
+    return [x for x in inside if name.fullmatch(x.name) or is_leftover(x)]
 
 
 # -- the key -------------------------------------------------------------------------------
@@ -343,16 +340,10 @@ def _keep(path: Path, problem: str, result: Found) -> None:
         **{x: getattr(result, x) for x in _PROOF},
     }
     entry = {"problem": problem, "answer": answer, "checksum": _checksum(problem, answer)}
-    # Not fsynced: a file that a power cut leaves torn fails its checksum. Nor is it a file of
-    # tempfile's, which nobody else could read in a folder that people share.
-    temporary = path.with_name(f".{path.stem}.{os.urandom(8).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(_json(entry), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        # A file that a power cut leaves torn fails its checksum: it need not wait for the disk.
+        write_atomically(path, _json(entry), durable=False, as_mistake=False)
     except OSError as error:
         _warn(path, "written", error)
 

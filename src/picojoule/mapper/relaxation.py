@@ -424,16 +424,16 @@ class Relaxation:
         flows: list[Flow[Floats]] = []
         used = 1 + len(terms)
         for edge, per_grain in shapes:
-            times = 1 if edge in lasting else space.layer.time_steps
+            often = 1 if edge in lasting else space.layer.time_steps
             sharing = []
             for level in range(edge.parent, edge.child):
                 counts = edge.operand is not OUTPUT and space.arrays[level] is not None
-                sharing.append(times * unit[used] if counts else 0 * unit[0])
+                sharing.append(often * unit[used] if counts else 0 * unit[0])
                 used += counts
             words_at = tuple(
-                times * self._mac_words(edge.operand) * unit[0]
+                often * self._mac_words(edge.operand) * unit[0]
                 if term is None
-                else times * unit[1 + terms.index(term)]
+                else often * unit[1 + terms.index(term)]
                 for term in per_grain
             )
             flows.append(

@@ -19,7 +19,6 @@ import numpy as np
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import boxes, programme
 from picojoule.mapper.found import Found, value_of
@@ -67,11 +66,7 @@ def search(
         raise PicojouleError(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
     if factors not in FACTORS:
         raise PicojouleError(f"no factors {factors!r}; there are {', '.join(FACTORS)}")
-    dataflow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or accelerator.default_dataflow)
-    )
+    dataflow = accelerator.dataflow(dataflow)
     started = time.perf_counter()
     deadline = math.inf if budget is None else started + budget
     timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)

@@ -215,7 +215,6 @@ class Space:
             return self.accelerator.psum_bits(self.layer.bits.output)
         return self.layer.stored_bits(operand)
 
-
     def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""
         bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1

@@ -71,11 +71,11 @@ def load_accelerator(source: str | PathLike[str] | Accelerator) -> Accelerator:
 def _read(source: str | PathLike[str]) -> str:
     name = fspath(source)
     if isinstance(source, str) and not _is_yaml(name):
-        known = shipped_accelerators()
-        if name not in known:
-            near = did_you_mean(name, known)
+        shipped = shipped_accelerators()
+        if name not in shipped:
+            near = did_you_mean(name, shipped)
             message = (
-                f"no such accelerator{near}; there are {', '.join(known)}, or give a .yaml file"
+                f"no such accelerator{near}; there are {', '.join(shipped)}, or give a .yaml file"
             )
             raise InputError(name, [Mistake("accelerator", message)])
         file = resources.files("picojoule") / "data" / "accelerators" / f"{name}.yaml"
@@ -233,7 +233,7 @@ def _complete(text: str, source: str, chain: tuple[str, ...]) -> Document:
             moved[_change(root, target, value)] = place
         except PicojouleError as error:
             wrong.append(document.mistake(place, str(error)))
-    return Document(source, root, document.lines, moved, tuple(wrong))
+    return Document(source=source, root=root, lines=document.lines, moved=moved, found=tuple(wrong))
 
 
 def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
@@ -254,12 +254,12 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
     *parts, last = target.split(".")
     place, path = root, "$"
     for word in parts:
-        known = _parts(place, path)
-        if word not in known:
-            near = did_you_mean(word, tuple(known))
-            there = f"; there are {', '.join(known)}" if known else ""
+        places = _parts(place, path)
+        if word not in places:
+            near = did_you_mean(word, tuple(places))
+            there = f"; there are {', '.join(places)}" if places else ""
             raise PicojouleError(f"there is no {shortened(word)!r}{near}{there}")
-        place, path = known[word]
+        place, path = places[word]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
     place[last] = value
@@ -268,15 +268,15 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
 
 def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:
     """What *place* contains under a name: memories and arrays, axes of an array, groups of keys."""
-    found = {
+    places = {
         key: (place[key], child(path, key)) for key in _GROUPS if isinstance(place.get(key), dict)
     }
     for i, part in enumerate(place.get("nest", ())):
         inner = child(child(path, "nest"), i)
         if "array" in part:
-            found[part["array"]] = (part, inner)
+            places[part["array"]] = (part, inner)
         for j, memory in enumerate(part.get("memories", ())):
-            found[memory["name"]] = (memory, child(child(inner, "memories"), j))
+            places[memory["name"]] = (memory, child(child(inner, "memories"), j))
     for i, axis in enumerate(place.get("axes", ())):
-        found[axis["name"]] = (axis, child(child(path, "axes"), i))
-    return found
+        places[axis["name"]] = (axis, child(child(path, "axes"), i))
+    return places

@@ -22,10 +22,10 @@ import torch
 from torch import fx
 
 from picojoule.errors import InputError, Mistake
+from picojoule.files import write_atomically
 from picojoule.frontends.source_file import read_text
 from picojoule.pruning.graph.channels import Axes, Channels
 from picojoule.pruning.graph.records import GraphError, from_record, to_record
-from picojoule.pruning.runs.runs import write_bytes_atomically
 
 Mask = npt.NDArray[np.bool_]
 
@@ -164,7 +164,7 @@ def save_network(
     place.mkdir(parents=True, exist_ok=True)
     files = network_files(network, input_shapes, kept=kept, notes=notes)
     for name in (WEIGHTS, RECIPE):
-        write_bytes_atomically(place / name, files[name])
+        write_atomically(place / name, files[name], as_mistake=False)
 
 
 def network_files(
@@ -263,7 +263,7 @@ def export_onnx(
                 network, wide, dynamo=True, dynamic_shapes=dims, verbose=False
             )
         assert program is not None
-        write_bytes_atomically(Path(path), program.model_proto.SerializeToString())
+        write_atomically(Path(path), program.model_proto.SerializeToString(), as_mistake=False)
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

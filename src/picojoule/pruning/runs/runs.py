@@ -39,6 +39,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.files import is_leftover, write_atomically
 from picojoule.version import __version__
 
 try:
@@ -156,7 +157,7 @@ class Run:
                 file = self.folder / "checkpoints" / f"{len(self._steps):05d}.safetensors"
                 raw = save_tensors({key: tensors[key].contiguous() for key in sorted(tensors)})
                 digest = hashlib.sha256(raw).hexdigest()
-                write_bytes_atomically(file, raw)
+                write_atomically(file, raw, as_mistake=False)
                 line |= {"checkpoint": file.name, "sha256": digest}
             try:
                 text = json.dumps(line, allow_nan=False)
@@ -204,9 +205,8 @@ class Run:
             try:
                 fresh.chmod(0o755)
                 for name, content in files.items():
-                    raw = content.encode() if isinstance(content, str) else content
                     (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                    write_bytes_atomically(fresh / name, raw)
+                    write_atomically(fresh / name, content, as_mistake=False)
                 if self.result.exists():
                     self.result.replace(fresh / ".old")
                 fresh.replace(self.result)
@@ -272,8 +272,8 @@ def open_run(
             known = asked | {"versions": _versions(), "threads": torch.get_num_threads()}
             with _disk(place):
                 (place / "checkpoints").mkdir(exist_ok=True)
-                write_bytes_atomically(
-                    place / "run.json", (json.dumps(known, indent=1) + "\n").encode()
+                write_atomically(
+                    place / "run.json", json.dumps(known, indent=1) + "\n", as_mistake=False
                 )
         else:
             differences = [
@@ -307,37 +307,6 @@ def digest(*parts: Any) -> str:
             else:
                 made.update(repr(value).encode())
     return made.hexdigest()[:16]
-
-
-def write_bytes_atomically(path: Path, raw: bytes) -> None:
-    """Write *raw* to *path* so that after any crash there is the old file or the whole new one.
-
-    Raises:
-        OSError: it cannot be written; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in *folder* survive a power cut, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _append_line(path: Path, text: str) -> None:
@@ -426,6 +395,8 @@ def _read_history(folder: Path) -> dict[str, Step]:
     for orphan in (folder / "checkpoints").glob("*"):
         if orphan not in kept:  # written by a step that did not live to be noted
             orphan.unlink()
+    for orphan in filter(is_leftover, folder.iterdir()):
+        orphan.unlink()
     for orphan in folder.glob(".result.*"):
         shutil.rmtree(orphan, ignore_errors=True)
     return steps
