@@ -41,19 +41,19 @@ docs: $(INSTALLED_DEV)
 # Search times, and other mappers beside ours (each is installed into benchmarks/.envs). Writes
 # benchmarks/results. May be interrupted at any time; what is finished is not run again.
 bench: $(INSTALLED_BENCH)
-	$(BIN)/python benchmarks/search.py
-	$(BIN)/python benchmarks/eyexam.py
-	$(BIN)/python benchmarks/side_by_side.py
+	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.eyexam
+	$(BIN)/python -m benchmarks.side_by_side
 
 # The same on a few layers, in minutes; writes nothing into the repository.
 bench-quick: $(INSTALLED_BENCH)
-	$(BIN)/python benchmarks/search.py --quick
-	$(BIN)/python benchmarks/eyexam.py --quick
-	$(BIN)/python benchmarks/side_by_side.py --quick
+	$(BIN)/python -m benchmarks.search --quick
+	$(BIN)/python -m benchmarks.eyexam --quick
+	$(BIN)/python -m benchmarks.side_by_side --quick
 
 # The limitations of SysML 2018, repeated: tables and plots in studies/results, in ten minutes.
 studies: $(INSTALLED_DEV)
-	$(BIN)/python studies/limitations.py
+	$(BIN)/python -m studies.limitations
 
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix
@@ -62,8 +62,8 @@ format: $(INSTALLED_DEV)
 # Fashion-MNIST as Debian's dataset-fashion-mnist installs it; hours, and resumed where it stopped.
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
 experiments: $(INSTALLED_DEV)
-	$(BIN)/python experiments/all.py --data "$(FASHION_MNIST)" --out out/experiments
-	$(BIN)/python experiments/netadapt.py --data "$(FASHION_MNIST)" --trained out/experiments/trained \
+	$(BIN)/python -m experiments.all --data "$(FASHION_MNIST)" --out out/experiments
+	$(BIN)/python -m experiments.netadapt --data "$(FASHION_MNIST)" --trained out/experiments/trained \
 	  --work out/netadapt --results out/netadapt/results.csv
 
 clean:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tables import PUBLISHED, distinct, of, speed
-
 from picojoule.eyexam.seven_steps import TITLES
 from picojoule.reports.plots import STYLE
 from picojoule.reports.rooflines import KEPT, STEP_COLORS
+from studies.tables import PUBLISHED, distinct, of, speed
 
 Row = dict[str, Any]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Any
 import pytest
 
 import picojoule
+from benchmarks import eyexam, peer_tables, search, search_tables
+from benchmarks.peers import translation
+from benchmarks.record import Record
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -33,13 +35,6 @@ FC8 = {
 }
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of the benchmarks, which are scripts beside the package."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
-
-
 def machine(name: str) -> picojoule.Accelerator:
     return picojoule.load_accelerator(str(BENCHMARKS / "peers" / f"{name}.yaml"))
 
@@ -56,8 +51,7 @@ def isca16(chip: picojoule.Accelerator) -> picojoule.Accelerator:
     return replace(chip, nest=(dram, sized(buffer, 1 << 16), array, sized(registers, 256)))
 
 
-def test_nn_dataflow_s_mapping_costs_what_it_says(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_nn_dataflow_s_mapping_costs_what_it_says() -> None:
     layer = picojoule.load("bvlc-alexnet")["conv3"]
     ours = translation.priced("nn-dataflow", layer, isca16(machine("dearer-end")), CONV3)
     # It charges the input's delivery once for the five sets of elements side by side, we each.
@@ -65,8 +59,7 @@ def test_nn_dataflow_s_mapping_costs_what_it_says(bench: Any) -> None:
     assert ours == pytest.approx(976_956_672 + delivered, rel=1e-3)
 
 
-def test_nn_dataflow_s_partial_sums_need_a_row_of_registers(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_nn_dataflow_s_partial_sums_need_a_row_of_registers() -> None:
     layer = picojoule.load("bvlc-alexnet")["conv3"]
     stays = {"array": [11_501_568, 1_048_320, 194_688]}  # once out: each sum is moved 3 times
     assert translation.registers_needed(layer, CONV3, stays) == 3 * (1 + 11) + 11 * 13
@@ -74,60 +67,52 @@ def test_nn_dataflow_s_partial_sums_need_a_row_of_registers(bench: Any) -> None:
     assert translation.registers_needed(layer, CONV3, travels) == 3 * (1 + 11) + 11
 
 
-def test_zigzag_s_even_mapping_costs_what_it_says(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_zigzag_s_even_mapping_costs_what_it_says() -> None:
     layer = picojoule.load("bvlc-alexnet")["fc8"]
     ours = translation.priced("zigzag", layer, machine("both-ends"), FC8)
     # 293 x 14 = 4102 input channels there, 4096 here.
     assert ours == pytest.approx(893_986_606, rel=2e-4)
 
 
-def test_zigzag_s_uneven_mapping_is_not_translated(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_zigzag_s_uneven_mapping_is_not_translated() -> None:
     uneven = {**FC8, "temporal": {**FC8["temporal"], "W": [[], [["K", 84.0]], [["C", 293.0]]]}}
     layer = picojoule.load("bvlc-alexnet")["fc8"]
     assert translation.priced("zigzag", layer, machine("both-ends"), uneven) is None
 
 
-def test_finished_rows_are_kept_for_the_same_version(bench: Any, tmp_path: Path) -> None:
-    record = bench("record")
+def test_finished_rows_are_kept_for_the_same_version(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    record.Record(path, "1").add("part", {"layer": "a"})
+    Record(path, "1").add("part", {"layer": "a"})
     with path.open("a") as file:
         file.write('{"version": "1", "part"')  # killed while writing
-    assert record.Record(path, "1").rows("part") == [{"layer": "a"}]
-    assert record.Record(path, "2").rows("part") == []
-    assert record.Record(path, "1", again=True).rows("part") == []
+    assert Record(path, "1").rows("part") == [{"layer": "a"}]
+    assert Record(path, "2").rows("part") == []
+    assert Record(path, "1", again=True).rows("part") == []
 
 
-def test_a_row_after_a_torn_one_is_not_lost(bench: Any, tmp_path: Path) -> None:
-    record = bench("record")
+def test_a_row_after_a_torn_one_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"version": "1", "part"')
-    record.Record(path, "1").add("part", {"layer": "a"})
-    assert record.Record(path, "1").rows("part") == [{"layer": "a"}]
+    Record(path, "1").add("part", {"layer": "a"})
+    assert Record(path, "1").rows("part") == [{"layer": "a"}]
 
 
-def test_variants_are_a_thousand_distinct_shapes(bench: Any) -> None:
-    search = bench("search")
+def test_variants_are_a_thousand_distinct_shapes() -> None:
     rows = search.channel_variants()
     assert len(rows) == 1000
     assert len({json.dumps(row, sort_keys=True) for row in rows}) == 1000
     assert all(min(row["channels"].values()) > 0 for row in rows)
 
 
-def test_a_missed_target_is_said_to_be_missed(bench: Any) -> None:
-    tables = bench("search_tables")
-    assert not tables._seconds("x", 1.0, 1.01).reached
-    assert tables._seconds("x", 1.0, 0.99).reached
-    peers = bench("peer_tables")
-    assert peers.cheaper(0.99, 1.0)
-    assert not peers.cheaper(1.0, 1.0)
+def test_a_missed_target_is_said_to_be_missed() -> None:
+    assert not search_tables._seconds("x", 1.0, 1.01).reached
+    assert search_tables._seconds("x", 1.0, 0.99).reached
+    assert peer_tables.cheaper(0.99, 1.0)
+    assert not peer_tables.cheaper(1.0, 1.0)
 
 
-def test_the_tables_of_eyexam_say_what_is_reached(bench: Any, tmp_path: Path) -> None:
+def test_the_tables_of_eyexam_say_what_is_reached(tmp_path: Path) -> None:
     """A target missed is said so; networks without a target have none."""
-    eyexam = bench("eyexam")
     row = {"cpu": 6.0, "wall": 6.0, "layers": 8, "distinct": 8, "proved": 8}
     searched = {"floor": 1.0, "plain": 2.0, "layers": 8}
     answer = {
