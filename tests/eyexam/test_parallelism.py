@@ -41,7 +41,7 @@ def steps(layer, accelerator, flow=FLEXIBLE):
         ((4, 3), (1, 1, 4, 6)),
     ],
 )
-def test_twelve_elements(axes, expected):
+def test_twelve_elements(axes, expected) -> None:
     layer = Layer("x", Extents(M=5, C=7))
     wired = Array(
         "pes",
@@ -52,7 +52,7 @@ def test_twelve_elements(axes, expected):
     assert tuple(steps(layer, accelerator)[:4]) == expected
 
 
-def test_row_stationary_on_the_chip():
+def test_row_stationary_on_the_chip() -> None:
     """JSSC'17 Table V: 154 (151 on average), 135 and 156 of 168 elements at work."""
     chip, flow = load_accelerator("eyeriss"), DATAFLOWS["rs"]
     # conv1: 11 rows of taps by 14 of 55 output rows: 4 strips for 55, so 55/4 * 11 = 151.25.
@@ -66,7 +66,7 @@ def test_row_stationary_on_the_chip():
     assert conv3.macs / Parallelism(conv3, chip, flow).widest(Limit.STORAGE).steps == 156
 
 
-def test_without_limits_every_mac_is_done_at_once():
+def test_without_limits_every_mac_is_done_at_once() -> None:
     """Whatever a dataflow wants an element to hold (rows of taps) is no limit of the shape."""
     chip = load_accelerator("eyeriss")
     conv1 = Layer("conv1", Extents(M=96, C=3, P=55, Q=55, R=11, S=11), stride=(4, 4))
@@ -93,7 +93,7 @@ def test_a_capacity_that_binds():
         steps(layer, with_room(2))
 
 
-def _problem(seed):
+def _problem(seed: int):
     rng = random.Random(seed)
     bounds = dict.fromkeys("NGMCPQRS", 1)
     for name in rng.sample("NGMCPQRS", rng.choice([2, 3])):
@@ -143,7 +143,7 @@ def _least_steps(layer, accelerator):
     least = math.inf
     live = [n for n in range(8) if layer.bounds[n] > 1]
 
-    def choose(index, picked):
+    def choose(index, picked) -> None:
         nonlocal least
         for level in range(depth):
             for axis, size in enumerate(sizes[level]):
@@ -176,7 +176,7 @@ def _least_steps(layer, accelerator):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_legal_mapping_takes_fewer_steps(seed):
+def test_no_legal_mapping_takes_fewer_steps(seed: int) -> None:
     layer, accelerator = _problem(seed)
     least = _least_steps(layer, accelerator)
     space = Parallelism(layer, accelerator, FLEXIBLE)
@@ -206,7 +206,7 @@ def _unbounded(part):
 
 @pytest.mark.parametrize("flow", ["rs", "ws", "osa", "osb", "osc", "is"])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_mapper_agrees(flow, seed):
+def test_the_mapper_agrees(flow, seed: int) -> None:
     """Without bandwidths the least latency is the fewest steps, whatever the dataflow demands."""
     rng = random.Random(f"{flow}{seed}")
     bounds = Extents(

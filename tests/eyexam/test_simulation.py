@@ -36,7 +36,7 @@ BY_FILTER = tiles(FOUR_FILTERS, (Dim.M,), M=1, C=2)
 # come once.
 
 
-def test_single_buffered_tiles_and_work_take_turns():
+def test_single_buffered_tiles_and_work_take_turns() -> None:
     """Input 0-2, weights 2-4, work 4-6; then weights 6-8, output 8-9, work 9-11; and so on.
 
     Each of the three later visits waits 3 cycles; the last output leaves 21-22.
@@ -48,7 +48,7 @@ def test_single_buffered_tiles_and_work_take_turns():
     assert found.visits == 4
 
 
-def test_double_buffered_tiles_arrive_during_the_work():
+def test_double_buffered_tiles_arrive_during_the_work() -> None:
     """Weights of visit 1 arrive 4-6, during work 4-6; then output 0 leaves 6-7, weights 2 7-9,
     output 1 9-10, weights 3 10-12, output 2 12-13; work 6-8, 9-11, 12-14; last output 14-15.
     """
@@ -59,7 +59,7 @@ def test_double_buffered_tiles_arrive_during_the_work():
     assert found.channels == {"dram": 2 + 8 + 4}
 
 
-def test_partial_sums_come_back_after_they_have_left():
+def test_partial_sums_come_back_after_they_have_left() -> None:
     """Channels outside filters, so both sums leave and come back.
 
     Input 0-1, weight 1-2, work 2-3 | weight 3-4, sum 0 leaves 4-5, work 5-6 | input 6-7,
@@ -105,7 +105,7 @@ def test_what_passes_by_waits_in_a_double_buffered_memory():
     assert cycles(fifo).cycles == 8 + 12 + 2 * 5 + 1
 
 
-def test_flows_to_the_multipliers_slow_the_work():
+def test_flows_to_the_multipliers_slow_the_work() -> None:
     """A dot product of 4 straight from DRAM: 4 inputs, 4 weights, 4 sums out and 3 back."""
     layer = Layer("dot", Extents(C=4))
     chip = Accelerator("bare", (DRAM,), Compute(1.0))
@@ -115,7 +115,7 @@ def test_flows_to_the_multipliers_slow_the_work():
     assert found.cycles == 4 + 4 + 4 + 3 == evaluate(layer, chip, mapping).cycles
 
 
-def test_the_last_element_of_a_systolic_array_is_late():
+def test_the_last_element_of_a_systolic_array_is_late() -> None:
     layer = Layer("x", Extents(M=4, C=3))
     axes = (Axis("rows", 3), Axis("columns", 4))
     spatial = (Extents(C=3), Extents(M=4))
@@ -138,7 +138,7 @@ def test_the_last_element_of_a_systolic_array_is_late():
         (Network.MESH, {"weight": 1, "input": 1, "output": 1}),
     ],
 )
-def test_what_a_transfer_takes_of_a_network(network, cycles):
+def test_what_a_transfer_takes_of_a_network(network, cycles) -> None:
     layer = Layer("x", Extents(M=2))
     array = Array("net", (Axis("row", 2),), network=network, bandwidths=PerOperand(16, 16, 16))
     chip = two_levels(True, array)
@@ -157,7 +157,7 @@ def test_what_a_transfer_takes_of_a_network(network, cycles):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data):
+def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data) -> None:
     """Channels carry what ``traffic`` counts, and no mapping beats ``evaluate``'s latency."""
     layer = data.draw(layers())
     mapping = data.draw(mappings(layer))
