@@ -13,12 +13,13 @@ import picojoule
 from benchmarks import eyexam, peer_tables, search, search_tables
 from benchmarks.peers import translation
 from benchmarks.record import Record
+from picojoule.accelerator import Array
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 # What nn-dataflow 2.1 finds for AlexNet's conv3 on 16 x 16 elements with 256 words of registers
 # and a buffer of 64 K words; it says 976,956,672.
-CONV3 = {
+CONV3: dict[str, Any] = {
     "factors": {"ti": [1, 256, 1], "to": [1, 7, 11], "tb": [1, 1, 1]},
     "orders": [[0, 1, 2], [0, 1, 2]],
     "buffered": [False, True, False],
@@ -26,7 +27,7 @@ CONV3 = {
     "unit": {"C": 1, "M": 5},
 }
 # What ZigZag 3.9.1 finds for AlexNet's fc8 with even mappings; it says 893,986,606.
-FC8 = {
+FC8: dict[str, Any] = {
     "temporal": {
         operand: [[["K", 7.0], ["K", 3.0], ["K", 2.0], ["K", 2.0]], [], [["C", 293.0]]]
         for operand in "IWO"
@@ -46,8 +47,8 @@ def isca16(chip: picojoule.Accelerator) -> picojoule.Accelerator:
     def sized(level: Any, words: int) -> Any:
         return replace(level, memories=(replace(level.memories[0], capacity=words * 16.0),))
 
-    axes = tuple(replace(axis, size=16) for axis in array.axes)  # type: ignore[union-attr]
-    array = replace(array, axes=axes)  # type: ignore[type-var]
+    assert isinstance(array, Array)
+    array = replace(array, axes=tuple(replace(axis, size=16) for axis in array.axes))
     return replace(chip, nest=(dram, sized(buffer, 1 << 16), array, sized(registers, 256)))
 
 

@@ -75,6 +75,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str], None]:
     return called
 
 
+@pytest.mark.slow
 def test_magnitude_pruning_goes_down_until_it_loses_too_much(
     data: Path,
     tmp_path: Path,
@@ -104,6 +105,7 @@ def test_magnitude_pruning_goes_down_until_it_loses_too_much(
     assert float(kept[-1]["validation"]) >= float(row["validation_before"]) - 0.02
 
 
+@pytest.mark.slow
 def test_a_run_of_pruning_becomes_a_line_and_a_model(
     data: Path,
     tmp_path: Path,

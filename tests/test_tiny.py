@@ -10,7 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from picojoule.accelerator import Array, Charging, Format, Level, SparseSupport, ZeroSkip
+from picojoule.accelerator import (
+    Accelerator,
+    Array,
+    Charging,
+    Format,
+    Level,
+    SparseSupport,
+    ZeroSkip,
+)
 from picojoule.cost import evaluate
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
@@ -21,7 +29,9 @@ MACHINE = load_accelerator("eyeriss-isca16")
 INPUT, WEIGHT, OUTPUT = Operand
 
 
-def words(layer, mapping, machine=MACHINE):
+def words(
+    layer: Layer, mapping: Mapping, machine: Accelerator = MACHINE
+) -> dict[tuple[str, Operand], tuple[float, float]]:
     cost = evaluate(layer, machine, mapping)
     return {
         (memory, operand): (access.read, access.write)

@@ -33,7 +33,7 @@ CONV = picojoule.conv(
 )
 
 
-def network(*layers, batch=1):
+def network(*layers: Layer, batch: int = 1) -> Workload:
     return Workload("net", layers, batch)
 
 
@@ -72,11 +72,11 @@ def test_without_bandwidths_there_are_five_steps_and_a_note() -> None:
     assert json.loads(json.dumps(result.to_dict()))["layers"][0]["steps"][6]["bound"] is None
 
 
-def numbers(text):
+def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"\d+(?:\.\d+)?(?:e[+-]\d+)?", text)]
 
 
-def test_the_lift_of_elements_is_the_fewest_that_lift():
+def test_the_lift_of_elements_is_the_fewest_that_lift() -> None:
     chip = load_accelerator("eyeriss")
     conv2 = picojoule.load("bvlc-alexnet")["conv2"]
     step = examine(network(conv2), load_accelerator("eyeriss-isca16")).layers[0].steps[2]
@@ -84,7 +84,7 @@ def test_the_lift_of_elements_is_the_fewest_that_lift():
     assert now == 256
     space = Parallelism(conv2, load_accelerator("eyeriss-isca16"), DATAFLOWS["rs"])
 
-    def rate(elements):
+    def rate(elements: int) -> float:
         return conv2.macs / space.widest(Limit.ELEMENTS, elements=elements).steps
 
     assert rate(int(more)) == pytest.approx(bound, rel=1e-3)
@@ -229,7 +229,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "did you mean 'rooflines'" in capsys.readouterr().err
 
 
-def _run(capsys: pytest.CaptureFixture[str], *words):
+def _run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(list(words)) == 0
     return capsys.readouterr().out
 
@@ -250,7 +250,7 @@ def test_pictures(tmp_path: Path) -> None:
         ]
     ):
         file = tmp_path / f"{number}.png"
-        made.figure.savefig(file)
+        made.get_figure(root=True).savefig(file)
         assert file.stat().st_size > 2000
     bare = examine(network(CONV), "eyeriss-isca16")
     plot_waterfall(bare)
@@ -271,7 +271,7 @@ def test_pictures_of_nothing_to_do(tmp_path: Path) -> None:
     for number, made in enumerate(
         [plot_waterfall(result), plot_layers(result), *plot_rooflines(result)]
     ):
-        made.figure.savefig(tmp_path / f"{number}.png")
+        made.get_figure(root=True).savefig(tmp_path / f"{number}.png")
     assert "inf T" not in plain_text(eyexam_report(result))
     assert "no MAC is left to do" in plain_text(layer_report(result, result.layers[0]))
 
@@ -322,6 +322,7 @@ def test_out_of_time_the_sixth_step_may_be_proved_all_the_same() -> None:
     """A fully connected layer is as fast as its weights come, whatever else is not decided."""
     fc = picojoule.linear("fc", in_features=9216, out_features=4096)
     layer = examine(network(fc), "eyeriss-v2", bits=8, budget=0.0, cache=False).layers[0]
+    assert layer.search
     assert layer.search.status == "optimal"
     assert not layer.cheapest
     assert layer.to_dict()["search"]["cheapest"] is False

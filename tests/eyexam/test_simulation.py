@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory, Network
 from picojoule.cost import Ledger, evaluate
-from picojoule.eyexam.simulation import simulate
+from picojoule.eyexam.simulation import Simulation, simulate
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import flows
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
@@ -20,13 +20,13 @@ ALL = frozenset(OPERANDS)
 DRAM = Level((Memory("dram", ALL, None, 1, 1, bandwidth=16),))
 
 
-def two_levels(double, array=None):
+def two_levels(double: bool, array: Array | None = None) -> Accelerator:
     buffer = Level((Memory("buffer", ALL, None, 1, 1, double_buffered=double),))
     nest = (DRAM, *((array,) if array else ()), buffer)
     return Accelerator("two", nest, Compute(1.0))
 
 
-def tiles(layer, order, **tile):
+def tiles(layer: Layer, order: tuple[Dim, ...], **tile: int) -> Mapping:
     return Mapping((Stage(layer.bounds, order), Stage(Extents(**tile))))
 
 
@@ -73,7 +73,7 @@ def test_partial_sums_come_back_after_they_have_left() -> None:
     assert found.cycles == 16
 
 
-def test_what_passes_by_waits_in_a_double_buffered_memory():
+def test_what_passes_by_waits_in_a_double_buffered_memory() -> None:
     """The next filter (4 weights) comes from DRAM during the work on this one.
 
     Input 0-4, weights 4-8, work 8-12 | weights 8-12, output 12-13, work 13-17 | weights 13-17,
@@ -90,7 +90,7 @@ def test_what_passes_by_waits_in_a_double_buffered_memory():
         )
     )
 
-    def cycles(memory):
+    def cycles(memory: Memory) -> Simulation:
         chip = Accelerator("fifo", (DRAM, Level((memory,)), spads), Compute(1.0))
         return simulate(layer, chip, mapping)
 
@@ -138,7 +138,7 @@ def test_the_last_element_of_a_systolic_array_is_late() -> None:
         (Network.MESH, {"weight": 1, "input": 1, "output": 1}),
     ],
 )
-def test_what_a_transfer_takes_of_a_network(network, cycles) -> None:
+def test_what_a_transfer_takes_of_a_network(network: Network, cycles: dict[str, int]) -> None:
     layer = Layer("x", Extents(M=2))
     array = Array("net", (Axis("row", 2),), network=network, bandwidths=PerOperand(16, 16, 16))
     chip = two_levels(True, array)
@@ -157,7 +157,7 @@ def test_what_a_transfer_takes_of_a_network(network, cycles) -> None:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data) -> None:
+def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data: st.DataObject) -> None:
     """Channels carry what ``traffic`` counts, and no mapping beats ``evaluate``'s latency."""
     layer = data.draw(layers())
     mapping = data.draw(mappings(layer))
@@ -178,7 +178,7 @@ def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data) -> None
     assert found.cycles >= cost.compute_cycles * (1 - 1e-9)
 
 
-def _limited(part, data):
+def _limited(part: Level | Array, data: st.DataObject) -> Level | Array:
     if isinstance(part, Array):
         return replace(
             part,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import pytest
 
 from picojoule import validation
@@ -12,7 +14,7 @@ from tools import make_mappings
     "section",
     [validation.worked_examples, validation.jssc17, validation.asilomar, validation.cvpr17_table1],
 )
-def test_section(section) -> None:
+def test_section(section: Callable[[], Iterable[validation.Comparison]]) -> None:
     rows = list(section())
     assert rows
     promised = [row for row in rows if row.tolerance is not None]
@@ -26,6 +28,7 @@ def test_reduction_is_within_the_promised_range() -> None:
     assert 3.3 <= rows["reduction by energy-aware"] <= 4.1
 
 
+@pytest.mark.slow
 def test_fig10_but_for_conv1() -> None:
     """CONV1 misses its 8 % by a tenth of a percent: the README says why."""
     rows = list(validation.isca16_fig10())
