@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import picojoule
-from benchmarks import eyexam, peer_tables, search, search_tables
+from benchmarks import eyexam, peer_tables, replay, search, search_tables
 from benchmarks.peers import translation
 from benchmarks.record import Record
 from picojoule.accelerator import Array
@@ -134,3 +134,68 @@ def test_the_tables_of_eyexam_say_what_is_reached(tmp_path: Path) -> None:
     assert "| resnet50 | eyeriss | 16 | 8 | 8 | 8 | 6.00 s | 30 s | yes |" in lines
     assert "| mobilenetv2 | eyeriss | 16 | 8 | 8 | 8 | 6.00 s |  |  |" in lines
     assert "| bvlc-alexnet | eyeriss | 8 | 1.00 s | 2.00 s | 2.00 |" in lines
+
+
+ROW = replay.Row(
+    accelerator="a",
+    network="n",
+    bits="",
+    layers="all",
+    energy="200.0",
+    cycles="8.0",
+    status="optimal",
+    digest="0",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"energy": "201.0"}, "a/n: energy 200.0 -> 201.0 (x 1.005)"),
+        ({"status": "bounded", "cycles": "4.0"}, "optimal -> bounded; cycles 8.0 -> 4.0 (x 0.5)"),
+        ({"status": "refused", "energy": ""}, "energy 200.0 -> (none)"),
+        ({"digest": "1"}, "a/n: the same totals, other parts or mappings"),
+    ],
+)
+def test_a_result_that_differs_is_said_with_its_ratio(
+    change: dict[str, str], said: str | None
+) -> None:
+    found = replay.difference(ROW, replace(ROW, **change))
+    assert (found is None) if said is None else (said in (found or ""))
+    assert replay.difference(None, ROW) == "a/n: not in the table"
+
+
+def test_replayed_results_are_those_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pair as in the committed table; then one that differs, and one that nobody ships."""
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["replay", *words, "--only", "cvpr17/squeezenet1.1"])
+        return replay.main()
+
+    assert run() == 0
+    pair = "eyeriss-cvpr17/squeezenet1.1"
+    table = tmp_path / "replay.csv"
+    kept = replay.read(replay.TABLE)[pair]
+    replay.write(table, [replace(kept, energy="1.0"), ROW])
+    assert run("--table", str(table)) == 1
+    said = capsys.readouterr().out
+    assert f"{pair}: energy 1.0 -> " in said
+    assert "a/n: no longer shipped" in said
+    assert run("--table", str(table), "--write") == 0
+    assert replay.read(table) == {pair: kept}
+    assert run("--table", str(table)) == 0
+
+
+def test_every_pair_that_is_shipped_is_in_the_table() -> None:
+    assert sorted(replay.read(replay.TABLE)) == sorted(replay.pairs())
+
+
+def test_a_slow_pair_stands_for_few_layers() -> None:
+    network = picojoule.load("squeezenet1.1")
+    assert replay.chosen("eyeriss", network) is network
+    few = replay.chosen("eyeriss-v2", network)
+    assert [layer.name for layer in few] == ["conv1", "fire6/expand3x3"]
+    assert not replay.chosen("eyeriss-v2", picojoule.load("gpt2")).layers
