@@ -22,7 +22,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -192,8 +191,6 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="renew the rows that are run")
     parser.add_argument("--table", type=Path, default=TABLE, help="where the rows are kept")
     asked = parser.parse_args()
-    # The search is of one thread; those of the libraries would only take each other's cores.
-    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
     kept, shipped = read(asked.table), pairs()
     wanted = [
         pair

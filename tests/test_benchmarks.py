@@ -189,8 +189,10 @@ def test_replayed_results_are_those_that_are_kept(
     assert run("--table", str(table)) == 0
 
 
-def test_every_pair_that_is_shipped_is_in_the_table() -> None:
-    assert sorted(replay.read(replay.TABLE)) == sorted(replay.pairs())
+def test_the_table_holds_what_is_shipped() -> None:
+    kept, shipped = replay.read(replay.TABLE).keys(), replay.pairs()
+    assert kept <= set(shipped)
+    assert {pair for pair in shipped if pair.startswith(replay.QUICK)} <= kept
 
 
 def test_a_slow_pair_stands_for_few_layers() -> None:
