@@ -1,8 +1,8 @@
 """Output error and time of each rule, layer by layer, and one layer of ResNet-50's size.
 
-python experiments/layers.py --data FOLDER --trained FOLDER --results FILE.csv
+python -m experiments.layers --data FOLDER --trained FOLDER --results FILE.csv
     [--networks lenet5,small-alexnet] [--seed 0] [--widest 900]
-python experiments/layers.py --large --results FILE.csv
+python -m experiments.layers --large --results FILE.csv
 
 Calibration is on 1,000 training images, errors on 500 held-out ones: |Y - W X|^2 / |Y|^2, with the
 inputs and outputs of the unpruned network. ``obc`` is left out where a layer has more columns than
@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 import torch
-from lines import add_line
 from safetensors.torch import load_file
 
+from experiments.lines import add_line
 from picojoule.pruning.datasets import fashion_mnist
 from picojoule.pruning.layers.capture import Gathered, find_layers, gather
 from picojoule.pruning.layers.constraints import Unstructured

@@ -1,6 +1,6 @@
 """The baselines: magnitude pruning of torch.nn.utils.prune, at uniform and at global thresholds.
 
-python experiments/magnitude.py --data FOLDER --trained FOLDER --results FILE.csv
+python -m experiments.magnitude --data FOLDER --trained FOLDER --results FILE.csv
     --network lenet5 --how uniform|global [--drop 0.01] [--step 0.75] [--seed 0] [--batch 1]
     [--epochs 2] [--distilled 0.5]
 
@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lines import add_line
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import prune
 
+from experiments.lines import add_line
 from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.energy_aware.finetuning import FineTuning, top1, train_epoch
 from picojoule.pruning.energy_aware.pricing import Pricing

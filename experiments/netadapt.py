@@ -1,6 +1,6 @@
 """NetAdapt in both modes beside uniform scaling and torch-pruning, on Fashion-MNIST.
 
-python experiments/netadapt.py --data FOLDER --work FOLDER --results FILE.csv [--trained FOLDER]
+python -m experiments.netadapt --data FOLDER --work FOLDER --results FILE.csv [--trained FOLDER]
     [--protocol small|trained|full] [--networks mobilenet,resnet20] [--metrics latency,energy]
     [--budgets 75,50,25] [--seeds 0,1,2]
     [--methods best,paper,uniform,tp-taylor,tp-l2,by-macs,fewer-macs]
@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lines import add_line
-from tables import Row, grouped, mean, rows
 from torch import nn
 from torch.nn import functional
 
+from experiments.lines import add_line
+from experiments.tables import Row, grouped, mean, rows
 from picojoule.errors import BudgetError
 from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.graph.channels import find_channels

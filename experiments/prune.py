@@ -1,6 +1,6 @@
 """Prune the trained networks of experiments/train.py, one run, one line of results.
 
-python experiments/prune.py --data FOLDER --trained FOLDER --runs FOLDER --results FILE.csv
+python -m experiments.prune --data FOLDER --trained FOLDER --runs FOLDER --results FILE.csv
     --network small-alexnet --mode best --energy 0.16 [--drop 0.01] [--seed 0] [--batch 1]
     [--epochs 2] [--guide energy] [--order energy] [--selector alps] [--classes 0,3,7]
 
@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import torch
-from lines import add_line
 from safetensors.torch import load_file
 
+from experiments.lines import add_line
 from picojoule.pruning.datasets import fashion_mnist
 from picojoule.pruning.energy_aware.finetuning import FineTuning
 from picojoule.pruning.energy_aware.options import Options, Progress

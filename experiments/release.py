@@ -1,6 +1,6 @@
 """Turn a finished run into a released model.
 
-python experiments/release.py --run FOLDER --name lenet5-fashion-best --network lenet5
+python -m experiments.release --run FOLDER --name lenet5-fashion-best --network lenet5
     --data Fashion-MNIST --command "the command that made the run"
 """
 

@@ -1,6 +1,6 @@
 """Prune SqueezeNet 1.1 with its real ImageNet weights, judged by agreement with the unpruned one.
 
-python experiments/squeezenet.py --weights squeezenet_weights.pkl --photos FOLDER
+python -m experiments.squeezenet --weights squeezenet_weights.pkl --photos FOLDER
     --labelled FOLDER --runs FOLDER --energy 0.5 [--epochs 4] [--scenes 2400] [--bits] [--seed 0]
 
 ImageNet itself is not needed and not at hand. The weights come with the package `ndf` 0.1.4; photos

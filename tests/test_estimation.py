@@ -12,7 +12,7 @@ import pytest
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
 from picojoule.cost import evaluate
 from picojoule.errors import InputError, NoMappingError, PicojouleError
-from picojoule.estimate_records import Estimate, load_estimate
+from picojoule.estimate_records import Estimate, LayerEstimate, load_estimate
 from picojoule.estimation import estimate
 from picojoule.mapper import solver
 from picojoule.question import prepared
@@ -50,7 +50,8 @@ def priced() -> Estimate:
 
 
 def test_sums(priced: Estimate) -> None:
-    for part in (priced, *priced.layers):
+    parts: tuple[Estimate | LayerEstimate, ...] = (priced, *priced.layers)
+    for part in parts:
         assert math.isclose(sum(part.by_operand.values()), part.energy)
         assert math.isclose(sum(part.by_memory.values()), part.energy)
     assert math.isclose(sum(x.energy for x in priced.layers), priced.energy)

@@ -1,4 +1,4 @@
-"""Write the networks that picojoule ships: ``python tools/make_networks.py [FOLDER]``.
+"""Write the networks that picojoule ships: ``python -m tools.make_networks [FOLDER]``.
 
 Every network is defined here from its architecture and written to
 ``src/picojoule/data/networks/`` as CSV; AlexNet also as the 25-column file that

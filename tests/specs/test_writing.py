@@ -24,15 +24,20 @@ from picojoule.specs import dump_accelerator, load_accelerator, parse_accelerato
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
 ALL = frozenset(OPERANDS)
-DRAM = Level((Memory("dram", ALL, None, 200.0, 200.0),))
-PLAIN = Accelerator("plain", (DRAM,), Compute(1.0))
-SPAD = Memory("spad", ALL, 256.0, 1.0, 1.0)
+
+
+def dram(write_energy: float) -> Level:
+    memory = Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=write_energy)
+    return Level((memory,))
+
+
+DRAM = dram(200.0)
+PLAIN = Accelerator("plain", (DRAM,), compute=Compute(1.0))
+SPAD = Memory("spad", keeps=ALL, capacity=256.0, read_energy=1.0, write_energy=1.0)
 PES = Array("pes", (Axis("x", 4),))
 
 PARTS = {
-    "reads and writes that differ": replace(
-        PLAIN, nest=(Level((Memory("dram", ALL, None, 200.0, 150.5),)),)
-    ),
+    "reads and writes that differ": replace(PLAIN, nest=(dram(150.5),)),
     "a memory that may be passed by": replace(
         PLAIN,
         nest=(DRAM, Level((replace(SPAD, may_bypass=ALL, bandwidth=32.0, double_buffered=True),))),
@@ -65,8 +70,8 @@ PARTS = {
     "zeros that are skipped": replace(
         PLAIN,
         sparse=SparseSupport(
-            ZeroSkip.SKIP,
-            frozenset({Operand.INPUT, Operand.WEIGHT}),
+            zeros=ZeroSkip.SKIP,
+            of=frozenset({Operand.INPUT, Operand.WEIGHT}),
             charge_register_reads_of=frozenset({Operand.WEIGHT}),
         ),
     ),
