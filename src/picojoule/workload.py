@@ -226,7 +226,7 @@ class Layer:
             )
         if self.input_size == (0, 0):
             object.__setattr__(self, "input_size", self._needed_size())
-        for rows, size, axis in zip(ROWS, self.input_size, self._padded_axes, strict=True):
+        for rows, size, axis in zip(ROWS, self.input_size, self._axes[True], strict=True):
             if not 1 <= size <= LARGEST_BOUND:
                 raise WorkloadError(
                     f"layer {self.name!r}: an input of {size} {rows} is not "
@@ -256,10 +256,7 @@ class Layer:
                 )
 
     def _needed_size(self) -> tuple[int, int]:
-        rows, columns = (
-            (outputs - 1) * stride + window_reach(taps, dilation)
-            for outputs, taps, stride, dilation in self._windows()
-        )
+        rows, columns = ((p - 1) * u + window_reach(r, d) for p, r, u, d in self._windows())
         top, bottom, left, right = self.padding
         return max(1, rows - top - bottom), max(1, columns - left - right)
 
@@ -269,21 +266,15 @@ class Layer:
         return (b.P, b.R, u, d), (b.Q, b.S, v, e)
 
     @cached_property
-    def _axes(self) -> tuple[WindowAxis, WindowAxis]:
-        (height, width), (top, _, left, _) = self.input_size, self.padding
+    def _axes(self) -> tuple[tuple[WindowAxis, WindowAxis], tuple[WindowAxis, WindowAxis]]:
+        """Rows and columns; then the same with the padding stored."""
+        (h, w), (top, bottom, left, right) = self.input_size, self.padding
+        data = (range(top, top + h), range(left, left + w))
+        padded = (range(top + h + bottom), range(left + w + right))
         rows, columns = self._windows()
         return (
-            WindowAxis(*rows, stored=range(top, top + height)),
-            WindowAxis(*columns, stored=range(left, left + width)),
-        )
-
-    @cached_property
-    def _padded_axes(self) -> tuple[WindowAxis, WindowAxis]:
-        (height, width), (top, bottom, left, right) = self.input_size, self.padding
-        rows, columns = self._windows()
-        return (
-            WindowAxis(*rows, stored=range(top + height + bottom)),
-            WindowAxis(*columns, stored=range(left + width + right)),
+            (WindowAxis(*rows, data[0]), WindowAxis(*columns, data[1])),
+            (WindowAxis(*rows, padded[0]), WindowAxis(*columns, padded[1])),
         )
 
     def axis(self, axis: int, *, padded: bool = False) -> WindowAxis:
@@ -292,7 +283,7 @@ class Layer:
         Args:
             padded: the zeros of the padding are stored as well, as ISCA'16 does.
         """
-        return (self._padded_axes if padded else self._axes)[axis]
+        return self._axes[padded][axis]
 
     @property
     def macs(self) -> int:
@@ -334,15 +325,13 @@ class Layer:
 
     def with_batch(self, batch: int) -> Layer:
         """The same layer for *batch* times as many inferences at once."""
-        grown = "G" if self.weight_is_activation else "N"
-        return replace(
-            self, bounds=self.bounds._replace(**{grown: getattr(self.bounds, grown) * batch})
-        )
+        return self._with_images(batch, 1)
 
     def with_batch_share(self, images: int, batch: int) -> Layer:
         """The layer for *images* of the *batch* inferences it stands for."""
-        if images == batch:
-            return self
+        return self if images == batch else self._with_images(images, batch)
+
+    def _with_images(self, images: int, batch: int) -> Layer:
         grown = "G" if self.weight_is_activation else "N"
         share = getattr(self.bounds, grown) * images // batch
         return replace(self, bounds=self.bounds._replace(**{grown: share}))
