@@ -24,15 +24,19 @@ ALL = frozenset(OPERANDS)
 LAYER = linear("fc", in_features=4, out_features=2)
 
 
+def _memory(name: str, capacity: float | None, energy: float) -> Memory:
+    return Memory(name, keeps=ALL, capacity=capacity, read_energy=energy, write_energy=energy)
+
+
 def two_levels(words: int) -> Accelerator:
     """A memory of 100 a word over registers of *words* words at 1 a word; a MAC costs 1."""
     return Accelerator(
         "two",
         (
-            Level((Memory("dram", ALL, None, 100.0, 100.0),)),
-            Level((Memory("registers", ALL, 16.0 * words, 1.0, 1.0),)),
+            Level((_memory("dram", None, 100.0),)),
+            Level((_memory("registers", 16.0 * words, 1.0),)),
         ),
-        Compute(1.0),
+        compute=Compute(1.0),
         charging=Charging.BOTH_ENDS,
     )
 

@@ -1,8 +1,8 @@
 """The numbers that decide how long a search takes, and never what it finds.
 
 Each was chosen by trial on the layers of ``benchmarks/search.py`` while the part that reads it was
-written; those trials were not kept. ``benchmarks/tuning.py`` repeats them: it halves and doubles
-every number and times some of the same layers; ``benchmarks/results/tuning.md`` holds its answers.
+written; those trials were not kept, so no published benchmark stands behind any single number. What
+they are worth together is in ``benchmarks/results/search.md``.
 
 Kernels compile these numbers in: where one changes, their compiled code must go (``make clean``).
 """
