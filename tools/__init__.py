@@ -1,1 +1,1 @@
-"""What writes the data files of the package: each module is run from the root as ``python -m``."""
+"""What writes data files and pages: each module is run from the root as ``python -m``."""
