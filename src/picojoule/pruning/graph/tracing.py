@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from picojoule.frontends.torch_module import first_names
+from picojoule.frontends.torch_export import first_names
 from picojoule.pruning.graph.records import GraphError, Reorder, attach, finish, tensors_in
 from picojoule.pruning.modes import evaluating
 

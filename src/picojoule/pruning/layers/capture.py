@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from picojoule.errors import PicojouleError
-from picojoule.frontends.torch_module import layer_name
+from picojoule.frontends.torch_export import layer_name
 from picojoule.pruning.datasets import Samples
 from picojoule.pruning.modes import evaluating
 
