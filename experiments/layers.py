@@ -21,6 +21,7 @@ from lines import add_line
 from safetensors.torch import load_file
 
 from picojoule.pruning.datasets import fashion_mnist
+from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import Gathered, find_layers, gather
 from picojoule.pruning.layers.constraints import Unstructured
 from picojoule.pruning.layers.selectors import SELECTORS, error, select
@@ -39,7 +40,7 @@ def networks(wanted: argparse.Namespace) -> None:
     for name in wanted.networks.split(","):
         model = NETWORKS[name][0](10)
         model.load_state_dict(load_file(wanted.trained / f"{name}-{wanted.seed}.safetensors"))
-        layers = find_layers(model, data.train.inputs[:1])
+        layers = find_layers(trace(model, (data.train.inputs[:1],)))
         fitted = gather(model, layers, data.train.take(1000))
         held_out = gather(model, layers, data.validate.take(500), ridge=0.0)
         for layer in layers:

@@ -13,20 +13,23 @@ from picojoule.errors import InputError, Mistake
 
 
 def export_program(
-    module: nn.Module, inputs: Sequence[object], *, source: str
+    module: nn.Module, inputs: Sequence[object], *, source: str, free_batch: bool = False
 ) -> torch.export.ExportedProgram:
     """The program of *module* in evaluation mode; the module is left as it was.
 
     Args:
         inputs: positional arguments of ``module.forward``; only their shapes and types matter.
         source: what an error calls the module.
+        free_batch: leave the first dimension of every input free, where the module does; inputs
+            are tensors then, of a batch of at least two.
 
     Raises:
         InputError: the module cannot be exported.
     """
     with _evaluating(module):
         try:
-            return torch.export.export(module, tuple(inputs))
+            dims = tuple({0: torch.export.Dim.AUTO} for _ in inputs) if free_batch else None
+            return torch.export.export(module, tuple(inputs), dynamic_shapes=dims)
         except Exception as error:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(

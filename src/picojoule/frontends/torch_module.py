@@ -105,6 +105,26 @@ def read_program(
     Raises:
         InputError: a layer cannot exist.
     """
+    return read_nodes(program, name=name, source=source, batch=batch, names=names).workload
+
+
+@dataclass(frozen=True, slots=True)
+class ReadProgram:
+    """A program's workload and, by layer, the name of the program's node that it stands for."""
+
+    workload: Workload
+    nodes: tuple[str, ...]
+
+
+def read_nodes(
+    program: torch.export.ExportedProgram,
+    *,
+    name: str,
+    source: str,
+    batch: int = 1,
+    names: Mapping[str, str] | None = None,
+) -> ReadProgram:
+    """As :func:`read_program`, with the node of each layer."""
     stored = _stored_tensors(program, names or {})
     findings = Findings(source)
     try:
@@ -116,13 +136,14 @@ def read_program(
         graph = _Graph(program.graph, stored, findings, batch)
         graph.walk()
     findings.raise_if_any()
-    return Workload(
+    workload = Workload(
         name,
         tuple(graph.layers),
         batch=batch,
         not_counted=dict(sorted(graph.not_counted.items())),
         source=source,
     )
+    return ReadProgram(workload, tuple(graph.nodes))
 
 
 class _Graph:
@@ -132,6 +153,7 @@ class _Graph:
         self, graph: fx.Graph, stored: Mapping[str, _Stored], findings: Findings, batch: int
     ) -> None:
         self.layers: list[Layer] = []
+        self.nodes: list[str] = []
         self.not_counted: Counter[str] = Counter()
         self._findings = findings
         self._batch = batch
@@ -169,6 +191,7 @@ class _Graph:
         if not layers:
             return op
         self.layers += layers
+        self.nodes += [node.name] * len(layers)
         self._names.update(layer.name for layer in layers)
         self._names.add(name)
         return None

@@ -27,6 +27,7 @@ from picojoule.pruning.energy_aware.pricing import Pricing  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
 from picojoule.pruning.graph.importance import Trace  # noqa: E402
 from picojoule.pruning.graph.surgery import load_network  # noqa: E402
+from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers, measure_densities  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 from tests.pruning.published import PUBLISHED, published  # noqa: E402
@@ -45,7 +46,8 @@ REFUSED = {
 def narrowing_of(pattern: type[nn.Module]) -> tuple[nn.Module, Narrowing]:
     model = patterns.made(pattern)
     data = patterns.images(3)
-    return model, Narrowing(model, data, find_layers(model, data[:1]))
+    traced = trace(model, (data[:1],))
+    return model, Narrowing(traced, data, find_layers(traced))
 
 
 def some_removed(narrowing: Narrowing, seed: int) -> Any:
@@ -83,7 +85,8 @@ def test_a_network_with_dead_channels_can_lose_them(pattern: Any) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks_lose_channels_exactly(name: str) -> None:
     model, data = published(name)
-    narrowing = Narrowing(model, data, find_layers(model, data[:1]))
+    traced = trace(model, (data[:1],))
+    narrowing = Narrowing(traced, data, find_layers(traced))
     named = {group.name for group in narrowing.channels.groups}
     assert named == {group.name for group in narrowing.groups}  # none is refused
     keep = some_removed(narrowing, 0)
@@ -180,9 +183,9 @@ def test_the_programme_is_exact(seed: int) -> None:
 
 def test_narrower_layers_are_cheaper_and_hold_fewer_weights() -> None:
     model, narrowing = narrowing_of(patterns.Residual)
-    example = patterns.images(1)
-    layers = find_layers(model, example)
-    pricing = Pricing(model, example, layers, None, cost=lambda x: x.effectual_macs)
+    traced = trace(model, (patterns.images(1),))
+    layers = find_layers(traced)
+    pricing = Pricing(traced, layers, None, cost=lambda x: x.effectual_macs)
     curves = {x.name: [[1.0, None, 0.0], [0.5, None, 0.1], [0.1, None, 0.3]] for x in layers}
     traces = {g.name: Trace(g.channels, np.linspace(0, 1, g.width + 1)) for g in narrowing.groups}
     offered = menu(pricing, layers, curves, {}, narrowing, narrowing.widths.full, traces)
@@ -222,9 +225,9 @@ def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
     sizes = [sum(p.numel() for p in network.parameters()) for network in (model, small)]
     assert sizes[1] < sizes[0]
     # Priced anew, from the files alone.
-    example = data.train.inputs[:1]
-    layers = find_layers(small, example)
-    pricing = Pricing(small, example, layers, "eyeriss-cvpr17")
+    traced = trace(small, (data.train.inputs[:1],))
+    layers = find_layers(traced)
+    pricing = Pricing(traced, layers, "eyeriss-cvpr17")
     weights = {
         x.name: float((small.get_parameter(x.parameter) != 0).double().mean()) for x in layers
     }

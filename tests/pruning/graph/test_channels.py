@@ -59,7 +59,7 @@ def silenced(network: Any, channels: Channels, keep: Any) -> Any:
 @every_pattern
 def test_a_traced_network_computes_the_same(pattern: Any) -> None:
     model = patterns.made(pattern)
-    network = trace(model, (patterns.images(1),))
+    network = trace(model, (patterns.images(1),)).graph
     rebuilt = from_record(json.loads(json.dumps(to_record(network))))
     rebuilt.load_state_dict(network.state_dict())
     rebuilt.eval()
@@ -71,8 +71,8 @@ def test_a_traced_network_computes_the_same(pattern: Any) -> None:
 
 @every_pattern
 def test_a_cut_network_computes_what_is_left(pattern: Any) -> None:
-    network = trace(patterns.made(pattern), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = trace(patterns.made(pattern), (patterns.images(1),))
+    network, channels = traced.graph, traced.channels
     keep = half_removed(channels)
     small = shrink(network, channels, keep)
     parameters = [sum(p.numel() for p in n.parameters()) for n in (network, small)]
@@ -94,8 +94,8 @@ def test_a_cut_network_computes_what_is_left(pattern: Any) -> None:
 
 @every_pattern
 def test_a_saved_network_is_the_same(pattern: Any, tmp_path: Path) -> None:
-    network = trace(patterns.made(pattern), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = trace(patterns.made(pattern), (patterns.images(1),))
+    network, channels = traced.graph, traced.channels
     small = shrink(network, channels, half_removed(channels))
     save_network(tmp_path, small, [(1, 3, 16, 16)], kept={"stem": [0, 2]}, notes={"by": "test"})
     saved = load_network(tmp_path)
@@ -114,8 +114,8 @@ def test_a_saved_network_is_the_same(pattern: Any, tmp_path: Path) -> None:
 def test_onnx_agrees(pattern: Any, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    network = trace(patterns.made(pattern), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = trace(patterns.made(pattern), (patterns.images(1),))
+    network, channels = traced.graph, traced.channels
     small = shrink(network, channels, half_removed(channels))
     export_onnx(small, (patterns.images(1),), tmp_path / "small.onnx")
     session = runtime.InferenceSession(tmp_path / "small.onnx")
@@ -126,8 +126,8 @@ def test_onnx_agrees(pattern: Any, tmp_path: Path) -> None:
 
 
 def test_a_residual_group_by_hand() -> None:
-    network = trace(patterns.made(patterns.Residual), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = trace(patterns.made(patterns.Residual), (patterns.images(1),))
+    channels = traced.channels
     assert {g.name: (g.width, g.producers, g.consumers) for g in channels.groups} == {
         "stem.0": (
             8,
@@ -147,16 +147,16 @@ def test_a_residual_group_by_hand() -> None:
 
 
 def test_a_flattened_channel_is_a_block_of_inputs() -> None:
-    network = trace(patterns.made(patterns.Plain), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = trace(patterns.made(patterns.Plain), (patterns.images(1),))
+    channels = traced.channels
     gone = channels.removed_with(channels["conv2"].channels[5])
     assert gone["conv2", "out"] == (5,)
     assert gone["fc1", "in"] == tuple(range(80, 96))  # 4 x 4 pixels each
 
 
 def test_what_is_not_followed_is_fixed_with_a_reason() -> None:
-    network = trace(patterns.made(patterns.Attending), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = trace(patterns.made(patterns.Attending), (patterns.images(1),))
+    network, channels = traced.graph, traced.channels
     assert "matmul" in channels.fixed["stem.0"]
     assert "not followed" in channels.fixed["free.0"]
     keep = channels.all_kept()
@@ -166,8 +166,8 @@ def test_what_is_not_followed_is_fixed_with_a_reason() -> None:
 
 
 def test_nothing_is_left_without_channels() -> None:
-    network = trace(patterns.made(patterns.Separable), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = trace(patterns.made(patterns.Separable), (patterns.images(1),))
+    network, channels = traced.graph, traced.channels
     keep = channels.all_kept()
     keep[list(channels["pw1.0"].channels)] = False
     with pytest.raises(GraphError, match="without channels"):
@@ -184,11 +184,11 @@ def test_a_batch_that_is_built_in_is_refused() -> None:
             return self.conv(x).view(2, 4 * 256)
 
     with pytest.raises(GraphError, match=r"batch|forward"):
-        trace(Fixed(), (patterns.images(2),))
+        trace(Fixed(), (patterns.images(2),)).graph.eval()
 
 
 def test_rubbish_is_refused(tmp_path: Path) -> None:
-    network = trace(patterns.made(patterns.Separable), (patterns.images(1),))
+    network = trace(patterns.made(patterns.Separable), (patterns.images(1),)).graph
     save_network(tmp_path, network, [(1, 3, 16, 16)])
     recipe = json.loads((tmp_path / "recipe.json").read_text())
     for change, where in (
@@ -218,10 +218,10 @@ def test_published_networks_shrink_and_run(name: str, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model, data = published(name)
-    network = trace(model, (data[:1],))
+    traced = trace(model, (data[:1],))
+    network, channels = traced.graph, traced.channels
     with torch.no_grad():
         torch.testing.assert_close(network(data), model(data))
-    channels = find_channels(network, (data,))
     keep = half_removed(channels)
     small = shrink(network, channels, keep)
     with torch.no_grad():
@@ -268,8 +268,8 @@ DIFFERS: dict[Any, str] = {
 def agree_with_torch_pruning(model: Any, data: Any, why_not: str) -> None:
     """For one channel of every layer, both name the same positions of the same layers."""
     pruning = pytest.importorskip("torch_pruning")
-    network = trace(model, (data,))
-    channels = find_channels(network, (data,))
+    traced = trace(model, (data,))
+    channels = traced.channels
     if why_not:
         pytest.skip(f"torch-pruning: {why_not}")
     graph = pruning.DependencyGraph().build_dependency(model, example_inputs=data)

@@ -366,8 +366,8 @@ def _pruned(
                 layer, network, teacher, subject.run.seed_of(label), centre=True
             )
             alive = torch.ones(layer.shape, dtype=torch.bool)
-            if narrowing is not None and keep is not None and layer.name in narrowing.channels.axes:
-                alive = narrowing.support(layer.name, keep)
+            if narrowing is not None and keep is not None:
+                alive = narrowing.support(layer, keep)
             alive = layer.to_matrices(alive)
             matrices = matrices.of_rows(alive.any(-1))
             old = layer.to_matrices(weight).to(matrices.gram.dtype)

@@ -15,7 +15,7 @@ from picojoule.pruning.energy_aware.narrowing import Narrowing
 from picojoule.pruning.energy_aware.pricing import Pricing
 from picojoule.pruning.graph.importance import Trace
 from picojoule.pruning.graph.limits import Limits
-from picojoule.pruning.graph.widths import Slot
+from picojoule.pruning.graph.widths import WidthLayer
 from picojoule.pruning.layers.capture import Densities, PrunableLayer
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -79,11 +79,11 @@ def menu(
     """
     widths: dict[str, list[dict[str, int]]] = {}
     errors: dict[str, list[float]] = {}
-    slots: dict[str, Slot] = {}
+    by_module: dict[str | None, WidthLayer] = {}
     owner: dict[str, str] = {}
     if narrowing is not None and traces is not None:
         widths = bundle_widths(narrowing, present or narrowing.widths.full)
-        slots = {slot.path: slot for slot in narrowing.widths.slots if slot.path is not None}
+        by_module = {x.path: x for x in narrowing.widths.layers if x.path is not None}
         for name, groups in narrowing.bundles.items():
             owner |= {group.name: name for group in groups}
             errors[name] = [
@@ -92,8 +92,8 @@ def menu(
             ]
     choices = {}
     for layer in layers:
-        slot = slots.get(layer.name)
-        near = [] if slot is None else [*slot.inputs.per_group, *slot.outputs.per_group]
+        wide = by_module.get(layer.module)
+        near = [] if wide is None else [*wide.inputs.per_group, *wide.outputs.per_group]
         bundles = list(dict.fromkeys(owner[name] for name in near if name in owner))
         choices[layer.name] = [
             choice
@@ -103,7 +103,7 @@ def menu(
                 layer,
                 curves[layer.name],
                 densities,
-                _sides(slot, narrowing, widths, dict(zip(bundles, numbers, strict=True))),
+                _sides(wide, narrowing, widths, dict(zip(bundles, numbers, strict=True))),
                 tuple(zip(bundles, numbers, strict=True)),
             )
         ]
@@ -111,17 +111,17 @@ def menu(
 
 
 def _sides(
-    slot: Slot | None,
+    wide: WidthLayer | None,
     narrowing: Narrowing | None,
     widths: Mapping[str, Sequence[Mapping[str, int]]],
     at: Mapping[str, int],
 ) -> tuple[int, int] | None:
     """Channels on both sides of a layer."""
-    if slot is None or narrowing is None:
+    if wide is None or narrowing is None:
         return None
     chosen = {group: n for name, number in at.items() for group, n in widths[name][number].items()}
     full = narrowing.widths.full
-    return slot.inputs.at(chosen, full), slot.outputs.at(chosen, full)
+    return wide.inputs.at(chosen, full), wide.outputs.at(chosen, full)
 
 
 def _choices(

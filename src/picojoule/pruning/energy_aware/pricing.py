@@ -12,13 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import torch
-from torch import nn
-
 from picojoule.accelerator import Accelerator
 from picojoule.errors import PicojouleError
 from picojoule.estimation import estimate
-from picojoule.frontends import load
+from picojoule.pruning.graph.tracing import TracedNetwork
 from picojoule.pruning.graph.widths import resized
 from picojoule.pruning.layers.capture import Densities, PrunableLayer
 from picojoule.specs import load_accelerator
@@ -75,8 +72,7 @@ class Pricing:
     """Prices a network's layers for given densities and weight widths.
 
     Args:
-        model: the network; only its shapes are used.
-        inputs: one example input, batch first.
+        traced: the network, traced with one example.
         layers: those that are pruned; the others keep what the network has.
         accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
         batch: inferences at once.
@@ -87,8 +83,7 @@ class Pricing:
 
     def __init__(
         self,
-        model: nn.Module,
-        inputs: torch.Tensor,
+        traced: TracedNetwork,
         layers: Sequence[PrunableLayer],
         accelerator: str | os.PathLike[str] | Accelerator | None,
         *,
@@ -102,14 +97,8 @@ class Pricing:
         self.dataflow = dataflow
         self.batch = batch
         self._cost = cost
-        self.workload: Workload = load((model, (inputs[:1],))).with_batch(batch)
+        self.workload: Workload = traced.workload.with_batch(batch)
         self._owner = {call: layer.name for layer in layers for call in layer.calls}
-        named = {layer.name for layer in self.workload}
-        lost = [call for call in self._owner if call not in named]
-        if lost:
-            raise PicojouleError(
-                f"layers {', '.join(lost)} run in the network but are not in its exported graph"
-            )
         self.unpruned = tuple(x.name for x in self.workload if x.name not in self._owner)
         self._known: dict[tuple[object, ...], tuple[float, Mapping[str, float], float]] = {}
 

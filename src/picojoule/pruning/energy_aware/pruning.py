@@ -32,7 +32,8 @@ from picojoule.pruning.energy_aware.pricing import Cost, Price, Pricing
 from picojoule.pruning.energy_aware.subject import Candidate, State, Subject, cloned, state_of
 from picojoule.pruning.graph.records import GraphError
 from picojoule.pruning.graph.surgery import network_files
-from picojoule.pruning.layers.capture import PrunableLayer, find_layers
+from picojoule.pruning.graph.tracing import TracedNetwork, trace
+from picojoule.pruning.layers.capture import PrunableLayer, find_layers, last_layer
 from picojoule.pruning.layers.selectors import SELECTORS
 from picojoule.pruning.runs.runs import digest, open_run
 
@@ -193,17 +194,15 @@ def prune(
     model = copy.deepcopy(model)
     own_training = finetune is not None or not options.training.epochs
     check_task(model, data, judged=accuracy is None or not own_training)
-    example = data.train.inputs[:1]
     if classes is not None:
         model, data = _with_classes(model, data, tuple(classes))
-    layers = find_layers(model, example)
+    traced = trace(model, (data.train.inputs[:1],))
+    layers = find_layers(traced)
     if not layers:
         raise PicojouleError(
             f"{type(model).__name__} runs no convolution or linear layer with weights of its own"
         )
-    pricing = Pricing(
-        model, example, layers, accelerator, batch=batch, dataflow=dataflow, cost=cost
-    )
+    pricing = Pricing(traced, layers, accelerator, batch=batch, dataflow=dataflow, cost=cost)
     recipe = {
         "mode": mode,
         "energy": energy,
@@ -217,7 +216,7 @@ def prune(
     }
     parts = {"model": digest(model), "data": digest(data.train.inputs, data.train.labels)}
     parts |= {"validation": digest(data.validate.inputs, data.validate.labels)}
-    narrowing, all_widths = _narrowing(model, data, layers, mode, options)
+    narrowing, all_widths = _narrowing(traced, data, layers, mode, options)
     with open_run(run, "prune", recipe, seed=seed, inputs=parts) as opened:
         subject = Subject(
             model,
@@ -277,7 +276,7 @@ def _check(
 
 
 def _narrowing(
-    model: nn.Module,
+    traced: TracedNetwork,
     data: Data,
     layers: Sequence[PrunableLayer],
     mode: str,
@@ -291,7 +290,7 @@ def _narrowing(
     if ":" in options.constraint:
         return None, f"the constraint is {options.constraint}"
     try:
-        return Narrowing(model, data.train.inputs[:4], layers), None
+        return Narrowing(traced, data.train.inputs[:4], layers), None
     except GraphError as error:
         return None, str(error)
 
@@ -299,7 +298,6 @@ def _narrowing(
 def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tuple[nn.Module, Data]:
     """The network with some of its outputs only, and the data for them (CVPR'17 §6)."""
     example = data.train.inputs[:1]
-    layers = find_layers(model, example)
     model.eval()
     with torch.no_grad():
         outputs = model(example).shape[-1]
@@ -311,11 +309,11 @@ def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tup
         raise PicojouleError(
             f"classes {list(classes)}: distinct numbers from 0 to {outputs - 1} are needed"
         )
-    last = layers[-1]
-    owner = model.get_submodule(last.parameter.rpartition(".")[0])
-    if last.shape[0] != outputs or not isinstance(owner, (nn.Linear, nn.Conv2d)):
+    parameter, owner = last_layer(model, example)
+    if not isinstance(owner, (nn.Linear, nn.Conv2d)) or owner.weight.shape[0] != outputs:
         raise PicojouleError(
-            f"classes: the last layer, {last.name!r}, does not give the {outputs} outputs itself"
+            f"classes: the last layer, with {parameter!r}, does not give the {outputs} outputs "
+            "itself"
         )
     with torch.no_grad():
         picked = torch.tensor(classes)

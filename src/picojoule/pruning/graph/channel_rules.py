@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import fx
 
-from picojoule.pruning.graph.tracing import arguments, op_name
+from picojoule.pruning.graph.operators import arguments, op_name
 
 Ids = npt.NDArray[np.int64]
 

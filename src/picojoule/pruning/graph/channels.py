@@ -22,8 +22,8 @@ import torch
 from torch import fx, nn
 
 from picojoule.pruning.graph.channel_rules import Ids, Line, Refusal, State, rule_of
+from picojoule.pruning.graph.operators import annotate, op_name
 from picojoule.pruning.graph.records import Reorder
-from picojoule.pruning.graph.tracing import annotate, op_name
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,15 +1,15 @@
 """What flows through a network on real data: layers found, densities counted, matrices gathered.
 
-Layers are found where they happen: every call of a convolution or a linear function with a
-parameter of the network as its weight, by module or by function, is seen by torch's own function
-mode. The names are those :func:`picojoule.frontends.torch_module.read_torch` gives, so that what is
-measured here can be priced there.
+Layers are found on the traced network; their calls are seen where they happen: every call of a
+convolution or a linear function with a parameter of the network as its weight, by module or by
+function, passes torch's own function mode. The n-th call of a parameter is the n-th of its layers
+in the workload, so that what is measured here can be priced there.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,15 +22,21 @@ from torch.overrides import TorchFunctionMode
 from picojoule.errors import PicojouleError
 from picojoule.frontends.torch_export import layer_name
 from picojoule.pruning.datasets import Samples
+from picojoule.pruning.graph.tracing import Call, TracedNetwork
 from picojoule.pruning.modes import evaluating
 
-_CONVOLUTIONS = {
-    torch.conv1d: 1,
-    torch.conv2d: 2,
-    functional.conv1d: 1,
-    functional.conv2d: 2,
-}
-_LINEAR = (functional.linear, torch._C._nn.linear)
+_LAYERS = frozenset(
+    {
+        torch.conv1d,
+        torch.conv2d,
+        functional.conv1d,
+        functional.conv2d,
+        functional.linear,
+        torch._C._nn.linear,
+    }
+)
+_OPERATORS = {"conv1d": 1, "conv2d": 2, "linear": 0}
+"""The operators whose weights are chosen, as the exported program names them, and their axes."""
 # What an accelerator does to a value before it stores it: the stored output has the density it
 # has after these. An addition of two maps is not among them; both maps are stored before it.
 _FUSED = frozenset(
@@ -48,7 +54,7 @@ _FUSED = frozenset(
         torch.batch_norm,
         functional.dropout,
         torch.dropout,
-        # as graphs call them (picojoule.pruning.graph.tracing)
+        # as graphs call them (picojoule.pruning.graph.rebuilding)
         torch.ops.aten.relu.default,
         torch.ops.aten.relu_.default,
         torch.ops.aten.relu6.default,
@@ -59,7 +65,7 @@ _FUSED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
     """How a layer's weight meets its input; a linear layer is a convolution over one tap."""
 
@@ -70,7 +76,7 @@ class Geometry:
     dilation: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PrunableLayer:
     """A layer whose weights can be chosen anew.
 
@@ -78,6 +84,8 @@ class PrunableLayer:
         name: as the network calls it; ``parameter`` is the name of its weight.
         calls: names of all uses in one inference: a weight that is used twice is two layers of
             the workload.
+        bias: the name of its bias, where it has one.
+        module: path in the traced graph, where it is a module there.
     """
 
     name: str
@@ -86,6 +94,7 @@ class PrunableLayer:
     shape: tuple[int, ...]
     calls: tuple[str, ...]
     bias: str | None = None
+    module: str | None = None
 
     @property
     def matrix_shape(self) -> tuple[int, int, int]:
@@ -183,7 +192,7 @@ class _Seen(Exception):  # noqa: N818 - no error: a way out
     """Ends a forward pass when what was wanted has been seen."""
 
 
-Call = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
+Seen = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
 
 
 class _Calls(TorchFunctionMode):
@@ -240,24 +249,26 @@ def _weight_and_bias(args: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any
     )
 
 
+_NO_CALLS: Iterator[str] = iter(())
+
+
 class _Watch(_Calls):
     """Sees every layer's call; ``seen`` gets (name of the call, input, output, bias)."""
 
-    def __init__(self, names: Mapping[int, str], seen: Call, fused: Call | None = None) -> None:
+    def __init__(
+        self, layers: Mapping[int, PrunableLayer], seen: Seen, fused: Seen | None = None
+    ) -> None:
         super().__init__()
-        self._names = names
+        self._left = {key: iter(layer.calls) for key, layer in layers.items()}
         self._seen = seen
         self._fused = fused
-        self._count: dict[str, int] = {}
         self._origin: dict[int, tuple[str, torch.Tensor]] = {}
 
     def called(self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any) -> None:
-        if func in _CONVOLUTIONS or func in _LINEAR:
+        if func in _LAYERS:
             weight, bias = _weight_and_bias(args, given)
-            name = self._names.get(id(weight))
-            if name is not None:
-                count = self._count[name] = self._count.get(name, 0) + 1
-                call = name if count == 1 else f"{name}_{count}"
+            call = next(self._left.get(id(weight), _NO_CALLS), None)
+            if call is not None:
                 self._seen(call, args[0] if args else given["input"], result, bias)
                 if self._fused is not None:
                     # The tensor is kept, so that no other can get its id in this pass.
@@ -269,52 +280,42 @@ class _Watch(_Calls):
                 self._origin[id(result)] = (origin[0], result)
 
 
-def find_layers(model: nn.Module, inputs: torch.Tensor) -> tuple[PrunableLayer, ...]:
-    """The layers of a network that can be pruned, in the order in which they first run."""
-    by_id = {id(p): name for name, p in reversed(list(model.named_parameters()))}
-    names = {key: layer_name(name) or name for key, name in by_id.items()}
-    found: dict[str, PrunableLayer] = {}
+def find_layers(traced: TracedNetwork) -> tuple[PrunableLayer, ...]:
+    """The layers of a network that can be pruned, in the order in which they first run.
 
-    class Finder(_Calls):
-        def called(
-            self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any
-        ) -> None:
-            del result
-            if func not in _CONVOLUTIONS and func not in _LINEAR:
-                return
-            weight, bias = _weight_and_bias(args, given)
-            name = names.get(id(weight))
-            if name in found:
-                known = found[name]
-                again = f"{name}_{len(known.calls) + 1}"
-                found[name] = replace(known, calls=(*known.calls, again))
-            elif name is not None:
-                geometry = _geometry(func, args, given)
-                if geometry is not None:
-                    found[name] = PrunableLayer(
-                        name,
-                        by_id[id(weight)],
-                        geometry,
-                        tuple(weight.shape),
-                        (name,),
-                        by_id.get(id(bias)),
-                    )
-
-    with evaluating(model), torch.no_grad(), Finder():
-        model(inputs)
-    return tuple(found.values())
+    Those are convolutions and linear functions with a parameter of the network as their weight.
+    """
+    calls: dict[str, list[Call]] = {}
+    for call in traced.calls:
+        if call.weight is not None and call.operator in _OPERATORS:
+            calls.setdefault(call.weight, []).append(call)
+    layers = []
+    for parameter, uses in calls.items():
+        geometries = {_geometry(call, traced.shapes[parameter]) for call in uses}
+        geometry = geometries.pop()
+        if geometries or geometry is None:
+            continue  # used in two ways, or padded unevenly: it stays as it is
+        layers.append(
+            PrunableLayer(
+                name=layer_name(parameter) or uses[0].layers[0],
+                parameter=parameter,
+                geometry=geometry,
+                shape=traced.shapes[parameter],
+                calls=tuple(call.layers[0] for call in uses),
+                bias=uses[0].bias,
+                module=uses[0].module,
+            )
+        )
+    return tuple(layers)
 
 
-def _geometry(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Geometry | None:
-    if func in _LINEAR:
-        return Geometry("linear")
-    spatial = _CONVOLUTIONS[func]
-    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-    known = {**dict(zip(names, args, strict=False)), **given}
-    weight = known["weight"]
+def _geometry(call: Call, shape: tuple[int, ...]) -> Geometry | None:
+    if call.operator == "linear":
+        return Geometry(kind="linear")
+    spatial = _OPERATORS[call.operator]
 
     def numbers(name: str, default: int) -> tuple[int, ...]:
-        value = known.get(name, default)
+        value = call.settings.get(name, default)
         return (
             (value,) * spatial
             if isinstance(value, int)
@@ -323,21 +324,53 @@ def _geometry(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Geome
 
     dilation = numbers("dilation", 1)
     padding: tuple[int, ...]
-    if known.get("padding") == "valid":
+    if call.settings.get("padding") == "valid":
         padding = (0,) * spatial
-    elif known.get("padding") == "same":
-        totals = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    elif call.settings.get("padding") == "same":
+        totals = [(k - 1) * d for k, d in zip(shape[2:], dilation, strict=True)]
         if any(total % 2 for total in totals):
-            return None  # torch pads such a layer at one end more; it stays as it is
+            return None  # torch pads such a layer at one end more
         padding = tuple(total // 2 for total in totals)
     else:
         padding = numbers("padding", 0)
-    return Geometry("conv", int(known.get("groups", 1)), numbers("stride", 1), padding, dilation)
+    return Geometry(
+        kind="conv",
+        groups=int(call.settings.get("groups", 1)),
+        stride=numbers("stride", 1),
+        padding=padding,
+        dilation=dilation,
+    )
 
 
-def _names(layers: Sequence[PrunableLayer], model: nn.Module) -> dict[int, str]:
+def last_layer(model: nn.Module, inputs: torch.Tensor) -> tuple[str, nn.Module]:
+    """The parameter that the last convolution or linear layer reads, and the module it is of.
+
+    Raises:
+        PicojouleError: there is no such layer.
+    """
+    by_id = {id(p): name for name, p in reversed(list(model.named_parameters()))}
+    parameters: list[str] = []
+
+    class Names(_Calls):
+        def called(
+            self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any
+        ) -> None:
+            del result
+            if func in _LAYERS and id(_weight_and_bias(args, given)[0]) in by_id:
+                parameters.append(by_id[id(_weight_and_bias(args, given)[0])])
+
+    with evaluating(model), torch.no_grad(), Names():
+        model(inputs)
+    if not parameters:
+        raise PicojouleError(
+            f"{type(model).__name__} runs no convolution or linear layer with weights of its own"
+        )
+    return parameters[-1], model.get_submodule(parameters[-1].rpartition(".")[0])
+
+
+def _names(layers: Sequence[PrunableLayer], model: nn.Module) -> dict[int, PrunableLayer]:
     parameters = dict(model.named_parameters())
-    return {id(parameters[layer.parameter]): layer.name for layer in layers}
+    return {id(parameters[layer.parameter]): layer for layer in layers}
 
 
 def watch_values(

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from picojoule.frontends import load
 from picojoule.pruning.checks import check_task
 from picojoule.pruning.datasets import Data, Samples
+from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import Densities, find_layers, watch_values
 from picojoule.workload import Workload
 
@@ -69,8 +69,8 @@ def profile(
     An output is recorded as it is stored, behind its batch norm and ReLU where it has them.
     """
     check_task(model, Data(samples, samples), judged=False)
-    example = samples.inputs[:1]
-    layers = find_layers(model, example)
+    traced = trace(model, (samples.inputs[:1],))
+    layers = find_layers(traced)
     totals: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     done = 0
 
@@ -88,13 +88,13 @@ def profile(
             add(call, "input", given)
             add(call, "output", stored)
         done += len(inputs)
-    found = []
+    profiles = []
     for layer in layers:
         for call in layer.calls:
             (given, given_all, given_bits), (stored, stored_all, stored_bits) = (
                 totals[call, kind] for kind in ("input", "output")
             )
-            found.append(
+            profiles.append(
                 LayerProfile(
                     call,
                     Densities(given / given_all, stored / stored_all),
@@ -102,12 +102,11 @@ def profile(
                     VALUE_BITS * stored_all / stored_bits,
                 )
             )
-    return Profile(len(samples), tuple(found), _with_densities(model, example, found))
+    return Profile(len(samples), tuple(profiles), _with_densities(traced.workload, profiles))
 
 
-def _with_densities(model: nn.Module, example: torch.Tensor, found: list[LayerProfile]) -> Workload:
-    workload = load((model, (example,)))
-    known = {x.name: x.densities for x in found}
+def _with_densities(workload: Workload, profiles: list[LayerProfile]) -> Workload:
+    known = {x.name: x.densities for x in profiles}
     layers = tuple(
         replace(
             layer,

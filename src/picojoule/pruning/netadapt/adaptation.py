@@ -29,11 +29,11 @@ from torch import fx, nn
 from picojoule.errors import BudgetError, PicojouleError
 from picojoule.pruning.checks import check_task
 from picojoule.pruning.datasets import Data
-from picojoule.pruning.graph.channels import Channels, find_channels
+from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.importance import by_norm, by_reconstruction, gather_inputs
 from picojoule.pruning.graph.masks import staying_channels
-from picojoule.pruning.graph.surgery import network_files, onnx_files, shrink
-from picojoule.pruning.graph.tracing import trace
+from picojoule.pruning.graph.surgery import cut, network_files, onnx_files
+from picojoule.pruning.graph.tracing import TracedNetwork, trace
 from picojoule.pruning.graph.widths import Widths
 from picojoule.pruning.netadapt.candidates import (
     Method,
@@ -124,7 +124,7 @@ def adapt(
 class _Place:
     """Where a run is: its network, what is left of the first one, and the rounds to there."""
 
-    network: fx.GraphModule
+    traced: TracedNetwork
     kept: Mapping[str, npt.NDArray[np.int64]]
     rounds: tuple[Round, ...]
     scale: float
@@ -153,8 +153,8 @@ class _Adaptation:
         self.example, self.executor, self.seconds = example, executor, seconds
         self.finetune, self.accuracy, self.progress = finetune, accuracy, progress
         self.asked, self.keep_files = budget, kept
-        self.first = trace(model, example).eval()
-        self.network = self.first
+        self.traced = trace(model, example)
+        self.first = self.traced.graph
         self.held_out = data.validate.take(recipe.hold_out or len(data.validate))
         self.rounds: list[Round] = []
         self.scale = 1.0
@@ -164,7 +164,7 @@ class _Adaptation:
     # -- the run -----------------------------------------------------------------------------------
 
     def run(self) -> Adapted:
-        self._see(self.first)
+        self._see(self.traced)
         self.limits = self.recipe.limits(self.widths.full)
         self.kept = {
             path: np.arange(len(axes.outputs)) for path, axes in self.channels.axes.items()
@@ -190,10 +190,17 @@ class _Adaptation:
         self._check_met()
         return self._finish()
 
-    def _see(self, network: fx.GraphModule) -> None:
-        self.network = network
-        self.channels: Channels = find_channels(network, self.example)
-        self.widths = Widths(network, self.channels, self.example)
+    def _see(self, traced: TracedNetwork) -> None:
+        self.traced = traced
+        self.widths = Widths(traced)
+
+    @property
+    def network(self) -> fx.GraphModule:
+        return self.traced.graph
+
+    @property
+    def channels(self) -> Channels:
+        return self.traced.channels
 
     def _predicted(self) -> float:
         return math.fsum(self.platform.cost(layer) for layer in self.widths.at({}))
@@ -296,12 +303,12 @@ class _Adaptation:
                 return
 
     def _place(self) -> _Place:
-        return _Place(self.network, dict(self.kept), tuple(self.rounds), self.scale)
+        return _Place(self.traced, dict(self.kept), tuple(self.rounds), self.scale)
 
     def _go_to(self, place: _Place) -> None:
         self.kept, self.rounds = dict(place.kept), list(place.rounds)
         self.scale = place.scale
-        self._see(place.network)
+        self._see(place.traced)
 
     def _plan(self, name: str, target: float) -> list[Candidate]:
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -363,16 +370,13 @@ class _Adaptation:
         # A candidate that meets the target is wanted; if none does, whichever is best on the way.
         pool = [(c, s) for c, s in alive if c.meets] or alive
         candidate, chosen = max(pool, key=lambda pair: self._merit(before, *pair))
-        small = shrink(self.network, self.channels, candidate.keep)
-        small.load_state_dict(chosen.tensors())
-        kept = candidate.keep
         for path, axes in self.channels.axes.items():
-            self.kept[path] = self.kept[path][kept[axes.outputs]]
-        self._see(small.eval())
+            self.kept[path] = self.kept[path][candidate.keep[axes.outputs]]
+        self._see(cut(self.traced, candidate.keep, chosen.tensors()))
 
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             predicted = self._predicted()
-            measured = self._measured(small, SURPRISE * predicted * self.scale)
+            measured = self._measured(self.network, SURPRISE * predicted * self.scale)
             return {"chosen": candidate.name, "predicted": predicted, "measured": measured}, {}
 
         record = self.run_folder.step(f"{name} chosen", compute).record

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from picojoule.errors import PicojouleError
-from picojoule.pruning.graph.channels import Channels, find_channels
+from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.limits import Limits, natural_step
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.graph.widths import Widths, resized
@@ -41,9 +41,7 @@ def wanted_layers(
         recipe: for how narrow a network may become: its step and floor.
         points: widths on each side of a layer, at least 2.
     """
-    example = tuple(inputs)
-    network = trace(model, example).eval()
-    widths = Widths(network, find_channels(network, example), example)
+    widths = Widths(trace(model, inputs))
     # Paper mode goes lower than best mode where the recipe names no floor: both are covered.
     limits = replace(recipe or Recipe(), mode="paper").limits(widths.full)
     return covering(widths, limits, points)
@@ -55,13 +53,13 @@ def covering(widths: Widths, limits: Limits, points: int = POINTS) -> list[Layer
         raise PicojouleError(f"points={points}: at least 2, the narrowest width and the whole")
     channels = widths.channels
     found: dict[object, Layer] = {}
-    for slot in widths.slots:
-        made = [slot.layer]
-        if slot.path is not None:
-            axes = channels.axes[slot.path]
+    for each in widths.layers:
+        made = [each.layer]
+        if each.path is not None:
+            axes = channels.axes[each.path]
             inputs_grid = _grid(channels, axes.inputs, limits, points)
             outputs_grid = _grid(channels, axes.outputs, limits, points)
-            made += [resized(slot.layer, n, m) for n in inputs_grid for m in outputs_grid]
+            made += [resized(each.layer, n, m) for n in inputs_grid for m in outputs_grid]
         for layer in made:
             found.setdefault(table_order(layer), layer)
     return sorted(found.values(), key=table_order)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from picojoule.pruning.graph.widths import Axis, Widths
+from picojoule.pruning.graph.widths import Side, Widths
 from picojoule.pruning.milp import milp
 from picojoule.workload import Layer
 
@@ -97,15 +97,15 @@ def table_model(
             known = pairs.get((first, second))
             pairs[first, second] = table if known is None else known + table
 
-    for number, slot in enumerate(widths.slots):
+    for number, layer in enumerate(widths.layers):
         if progress is not None:
-            progress(number, len(widths.slots))
+            progress(number, len(widths.layers))
 
         def price(at: Mapping[str, int], number: int = number) -> float:
             return cost(widths.at(at)[number])
 
-        ins = [name for name in slot.inputs.per_group if name in chosen]
-        outs = [name for name in slot.outputs.per_group if name in chosen]
+        ins = [name for name in layer.inputs.per_group if name in chosen]
+        outs = [name for name in layer.outputs.per_group if name in chosen]
         if not ins and not outs:
             constant += price({})
             continue
@@ -120,7 +120,7 @@ def table_model(
             continue
         # Several groups on one side: linear between all of them narrow and all of them wide.
         many, other = (ins, outs) if len(ins) > 1 else (outs, ins)
-        side = slot.inputs if many is ins else slot.outputs
+        side = layer.inputs if many is ins else layer.outputs
         partner = other[0] if other else many[0]
         many = [name for name in many if name != partner]
         narrow = {name: chosen[name][0] for name in many}
@@ -129,7 +129,7 @@ def table_model(
         high = np.array([price({**wide, partner: b}) for b in chosen[partner]])
         single[partner] += low
 
-        def positions(name: str, width: int, side: Axis = side) -> float:
+        def positions(name: str, width: int, side: Side = side) -> float:
             return side.per_group[name] * width / widths.full[name]
 
         span = sum(positions(n, wide[n]) - positions(n, narrow[n]) for n in many)
