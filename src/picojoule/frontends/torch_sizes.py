@@ -22,34 +22,22 @@ def is_assertion(node: fx.Node) -> bool:
     return getattr(packet, "__name__", "") in _ASSERTIONS
 
 
-def free_batch(program: torch.export.ExportedProgram) -> bool:
-    """Whether the first dimension of every input was left free by the export."""
-    firsts = [
-        node.meta["val"].shape[0]
-        for node in program.graph.nodes
-        if node.op == "placeholder"
-        and node.name in program.graph_signature.user_inputs
-        and isinstance(node.meta.get("val"), torch.Tensor)
-    ]
-    return all(isinstance(size, torch.SymInt) for size in firsts)
+def runs_for(program: torch.export.ExportedProgram, inputs: Sequence[torch.Tensor]) -> bool:
+    """Whether the program has shapes for these inputs, or was made for others alone."""
+    try:
+        _propagate(program, inputs)
+    except Exception:  # whatever an operator says to sizes it cannot have
+        return False
+    return True
 
 
 def set_sizes(program: torch.export.ExportedProgram, inputs: Sequence[torch.Tensor]) -> None:
     """Give every value of the program the shape it has for *inputs*; nothing is computed.
 
-    Numbers that the program derives from sizes become constants, as if it had been exported for
-    these inputs alone.
+    Numbers that the program derives from sizes become constants, and slices that take all of a
+    value go, as if it had been exported for these inputs alone.
     """
-    stored = {**program.constants, **program.state_dict}
-    given = iter(inputs)
-    arguments = [
-        next(given) if spec.target is None else stored[spec.target]
-        for spec in program.graph_signature.input_specs
-    ]
-    with torch.no_grad():
-        _Sizes(program.graph_module, FakeTensorMode(allow_non_fake_inputs=True)).propagate(
-            *arguments
-        )
+    _propagate(program, inputs)
     graph = program.graph
     for node in list(graph.nodes):
         numbers = {
@@ -57,13 +45,35 @@ def set_sizes(program: torch.export.ExportedProgram, inputs: Sequence[torch.Tens
             for source in node.all_input_nodes
             if isinstance(source.meta.get("val"), (int, float, bool))
         }
+        if _takes_all(node):
+            node.replace_all_uses_with(node.all_input_nodes[0])
         if numbers:
             node.args = fx.map_arg(node.args, lambda x, n=numbers: n.get(x, x))
             node.kwargs = fx.map_arg(node.kwargs, lambda x, n=numbers: n.get(x, x))
     for node in reversed(list(graph.nodes)):
         unread = node.op == "call_function" and not node.users
-        if unread and (is_assertion(node) or isinstance(node.meta.get("val"), (int, float, bool))):
+        number = isinstance(node.meta.get("val"), (int, float, bool))
+        if unread and (number or is_assertion(node) or _takes_all(node)):
             graph.erase_node(node)
+
+
+def _takes_all(node: fx.Node) -> bool:
+    """Whether a node is a slice of the whole of its input."""
+    if node.target is not torch.ops.aten.slice.Tensor:
+        return False
+    return bool(node.meta["val"].shape == node.all_input_nodes[0].meta["val"].shape)
+
+
+def _propagate(program: torch.export.ExportedProgram, inputs: Sequence[torch.Tensor]) -> None:
+    stored = {**program.constants, **program.state_dict}
+    following = iter(inputs)
+    arguments = [
+        next(following) if spec.target is None else stored[spec.target]
+        for spec in program.graph_signature.input_specs
+    ]
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad():
+        _Sizes(program.graph_module, mode).propagate(*arguments)
 
 
 class _Sizes(FakeTensorProp):

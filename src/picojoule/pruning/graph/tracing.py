@@ -19,9 +19,9 @@ from torch import fx, nn
 
 from picojoule.frontends.torch_export import batch_of, export_program, first_names
 from picojoule.frontends.torch_module import read_nodes
-from picojoule.frontends.torch_sizes import free_batch, set_sizes
+from picojoule.frontends.torch_sizes import runs_for, set_sizes
 from picojoule.pruning.graph.channels import Channels, find_channels
-from picojoule.pruning.graph.operators import annotate, arguments, op_name
+from picojoule.pruning.graph.operators import arguments, op_name
 from picojoule.pruning.graph.rebuilding import RebuiltNetwork, rebuild
 from picojoule.pruning.graph.records import GraphError, tensors_in
 from picojoule.pruning.modes import evaluating
@@ -136,10 +136,14 @@ def trace(model: nn.Module, example: Sequence[torch.Tensor]) -> TracedNetwork:
         modules, tensors = rebuilt.modules, rebuilt.tensors
     except GraphError as error:
         followed = error
-    counted = several
-    if free_batch(program) or not isinstance(followed, GraphError):
-        set_sizes(program, example)
-        counted = tuple(example)
+    counted = tuple(example)
+    if not runs_for(program, tuple(torch.cat([x, x[:1]]) for x in several)):
+        counted = several
+        followed = GraphError(
+            f"{name}: traced for a batch of {len(several[0])}, it does not run for one more; "
+            "use -1 or x.shape[0] for the batch in view(), reshape() and expand(), not len(x)"
+        )
+    set_sizes(program, counted)
     read = read_nodes(program, name=name, source=source, batch=batch_of(counted), names=names)
     return TracedNetwork(
         name=name,
@@ -157,7 +161,6 @@ def _followed(
 ) -> tuple[fx.GraphModule, Channels]:
     """The graph, found to compute what the model does, and its channels."""
     graph = rebuilt.graph.eval()
-    _check_batch(graph, examples, type(model).__name__)
     _check_values(graph, model, examples)
     return graph, find_channels(graph, examples)
 
@@ -203,17 +206,6 @@ def _calls(
             bias=parameter(operands.get("bias")),
             module=modules.get(node_name),
         )
-
-
-def _check_batch(network: fx.GraphModule, examples: Sequence[torch.Tensor], name: str) -> None:
-    wider = tuple(torch.cat([x, x[:1]]) for x in examples)
-    try:
-        annotate(network, wider)
-    except Exception as error:
-        raise GraphError(
-            f"{name}: traced for a batch of {examples[0].shape[0]}, it does not run for one more; "
-            "use -1 or x.shape[0] for the batch in view(), reshape() and expand(), not len(x)"
-        ) from error
 
 
 def _check_values(
