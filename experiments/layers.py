@@ -82,7 +82,12 @@ def large(wanted: argparse.Namespace) -> None:
     gram.diagonal(dim1=1, dim2=2).add_(1e-4 * float(gram.diagonal(dim1=1, dim2=2).mean()))
     cross = weights @ gram
     energy = float((cross * weights).sum())
-    of = Gathered(gram, cross, torch.tensor([[energy]]), (torch.empty(0), torch.empty(0)))
+    of = Gathered(
+        gram=gram,
+        cross=cross,
+        energies=torch.tensor([[energy]]),
+        samples=(torch.empty(0), torch.empty(0)),
+    )
     for sparsity in (0.7, 0.9):
         constraint = Unstructured(round((1 - sparsity) * weights.numel()))
         for rule in ("alps", "sparsegpt"):

@@ -37,7 +37,7 @@ from torch.nn import functional
 from picojoule.errors import BudgetError
 from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.graph.importance import by_norm
-from picojoule.pruning.graph.limits import Limits
+from picojoule.pruning.graph.limits import WidthLimits
 from picojoule.pruning.graph.masks import filled, mask_of
 from picojoule.pruning.graph.surgery import load_bytes, shrink, to_bytes
 from picojoule.pruning.graph.tracing import trace
@@ -114,7 +114,7 @@ class Bench:
         if steps is None or path.exists():
             load_bytes(model, path.read_bytes())
         else:
-            train(model, self.data.train, Training(steps, 0.1), seed=self.seed)
+            train(model, self.data.train, Training(steps=steps, rate=0.1), seed=self.seed)
             path.write_bytes(to_bytes(model))
         return model.eval()
 
@@ -205,7 +205,7 @@ class Bench:
     def _uniform(self, share: float) -> Any:
         """All groups by the same share, filters by norm: the widest the metric finds within it."""
         channels, widths = self.traced.channels, Widths(self.traced)
-        limits = Limits(None, FLOOR, dict(widths.full))
+        limits = WidthLimits(None, FLOOR, dict(widths.full))
         norms = by_norm(self.first, channels)
         whole = math.fsum(map(self.platform.cost, widths.at({})))
         allowed = share * self.whole[0]
@@ -264,7 +264,7 @@ class Bench:
         return trace(model.eval(), self.example).graph
 
     def _tuned(self, network: Any) -> Any:
-        training = Training(self.protocol.long, 0.05)
+        training = Training(steps=self.protocol.long, rate=0.05)
         train(network, self.data.train, training, seed=self.seed)
         return network.eval()
 

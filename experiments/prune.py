@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from picojoule.pruning.datasets import fashion_mnist
 from picojoule.pruning.energy_aware.finetuning import FineTuning
-from picojoule.pruning.energy_aware.options import Options, Progress
+from picojoule.pruning.energy_aware.options import Progress, PruningOptions
 from picojoule.pruning.energy_aware.pricing import Pricing
 from picojoule.pruning.energy_aware.pruning import prune
 from picojoule.pruning.graph.tracing import trace
@@ -84,7 +84,7 @@ def main() -> None:
         max_accuracy_drop=wanted.drop,
         classes=classes,
         batch=wanted.batch,
-        options=Options(
+        options=PruningOptions(
             training=training, guide=wanted.guide, order=wanted.order, selector=wanted.selector
         ),
         seed=wanted.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,13 +48,17 @@ def set_sizes(program: torch.export.ExportedProgram, inputs: Sequence[torch.Tens
         if _takes_all(node):
             node.replace_all_uses_with(node.all_input_nodes[0])
         if numbers:
-            node.args = fx.map_arg(node.args, lambda x, n=numbers: n.get(x, x))
-            node.kwargs = fx.map_arg(node.kwargs, lambda x, n=numbers: n.get(x, x))
+            node.args = _replaced(node.args, numbers)
+            node.kwargs = _replaced(node.kwargs, numbers)
     for node in reversed(list(graph.nodes)):
         unread = node.op == "call_function" and not node.users
         number = isinstance(node.meta.get("val"), (int, float, bool))
         if unread and (number or is_assertion(node) or _takes_all(node)):
             graph.erase_node(node)
+
+
+def _replaced(arguments: Any, numbers: Mapping[fx.Node, float]) -> Any:
+    return fx.map_arg(arguments, lambda node: numbers.get(node, node))
 
 
 def _takes_all(node: fx.Node) -> bool:

@@ -61,6 +61,7 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     import torch
 
     from picojoule.pruning.energy_aware.narrowing import Narrowing
+    from picojoule.pruning.graph.tracing import trace
     from picojoule.pruning.layers.capture import find_layers
     from picojoule.pruning.networks import NETWORKS
 
@@ -74,7 +75,8 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     if not narrow:
         return model
     example = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
-    return Narrowing(model, example, find_layers(model, example[:1])).checked(tensors, example)
+    traced = trace(model, (example[:1],))
+    return Narrowing(traced, example, find_layers(traced)).checked(tensors, example)
 
 
 def packed(tensors: Mapping[str, torch.Tensor]) -> bytes:

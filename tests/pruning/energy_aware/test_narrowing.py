@@ -22,10 +22,10 @@ from picojoule.pruning.energy_aware.allocation import Choice, allocate, least_co
 from picojoule.pruning.energy_aware.finetuning import FineTuning, top1  # noqa: E402
 from picojoule.pruning.energy_aware.narrowing import Narrowing  # noqa: E402
 from picojoule.pruning.energy_aware.offers import menu  # noqa: E402
-from picojoule.pruning.energy_aware.options import Options  # noqa: E402
+from picojoule.pruning.energy_aware.options import PruningOptions  # noqa: E402
 from picojoule.pruning.energy_aware.pricing import Pricing  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
-from picojoule.pruning.graph.importance import Trace  # noqa: E402
+from picojoule.pruning.graph.importance import RemovalOrder  # noqa: E402
 from picojoule.pruning.graph.surgery import load_network  # noqa: E402
 from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers, measure_densities  # noqa: E402
@@ -164,7 +164,9 @@ def test_the_programme_is_exact(seed: int) -> None:
                 energy = density * 0.5 ** sum(numbers) * rng.uniform(0.8, 1.2)
                 lost = (1 - density) * rng.uniform(0.5, 2)
                 at = tuple(zip(bundles, numbers, strict=True))
-                choices[name].append(Choice(density, float(energy), float(lost), at=at))
+                choices[name].append(
+                    Choice(density=density, energy=float(energy), error=float(lost), at=at)
+                )
     least = least_cost(choices, errors)
     assert math.isinf(brute(choices, errors, least * 0.5))
     with pytest.raises(BudgetError):
@@ -187,7 +189,9 @@ def test_narrower_layers_are_cheaper_and_hold_fewer_weights() -> None:
     layers = find_layers(traced)
     pricing = Pricing(traced, layers, None, cost=lambda x: x.effectual_macs)
     curves = {x.name: [[1.0, None, 0.0], [0.5, None, 0.1], [0.1, None, 0.3]] for x in layers}
-    traces = {g.name: Trace(g.channels, np.linspace(0, 1, g.width + 1)) for g in narrowing.groups}
+    traces = {
+        g.name: RemovalOrder(g.channels, np.linspace(0, 1, g.width + 1)) for g in narrowing.groups
+    }
     offered = menu(pricing, layers, curves, {}, narrowing, narrowing.widths.full, traces)
     for name, errors in offered.errors.items():
         assert errors[0] == 0
@@ -210,7 +214,7 @@ def test_narrower_layers_are_cheaper_and_hold_fewer_weights() -> None:
 
 def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
     model, data = make()
-    options = Options(
+    options = PruningOptions(
         calibration=128, profile=128, samples=64, levels=4, attempts=2,
         training=FineTuning(epochs=1, rate=0.02, batch=64, distilled=0.5),
     )  # fmt: skip
@@ -241,11 +245,11 @@ def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
         data,
         accelerator="eyeriss-cvpr17",
         energy=0.3,
-        options=Options(**{**_fields(options), "narrow": False}),
+        options=PruningOptions(**{**_fields(options), "narrow": False}),
     )
     assert apart.narrow is None
     assert apart.widths == {}
 
 
-def _fields(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in Options.__dataclass_fields__}
+def _fields(options: PruningOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in PruningOptions.__dataclass_fields__}

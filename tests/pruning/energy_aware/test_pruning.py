@@ -29,14 +29,14 @@ from picojoule.errors import InputError, PicojouleError  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
 from picojoule.pruning.energy_aware import best_stages  # noqa: E402
 from picojoule.pruning.energy_aware.finetuning import FineTuning, top1  # noqa: E402
-from picojoule.pruning.energy_aware.options import Options  # noqa: E402
+from picojoule.pruning.energy_aware.options import PruningOptions  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
 from picojoule.pruning.runs.runs import RunError  # noqa: E402
 from picojoule.workload import Layer  # noqa: E402
 from tests.pruning.runs.test_runs import tree  # noqa: E402
 from tests.pruning.small import make  # noqa: E402
 
-FAST = Options(
+FAST = PruningOptions(
     calibration=128, profile=128, samples=64, levels=4, attempts=2,
     training=FineTuning(epochs=1, rate=0.02, batch=64, distilled=0.5),
 )  # fmt: skip
@@ -306,8 +306,8 @@ def test_a_network_without_layers(task: Any) -> None:
         ({"energy": "40 µJ"}, "a cost function has no unit"),
         ({"max_accuracy_drop": 2}, "0.01 is one point"),
         ({"joint_bits": True, "mode": "paper"}, "no effect in paper mode"),
-        ({"options": Options(constraint="4:2")}, "no constraint '4:2'"),
-        ({"options": Options(selector="obs")}, "no selector 'obs'"),
+        ({"options": PruningOptions(constraint="4:2")}, "no constraint '4:2'"),
+        ({"options": PruningOptions(selector="obs")}, "no selector 'obs'"),
         ({"classes": (0, 9)}, "distinct numbers from 0 to 3"),
         ({"accelerator": "eyeriss-cvpr17"}, "one of the two"),
     ],

@@ -16,7 +16,7 @@ from picojoule.errors import InputError  # noqa: E402
 from picojoule.frontends import load  # noqa: E402
 from picojoule.pruning.datasets import Data  # noqa: E402
 from picojoule.pruning.energy_aware.finetuning import FineTuning  # noqa: E402
-from picojoule.pruning.energy_aware.options import Options  # noqa: E402
+from picojoule.pruning.energy_aware.options import PruningOptions  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
 from picojoule.pruning.graph.records import GraphError  # noqa: E402
 from picojoule.pruning.graph.surgery import cut  # noqa: E402
@@ -48,7 +48,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("mode", ["paper", "best"])
 def test_pruning_exports_once(mode: str, exports: list[str], tmp_path: Path) -> None:
-    options = Options(
+    options = PruningOptions(
         calibration=32, profile=32, samples=16, levels=2, attempts=1,
         training=FineTuning(epochs=1, batch=48),
     )  # fmt: skip

@@ -71,7 +71,7 @@ def small_net() -> nn.Module:
         nn.Flatten(),
         nn.Linear(16, 4),
     )
-    train(model, DATA.train, Training(40, 0.1, batch=64), seed=0)
+    train(model, DATA.train, Training(steps=40, rate=0.1, batch=64), seed=0)
     return model.eval()
 
 

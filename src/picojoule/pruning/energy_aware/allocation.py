@@ -20,7 +20,7 @@ from picojoule.errors import BudgetError, PicojouleError
 from picojoule.pruning.milp import milp
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What a layer may become.
 
@@ -43,7 +43,7 @@ class Choice:
     at: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
     """One choice per layer.
 
@@ -126,14 +126,14 @@ def allocate(
         raise PicojouleError(f"the allocation was not solved: {found.message}")
     taken = {name: choice for (name, choice), x in zip(flat, found.x, strict=False) if x > 0.5}
     return Allocation(
-        taken,
-        {
+        chosen=taken,
+        widths={
             name: int(np.argmax(found.x[first[name] : first[name] + len(errors)]))
             for name, errors in bundles.items()
         },
-        sum(cost(choice) for choice in taken.values()),
-        float(objective @ np.round(found.x)),
-        float(found.mip_dual_bound if found.mip_dual_bound is not None else found.fun),
+        spent=sum(cost(choice) for choice in taken.values()),
+        error=float(objective @ np.round(found.x)),
+        bound=float(found.mip_dual_bound if found.mip_dual_bound is not None else found.fun),
     )
 
 

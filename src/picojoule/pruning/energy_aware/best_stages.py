@@ -24,8 +24,8 @@ from picojoule.errors import PicojouleError
 from picojoule.pruning.energy_aware.allocation import Allocation, Choice, allocate, least_cost
 from picojoule.pruning.energy_aware.offers import Menu, menu
 from picojoule.pruning.energy_aware.paper_rounds import relative
-from picojoule.pruning.energy_aware.subject import Candidate, State, Subject, constraint_of
-from picojoule.pruning.graph.importance import Trace
+from picojoule.pruning.energy_aware.subject import JudgedNetwork, State, Subject, constraint_of
+from picojoule.pruning.graph.importance import RemovalOrder
 from picojoule.pruning.graph.masks import mask_of
 from picojoule.pruning.layers.capture import Densities, Gathered, PrunableLayer
 from picojoule.pruning.layers.quantising import quantise
@@ -41,11 +41,11 @@ _FINER = 3  # how often a step that cost too much accuracy is tried again with l
 
 def prune_by_stages(
     subject: Subject,
-    start: Candidate,
+    start: JudgedNetwork,
     budget: float | None,
     least: float | None,
     widths: Sequence[int] = (),
-) -> list[Candidate]:
+) -> list[JudgedNetwork]:
     """The networks of all stages, the original first.
 
     With a budget alone, stages lead to it in equal ratios. With a least accuracy, stages go down by
@@ -80,8 +80,8 @@ def prune_by_stages(
 
 
 def _stage(
-    subject: Subject, label: str, before: Candidate, goal: float, widths: Sequence[int]
-) -> Candidate:
+    subject: Subject, label: str, before: JudgedNetwork, goal: float, widths: Sequence[int]
+) -> JudgedNetwork:
     curves = _curves(subject, label, before, widths)
     traces = _traces(subject, label, before)
     densities: Mapping[str, Densities] = before.densities
@@ -130,7 +130,7 @@ def _quantised(subject: Subject, label: str, before: State, bits: Mapping[str, i
 
 
 def _curves(
-    subject: Subject, label: str, before: Candidate, widths: Sequence[int]
+    subject: Subject, label: str, before: JudgedNetwork, widths: Sequence[int]
 ) -> Mapping[str, Sequence[Sequence[Any]]]:
     """By layer: (density, width or None, relative error) of all levels, measured."""
 
@@ -172,7 +172,7 @@ def _curve(
     layer: PrunableLayer,
     weight: torch.Tensor,
     matrices: Gathered,
-    before: Candidate,
+    before: JudgedNetwork,
     widths: Sequence[int],
 ) -> list[list[Any]]:
     old = layer.to_matrices(weight).to(matrices.gram.dtype)
@@ -223,7 +223,7 @@ def _error(weights: torch.Tensor, matrices: Gathered) -> float:
     return relative(error(weights, matrices.gram, matrices.cross), matrices.energy)
 
 
-def _traces(subject: Subject, label: str, before: Candidate) -> dict[str, Trace]:
+def _traces(subject: Subject, label: str, before: JudgedNetwork) -> dict[str, RemovalOrder]:
     """In which order each group of channels would get narrower, and what its readers would lose."""
     narrowing = subject.narrowing
     if narrowing is None:
@@ -244,15 +244,15 @@ def _traces(subject: Subject, label: str, before: Candidate) -> dict[str, Trace]
 
     record = subject.run.step(f"{label}/widths", find).record
     return {
-        name: Trace(tuple(table["order"]), np.array(table["errors"]))
+        name: RemovalOrder(tuple(table["order"]), np.array(table["errors"]))
         for name, table in record.items()
     }
 
 
 def _kept(
     subject: Subject,
-    before: Candidate,
-    traces: Mapping[str, Trace],
+    before: JudgedNetwork,
+    traces: Mapping[str, RemovalOrder],
     narrower: Mapping[str, int],
 ) -> Keep | None:
     """The channels that stay at these widths; None where all stay as they are."""
@@ -266,9 +266,9 @@ def _kept(
 def _allocated(
     subject: Subject,
     name: str,
-    before: Candidate,
+    before: JudgedNetwork,
     curves: Mapping[str, Sequence[Sequence[Any]]],
-    traces: Mapping[str, Trace],
+    traces: Mapping[str, RemovalOrder],
     densities: Mapping[str, Densities],
     goal: float,
 ) -> tuple[dict[str, Choice], dict[str, int]]:
@@ -334,7 +334,7 @@ def _within(subject: Subject, offered: Menu, goal: float) -> Allocation:
 def _pruned(
     subject: Subject,
     name: str,
-    before: Candidate,
+    before: JudgedNetwork,
     chosen: Mapping[str, Choice],
     keep: Keep | None,
 ) -> State:

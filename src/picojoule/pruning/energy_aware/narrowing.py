@@ -19,7 +19,12 @@ import torch
 from torch import fx, nn
 
 from picojoule.pruning.graph.channels import ChannelGroup
-from picojoule.pruning.graph.importance import Batches, Trace, by_reconstruction, gather_inputs
+from picojoule.pruning.graph.importance import (
+    Batches,
+    RemovalOrder,
+    by_reconstruction,
+    gather_inputs,
+)
 from picojoule.pruning.graph.masks import filled
 from picojoule.pruning.graph.records import GraphError, copied, tensors_in
 from picojoule.pruning.graph.surgery import shrink
@@ -146,9 +151,9 @@ class Narrowing:
             keep[self.channels.axes[path].inputs[places]] = True
         return self.filled(keep)
 
-    def filled(self, keep: Mask, traces: Mapping[str, Trace] | None = None) -> Mask:
+    def filled(self, keep: Mask, traces: Mapping[str, RemovalOrder] | None = None) -> Mask:
         """The mask with a channel back, the best of its trace, where nothing would be left."""
-        unranked = {g.name: Trace(g.channels, np.zeros(0)) for g in self.channels.groups}
+        unranked = {g.name: RemovalOrder(g.channels, np.zeros(0)) for g in self.channels.groups}
         return filled(self.channels, {**unranked, **(traces or {})}, keep)
 
     def support(self, layer: PrunableLayer, keep: Mask) -> torch.Tensor:
@@ -206,7 +211,7 @@ class Narrowing:
 
     # -- what narrower costs -----------------------------------------------------------------------
 
-    def traces(self, tensors: Tensors, batches: Batches, seed: int) -> dict[str, Trace]:
+    def traces(self, tensors: Tensors, batches: Batches, seed: int) -> dict[str, RemovalOrder]:
         """In which order each group gives up channels, and its readers' errors."""
         self._load(tensors)
         moments = gather_inputs(self.network, self.channels, batches, seed=seed)

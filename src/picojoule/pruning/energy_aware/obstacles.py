@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from picojoule.pruning.energy_aware.subject import Candidate, Subject
+from picojoule.pruning.energy_aware.subject import JudgedNetwork, Subject
 from picojoule.pruning.graph.masks import staying_channels
 from picojoule.units import listed
 
 _SAVES_NOTHING = 0.99  # of the price, where nine of ten weights are zero
 
 
-def obstacles(subject: Subject, start: Candidate, all_widths: str | None) -> tuple[str, ...]:
+def obstacles(subject: Subject, start: JudgedNetwork, all_widths: str | None) -> tuple[str, ...]:
     """Sentences on what kept the price up.
 
     Args:

@@ -13,8 +13,8 @@ import numpy as np
 from picojoule.pruning.energy_aware.allocation import Choice
 from picojoule.pruning.energy_aware.narrowing import Narrowing
 from picojoule.pruning.energy_aware.pricing import Pricing
-from picojoule.pruning.graph.importance import Trace
-from picojoule.pruning.graph.limits import Limits
+from picojoule.pruning.graph.importance import RemovalOrder
+from picojoule.pruning.graph.limits import WidthLimits
 from picojoule.pruning.graph.widths import WidthLayer
 from picojoule.pruning.layers.capture import Densities, PrunableLayer
 
@@ -47,7 +47,7 @@ def bundle_widths(
 ) -> dict[str, list[dict[str, int]]]:
     """The widths that each bundle may get, as widths of its groups; the present ones first."""
     first = narrowing.widths.full
-    limits = Limits(None, FLOOR, first)
+    limits = WidthLimits(None, FLOOR, first)
     made: dict[str, list[dict[str, int]]] = {}
     for name, groups in narrowing.bundles.items():
         for share in SHARES:
@@ -69,7 +69,7 @@ def menu(
     densities: Mapping[str, Densities],
     narrowing: Narrowing | None = None,
     present: Mapping[str, int] | None = None,
-    traces: Mapping[str, Trace] | None = None,
+    traces: Mapping[str, RemovalOrder] | None = None,
 ) -> Menu:
     """Every layer's choices at all widths around it.
 
@@ -161,7 +161,15 @@ def _choices(
         for density, energy in zip(points, energies.tolist(), strict=True):
             kept = density * room
             made.append(
-                Choice(kept / size, energy, offered[density, bits], bits, density * macs, kept, at)
+                Choice(
+                    density=kept / size,
+                    energy=energy,
+                    error=offered[density, bits],
+                    bits=bits,
+                    macs=density * macs,
+                    weights=kept,
+                    at=at,
+                )
             )
     made.sort(key=lambda choice: (choice.error, choice.energy))
     least = math.inf

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from picojoule.errors import PicojouleError
-from picojoule.pruning.energy_aware.subject import Candidate, State, Subject
+from picojoule.pruning.energy_aware.subject import JudgedNetwork, State, Subject
 from picojoule.pruning.layers.capture import PrunableLayer
 from picojoule.pruning.layers.constraints import Unstructured
 from picojoule.pruning.layers.selectors import eap, error
@@ -16,8 +16,8 @@ ORDERS = ("energy", "macs", "weights", "network")
 
 
 def prune_by_rounds(
-    subject: Subject, start: Candidate, budget: float | None, least: float | None
-) -> list[Candidate]:
+    subject: Subject, start: JudgedNetwork, budget: float | None, least: float | None
+) -> list[JudgedNetwork]:
     """The networks of all rounds, the original first; the last may have failed.
 
     A round prices the network, takes its layers from the costliest down, prunes each and fits it
@@ -51,7 +51,7 @@ def prune_by_rounds(
     return found
 
 
-def ordered(subject: Subject, candidate: Candidate) -> list[PrunableLayer]:
+def ordered(subject: Subject, candidate: JudgedNetwork) -> list[PrunableLayer]:
     """The layers, what costs most first."""
     known = {layer.name: layer for layer in subject.pricing.workload}
 
@@ -68,7 +68,7 @@ def ordered(subject: Subject, candidate: Candidate) -> list[PrunableLayer]:
     return sorted(subject.layers, key=worth, reverse=True)
 
 
-def _one_round(subject: Subject, label: str, before: Candidate, rate: float) -> State:
+def _one_round(subject: Subject, label: str, before: JudgedNetwork, rate: float) -> State:
     state = before.state
     order = ordered(subject, before)
     for place, layer in enumerate(order):

@@ -27,7 +27,7 @@ Sides = tuple[int, int]
 """Input and output channels of a layer, over all its groups."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """What one inference costs.
 
@@ -189,12 +189,12 @@ class Pricing:
             macs += changed.macs / self.batch
             effectual += done
         return Price(
-            math.fsum(energies.values()),
-            self.unit,
-            MappingProxyType(energies),
-            MappingProxyType(operands if self.machine is not None else {}),
-            macs,
-            effectual,
+            energy=math.fsum(energies.values()),
+            unit=self.unit,
+            layers=MappingProxyType(energies),
+            operands=MappingProxyType(operands if self.machine is not None else {}),
+            macs=macs,
+            effectual_macs=effectual,
         )
 
     @staticmethod

@@ -26,10 +26,10 @@ from picojoule.pruning.energy_aware.best_stages import prune_by_stages
 from picojoule.pruning.energy_aware.finetuning import Accuracy, top1
 from picojoule.pruning.energy_aware.narrowing import Narrowing
 from picojoule.pruning.energy_aware.obstacles import obstacles
-from picojoule.pruning.energy_aware.options import Finetune, Options, Progress
+from picojoule.pruning.energy_aware.options import Finetune, Progress, PruningOptions
 from picojoule.pruning.energy_aware.paper_rounds import prune_by_rounds
 from picojoule.pruning.energy_aware.pricing import Cost, Price, Pricing
-from picojoule.pruning.energy_aware.subject import Candidate, State, Subject, cloned, state_of
+from picojoule.pruning.energy_aware.subject import JudgedNetwork, State, Subject, cloned, state_of
 from picojoule.pruning.graph.records import GraphError
 from picojoule.pruning.graph.surgery import network_files
 from picojoule.pruning.graph.tracing import TracedNetwork, trace
@@ -52,7 +52,7 @@ class Point:
     kept: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Pruned:
     """The outcome of :func:`prune`.
 
@@ -146,7 +146,7 @@ def prune(
     joint_bits: bool = False,
     batch: int = 1,
     dataflow: str | None = None,
-    options: Options | None = None,
+    options: PruningOptions | None = None,
     seed: int = 0,
     run: str | os.PathLike[str] | None = None,
     finetune: Finetune | None = None,
@@ -187,7 +187,7 @@ def prune(
         PicojouleError: the question cannot be answered as it was asked.
         RunError: the run stopped (a full disk, a loss that is not finite); its folder is intact.
     """
-    options = options or Options()
+    options = options or PruningOptions()
     _check(mode, energy, max_accuracy_drop, joint_bits, options)
     if energy is None and max_accuracy_drop is None:
         max_accuracy_drop = 0.01
@@ -219,17 +219,17 @@ def prune(
     narrowing, all_widths = _narrowing(traced, data, layers, mode, options)
     with open_run(run, "prune", recipe, seed=seed, inputs=parts) as opened:
         subject = Subject(
-            model,
-            layers,
-            data,
-            pricing,
-            accuracy or top1(data.validate),
-            opened,
-            options,
-            finetune,
-            progress,
-            augment,
-            narrowing,
+            model=model,
+            layers=layers,
+            data=data,
+            pricing=pricing,
+            accuracy=accuracy or top1(data.validate),
+            run=opened,
+            options=options,
+            finetune=finetune,
+            progress=progress,
+            augment=augment,
+            narrowing=narrowing,
         )
         start = subject.judged("original", State(state_of(model)))
         budget = None if energy is None else pricing.budget(energy, start.price.energy)
@@ -248,7 +248,7 @@ def _check(
     energy: float | str | None,
     drop: float | None,
     joint_bits: bool,
-    options: Options,
+    options: PruningOptions,
 ) -> None:
     if mode not in MODES:
         raise PicojouleError(f"no mode {mode!r}{did_you_mean(mode, MODES)}; there are best, paper")
@@ -280,7 +280,7 @@ def _narrowing(
     data: Data,
     layers: Sequence[PrunableLayer],
     mode: str,
-    options: Options,
+    options: PruningOptions,
 ) -> tuple[Narrowing | None, str | None]:
     """How channels go; or that none goes, and why."""
     if mode == "paper":
@@ -329,7 +329,7 @@ def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tup
 
 def _finished(
     subject: Subject,
-    tried: Sequence[Candidate],
+    tried: Sequence[JudgedNetwork],
     budget: float | None,
     least: float | None,
     folder: Path | None,
@@ -358,22 +358,22 @@ def _finished(
         narrow = narrowing.checked(chosen.state.tensors(), subject.data.validate.inputs[:16])
     met = budget is None or chosen.price.energy <= budget
     outcome = Pruned(
-        network,
-        met,
-        budget,
-        start.price,
-        chosen.price,
-        accuracy,
-        chosen.weights,
-        chosen.bits,
-        tuple(Point(x.name, x.price.energy, x.accuracy, x in passed) for x in tried),
-        subject.pricing.unpruned,
-        folder,
-        {name: (start.widths[name], width) for name, width in chosen.widths.items()},
-        narrow,
-        {} if narrowing is None else narrowing.refused,
-        chosen.name,
-        () if met else obstacles(subject, start, all_widths),
+        model=network,
+        met=met,
+        budget=budget,
+        before=start.price,
+        after=chosen.price,
+        accuracy=accuracy,
+        weights=chosen.weights,
+        bits=chosen.bits,
+        curve=tuple(Point(x.name, x.price.energy, x.accuracy, x in passed) for x in tried),
+        left_dense=subject.pricing.unpruned,
+        folder=folder,
+        widths={name: (start.widths[name], width) for name, width in chosen.widths.items()},
+        narrow=narrow,
+        refused={} if narrowing is None else narrowing.refused,
+        chosen=chosen.name,
+        obstacles=() if met else obstacles(subject, start, all_widths),
     )
     files: dict[str, bytes | str] = {
         "weights.safetensors": save_tensors(cloned(network.state_dict())),

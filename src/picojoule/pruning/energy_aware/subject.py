@@ -19,7 +19,7 @@ from picojoule.pruning.energy_aware.finetuning import (
     train_epoch,
 )
 from picojoule.pruning.energy_aware.narrowing import Narrowing
-from picojoule.pruning.energy_aware.options import Finetune, Options, Progress
+from picojoule.pruning.energy_aware.options import Finetune, Progress, PruningOptions
 from picojoule.pruning.energy_aware.pricing import Price, Pricing, Sides
 from picojoule.pruning.layers.capture import (
     Densities,
@@ -29,19 +29,19 @@ from picojoule.pruning.layers.capture import (
     measure_densities,
 )
 from picojoule.pruning.layers.constraints import Constraint, Filters, Pattern, Unstructured
-from picojoule.pruning.runs.runs import Run, Step
+from picojoule.pruning.runs.runs import Run, RunStep
 from picojoule.pruning.training import answers
 
 
 class State:
     """A network's tensors: a base and finished steps on top, read only when they are needed."""
 
-    def __init__(self, base: Mapping[str, torch.Tensor], *steps: Step) -> None:
+    def __init__(self, base: Mapping[str, torch.Tensor], *steps: RunStep) -> None:
         self._base = base
         self._steps = steps
         self._whole: dict[str, torch.Tensor] | None = None
 
-    def with_step(self, step: Step) -> State:
+    def with_step(self, step: RunStep) -> State:
         """The state after a step that changed some tensors."""
         return State(self._base, *self._steps, step)
 
@@ -58,8 +58,8 @@ class State:
 MOMENTUM = "momentum/"
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JudgedNetwork:
     """A network on the way, judged.
 
     Args:
@@ -80,7 +80,7 @@ class Candidate:
     widths: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Subject:
     """The network and its surroundings; shared by both modes."""
 
@@ -90,7 +90,7 @@ class Subject:
     pricing: Pricing
     accuracy: Accuracy
     run: Run
-    options: Options
+    options: PruningOptions
     finetune: Finetune | None = None
     progress: Callable[[Progress], None] | None = None
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -151,7 +151,9 @@ class Subject:
             centre=centre,
         )
 
-    def judged(self, name: str, state: State, bits: Mapping[str, int] | None = None) -> Candidate:
+    def judged(
+        self, name: str, state: State, bits: Mapping[str, int] | None = None
+    ) -> JudgedNetwork:
         """A network's accuracy, densities and price, as one step."""
         widths = dict(bits or {})
 
@@ -265,7 +267,7 @@ class Subject:
         return best
 
     def _train(
-        self, state: State, previous: Step | None, epoch: int, judge: bool
+        self, state: State, previous: RunStep | None, epoch: int, judge: bool
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         network = self.network(state)
         masks = {
@@ -324,7 +326,7 @@ class Subject:
         return state.with_step(self.run.step(name, again))
 
 
-def best_step(state: State) -> Step | None:
+def best_step(state: State) -> RunStep | None:
     """The last step a state rests on."""
     return state._steps[-1] if state._steps else None
 
@@ -344,27 +346,27 @@ def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: value.detach().clone() for key, value in tensors.items()}
 
 
-def candidate_of(name: str, step: Step) -> Candidate:
+def candidate_of(name: str, step: RunStep) -> JudgedNetwork:
     """A candidate from the record of the step that judged it."""
     record = step.record
     price = record["price"]
     layers = price["layers"]
-    return Candidate(
-        name,
-        State({}, step),
-        record["accuracy"],
-        Price(
-            price["energy"],
-            price["unit"],
-            {layer: table["energy"] for layer, table in layers.items()},
-            {layer: t["by_operand"] for layer, t in layers.items() if t["by_operand"]},
-            price["macs"],
-            price["effectual_macs"],
+    return JudgedNetwork(
+        name=name,
+        state=State({}, step),
+        accuracy=record["accuracy"],
+        price=Price(
+            energy=price["energy"],
+            unit=price["unit"],
+            layers={layer: table["energy"] for layer, table in layers.items()},
+            operands={layer: t["by_operand"] for layer, t in layers.items() if t["by_operand"]},
+            macs=price["macs"],
+            effectual_macs=price["effectual_macs"],
         ),
-        {call: Densities(*pair) for call, pair in record["densities"].items()},
-        record["weights"],
-        record["bits"],
-        record.get("widths", {}),
+        densities={call: Densities(*pair) for call, pair in record["densities"].items()},
+        weights=record["weights"],
+        bits=record["bits"],
+        widths=record.get("widths", {}),
     )
 
 

@@ -64,7 +64,7 @@ class ChannelGroup:
         return len(self.channels)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Channels:
     """All channels of a network.
 
@@ -325,13 +325,13 @@ class _Walk:
             else:
                 members.setdefault(tuple(producers), []).append(channel)
         return Channels(
-            count,
-            tuple(self._groups(members, axes)),
-            fixed,
-            axes,
-            {path: numbers[ids] for path, ids in self._orders.items()},
-            {key: numbers[ids] for key, ids in self._tensors.items()},
-            tuple(Edit(e.node, e.place, numbers[e.ids]) for e in self._edits),
+            count=count,
+            groups=tuple(self._groups(members, axes)),
+            fixed=fixed,
+            axes=axes,
+            orders={path: numbers[ids] for path, ids in self._orders.items()},
+            tensors={key: numbers[ids] for key, ids in self._tensors.items()},
+            edits=tuple(Edit(e.node, e.place, numbers[e.ids]) for e in self._edits),
         )
 
     def _groups(

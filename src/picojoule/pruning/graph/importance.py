@@ -40,7 +40,7 @@ POSITIONS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class RemovalOrder:
     """How a group gives up channels.
 
     Args:
@@ -57,7 +57,7 @@ class Trace:
         return self.order[len(self.order) - width :]
 
 
-def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, Trace]:
+def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, RemovalOrder]:
     """Channels in the order of the joint L2 norm of their filters, the least first.
 
     The errors are the share of the squared norm that is gone.
@@ -78,7 +78,7 @@ def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, Trace]:
                     total[channel] += norm
         order = tuple(sorted(group.channels, key=lambda channel: (total[channel], channel)))
         gone = np.cumsum([0.0, *(total[channel] for channel in order)])
-        made[group.name] = Trace(order, gone / max(gone[-1], 1e-30))
+        made[group.name] = RemovalOrder(order, gone / max(gone[-1], 1e-30))
     return made
 
 
@@ -242,7 +242,7 @@ def by_reconstruction(
     inputs: Mapping[str, Inputs],
     *,
     groups: Sequence[ChannelGroup] | None = None,
-) -> dict[str, Trace]:
+) -> dict[str, RemovalOrder]:
     """The order in which each group gives up channels, and the error after each step."""
     return {
         group.name: _trace(list(_readers(network, channels, group, inputs)), group)
@@ -326,7 +326,7 @@ def _blocks(
     ]
 
 
-def _trace(readers: list[_Reader], group: ChannelGroup) -> Trace:
+def _trace(readers: list[_Reader], group: ChannelGroup) -> RemovalOrder:
     left = np.ones(group.width, bool)
     order: list[int] = []
     errors = [0.0]
@@ -338,7 +338,7 @@ def _trace(readers: list[_Reader], group: ChannelGroup) -> Trace:
         order.append(group.channels[place])
         for reader in readers:
             reader.remove(place)
-    return Trace(tuple(order), np.array(errors))
+    return RemovalOrder(tuple(order), np.array(errors))
 
 
 # -- compensation ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ MOST_OPTIONS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WidthLimits:
     """How narrow groups may become, and in what steps.
 
     Args:

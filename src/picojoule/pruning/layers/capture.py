@@ -153,7 +153,7 @@ class Densities:
     output: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Gathered:
     """A layer's matrices over calibration data, and some positions of it as they are.
 
@@ -444,12 +444,12 @@ def gather(
     teacher = teacher or model
     generator = generator or torch.Generator().manual_seed(0)
     by_call = {call: layer for layer in layers for call in layer.calls}
-    sums: dict[str, _Sums] = {}
+    sums: dict[str, _LayerSums] = {}
     with evaluating(model), evaluating(teacher), torch.no_grad():
         parameters = dict(model.named_parameters())
         for layer in layers:
             precise = layer.matrix_shape[2] <= _PRECISE
-            sums[layer.name] = _Sums(layer, torch.float64 if precise else torch.float32)
+            sums[layer.name] = _LayerSums(layer, torch.float64 if precise else torch.float32)
         share = max(1, -(-kept // max(1, -(-len(samples) // batch))))
         for data, _ in samples.batches(batch):
             targets = _outputs(teacher, layers, data)
@@ -515,7 +515,7 @@ def _outputs(
     return found
 
 
-class _Sums:
+class _LayerSums:
     """Running sums of one layer's matrices."""
 
     def __init__(self, layer: PrunableLayer, dtype: torch.dtype) -> None:
@@ -575,4 +575,6 @@ class _Sums:
             pulled = weights.to(self._dtype) * size[:, None, None]
             cross = cross + pulled
             energies = energies + (pulled * weights).sum(-1)
-        return Gathered(gram, cross, energies.clamp_min(0), (x, y), means)
+        return Gathered(
+            gram=gram, cross=cross, energies=energies.clamp_min(0), samples=(x, y), means=means
+        )

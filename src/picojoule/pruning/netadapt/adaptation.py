@@ -53,7 +53,7 @@ from picojoule.pruning.netadapt.recipe import Adapted, Recipe, Round, budget_of,
 from picojoule.pruning.platforms.platforms import Platform
 from picojoule.pruning.platforms.platforms import platform as named_platform
 from picojoule.pruning.runs.executors import Done, Executor, Here
-from picojoule.pruning.runs.runs import Run, Step, digest, open_run
+from picojoule.pruning.runs.runs import Run, RunStep, digest, open_run
 from picojoule.pruning.training import Score, score, train
 
 LAST_TRIES = 4  # rounds after the budget should have been met, for what measuring finds
@@ -240,8 +240,20 @@ class _Adaptation:
                 + "; ".join([*hint, *staying_channels(self.channels.fixed)]),
                 least,
             )
-        self._add(Round(0, begin, record["measured"], record["accuracy"], record["loss"],
-                        "", "", 0, 0, record["widths"]))  # fmt: skip
+        self._add(
+            Round(
+                number=0,
+                resource=begin,
+                measured=record["measured"],
+                accuracy=record["accuracy"],
+                loss=record["loss"],
+                chosen="",
+                note="",
+                candidates=0,
+                lost=0,
+                widths=record["widths"],
+            )
+        )
 
     def _target(self, number: int) -> float:
         """What the round aims at, as the table counts (before scaling)."""
@@ -333,7 +345,13 @@ class _Adaptation:
         step = self.run_folder.step(f"{name} plan", compute)
         masks = step.tensors() if step.record["candidates"] else {}
         return [
-            Candidate(c["name"], masks[str(n)].numpy(), c["resource"], c["meets"], c["note"])
+            Candidate(
+                name=c["name"],
+                keep=masks[str(n)].numpy(),
+                resource=c["resource"],
+                meets=c["meets"],
+                note=c["note"],
+            )
             for n, c in enumerate(step.record["candidates"])
         ]
 
@@ -350,12 +368,12 @@ class _Adaptation:
         parent = self.executor.share(Parent.of(self.network))
         tasks = [
             Task(
-                candidates[n].keep,
-                method,
-                self.example,
-                self.run_folder.seed_of(name),
-                len(self.held_out),
-                torch.get_num_threads(),
+                keep=candidates[n].keep,
+                method=method,
+                example=self.example,
+                seed=self.run_folder.seed_of(name),
+                hold_out=len(self.held_out),
+                threads=torch.get_num_threads(),
             )
             for n in waiting
         ]
@@ -388,16 +406,16 @@ class _Adaptation:
             self.scale = record["measured"] / record["predicted"]
         self._add(
             Round(
-                number,
-                resource,
-                record["measured"],
-                chosen.record["accuracy"],
-                chosen.record["loss"],
-                candidate.name,
-                candidate.note,
-                len(steps),
-                len(steps) - len(alive),
-                self.widths.full,
+                number=number,
+                resource=resource,
+                measured=record["measured"],
+                accuracy=chosen.record["accuracy"],
+                loss=chosen.record["loss"],
+                chosen=candidate.name,
+                note=candidate.note,
+                candidates=len(steps),
+                lost=len(steps) - len(alive),
+                widths=self.widths.full,
             )
         )
         return self.rounds[-1].paid < before.paid or before.measured is not None
@@ -420,7 +438,7 @@ class _Adaptation:
         before = self.rounds[-1]
         network, momenta = self.network, None
         seed = self.run_folder.seed_of("long fine-tune")
-        last: Step | None = None
+        last: RunStep | None = None
         if self.finetune is not None:
             chunks = [(0, training.steps)]
         else:
@@ -431,7 +449,7 @@ class _Adaptation:
             previous = last
 
             def compute(
-                first: int = first, end: int = end, previous: Step | None = previous
+                first: int = first, end: int = end, previous: RunStep | None = previous
             ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                 nonlocal momenta
                 if previous is not None:
@@ -496,15 +514,15 @@ class _Adaptation:
             measured = min(last.measured, record["measured"])
             last = self.rounds[-1] = replace(last, measured=measured)
         result = Adapted(
-            self.network.eval(),
-            tuple(self.rounds),
-            self.budget,
-            self.platform.name,
-            self.platform.unit,
-            last.resource,
-            None if record["test"] is None else Score(**record["test"]),
-            {path: tuple(int(x) for x in left) for path, left in self.kept.items()},
-            self.provenance,
+            network=self.network.eval(),
+            rounds=tuple(self.rounds),
+            budget=self.budget,
+            platform=self.platform.name,
+            unit=self.platform.unit,
+            predicted=last.resource,
+            test=None if record["test"] is None else Score(**record["test"]),
+            kept={path: tuple(int(x) for x in left) for path, left in self.kept.items()},
+            provenance=self.provenance,
         )
         if self.keep_files and not self.run_folder.result.exists():
             files = network_files(

@@ -18,7 +18,7 @@ from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.graph.channels import Channels, find_channels
 from picojoule.pruning.graph.importance import (
     Inputs,
-    Trace,
+    RemovalOrder,
     compensate,
     gather_inputs,
     reestimate_norms,
@@ -47,7 +47,7 @@ class Parent:
         return made.eval()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """How candidates are made and tuned.
 
@@ -67,7 +67,7 @@ class Method:
     accuracy: Callable[[nn.Module], float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A candidate to work on.
 
@@ -162,7 +162,7 @@ def loss_weights(
     network: fx.GraphModule,
     channels: Channels,
     moments: Mapping[str, Inputs],
-    traces: Mapping[str, Trace],
+    traces: Mapping[str, RemovalOrder],
     samples: Samples,
 ) -> dict[str, float]:
     """By group, the rise of the loss per error of its readers, from cutting that group alone.

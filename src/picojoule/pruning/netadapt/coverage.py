@@ -13,7 +13,7 @@ from torch import nn
 
 from picojoule.errors import PicojouleError
 from picojoule.pruning.graph.channels import Channels
-from picojoule.pruning.graph.limits import Limits, natural_step
+from picojoule.pruning.graph.limits import WidthLimits, natural_step
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.graph.widths import Widths, resized
 from picojoule.pruning.netadapt.recipe import Recipe
@@ -47,7 +47,7 @@ def wanted_layers(
     return covering(widths, limits, points)
 
 
-def covering(widths: Widths, limits: Limits, points: int = POINTS) -> list[Layer]:
+def covering(widths: Widths, limits: WidthLimits, points: int = POINTS) -> list[Layer]:
     """:func:`wanted_layers` of a network whose channels are known."""
     if points < 2:
         raise PicojouleError(f"points={points}: at least 2, the narrowest width and the whole")
@@ -73,7 +73,9 @@ def unpriced(layers: Iterable[Layer], metric: str, unit: str) -> Table:
     return table
 
 
-def _grid(channels: Channels, ids: npt.NDArray[np.int64], limits: Limits, points: int) -> list[int]:
+def _grid(
+    channels: Channels, ids: npt.NDArray[np.int64], limits: WidthLimits, points: int
+) -> list[int]:
     """Numbers of positions, rising: from the fewest that may be left of *ids* to all of them."""
     # A layer may read only some channels of a group, or some of them more often than others;
     # which ones stay is decided by the weights, so the worst choice counts.

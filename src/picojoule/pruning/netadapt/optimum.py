@@ -1,9 +1,10 @@
 """The best widths by the table: least error within a budget, exactly.
 
 The model is NetAdapt's own: the cost of a network is the sum of its layers' costs, a layer's cost a
-function of its input and output widths. The error is a sum over groups (:class:`importance.Trace`).
-Between two groups lies a table; groups in a row (a chain) are solved by a dynamic programme over
-Pareto labels, anything else (residual groups, concatenations) by a mixed-integer programme (HiGHS).
+function of its input and output widths. The error is a sum over groups
+(:class:`importance.RemovalOrder`). Between two groups lies a table; groups in a row (a chain) are
+solved by a dynamic programme over Pareto labels, anything else (residual groups, concatenations) by
+a mixed-integer programme (HiGHS).
 
 A layer that reads several groups side by side costs a function of their sum; it is taken as linear
 between its narrowest and its widest input, the only approximation here.
@@ -32,7 +33,7 @@ ROUNDING = 1e-9
 """Relative: a sum of costs that is over the budget by less is within it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Optimum:
     """Widths with the least error among those within a budget.
 
@@ -185,10 +186,12 @@ def _result(
     model: TableModel, choice: Mapping[str, int], error: float, bound: float, status: str
 ) -> Optimum:
     widths = {name: model.options[name][n] for name, n in choice.items()}
-    return Optimum(widths, model.cost(choice), error, status, bound)
+    return Optimum(widths=widths, cost=model.cost(choice), error=error, status=status, bound=bound)
 
 
-_UNREACHABLE = Optimum({}, math.inf, math.inf, "unreachable", math.inf)
+_UNREACHABLE = Optimum(
+    widths={}, cost=math.inf, error=math.inf, status="unreachable", bound=math.inf
+)
 
 
 def _by_labels(

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from picojoule.pruning.graph.importance import Trace
-from picojoule.pruning.graph.limits import Limits
+from picojoule.pruning.graph.importance import RemovalOrder
+from picojoule.pruning.graph.limits import WidthLimits
 from picojoule.pruning.graph.masks import Mask, filled, mask_of
 from picojoule.pruning.graph.widths import Widths
 from picojoule.pruning.netadapt.optimum import Optimum, TableModel, solve, table_model
@@ -20,7 +20,7 @@ from picojoule.workload import Layer
 Cost = Callable[[Layer], float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Candidate:
     """One network to try.
 
@@ -39,7 +39,7 @@ class Candidate:
     note: str = ""
 
 
-def least_cost(widths: Widths, limits: Limits, cost: Cost) -> float:
+def least_cost(widths: Widths, limits: WidthLimits, cost: Cost) -> float:
     """The cost with every group at its floor: no network of this method costs less."""
     floors = {name: limits.floor_of(name, width) for name, width in widths.full.items()}
     return math.fsum(map(cost, widths.at(floors)))
@@ -47,8 +47,8 @@ def least_cost(widths: Widths, limits: Limits, cost: Cost) -> float:
 
 def paper_candidates(
     widths: Widths,
-    traces: Mapping[str, Trace],
-    limits: Limits,
+    traces: Mapping[str, RemovalOrder],
+    limits: WidthLimits,
     cost: Cost,
     target: float,
 ) -> list[Candidate]:
@@ -76,14 +76,18 @@ def paper_candidates(
         price = math.fsum(map(cost, widths.kept(keep)))
         if price < whole:
             note = f"{group.width} to {chosen[0]} channels"
-            found.append(Candidate(group.name, keep, price, price <= target, note))
+            found.append(
+                Candidate(
+                    name=group.name, keep=keep, resource=price, meets=price <= target, note=note
+                )
+            )
     return found
 
 
 def best_candidates(
     widths: Widths,
-    traces: Mapping[str, Trace],
-    limits: Limits,
+    traces: Mapping[str, RemovalOrder],
+    limits: WidthLimits,
     cost: Cost,
     target: float,
     weights: Mapping[str, float] | None = None,
@@ -109,7 +113,9 @@ def best_candidates(
     def candidate(name: str, chosen: Mapping[str, int], note: str) -> Candidate:
         keep = filled(channels, traces, mask_of(channels, traces, chosen))
         price = math.fsum(map(cost, widths.kept(keep)))
-        return Candidate(name, keep, price, price <= target * (1 + 1e-9), note)
+        return Candidate(
+            name=name, keep=keep, resource=price, meets=price <= target * (1 + 1e-9), note=note
+        )
 
     ways = {"optimum": errors}
     if weights is not None:
@@ -128,7 +134,7 @@ def best_candidates(
     return list(reversed(unique.values()))
 
 
-def _errors(trace: Trace, options: Sequence[int]) -> list[float]:
+def _errors(trace: RemovalOrder, options: Sequence[int]) -> list[float]:
     full = len(trace.order)
     return [float(trace.errors[full - width]) for width in options]
 
@@ -180,7 +186,9 @@ def _greedy(
     return {name: model.options[name][number] for name, number in at.items()}
 
 
-def uniform_widths(widths: Widths, limits: Limits, cost: Cost, target: float) -> dict[str, int]:
+def uniform_widths(
+    widths: Widths, limits: WidthLimits, cost: Cost, target: float
+) -> dict[str, int]:
     """The largest common share of all widths that is within the target."""
 
     def scaled(percent: int) -> dict[str, int]:
