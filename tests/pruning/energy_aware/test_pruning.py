@@ -88,7 +88,7 @@ def test_a_described_machine_prices_it(task: Any) -> None:
     assert set(found.after.by_operand) == {"input", "weight", "output", "compute"}
 
 
-@pytest.mark.parametrize("mode", ["paper", "best"])
+@pytest.mark.parametrize("mode", ["paper", pytest.param("best", marks=pytest.mark.slow)])
 def test_the_last_network_within_tolerance_is_kept(task: Any, mode: str) -> None:
     model, data = task
     found = prune(
@@ -163,6 +163,7 @@ def test_filters_become_zeros_where_widths_are_kept(task: Any) -> None:
         assert bool(((full > 0.9) == rows).all())
 
 
+@pytest.mark.slow
 def test_joint_bits(task: Any) -> None:
     model, data = task
 
@@ -209,8 +210,7 @@ def test_users_own_finetune_and_accuracy(task: Any) -> None:
 
 
 SCRIPT = """
-import sys, torch
-sys.path.insert(0, {root!r})
+import torch
 torch.set_num_threads(1)
 from tests.pruning.small import make
 from tests.pruning.energy_aware.test_pruning import FAST, weights_and_macs
@@ -220,14 +220,15 @@ prune(model, data, cost=weights_and_macs, mode={mode!r}, energy=0.35, options=FA
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["paper", "best"])
 def test_killed_and_resumed_ends_with_the_same_bytes(mode: str, tmp_path: Path) -> None:
     """SIGKILL at random moments; the folder at the end is that of the run nobody touched."""
     root = str(Path(__file__).parents[3])
 
     def start(run: str) -> subprocess.Popen[bytes]:
-        code = SCRIPT.format(root=root, mode=mode, run=str(tmp_path / run))
-        return subprocess.Popen([sys.executable, "-c", code], env=os.environ.copy())
+        code = SCRIPT.format(mode=mode, run=str(tmp_path / run))
+        return subprocess.Popen([sys.executable, "-c", code], cwd=root)
 
     assert start("whole").wait() == 0
     draw = random.Random(mode)

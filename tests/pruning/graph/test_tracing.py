@@ -77,20 +77,13 @@ def test_profiling_exports_once(exports: list[str]) -> None:
 
 
 @pytest.mark.parametrize("pattern", patterns.PATTERNS, ids=lambda p: p.__name__)
-def test_layers_are_those_of_the_model(pattern: Any) -> None:
-    model = patterns.made(pattern)
-    for batch in (1, 3):
-        image = patterns.images(batch)
-        traced = trace(model, (image,))
-        assert traced.workload == load((model, (image,)))
-        assert [x for call in traced.calls for x in call.layers] == [
-            layer.name for layer in traced.workload
-        ]
-
-
-@pytest.mark.parametrize("pattern", patterns.PATTERNS, ids=lambda p: p.__name__)
-def test_a_cut_network_has_the_layers_of_its_export(pattern: Any) -> None:
-    traced = trace(patterns.made(pattern), (patterns.images(1),))
+def test_layers_are_those_of_an_export_of_the_model_and_of_what_is_left(pattern: Any) -> None:
+    model, image = patterns.made(pattern), patterns.images(3)
+    traced = trace(model, (image,))
+    assert traced.workload == load((model, (image,)))
+    assert [x for call in traced.calls for x in call.layers] == [
+        layer.name for layer in traced.workload
+    ]
     keep = traced.channels.all_kept()
     for group in traced.channels.groups:
         keep[list(group.channels[::2])] = False

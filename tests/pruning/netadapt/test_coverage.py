@@ -84,6 +84,7 @@ def recipe(tmp_path: Path) -> str:
     return str(tmp_path / "recipe.yaml")
 
 
+@pytest.mark.slow
 def test_a_table_filled_by_hand_drives(
     recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
