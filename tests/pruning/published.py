@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -291,7 +292,12 @@ _NETWORKS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
         "shufflenet_v2": _shufflenet_v2,
     }
 )
+_QUICK = ("densenet121", "efficientnet_b0", "shufflenet_v2")
 PUBLISHED = tuple(_NETWORKS)
+SOME_QUICK = tuple(
+    name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED
+)
+"""All of them as parameters of a test, the plainer ones marked slow."""
 
 
 def published(name: str) -> tuple[nn.Module, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from picojoule.pruning.graph.surgery import load_network  # noqa: E402
 from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers, measure_densities  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
-from tests.pruning.published import PUBLISHED, published  # noqa: E402
+from tests.pruning.published import SOME_QUICK, published  # noqa: E402
 from tests.pruning.small import make  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -37,10 +38,11 @@ REFUSED = {
 }
 
 
+@cache
 def narrowing_of(pattern: type[nn.Module]) -> tuple[nn.Module, Narrowing]:
     model = patterns.made(pattern)
     data = patterns.images(3)
-    traced = trace(model, (data[:1],))
+    traced = patterns.traced(pattern)
     return model, Narrowing(traced, data, find_layers(traced))
 
 
@@ -76,7 +78,7 @@ def test_a_network_with_dead_channels_can_lose_them(pattern: Any) -> None:
         assert left < total or not narrowing.groups or keep.all()
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", SOME_QUICK)
 def test_published_networks_lose_channels_exactly(name: str) -> None:
     model, data = published(name)
     traced = trace(model, (data[:1],))
@@ -129,6 +131,7 @@ def test_what_is_unread_by_chance_is_swept_and_takes_others_along() -> None:
 # -- a run -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
     model, data = make()
     options = PruningOptions(

@@ -16,13 +16,12 @@ from picojoule.pruning.energy_aware.narrowing import Narrowing  # noqa: E402
 from picojoule.pruning.energy_aware.offers import menu  # noqa: E402
 from picojoule.pruning.energy_aware.pricing import Pricing  # noqa: E402
 from picojoule.pruning.graph.importance import RemovalOrder  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 
 
 def test_narrower_layers_are_cheaper_and_hold_fewer_weights() -> None:
-    traced = trace(patterns.made(patterns.Residual), (patterns.images(1),))
+    traced = patterns.traced(patterns.Residual)
     layers = find_layers(traced)
     narrowing = Narrowing(traced, patterns.images(3), layers)
     pricing = Pricing(traced, layers, None, cost=lambda x: x.effectual_macs)

@@ -20,7 +20,6 @@ from picojoule.pruning.graph.importance import (  # noqa: E402
 )
 from picojoule.pruning.graph.records import copied  # noqa: E402
 from picojoule.pruning.graph.surgery import shrink  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.netadapt.candidates import loss_weights  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 
@@ -28,8 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def prepared(pattern: Any) -> tuple[Any, Any, Any, Any]:
-    traced = trace(patterns.made(pattern), (patterns.images(1),))
-    network, channels = traced.graph, traced.channels
+    traced = patterns.traced(pattern)
+    network, channels = copied(traced.graph).eval(), traced.channels
     data = patterns.images(40)
     moments = gather_inputs(network, channels, lambda: ((part,) for part in data.split(10)))
     return network, channels, data, moments

@@ -9,12 +9,11 @@ torch = pytest.importorskip("torch")
 
 from picojoule.pruning.graph.importance import RemovalOrder  # noqa: E402
 from picojoule.pruning.graph.masks import filled, mask_of, staying_channels  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 
 
 def test_the_best_channels_of_an_order_stay() -> None:
-    channels = trace(patterns.made(patterns.Plain), (patterns.images(1),)).channels
+    channels = patterns.traced(patterns.Plain).channels
     orders = {g.name: RemovalOrder(g.channels[::-1], np.zeros(0)) for g in channels.groups}
     keep = mask_of(channels, orders, {"conv1": 3, "conv2": 12})
     assert keep[list(channels["conv1"].channels)].tolist() == [True] * 3 + [False] * 5
@@ -22,7 +21,7 @@ def test_the_best_channels_of_an_order_stay() -> None:
 
 
 def test_no_layer_is_left_without_channels() -> None:
-    channels = trace(patterns.made(patterns.Inception), (patterns.images(1),)).channels
+    channels = patterns.traced(patterns.Inception).channels
     orders = {g.name: RemovalOrder(g.channels, np.zeros(0)) for g in channels.groups}
     keep = channels.all_kept()
     keep[list(channels["three.0.0"].channels)] = False

@@ -7,12 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from picojoule.pruning.graph.surgery import cut  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 
 
 def test_densities_are_those_of_the_weights_that_are_left() -> None:
-    traced = trace(patterns.made(patterns.Plain), (patterns.images(1),))
+    traced = patterns.traced(patterns.Plain)
     keep = traced.channels.all_kept()
     keep[list(traced.channels["conv1"].channels[:4])] = False
     dense = cut(traced, keep)

@@ -76,7 +76,14 @@ def test_profiling_exports_once(exports: list[str]) -> None:
     assert exports == ["SmallNet"]
 
 
-@pytest.mark.parametrize("pattern", patterns.PATTERNS, ids=lambda p: p.__name__)
+QUICK = (patterns.Residual, patterns.Shuffled, patterns.Decoder)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in patterns.PATTERNS],
+    ids=lambda p: p.__name__,
+)
 def test_layers_are_those_of_an_export_of_the_model_and_of_what_is_left(pattern: Any) -> None:
     model, image = patterns.made(pattern), patterns.images(3)
     traced = trace(model, (image,))
@@ -133,7 +140,7 @@ def test_parameters_come_from_the_signature() -> None:
 
 
 def test_a_graph_is_traced_as_itself() -> None:
-    traced = trace(patterns.made(patterns.Shuffled), (patterns.images(1),))
+    traced = patterns.traced(patterns.Shuffled)
     again = trace(traced.graph, (patterns.images(1),))
     assert again.channels.groups == traced.channels.groups
     assert set(again.channels.orders) == set(traced.channels.orders)

@@ -6,14 +6,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.graph.widths import Widths, resized  # noqa: E402
 from picojoule.workload import conv, depthwise  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 
 
 def test_layers_follow_the_groups_on_both_sides() -> None:
-    widths = Widths(trace(patterns.made(patterns.Plain), (patterns.images(1),)))
+    widths = Widths(patterns.traced(patterns.Plain))
     assert widths.full == {"conv1": 8, "conv2": 12, "fc1": 20}
     sizes = {x.name: (x.bounds.C, x.bounds.M) for x in widths.at({"conv2": 3})}
     assert sizes == {"conv1": (3, 8), "conv2": (8, 3), "fc1": (3 * 16, 20), "fc2": (20, 10)}
@@ -21,7 +20,7 @@ def test_layers_follow_the_groups_on_both_sides() -> None:
 
 
 def test_a_mask_and_its_widths_agree() -> None:
-    traced = trace(patterns.made(patterns.Residual), (patterns.images(1),))
+    traced = patterns.traced(patterns.Residual)
     widths, keep = Widths(traced), traced.channels.all_kept()
     for group in traced.channels.groups:
         keep[list(group.channels[::4])] = False
@@ -29,7 +28,7 @@ def test_a_mask_and_its_widths_agree() -> None:
 
 
 def test_products_of_activations_keep_their_size() -> None:
-    widths = Widths(trace(patterns.made(patterns.Attending), (patterns.images(1),)))
+    widths = Widths(patterns.traced(patterns.Attending))
     assert [x.layer.name for x in widths.layers if x.path is None] == [
         x.name for x in widths.workload if x.weight_is_activation
     ]

@@ -17,7 +17,6 @@ from onnx import numpy_helper  # noqa: E402
 from picojoule.cli import main  # noqa: E402
 from picojoule.frontends.torch_module import read_torch as load_torch  # noqa: E402
 from picojoule.pruning.graph.surgery import load_network  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.graph.widths import Widths  # noqa: E402
 from picojoule.pruning.netadapt.coverage import covering  # noqa: E402
 from picojoule.pruning.netadapt.recipe import Recipe  # noqa: E402
@@ -35,7 +34,7 @@ IMAGE = patterns.images(1)
 
 @pytest.mark.parametrize("pattern", patterns.PATTERNS, ids=lambda p: p.__name__)
 def test_every_network_has_a_price(pattern: Any) -> None:
-    traced = trace(patterns.made(pattern), (IMAGE,))
+    traced = patterns.traced(pattern)
     channels, widths = traced.channels, Widths(traced)
     rng = np.random.default_rng(0)
     for recipe in (Recipe(), Recipe(mode="paper", step=3)):

@@ -11,7 +11,6 @@ pytest.importorskip("scipy")
 
 from picojoule.pruning.graph.importance import RemovalOrder, by_norm  # noqa: E402
 from picojoule.pruning.graph.limits import WidthLimits  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.graph.widths import Widths  # noqa: E402
 from picojoule.pruning.netadapt.plans import (  # noqa: E402
     best_candidates,
@@ -31,12 +30,12 @@ def macs(layer: Layer) -> float:
 
 @pytest.fixture(scope="module")
 def widths() -> Widths:
-    return Widths(trace(patterns.made(patterns.Plain), (patterns.images(1),)))
+    return Widths(patterns.traced(patterns.Plain))
 
 
 @pytest.fixture(scope="module")
 def orders() -> Orders:
-    traced = trace(patterns.made(patterns.Plain), (patterns.images(1),))
+    traced = patterns.traced(patterns.Plain)
     return by_norm(traced.graph, traced.channels)
 
 
