@@ -53,7 +53,7 @@ def prune_by_stages(
     """
     if subject.options.guide not in GUIDES:
         raise PicojouleError(f"no guide {subject.options.guide!r}; there are {', '.join(GUIDES)}")
-    found = [start]
+    networks = [start]
     current, ratio, finer = start, subject.options.step, 0
     aim = 0.0 if budget is None else budget * (1 - _ROOM)
     if budget is not None and least is None:
@@ -66,7 +66,7 @@ def prune_by_stages(
         if goal < aim * 1.02:
             goal = aim
         candidate = _stage(subject, f"stage {number}", current, goal, widths)
-        found.append(candidate)
+        networks.append(candidate)
         if least is not None and candidate.accuracy < least:
             finer += 1
             if finer > _FINER:
@@ -76,7 +76,7 @@ def prune_by_stages(
         if candidate.price.energy >= current.price.energy * 0.995:
             break  # nothing is left to save
         current = candidate
-    return found
+    return networks
 
 
 def _stage(
@@ -100,9 +100,9 @@ def _stage(
     trained = subject.trained(label, state, choose=True)
     if bits:
         trained = _quantised(subject, label, trained, bits)
-    made = subject.judged(label, trained, bits)
+    judged = subject.judged(label, trained, bits)
     subject.run.forget_within(label)
-    return made
+    return judged
 
 
 def _quantised(subject: Subject, label: str, before: State, bits: Mapping[str, int]) -> State:
@@ -236,10 +236,10 @@ def _traces(subject: Subject, label: str, before: JudgedNetwork) -> dict[str, Re
             return ((inputs,) for inputs, _ in samples.batches(128))
 
         seed = subject.run.seed_of(f"{label}/widths")
-        found = narrowing.traces(before.state.tensors(), batches, seed)
+        orders = narrowing.traces(before.state.tensors(), batches, seed)
         return {
             name: {"order": list(trace.order), "errors": trace.errors.tolist()}
-            for name, trace in found.items()
+            for name, trace in orders.items()
         }, {}
 
     record = subject.run.step(f"{label}/widths", find).record
@@ -284,16 +284,16 @@ def _allocated(
             before.widths,
             traces,
         )
-        found = _within(subject, offered, goal)
+        allocation = _within(subject, offered, goal)
         widths: dict[str, int] = {}
-        for bundle, number in found.widths.items():
+        for bundle, number in allocation.widths.items():
             widths |= offered.widths[bundle][number]
-        chosen = {layer: asdict(choice) for layer, choice in found.chosen.items()}
+        chosen = {layer: asdict(choice) for layer, choice in allocation.chosen.items()}
         return {
             "choices": chosen,
             "widths": widths,
-            "error": found.error,
-            "bound": found.bound,
+            "error": allocation.error,
+            "bound": allocation.bound,
         }, {}
 
     record = subject.run.step(f"{name}/allocation", decide).record
@@ -377,16 +377,18 @@ def _pruned(
                 "predicted": choice.error,
                 "error": _error(new, matrices),
             }
-            made = {layer.parameter: layer.from_matrices(new).to(weight.dtype).clone()}
+            changed = {layer.parameter: layer.from_matrices(new).to(weight.dtype).clone()}
             if layer.bias is not None and matrices.means is not None:
                 mean_x, mean_y = matrices.means
                 bias = mean_y - torch.einsum("grc,gc->gr", new, mean_x)
                 bias = (bias * alive.any(-1)).reshape(-1)
-                given = before.state.tensors()[layer.bias]
-                made[layer.bias] = torch.where(
-                    alive.any(-1).reshape(-1), given + bias.to(given), torch.zeros_like(given)
+                before_bias = before.state.tensors()[layer.bias]
+                changed[layer.bias] = torch.where(
+                    alive.any(-1).reshape(-1),
+                    before_bias + bias.to(before_bias),
+                    torch.zeros_like(before_bias),
                 )
-            return record, made
+            return record, changed
 
         step = subject.run.step(label, prune_layer)
         state = state.with_step(step)

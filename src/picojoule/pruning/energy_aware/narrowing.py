@@ -194,13 +194,13 @@ class Narrowing:
 
         Sparse weights leave channels unread by chance; without them others may be unread in turn.
         """
-        made = dict(tensors)
+        clean = dict(tensors)
         while True:
-            keep = self.alive(made)
-            changed = self.swept(made, keep)
+            keep = self.alive(clean)
+            changed = self.swept(clean, keep)
             if not changed:
-                return made, keep
-            made |= changed
+                return clean, keep
+            clean |= changed
 
     def sides(self, keep: Mask) -> dict[str, tuple[int, int]]:
         """Input and output channels that are left, by layer."""
@@ -251,7 +251,7 @@ def _bundles(groups: Sequence[ChannelGroup]) -> dict[str, tuple[ChannelGroup, ..
             for path in getattr(group, side):
                 other = root(first.setdefault(path, group.name))
                 owner[root(group.name)] = other
-    found: dict[str, list[ChannelGroup]] = {}
+    bundles: dict[str, list[ChannelGroup]] = {}
     for group in groups:
-        found.setdefault(root(group.name), []).append(group)
-    return {name: tuple(members) for name, members in found.items()}
+        bundles.setdefault(root(group.name), []).append(group)
+    return {name: tuple(members) for name, members in bundles.items()}

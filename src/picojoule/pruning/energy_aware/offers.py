@@ -48,7 +48,7 @@ def bundle_widths(
     """The widths that each bundle may get, as widths of its groups; the present ones first."""
     first = narrowing.widths.full
     limits = WidthLimits(None, FLOOR, first)
-    made: dict[str, list[dict[str, int]]] = {}
+    by_bundle: dict[str, list[dict[str, int]]] = {}
     for name, groups in narrowing.bundles.items():
         for share in SHARES:
             widths = {}
@@ -57,9 +57,9 @@ def bundle_widths(
                 least = limits.floor_of(group.name, width)
                 cut = round(width * share / step) * step if share < 1 else width
                 widths[group.name] = min(width, max(least, cut))
-            if widths not in made.setdefault(name, []):
-                made[name].append(widths)
-    return made
+            if widths not in by_bundle.setdefault(name, []):
+                by_bundle[name].append(widths)
+    return by_bundle
 
 
 def menu(
@@ -140,7 +140,7 @@ def _choices(
         key = (min(density * size, room) / room, bits)
         offered[key] = min(error, offered.get(key, math.inf))
     macs = sum(pricing.macs(call, sides) for call in layer.calls)
-    made = []
+    choices = []
     for bits in dict.fromkeys(bits for _, bits in offered):
         points = sorted(density for density, other in offered if other == bits)
         picked = np.unique(np.linspace(0, len(points) - 1, PRICED).round().astype(int))
@@ -160,7 +160,7 @@ def _choices(
         energies = np.interp(points, [points[n] for n in picked], priced)
         for density, energy in zip(points, energies.tolist(), strict=True):
             kept = density * room
-            made.append(
+            choices.append(
                 Choice(
                     density=kept / size,
                     energy=energy,
@@ -171,9 +171,9 @@ def _choices(
                     at=at,
                 )
             )
-    made.sort(key=lambda choice: (choice.error, choice.energy))
+    choices.sort(key=lambda choice: (choice.error, choice.energy))
     least = math.inf
-    for choice in made:
+    for choice in choices:
         if choice.energy < least:
             least = choice.energy
             yield choice

@@ -204,15 +204,15 @@ class Pricing:
     def _changed(
         self, layer: Layer, weight: float, densities: Densities | None, bits: int | None
     ) -> Layer:
-        given, stored = layer.density.input, layer.density.output
+        inputs, stored = layer.density.input, layer.density.output
         if densities is not None:
-            given, stored = densities.input, densities.output
+            inputs, stored = densities.input, densities.output
             if self.machine is not None and self.machine.charge_padding:
                 # The machine's inputs include the padding, and padding is zeros.
                 rows, columns = layer.input_size
                 top, bottom, left, right = layer.padding
-                given *= rows * columns / ((rows + top + bottom) * (columns + left + right))
-        density = layer.density._replace(input=given, weight=weight, output=stored)
+                inputs *= rows * columns / ((rows + top + bottom) * (columns + left + right))
+        density = layer.density._replace(input=inputs, weight=weight, output=stored)
         widths = layer.bits if bits is None else layer.bits._replace(weight=bits)
         return replace(layer, density=density, bits=widths)
 
@@ -226,11 +226,15 @@ class Pricing:
                 self._known[key] = (value, {}, layer.effectual_macs / self.batch)
             else:
                 assert self.machine is not None
-                found = estimate(
+                estimated = estimate(
                     Workload("layer", (layer,), batch=self.batch),
                     self.machine,
                     dataflow=self.dataflow,
                     cache=False,  # hardly any density comes twice; the user's cache stays theirs
                 ).layers[0]
-                self._known[key] = (found.energy, dict(found.by_operand), found.effectual_macs)
+                self._known[key] = (
+                    estimated.energy,
+                    dict(estimated.by_operand),
+                    estimated.effectual_macs,
+                )
         return self._known[key]

@@ -96,7 +96,7 @@ class Pruned:
 
     def rows(self) -> list[dict[str, Any]]:
         """One record per layer: energies before and after, by operand, and densities."""
-        made = []
+        records = []
         for name, energy in self.after.layers.items():
             row: dict[str, Any] = {
                 "layer": name,
@@ -108,8 +108,8 @@ class Pruned:
             for moment, price in (("before", self.before), ("after", self.after)):
                 for operand, value in price.operands.get(name, {}).items():
                     row[f"{operand}_{moment}"] = value
-            made.append(row)
-        return made
+            records.append(row)
+        return records
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: ``result/result.json``."""
@@ -268,10 +268,10 @@ def _check(
     if kind != "unstructured" and mode == "paper":
         raise PicojouleError(f"constraint {kind!r} has no effect in paper mode; take mode='best'")
     if options.selector is not None and options.selector not in SELECTORS:
-        known = tuple(SELECTORS)
+        rules = tuple(SELECTORS)
         raise PicojouleError(
-            f"no selector {options.selector!r}{did_you_mean(options.selector, known)}; "
-            f"there are {', '.join(known)}"
+            f"no selector {options.selector!r}{did_you_mean(options.selector, rules)}; "
+            f"there are {', '.join(rules)}"
         )
 
 
@@ -348,8 +348,8 @@ def _finished(
     if test is not None:
 
         def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-            found = top1(test)
-            return {"before": found(subject.dense()), "after": found(network)}, {}
+            accuracy_of = top1(test)
+            return {"before": accuracy_of(subject.dense()), "after": accuracy_of(network)}, {}
 
         step = subject.run.step("test", judge)
         accuracy |= {f"test_{moment}": step.record[moment] for moment in ("before", "after")}

@@ -113,9 +113,9 @@ class Subject:
 
     def network(self, state: State) -> nn.Module:
         """A network with a state's tensors."""
-        made = copy.deepcopy(self.dense())
-        made.load_state_dict(state.tensors(), strict=False)  # other names of a tensor follow
-        return made.eval()
+        network = copy.deepcopy(self.dense())
+        network.load_state_dict(state.tensors(), strict=False)  # other names of a tensor follow
+        return network.eval()
 
     def gathered(
         self,
@@ -160,15 +160,15 @@ class Subject:
         def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             tensors, sides, alive = self._alive(state.tensors())
             network = self.network(State(tensors))
-            found = measure_densities(
+            densities = measure_densities(
                 network, self.layers, self.data.train.take(self.options.profile)
             )
             weights = self.weight_densities(tensors)
-            left, found = self._of_what_is_left(weights, found, sides)
-            price = self.pricing.network(left, found, widths, sides)
+            left, densities = self._of_what_is_left(weights, densities, sides)
+            price = self.pricing.network(left, densities, widths, sides)
             return {
                 "accuracy": self.accuracy(network),
-                "densities": {call: [x.input, x.output] for call, x in found.items()},
+                "densities": {call: [x.input, x.output] for call, x in densities.items()},
                 "weights": weights,
                 "bits": widths,
                 "widths": alive,
@@ -201,7 +201,7 @@ class Subject:
         """Densities without the dead channels, in which all is zero."""
         if not sides:
             return dict(weights), dict(densities)
-        left, found = {}, dict(densities)
+        left, alive = {}, dict(densities)
         for layer in self.layers:
             near = sides.get(layer.name)
             room = self.pricing.weights_left(layer.calls[0], near)
@@ -211,10 +211,10 @@ class Subject:
             for call in layer.calls:
                 ins, outs = self.pricing.channels(call)
                 seen = densities[call]
-                found[call] = Densities(
+                alive[call] = Densities(
                     min(1.0, seen.input * ins / near[0]), min(1.0, seen.output * outs / near[1])
                 )
-        return left, found
+        return left, alive
 
     def weight_densities(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Share of non-zero weights, by layer."""
@@ -280,7 +280,7 @@ class Subject:
             self.finetune(network, epoch)
             apply_masks(network, masks)
         else:
-            known = {
+            before = {
                 key.removeprefix(MOMENTUM): value
                 for key, value in (previous.tensors() if previous else {}).items()
                 if key.startswith(MOMENTUM)
@@ -292,7 +292,7 @@ class Subject:
                 masks,
                 epoch=epoch,
                 taught=self._taught(),
-                momenta=known or None,
+                momenta=before or None,
                 augment=self.augment,
             )
         if judge:
@@ -333,12 +333,12 @@ def best_step(state: State) -> RunStep | None:
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
     """Copies of a network's tensors; one that modules share is there once, by its first name."""
-    found, seen = {}, set()
+    tensors, seen = {}, set()
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            found[name] = tensor.detach().clone()
-    return found
+            tensors[name] = tensor.detach().clone()
+    return tensors
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

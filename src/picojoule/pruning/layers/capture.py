@@ -201,38 +201,38 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
+        settings = dict(kwargs or {})
         if func is functional.multi_head_attention_forward:
-            return self._attention(args, given)
-        result = func(*args, **given)
-        self.called(func, args, given, result)
+            return self._attention(args, settings)
+        result = func(*args, **settings)
+        self.called(func, args, settings, result)
         return result
 
-    def called(self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any) -> None:
+    def called(self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any) -> None:
         """Take note of a call."""
         raise NotImplementedError
 
-    def _attention(self, args: Sequence[Any], given: dict[str, Any]) -> Any:
+    def _attention(self, args: Sequence[Any], settings: dict[str, Any]) -> Any:
         """What nn.MultiheadAttention calls.
 
         It projects inside, where no mode sees it. Here its outputs are taken before the last
         projection (the identity stands for it), and the projections are made under this mode.
         Queries apart from keys share one stored matrix in part; such a matrix is not seen.
         """
-        asked = _ATTENTION.bind(*args, **given)
+        asked = _ATTENTION.bind(*args, **settings)
         asked.apply_defaults()
-        known = asked.arguments
-        weight, bias = known["out_proj_weight"], known["out_proj_bias"]
-        query, key, value = known["query"], known["key"], known["value"]
+        operands = asked.arguments
+        weight, bias = operands["out_proj_weight"], operands["out_proj_bias"]
+        query, key, value = operands["query"], operands["key"], operands["value"]
         with self:
-            if known["use_separate_proj_weight"]:
-                functional.linear(query, known["q_proj_weight"])
-                functional.linear(key, known["k_proj_weight"])
-                functional.linear(value, known["v_proj_weight"])
+            if operands["use_separate_proj_weight"]:
+                functional.linear(query, operands["q_proj_weight"])
+                functional.linear(key, operands["k_proj_weight"])
+                functional.linear(value, operands["v_proj_weight"])
             elif query is key and key is value:
-                functional.linear(query, known["in_proj_weight"], known["in_proj_bias"])
-        known["out_proj_weight"] = torch.eye(weight.shape[1]).to(weight)
-        known["out_proj_bias"] = None
+                functional.linear(query, operands["in_proj_weight"], operands["in_proj_bias"])
+        operands["out_proj_weight"] = torch.eye(weight.shape[1]).to(weight)
+        operands["out_proj_bias"] = None
         mixed, shares = functional.multi_head_attention_forward(*asked.args, **asked.kwargs)
         with self:
             return functional.linear(mixed, weight, bias), shares
@@ -241,11 +241,11 @@ class _Calls(TorchFunctionMode):
 _ATTENTION = inspect.signature(functional.multi_head_attention_forward)
 
 
-def _weight_and_bias(args: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any, Any]:
+def _weight_and_bias(args: Sequence[Any], settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """Of a convolution or a linear function."""
     return (
-        args[1] if len(args) > 1 else given.get("weight"),
-        args[2] if len(args) > 2 else given.get("bias"),
+        args[1] if len(args) > 1 else settings.get("weight"),
+        args[2] if len(args) > 2 else settings.get("bias"),
     )
 
 
@@ -264,12 +264,12 @@ class _Watch(_Calls):
         self._fused = fused
         self._origin: dict[int, tuple[str, torch.Tensor]] = {}
 
-    def called(self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any) -> None:
+    def called(self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any) -> None:
         if func in _LAYERS:
-            weight, bias = _weight_and_bias(args, given)
+            weight, bias = _weight_and_bias(args, settings)
             call = next(self._left.get(id(weight), _NO_CALLS), None)
             if call is not None:
-                self._seen(call, args[0] if args else given["input"], result, bias)
+                self._seen(call, args[0] if args else settings["input"], result, bias)
                 if self._fused is not None:
                     # The tensor is kept, so that no other can get its id in this pass.
                     self._origin[id(result)] = (call, result)
@@ -353,11 +353,11 @@ def last_layer(model: nn.Module, inputs: torch.Tensor) -> tuple[str, nn.Module]:
 
     class Names(_Calls):
         def called(
-            self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any
+            self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any
         ) -> None:
             del result
-            if func in _LAYERS and id(_weight_and_bias(args, given)[0]) in by_id:
-                parameters.append(by_id[id(_weight_and_bias(args, given)[0])])
+            if func in _LAYERS and id(_weight_and_bias(args, settings)[0]) in by_id:
+                parameters.append(by_id[id(_weight_and_bias(args, settings)[0])])
 
     with evaluating(model), torch.no_grad(), Names():
         model(inputs)
@@ -380,23 +380,23 @@ def watch_values(
 
     An output is what an accelerator stores: behind its batch norm and ReLU where it has them.
     """
-    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    values: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def seen(
         call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
         del bias
-        found[call] = (data, result)
+        values[call] = (data, result)
 
     def fused(
         call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
         del data, bias
-        found[call] = (found[call][0], result)
+        values[call] = (values[call][0], result)
 
     with evaluating(model), torch.no_grad(), _Watch(_names(layers, model), seen, fused):
         model(inputs)
-    return found
+    return values
 
 
 def measure_densities(
@@ -457,7 +457,7 @@ def gather(
 
             def seen(
                 call: str,
-                given: torch.Tensor,
+                inputs: torch.Tensor,
                 result: torch.Tensor,
                 bias: torch.Tensor | None,
                 targets: dict[str, torch.Tensor] = targets,
@@ -465,7 +465,7 @@ def gather(
             ) -> None:
                 del result, bias
                 layer = by_call[call]
-                sums[layer.name].add(given, targets[call], generator, positions, share)
+                sums[layer.name].add(inputs, targets[call], generator, positions, share)
                 wanted.discard(call)
                 if not wanted:
                     raise _Seen
@@ -490,18 +490,18 @@ def _outputs(
     teacher: nn.Module, layers: Sequence[PrunableLayer], data: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """The outputs of the layers' calls without their bias."""
-    found: dict[str, torch.Tensor] = {}
+    outputs: dict[str, torch.Tensor] = {}
     wanted = {call for layer in layers for call in layer.calls}
 
     def seen(
-        call: str, given: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
+        call: str, inputs: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
-        del given
+        del inputs
         if bias is not None:
             shape = (-1, *(1,) * (result.dim() - 2)) if result.dim() > 2 else (-1,)
             linear = by_call[call].geometry.kind == "linear"
             result = result - (bias if linear else bias.reshape(shape))
-        found[call] = result
+        outputs[call] = result
         wanted.discard(call)
         if not wanted:
             raise _Seen
@@ -509,10 +509,10 @@ def _outputs(
     by_call = {call: layer for layer in layers for call in layer.calls}
     with suppress(_Seen), _Watch(_names(layers, teacher), seen):
         teacher(data)
-    missing = wanted - set(found)
+    missing = wanted - set(outputs)
     if missing:
         raise PicojouleError(f"the network does not always run {', '.join(sorted(missing))}")
-    return found
+    return outputs
 
 
 class _LayerSums:
@@ -532,13 +532,13 @@ class _LayerSums:
 
     def add(
         self,
-        given: torch.Tensor,
+        inputs: torch.Tensor,
         target: torch.Tensor,
         generator: torch.Generator,
         positions: int,
         share: int,
     ) -> None:
-        x = self._layer.columns(given)
+        x = self._layer.columns(inputs)
         y = self._layer.rows(target)
         if x.shape[-1] > positions:
             picked = torch.randperm(x.shape[-1], generator=generator)[:positions]

@@ -76,28 +76,28 @@ def profile(
 
     def add(call: str, kind: str, values: torch.Tensor) -> None:
         flat = values.detach().reshape(len(values), -1).numpy() != 0
-        found = np.array(
+        counts = np.array(
             [flat.sum(), flat.size, sum(run_length_bits(row) for row in flat)], np.float64
         )
-        totals[call, kind] = totals.get((call, kind), np.zeros(3)) + found
+        totals[call, kind] = totals.get((call, kind), np.zeros(3)) + counts
 
     for inputs, _ in samples.batches(batch):
         if progress is not None:
             progress(done, len(samples), "")
-        for call, (given, stored) in watch_values(model, layers, inputs).items():
-            add(call, "input", given)
+        for call, (read, stored) in watch_values(model, layers, inputs).items():
+            add(call, "input", read)
             add(call, "output", stored)
         done += len(inputs)
     profiles = []
     for layer in layers:
         for call in layer.calls:
-            (given, given_all, given_bits), (stored, stored_all, stored_bits) = (
+            (read, given_all, given_bits), (stored, stored_all, stored_bits) = (
                 totals[call, kind] for kind in ("input", "output")
             )
             profiles.append(
                 LayerProfile(
                     call,
-                    Densities(given / given_all, stored / stored_all),
+                    Densities(read / given_all, stored / stored_all),
                     VALUE_BITS * given_all / given_bits,
                     VALUE_BITS * stored_all / stored_bits,
                 )
@@ -106,15 +106,15 @@ def profile(
 
 
 def _with_densities(workload: Workload, profiles: list[LayerProfile]) -> Workload:
-    known = {x.name: x.densities for x in profiles}
+    measured = {x.name: x.densities for x in profiles}
     layers = tuple(
         replace(
             layer,
             density=layer.density._replace(
-                input=known[layer.name].input, output=known[layer.name].output
+                input=measured[layer.name].input, output=measured[layer.name].output
             ),
         )
-        if layer.name in known
+        if layer.name in measured
         else layer
         for layer in workload
     )

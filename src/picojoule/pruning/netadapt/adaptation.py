@@ -207,7 +207,7 @@ class _Adaptation:
 
     def _start(self) -> None:
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-            found = self._score(self.first)
+            scored = self._score(self.first)
             predicted = self._predicted()
             measured = self._measured(self.first)
             least = least_cost(self.widths, self.limits, self.platform.cost)
@@ -216,8 +216,8 @@ class _Adaptation:
                 "predicted": predicted,
                 "measured": measured,
                 "least": least,
-                "accuracy": found.accuracy,
-                "loss": found.loss,
+                "accuracy": scored.accuracy,
+                "loss": scored.loss,
                 "widths": dict(self.widths.full),
                 "fixed": dict(self.channels.fixed),
                 "provenance": self.platform.provenance(),
@@ -330,16 +330,18 @@ class _Adaptation:
                 traces = by_reconstruction(self.network, self.channels, moments)
                 probe = self.data.train.take(min(PROBE, self.recipe.calibrate))
                 weights = loss_weights(self.network, self.channels, moments, traces, probe)
-                found = best_candidates(self.widths, traces, self.limits, cost, target, weights)
+                candidates = best_candidates(
+                    self.widths, traces, self.limits, cost, target, weights
+                )
             else:
                 norms = by_norm(self.network, self.channels)
-                found = paper_candidates(self.widths, norms, self.limits, cost, target)
+                candidates = paper_candidates(self.widths, norms, self.limits, cost, target)
             self._save_table()
             listed = [
                 {"name": c.name, "resource": c.resource, "meets": c.meets, "note": c.note}
-                for c in found
+                for c in candidates
             ]
-            tensors = {str(n): torch.from_numpy(c.keep) for n, c in enumerate(found)}
+            tensors = {str(n): torch.from_numpy(c.keep) for n, c in enumerate(candidates)}
             return {"target": target, "candidates": listed}, tensors
 
         step = self.run_folder.step(f"{name} plan", compute)
@@ -462,10 +464,10 @@ class _Adaptation:
                         network, self.data.train, training, seed=seed, first=first, last=end,
                         momenta=momenta, teacher=self.first if training.distilled else None,
                     )  # fmt: skip
-                found = self._score(network)
+                scored = self._score(network)
                 state = {f"network/{name}": x for name, x in network.state_dict().items()}
                 state |= {f"momentum/{name}": x for name, x in momenta.items()}
-                return {"accuracy": found.accuracy, "loss": found.loss}, state
+                return {"accuracy": scored.accuracy, "loss": scored.loss}, state
 
             last = self.run_folder.step(f"long fine-tune to {end}", compute)
             if previous is not None:
@@ -538,10 +540,10 @@ class _Adaptation:
 
     # -- small things ------------------------------------------------------------------------------
 
-    def _add(self, found: Round) -> None:
-        self.rounds.append(found)
+    def _add(self, ended: Round) -> None:
+        self.rounds.append(ended)
         if self.progress is not None:
-            self.progress(found)
+            self.progress(ended)
 
     def _calibration(self) -> Iterator[Sequence[torch.Tensor]]:
         for inputs, _ in self.data.train.take(self.recipe.calibrate).batches(128):
@@ -557,15 +559,15 @@ class _Adaptation:
 
         Other work on the computer lengthens a measurement and never shortens it.
         """
-        found: list[float] = []
-        while len(found) < MEASUREMENTS:
+        prices: list[float] = []
+        while len(prices) < MEASUREMENTS:
             entry = self.platform.measure(network, self.example)
             if entry is None:
                 return None
-            found.append(entry.value)
-            if min(found) <= enough:
+            prices.append(entry.value)
+            if min(prices) <= enough:
                 break
-        return min(found)
+        return min(prices)
 
     def _table_path(self) -> Path:
         return self.run_folder.folder / "table.json"
@@ -585,14 +587,14 @@ class _Adaptation:
 def _answer(done: Done) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if done.status != "done":
         return {"status": done.status, "message": done.message}, {}
-    found: Outcome = done.value
+    outcome: Outcome = done.value
     record = {
         "status": "done",
-        "accuracy": found.accuracy,
-        "loss": found.loss,
-        "tuned": found.tuned,
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "tuned": outcome.tuned,
     }
-    return record, dict(found.state)
+    return record, dict(outcome.state)
 
 
 def _set(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -52,17 +52,17 @@ def covering(widths: Widths, limits: WidthLimits, points: int = POINTS) -> list[
     if points < 2:
         raise PicojouleError(f"points={points}: at least 2, the narrowest width and the whole")
     channels = widths.channels
-    found: dict[object, Layer] = {}
+    by_place: dict[object, Layer] = {}
     for each in widths.layers:
-        made = [each.layer]
+        layers = [each.layer]
         if each.path is not None:
             axes = channels.axes[each.path]
             inputs_grid = _grid(channels, axes.inputs, limits, points)
             outputs_grid = _grid(channels, axes.outputs, limits, points)
-            made += [resized(each.layer, n, m) for n in inputs_grid for m in outputs_grid]
-        for layer in made:
-            found.setdefault(table_order(layer), layer)
-    return sorted(found.values(), key=table_order)
+            layers += [resized(each.layer, n, m) for n in inputs_grid for m in outputs_grid]
+        for layer in layers:
+            by_place.setdefault(table_order(layer), layer)
+    return sorted(by_place.values(), key=table_order)
 
 
 def unpriced(layers: Iterable[Layer], metric: str, unit: str) -> Table:

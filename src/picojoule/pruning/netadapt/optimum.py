@@ -85,8 +85,8 @@ def table_model(
 ) -> TableModel:
     """Price every layer at every option of the groups around it."""
     constant = 0.0
-    chosen = {name: tuple(sorted(set(found))) for name, found in options.items()}
-    single = {name: np.zeros(len(found)) for name, found in chosen.items()}
+    chosen = {name: tuple(sorted(set(widths_of))) for name, widths_of in options.items()}
+    single = {name: np.zeros(len(widths_of)) for name, widths_of in chosen.items()}
     pairs: dict[tuple[str, str], Floats] = {}
 
     def add(first: str, second: str, table: Floats) -> None:
@@ -95,8 +95,8 @@ def table_model(
         elif (second, first) in pairs:
             pairs[second, first] += table.T
         else:
-            known = pairs.get((first, second))
-            pairs[first, second] = table if known is None else known + table
+            before = pairs.get((first, second))
+            pairs[first, second] = table if before is None else before + table
 
     for number, layer in enumerate(widths.layers):
         if progress is not None:
@@ -155,10 +155,10 @@ def solve(
     table = {name: np.asarray(errors[name], float) for name in model.options}
     budget += abs(budget) * ROUNDING
     chain = chain_of(model)
-    found = None if chain is None else _by_labels(model, table, budget, chain)
-    if found is None:
-        found = _by_milp(model, table, budget, seconds)
-    return found
+    optimum = None if chain is None else _by_labels(model, table, budget, chain)
+    if optimum is None:
+        optimum = _by_milp(model, table, budget, seconds)
+    return optimum
 
 
 def chain_of(model: TableModel) -> list[str] | None:
@@ -167,7 +167,7 @@ def chain_of(model: TableModel) -> list[str] | None:
     for a, b in model.pairs:
         near[a].append(b)
         near[b].append(a)
-    if any(len(found) > 2 for found in near.values()):
+    if any(len(neighbours) > 2 for neighbours in near.values()):
         return None
     row: list[str] = []
     seen: set[str] = set()
@@ -211,14 +211,14 @@ def _by_labels(
         offsets = np.cumsum([0, *(len(labels) for labels in steps[-1])])
         columns = []
         for option in range(len(model.options[name])):
-            made = []
+            extended = []
             for before, labels in enumerate(steps[-1]):
                 cost = labels[:, 0] + link[before, option] + model.single[name][option]
                 error = labels[:, 1] + errors[name][option]
                 origin = offsets[before] + np.arange(len(labels))
                 fits = cost + rest[place][option] <= budget
-                made.append(np.column_stack([cost, error, origin])[fits])
-            columns.append(_pareto(np.concatenate(made)))
+                extended.append(np.column_stack([cost, error, origin])[fits])
+            columns.append(_pareto(np.concatenate(extended)))
             if len(columns[-1]) > MOST_LABELS:
                 return None
         steps.append(columns)

@@ -65,13 +65,13 @@ class Recipe:
     hold_out: int | None = None
 
     def __post_init__(self) -> None:
-        for value, known, what in (
+        for value, choices, what in (
             (self.mode, MODES, "mode"),
             (self.select, SELECTIONS, "selection"),
         ):
-            if value not in known:
-                near = did_you_mean(value, known)
-                raise PicojouleError(f"no {what} {value!r}{near}; there are {', '.join(known)}")
+            if value not in choices:
+                near = did_you_mean(value, choices)
+                raise PicojouleError(f"no {what} {value!r}{near}; there are {', '.join(choices)}")
         if not 0 < self.decay <= 1:
             raise PicojouleError(f"decay={self.decay}: above 0, at most 1")
         if self.initial_reduction is not None and not 0 < self.initial_reduction < 1:
@@ -197,7 +197,7 @@ class Adapted:
             "measured": last.measured,
             "accuracy": last.accuracy,
             "test": None if self.test is None else asdict(self.test),
-            "rounds": [{**asdict(found), "widths": dict(found.widths)} for found in self.rounds],
+            "rounds": [{**asdict(each), "widths": dict(each.widths)} for each in self.rounds],
             "provenance": dict(self.provenance),
         }
 
