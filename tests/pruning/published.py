@@ -292,7 +292,7 @@ _NETWORKS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
         "shufflenet_v2": _shufflenet_v2,
     }
 )
-_QUICK = ("densenet121", "efficientnet_b0", "shufflenet_v2")
+_QUICK = ("densenet121", "shufflenet_v2")
 PUBLISHED = tuple(_NETWORKS)
 SOME_QUICK = tuple(
     name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED

@@ -107,19 +107,10 @@ def test_a_saved_network_is_the_same(pattern: Any, tmp_path: Path) -> None:
     assert saved.network(*saved.example(2)).shape == small(data[:2]).shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "pattern",
-    [
-        patterns.Separable,
-        *(
-            pytest.param(pattern, marks=pytest.mark.slow)
-            for pattern in (
-                patterns.Residual, patterns.Inverted, patterns.Shuffled, patterns.Grouped
-            )
-        ),
-    ],
-    ids=lambda p: p.__name__,
-)  # fmt: skip
+    "pattern", [patterns.Separable, patterns.Grouped], ids=lambda p: p.__name__
+)
 def test_onnx_agrees(pattern: Any, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -243,8 +234,12 @@ def test_published_networks_shrink_and_run(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(load_network(tmp_path).network(data), found, rtol=0, atol=0)
 
 
+# The others hold no block that is not in one of these.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    ["googlenet", "squeezenet", "resnet50", "densenet121", "efficientnet_b0", "shufflenet_v2"],
+)
 def test_published_networks_agree_as_onnx(name: str, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
