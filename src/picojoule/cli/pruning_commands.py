@@ -88,10 +88,10 @@ def prune(
     model, data = read_task(task)
 
     from picojoule.pruning.energy_aware.finetuning import FineTuning
-    from picojoule.pruning.energy_aware.options import Options
+    from picojoule.pruning.energy_aware.options import PruningOptions
     from picojoule.pruning.energy_aware.pruning import prune as run_prune
 
-    options = Options(
+    options = PruningOptions(
         training=FineTuning(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
         constraint=constraint,
         narrow=not keep_widths,

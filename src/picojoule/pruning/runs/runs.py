@@ -56,7 +56,7 @@ class RunError(PicojouleError):
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class RunStep:
     """A finished step: what it found, and its tensors, read on demand.
 
     Args:
@@ -92,7 +92,7 @@ class Step:
 class Run:
     """A run's folder, open for one process at a time. Use :func:`open_run`."""
 
-    def __init__(self, folder: Path, seed: int, steps: dict[str, Step]) -> None:
+    def __init__(self, folder: Path, seed: int, steps: dict[str, RunStep]) -> None:
         self.folder = folder
         self._seed = seed
         self._steps = steps
@@ -100,7 +100,7 @@ class Run:
         self._old = tuple(steps)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[RunStep, ...]:
         """All finished steps, oldest first."""
         return tuple(self._steps.values())
 
@@ -117,7 +117,7 @@ class Run:
         self,
         name: str,
         compute: Callable[[], tuple[Mapping[str, Any], Tensors]],
-    ) -> Step:
+    ) -> RunStep:
         """The finished step *name*; computed, with torch and numpy seeded for it, if it is not.
 
         *compute* returns plain data (what JSON can hold, finite numbers) and tensors.
@@ -149,7 +149,7 @@ class Run:
 
     def _commit(
         self, name: str, record: Mapping[str, Any], tensors: Tensors, seconds: float
-    ) -> Step:
+    ) -> RunStep:
         file = digest = None
         line: dict[str, Any] = {"step": name, "record": record}
         with _disk(self.folder):
@@ -164,14 +164,14 @@ class Run:
             except ValueError as error:
                 raise RunError(f"step {name!r}: {error}; nothing of it was kept") from None
             _append_line(self.folder / "history.jsonl", text)
-        self._steps[name] = Step(name, json.loads(text)["record"], file, digest)
+        self._steps[name] = RunStep(name, json.loads(text)["record"], file, digest)
         with suppress(OSError):  # timings decide nothing
             _append_line(
                 self.folder / "timings.jsonl", json.dumps({"step": name, "seconds": seconds})
             )
         return self._steps[name]
 
-    def forget(self, step: Step) -> None:
+    def forget(self, step: RunStep) -> None:
         """Give up the tensors of a step that no later step will read; its record stays."""
         if step._file is not None:
             step._file.unlink(missing_ok=True)
@@ -373,17 +373,17 @@ def _read_head(folder: Path) -> dict[str, Any] | None:
     return found  # type: ignore[no-any-return]
 
 
-def _read_history(folder: Path) -> dict[str, Step]:
+def _read_history(folder: Path) -> dict[str, RunStep]:
     path = folder / "history.jsonl"
     lines = _lines(path)
     if path.exists():
         os.truncate(path, sum(len(line.encode()) + 1 for line in lines))
-    steps: dict[str, Step] = {}
+    steps: dict[str, RunStep] = {}
     for number, line in enumerate(lines, 1):
         try:
             item = json.loads(line)
             file = item.get("checkpoint")
-            steps[item["step"]] = Step(
+            steps[item["step"]] = RunStep(
                 item["step"],
                 item["record"],
                 folder / "checkpoints" / file if file else None,
