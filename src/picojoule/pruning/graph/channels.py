@@ -108,7 +108,7 @@ class Channels:
 
 
 def find_channels(network: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> Channels:
-    """Follow the channels through a network (of :func:`graphs.trace`).
+    """Follow the channels through a network that is a graph.
 
     Args:
         inputs: example arguments; only their shapes matter.

@@ -37,10 +37,10 @@ from picojoule.pruning.graph.tracing import TracedNetwork, trace
 from picojoule.pruning.graph.widths import Widths
 from picojoule.pruning.netadapt.candidates import (
     Method,
-    Outcome,
     Parent,
     Task,
     loss_weights,
+    step_of,
     work_on,
 )
 from picojoule.pruning.netadapt.plans import (
@@ -287,7 +287,7 @@ class _Adaptation:
                 while n not in ended:
                     done = next(outcomes)
                     ended[waiting[done.number]] = done
-                return _answer(ended.pop(n))
+                return step_of(ended.pop(n))
 
             step = self.run_folder.step(f"{name} candidate {n}", compute)
             steps.append((candidate, step))
@@ -582,19 +582,6 @@ class _Adaptation:
         if save is not None:
             save(self._table_path())
             save()
-
-
-def _answer(done: Done) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if done.status != "done":
-        return {"status": done.status, "message": done.message}, {}
-    outcome: Outcome = done.value
-    record = {
-        "status": "done",
-        "accuracy": outcome.accuracy,
-        "loss": outcome.loss,
-        "tuned": outcome.tuned,
-    }
-    return record, dict(outcome.state)
 
 
 def _set(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -26,6 +26,7 @@ from picojoule.pruning.graph.importance import (
 from picojoule.pruning.graph.masks import mask_of
 from picojoule.pruning.graph.records import copied, from_record, to_record
 from picojoule.pruning.graph.surgery import shrink
+from picojoule.pruning.runs.executors import Done
 from picojoule.pruning.training import Score, Training, score, train
 
 
@@ -90,6 +91,20 @@ class Outcome:
     loss: float
     tuned: bool
     state: Mapping[str, torch.Tensor]
+
+
+def step_of(done: Done) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The record and the tensors that a run keeps of a candidate, ended or lost."""
+    if done.status != "done":
+        return {"status": done.status, "message": done.message}, {}
+    outcome: Outcome = done.value
+    record = {
+        "status": "done",
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "tuned": outcome.tuned,
+    }
+    return record, dict(outcome.state)
 
 
 def work_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
