@@ -28,7 +28,7 @@ from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import Flow
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Operand
 
-INPUT, _, OUTPUT = OPERANDS
+INPUT, WEIGHT, OUTPUT = OPERANDS
 
 
 Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
@@ -57,12 +57,13 @@ class Hop(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What all classes that keep the same operands have in common.
+    """What all classes that keep the same operands, as long, have in common.
 
     Every coefficient vector is over ``[1, terms, hops]``.
     """
 
     number: int
+    options: int  # which of the problem's sets of options
     edges: tuple[Edge, ...]
     terms: tuple[Term, ...]
     hops: tuple[Hop, ...]
@@ -126,7 +127,7 @@ class Relaxation:
     def __init__(self, space: Space) -> None:
         self.space = space
         self._banks = [Bank(space, blocks) for blocks in space.blocks]
-        self._models: dict[tuple[tuple[frozenset[Operand], ...], frozenset[Edge]], Model] = {}
+        self._models: dict[tuple[tuple[frozenset[Operand], ...], int], Model] = {}
         self._numbers: dict[tuple[Operand, int, int], int] = {}
         self._rows: dict[object, Rows] = {}
         self._factors: dict[object, int] = {}
@@ -160,7 +161,7 @@ class Relaxation:
         model = self._model(cls)
         if sharing is None:
             sharing = (None,) * len(model.hops)
-        which = self.space.shapes.index(empty_levels(cls.keeps))
+        which = model.options
         stays = [self.space.stay(cls, edge) for edge in model.edges]
         penalty = self._penalty(cls, model, stays, sharing, which)
         if penalty is None:
@@ -378,24 +379,19 @@ class Relaxation:
     # -- coefficients ----------------------------------------------------------------------
 
     def _model(self, cls: MappingClass) -> Model:
-        edges = tuple(self.space.edges(cls.keeps))
-        lasting = frozenset(edge for edge in edges if self.space.lasts(cls, edge))
-        if (cls.keeps, lasting) not in self._models:
-            self._models[cls.keeps, lasting] = self._make_model(cls.keeps, edges, lasting)
-        return self._models[cls.keeps, lasting]
+        key = (cls.keeps, self.space.lasting(cls))
+        if key not in self._models:
+            self._models[key] = self._make_model(*key)
+        return self._models[key]
 
-    def _make_model(
-        self,
-        keeps: tuple[frozenset[Operand], ...],
-        edges: tuple[Edge, ...],
-        lasting: frozenset[Edge],
-    ) -> Model:
+    def _make_model(self, keeps: tuple[frozenset[Operand], ...], lasting: int) -> Model:
         """The coefficients of all counts, priced by the ledger of ``cost``.
 
         Args:
-            lasting: edges over which nothing moves but in the first of the layer's time steps.
+            lasting: weights down to this level are fetched in the first time step alone.
         """
         space = self.space
+        edges = tuple(space.edges(keeps))
         terms: list[Term] = []
         shapes: list[tuple[Edge, list[Term | None]]] = []
         for n, edge in enumerate(edges):
@@ -424,7 +420,8 @@ class Relaxation:
         flows: list[Flow[Floats]] = []
         used = 1 + len(terms)
         for edge, per_grain in shapes:
-            often = 1 if edge in lasting else space.layer.time_steps
+            lasts = edge.operand is WEIGHT and edge.child <= lasting
+            often = 1 if lasts else space.layer.time_steps
             sharing = []
             for level in range(edge.parent, edge.child):
                 counts = edge.operand is not OUTPUT and space.arrays[level] is not None
@@ -463,6 +460,7 @@ class Relaxation:
         tiles, capacity = self._capacities(keeps)
         return Model(
             number=len(self._models),
+            options=space.shapes.index(empty_levels(keeps)),
             edges=edges,
             terms=tuple(terms),
             hops=tuple(pairs[n] for n in priced),

@@ -381,9 +381,13 @@ class _Solver:
     def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
         """Multipliers and candidates to begin with: where the last similar programme left them."""
         problem = relaxed.programme
+        key: tuple[object, ...] = (relaxed.options, problem.where.shape, len(problem.limits))
         # A rate on a time without a bound of its own would leave no bound at all.
-        usable = (problem.relief > 0) & (self.mode != programme.ENERGY)
-        key = (relaxed.options, problem.where.shape, len(problem.limits), usable.tobytes())
+        usable = problem.relief > 0
+        if self.mode == programme.ENERGY:
+            usable[:] = False
+        else:
+            key = (*key, usable.tobytes())
         if key not in self._starts:
             energy = [float(self.mode != programme.LATENCY)]
             share = usable / max(1, usable.sum())

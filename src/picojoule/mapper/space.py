@@ -104,7 +104,6 @@ class Space:
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         padded = accelerator.charge_padding
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
-        self.lasting = layer.time_steps > 1  # weights may stay over time
         self.every_chain = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
@@ -218,7 +217,7 @@ class Space:
     def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""
         bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
-        single = dim is G and not self.timed and not self.lasting
+        single = dim is G and not self.timed and self.layer.time_steps == 1
         return Cuts(
             limits=(
                 bound,
@@ -288,7 +287,7 @@ class Space:
         assert array is not None
         if gap == self.element_gap and dim not in self.dataflow.spatial:
             return 1
-        if dim is G and not self.timed and not self.lasting:
+        if dim is G and not self.timed and self.layer.time_steps == 1:
             return 1
         reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
         return min(size, reach)
@@ -344,7 +343,7 @@ class Space:
                     if self.layer.bounds[DIMS.index(inner)] > 1:
                         orders = (Order(WEIGHT, inner),)
                 states = [(order, Runs.ANY) for order in orders]
-                if level > 0 or self.lasting:
+                if level > 0 or self.layer.time_steps > 1:
                     states += [(order, Runs.OWN) for order in orders]
                     states.append((orders[0], Runs.NONE))
                 choices.append(states)
@@ -404,18 +403,16 @@ class Space:
             return still, (level, order.slides) if edge.operand is INPUT else None
         return still, None
 
-    def lasts(self, cls: MappingClass, edge: Edge) -> bool:
-        """Whether the edge's tile stays over the layer's time steps (:func:`traffic.lasts`)."""
-        return (
-            edge.operand is WEIGHT
-            and edge.child < self.depth
-            and all(
-                runs is Runs.NONE or (runs is Runs.OWN and order.stays is WEIGHT)
-                for order, runs in zip(
-                    cls.orders[: edge.child], cls.runs[: edge.child], strict=True
-                )
-            )
-        )
+    def lasting(self, cls: MappingClass) -> int:
+        """The innermost level that holds weights over all time steps (:func:`traffic.lasts`)."""
+        if self.layer.time_steps == 1:
+            return 0
+        level = 0
+        for order, runs in zip(cls.orders, cls.runs, strict=True):
+            if runs is Runs.ANY or (runs is Runs.OWN and order.stays is not WEIGHT):
+                break
+            level += 1
+        return level
 
     def array_limits(self) -> tuple[Ints, Ints]:
         """For each array, the lengths of its axes and bit masks of their dimensions."""
