@@ -30,10 +30,8 @@ ALEXNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 Row = dict[str, str]
 
 
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "make_networks", ROOT / "tools" / "make_networks.py"
-    )
+def load_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -42,7 +40,9 @@ def load_tool() -> ModuleType:
     return module
 
 
-TOOL = load_tool()
+TOOL = load_tool("make_networks")
+TINY_TOOL = load_tool("make_tiny_networks")
+DEFINED = {**TOOL.NETWORKS, **TINY_TOOL.NETWORKS}
 
 
 def network(name: str) -> Workload:
@@ -73,16 +73,19 @@ def rounding(text: str) -> float:
 
 
 def test_the_tool_regenerates_the_shipped_files_byte_for_byte() -> None:
-    expected = {name: text.encode() for name, text in TOOL.files().items()}
+    texts = {**TOOL.files(), **TINY_TOOL.files()}
+    expected = {name: text.encode() for name, text in texts.items()}
     shipped = {path.name: path.read_bytes() for path in (DATA / "networks").iterdir()}
     assert sorted(shipped) == sorted(expected)
     for name, content in expected.items():
-        assert shipped[name] == content, f"{name}: run tools/make_networks.py"
+        assert shipped[name] == content, (
+            f"{name}: run tools/make_*networks.py"
+        )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_shipped_network_reads_back_as_it_was_defined(name: str) -> None:
-    loaded, defined = network(name), TOOL.NETWORKS[name]()
+    loaded, defined = network(name), DEFINED[name]()
     assert loaded == defined
     assert loaded.name == name
     assert loaded.not_counted

@@ -40,7 +40,7 @@ __all__ = [
     "write_table",
 ]
 
-FORMATS = (".onnx", ".csv", ".txt")
+FORMATS = (".onnx", ".tflite", ".csv", ".txt")
 _FUNCTION = re.compile(r"(.+\.py):([^:/\\]*)", re.DOTALL)
 
 
@@ -84,12 +84,17 @@ def load(
             from picojoule.frontends.onnx_graph import read_onnx
 
             return read_onnx(place, name=name, dims=dims)
+        if Path(place).suffix.lower() == ".tflite":
+            from picojoule.frontends.tflite_graph import read_tflite
+
+            return read_tflite(place, name=name, dims=dims)
         found = _load_text(place, name)
     else:
         found = _load_module(source, name)
     if dims:
         raise InputError(
-            shortened(str(source)), [Mistake("dims", "only an ONNX file has sizes to be given")]
+            shortened(str(source)),
+            [Mistake("dims", "only an ONNX or TFLite file has sizes to be given")],
         )
     return found
 
