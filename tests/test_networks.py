@@ -78,9 +78,7 @@ def test_the_tool_regenerates_the_shipped_files_byte_for_byte() -> None:
     shipped = {path.name: path.read_bytes() for path in (DATA / "networks").iterdir()}
     assert sorted(shipped) == sorted(expected)
     for name, content in expected.items():
-        assert shipped[name] == content, (
-            f"{name}: run tools/make_*networks.py"
-        )
+        assert shipped[name] == content, f"{name}: run tools/make_*networks.py"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -26,8 +26,8 @@ from picojoule.frontends.tflite_tensors import Constant
 from picojoule.workload import Layer, Workload
 
 DEEPEST = 32
-MOST_OPERATORS = 500_000
-"""Operators looked at in all, subgraphs that are called twice counted twice."""
+MOST_RUNS = 10_000
+"""Runs of subgraphs, those that are called twice counted twice."""
 
 _TIME_MAJOR: Mapping[str, tuple[str, bool]] = {
     "BIDIRECTIONAL_SEQUENCE_LSTM": ("BidirectionalSequenceLSTMOptions", True),
@@ -221,11 +221,12 @@ class _Walk:
         self._model = model
         self._findings = findings
         self._batch = batch
-        self._values = values
+        self._densities: dict[int, float | None] | None = {} if values else None
         self._trips = trips
         self._asked: set[str] = set()
         self._names: set[str] = set()
-        self._left = MOST_OPERATORS
+        self._numbers: Counter[str] = Counter()
+        self._left = MOST_RUNS
         self._running: list[int] = []
 
     def check_trips(self) -> None:
@@ -249,9 +250,11 @@ class _Walk:
         """The layers of a subgraph for inputs of these *shapes*, some of them constants."""
         if subgraph.index in self._running or len(self._running) >= DEEPEST:
             raise ProblemError(f"subgraph {subgraph.index} runs itself, or too deep")
-        self._left -= len(subgraph.operators)
+        self._left -= 1
         if self._left < 0:
-            raise ProblemError(f"its subgraphs run more than {MOST_OPERATORS} operators")
+            # Not a mistake of one operator, behind which the others would be tried.
+            self._findings.add("subgraphs", f"they call each other more than {MOST_RUNS} times")
+            raise self._findings.error()
         makers = {
             index: operator
             for operator in subgraph.operators
@@ -265,7 +268,7 @@ class _Walk:
             inputs=frozenset(subgraph.inputs),
             makers=makers,
             batch=self._batch,
-            values=self._values,
+            densities=self._densities,
             remarks=self.remarks,
         )
         found = _Found()
@@ -305,9 +308,10 @@ class _Walk:
         return name or f"{operator.name.lower()}_{operator.index}"
 
     def _free(self, name: str) -> str:
-        free, number = name, 2
+        free = name
         while free in self._names:
-            free, number = f"{name}_{number}", number + 1
+            self._numbers[name] += 1
+            free = f"{name}_{self._numbers[name] + 1}"
         self._names.add(free)
         return free
 

@@ -50,7 +50,7 @@ class Scope:
         inputs: the tensors that are handed in.
         makers: the operator that makes each tensor.
         batch: inferences at once.
-        values: whether densities of weights are looked at.
+        densities: of the weights looked at so far, by the tensor's identity; None: none is.
         remarks: takes what had to be assumed.
     """
 
@@ -60,7 +60,7 @@ class Scope:
     inputs: frozenset[int]
     makers: Mapping[int, Operator]
     batch: int
-    values: bool
+    densities: dict[int, float | None] | None
     remarks: dict[str, None]
 
     def constant(self, index: int, depth: int = 0) -> Constant | None:
@@ -102,9 +102,12 @@ class Scope:
 
     def density(self, constant: Constant | None) -> PerOperand[float]:
         """Dense but for the weights, if their values may be looked at."""
-        if constant is None or not self.values:
+        if constant is None or self.densities is None:
             return DENSE
-        found = density_of(constant)
+        key = id(constant.tensor)
+        if constant.tensor is None or key not in self.densities:
+            self.densities[key] = density_of(constant)
+        found = self.densities[key]
         if found is None:
             self.remarks["some weights have no values in the file, or only zeros: density 1"] = None
             return DENSE

@@ -56,7 +56,7 @@ def lstm_both_ways(scope: Scope, name: str, operator: Operator) -> list[Layer]:
 
 def lstm_step(scope: Scope, name: str, operator: Operator) -> list[Layer]:
     """LSTM: one step, in the full form or with all weights in one matrix (basic)."""
-    rows = scope.shapes.of(operator.input(0))[0]
+    rows = _matrix(scope, operator.input(0))[0]
     if len(operator.inputs) == 5:
         return [_gates(scope, name, operator, operator.input(0), (2,), rows)]
     return _directed(scope, name, operator, _LSTM, 1, rows)
@@ -81,19 +81,19 @@ def rnn_both_ways(scope: Scope, name: str, operator: Operator) -> list[Layer]:
 
 def rnn_step(scope: Scope, name: str, operator: Operator) -> list[Layer]:
     """RNN: one step."""
-    return _directed(scope, name, operator, _RNN, 1, scope.shapes.of(operator.input(0))[0])
+    return _directed(scope, name, operator, _RNN, 1, _matrix(scope, operator.input(0))[0])
 
 
 def svdf(scope: Scope, name: str, operator: Operator) -> list[Layer]:
     """SVDF: a filter over the features, then each filter's over its own memory of the past."""
-    data = scope.shapes.of(operator.input(0))
+    rows, _ = _matrix(scope, operator.input(0))
     filters, memory = _matrix(scope, operator.input(2))
-    feature = _gates(scope, f"{name}.feature", operator, operator.input(0), (1,), data[0])
+    feature = _gates(scope, f"{name}.feature", operator, operator.input(0), (1,), rows)
     weight = scope.constant(operator.input(2))
     # Every filter has weights and a state of its own: one row for each inference.
     time = Layer(
         f"{name}.time",
-        Extents(N=data[0], G=filters, C=memory),
+        Extents(N=rows, G=filters, C=memory),
         bits=scope.widths(operator, operator.input(4), operator.input(2)),
         density=scope.density(weight),
         weight_is_activation=weight is None,
@@ -112,7 +112,7 @@ def _sequence(scope: Scope, operator: Operator, time_major: bool) -> tuple[int, 
 def _matrix(scope: Scope, index: int) -> tuple[int, int]:
     shape = scope.shapes.of(index)
     if len(shape) != 2 or min(shape) < 1:
-        raise ProblemError(f"weights of shape {list(shape)} are not a matrix")
+        raise ProblemError(f"a tensor of shape {list(shape)} is not a matrix")
     return shape[0], shape[1]
 
 
