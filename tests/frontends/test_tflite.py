@@ -661,10 +661,10 @@ def test_signatures(read: Any) -> None:
     content = model(
         branch(10), branch(20), signatures={"decode": 0, "prefill_128": 1, "prefill_256": 1}
     )
-    assert read(content, signature="prefill").macs == 640
-    assert read(content, signature="decode").macs == 320
+    assert read(content, phase="prefill").macs == 640
+    assert read(content, phase="decode").macs == 320
     assert "signatures decode, prefill_128, prefill_256" in read(content).remarks[0]
-    assert "did you mean 'decode'" in refusal(read, content, signature="decod")
+    assert "did you mean 'decode'" in refusal(read, content, phase="decod")
 
 
 # -- what is no layer -----------------------------------------------------------------------------

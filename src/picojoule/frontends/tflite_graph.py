@@ -53,7 +53,7 @@ def read_tflite(
     *,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
-    signature: str | None = None,
+    phase: str | None = None,
     trips: Mapping[str, int] | None = None,
     values: bool = True,
 ) -> Workload:
@@ -63,7 +63,8 @@ def read_tflite(
         name: of the network; by default that of the file.
         dims: sizes of the inputs' dimensions by their place (``{"input_1[0]": 4}``). An unknown
             first dimension is 1; any other must be given.
-        signature: which of several entries is read; by default the first subgraph.
+        phase: which of several signatures is read: the one of that name, or the first that begins
+            with it (``prefill_128``); by default the first subgraph.
         trips: how often loops run that do not tell, by the name of their first output.
         values: look at the weights for their density; without, it is 1.
 
@@ -74,7 +75,7 @@ def read_tflite(
     source = fspath(path)
     findings = Findings(source)
     with opened(Path(path)) as model:
-        entry, remarks = _entry(model, signature, findings)
+        entry, remarks = _entry(model, phase, findings)
         subgraph = model.subgraphs[entry.subgraph]
         shapes = _input_shapes(subgraph, entry, dims or {}, findings)
         findings.raise_if_any()
@@ -119,8 +120,8 @@ def _entry(
             if signature.key == wanted or signature.key.startswith(f"{wanted}_"):
                 return signature, {}
         findings.add(
-            "signature",
-            f"there is no {shortened(wanted)}{did_you_mean(wanted, keys)}; "
+            "phase",
+            f"there is no signature {shortened(wanted)}{did_you_mean(wanted, keys)}; "
             f"there are {', '.join(keys[:20]) or 'none'}",
         )
         raise findings.error()
