@@ -23,7 +23,7 @@ from picojoule.frontends.source_file import check_file, shortened
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 
-MOST_ENTRIES = 4_000_000
+MOST_ENTRIES = 2_000_000
 """Settings, tensors, and texts of lists; the largest vocabularies have 300,000 entries."""
 
 LONGEST_NAME = 1 << 16
