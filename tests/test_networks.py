@@ -17,7 +17,7 @@ import pytest
 from picojoule.frontends.energy_site import read_energy_site
 from picojoule.frontends.table import read_table
 from picojoule.workload import Layer, Workload
-from tools import make_networks
+from tools import make_networks, make_tiny_networks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "src" / "picojoule" / "data"
@@ -26,6 +26,9 @@ PUBLISHED = sorted(path.stem for path in (DATA / "published").glob("*.csv"))
 ALEXNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 Row = dict[str, str]
+
+
+DEFINED = {**make_networks.NETWORKS, **make_tiny_networks.NETWORKS}
 
 
 def network(name: str) -> Workload:
@@ -56,16 +59,17 @@ def rounding(text: str) -> float:
 
 
 def test_the_tool_regenerates_the_shipped_files_byte_for_byte() -> None:
-    expected = {name: text.encode() for name, text in make_networks.files().items()}
+    texts = {**make_networks.files(), **make_tiny_networks.files()}
+    expected = {name: text.encode() for name, text in texts.items()}
     shipped = {path.name: path.read_bytes() for path in (DATA / "networks").iterdir()}
     assert sorted(shipped) == sorted(expected)
     for name, content in expected.items():
-        assert shipped[name] == content, f"{name}: run tools/make_networks.py"
+        assert shipped[name] == content, f"{name}: run tools/make_*networks.py"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_shipped_network_reads_back_as_it_was_defined(name: str) -> None:
-    loaded, defined = network(name), make_networks.NETWORKS[name]()
+    loaded, defined = network(name), DEFINED[name]()
     assert loaded == defined
     assert loaded.name == name
     assert loaded.not_counted

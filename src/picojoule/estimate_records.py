@@ -186,6 +186,24 @@ class Estimate(Displayed):
             proof += f" ({_at_most(max(gaps))} above the optimum of the {self.objective})"
         return proof
 
+    @property
+    def by_content(self) -> dict[str, float]:
+        """Energy by what is moved: weights, cache, activations; and compute, as in ``by_operand``.
+
+        ``cache`` is the second operand of attention, the keys and values of a decoding
+        transformer. It sums to ``energy``.
+
+        Raises:
+            PicojouleError: the file is of before layers were recorded.
+        """
+        tables = []
+        for layer, shape in zip(self.layers, self.workload(), strict=True):
+            second = "cache" if shape.weight_is_activation else "weights"
+            names = {"input": "activations", "weight": second, "output": "activations"}
+            for operand, energy in layer.by_operand.items():
+                tables.append({names.get(operand, operand): energy})
+        return _added(tables)
+
     def __getitem__(self, name: str) -> LayerEstimate:
         for layer in self.layers:
             if layer.name == name:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import inspect
 import io
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import resources
 from os import PathLike, fspath
@@ -38,7 +39,15 @@ __all__ = [
     "write_energy_site",
 ]
 
-FORMATS = (".onnx", ".csv", ".txt")
+FORMATS = (".onnx", ".tflite", ".gguf", ".csv", ".txt")
+_TRANSFORMER = "only a Hugging Face folder or a GGUF file is asked for it"
+_TAKEN_BY = {
+    "dims": "only an ONNX or TFLite file has sizes to be given",
+    "context": _TRANSFORMER,
+    "phase": "only a Hugging Face folder, a GGUF or a TFLite file has phases",
+    "kv_bits": _TRANSFORMER,
+}
+
 _FUNCTION = re.compile(r"(.+\.py):([^:/\\]*)", re.DOTALL)
 
 
@@ -53,22 +62,34 @@ def shipped_networks() -> tuple[str, ...]:
 
 
 def load(
-    source: object, *, name: str | None = None, dims: Mapping[str, int] | None = None
+    source: object,
+    *,
+    name: str | None = None,
+    dims: Mapping[str, int] | None = None,
+    context: int | None = None,
+    phase: str | None = None,
+    kv_bits: int | None = None,
 ) -> Workload:
     """Return the network that *source* stands for.
 
     Args:
-        source: a file (``.onnx``; ``.csv``, ours or SCALE-Sim's; ``.txt`` of
-            energyestimation.mit.edu), ``file.py:function`` whose function returns anything that is
-            accepted here, the name of a shipped network, a Workload, or ``(module, inputs)`` with a
-            torch module and the arguments of its ``forward``.
+        source: a file (``.onnx``; ``.tflite``; ``.gguf``; ``.csv``, ours or SCALE-Sim's; ``.txt``
+            of energyestimation.mit.edu), a Hugging Face folder, ``file.py:function`` whose function
+            returns anything that is accepted here, the name of a shipped network, a Workload, or
+            ``(module, inputs)`` with a torch module and the arguments of its ``forward``.
         name: what to call the network, instead of the name it comes with.
-        dims: sizes of dimensions of an ONNX file's inputs: those it only names, by their name
-            (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``).
+        dims: sizes of dimensions of an ONNX or TFLite file's inputs: those it only names, by their
+            name (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``).
+        context: tokens that a transformer of a folder or of GGUF attends to.
+        phase: "decode" (one token) or "prefill" (the whole context); of a TFLite file, the entry
+            of that name.
+        kv_bits: width of such a transformer's cache of keys and values.
 
     Raises:
         InputError: with every mistake of the source, each with its place in it.
     """
+    asked = {"dims": dims, "context": context, "phase": phase, "kv_bits": kv_bits}
+    asked = {what: value for what, value in asked.items() if value is not None and value != {}}
     if isinstance(source, Workload):
         found = source if name is None else replace(source, name=name)
     elif isinstance(source, (str, PathLike)):
@@ -77,19 +98,52 @@ def load(
             raise InputError(repr(place), [Mistake("source", "a path in bytes; give a text")])
         function = _FUNCTION.fullmatch(place)
         if function is not None:
-            return _load_function(place, Path(function[1]), function[2], name, dims)
-        if Path(place).suffix.lower() == ".onnx":
-            from picojoule.frontends.onnx_graph import read_onnx
-
-            return read_onnx(place, name=name, dims=dims)
+            return _load_function(place, Path(function[1]), function[2], name, asked)
+        read = _reader_of(place)
+        if read is not None:
+            takes = inspect.signature(read).parameters
+            _refuse(place, {what: asked[what] for what in asked if what not in takes})
+            return read(place, name=name, **asked)
         found = _load_text(place, name)
     else:
         found = _load_module(source, name)
-    if dims:
-        raise InputError(
-            shortened(str(source)), [Mistake("dims", "only an ONNX file has sizes to be given")]
-        )
+    _refuse(shortened(str(source)), asked)
     return found
+
+
+def _reader_of(place: str) -> Callable[..., Workload] | None:
+    """The reader of a binary file or a folder; None for what is read as text."""
+    suffix = Path(place).suffix.lower()
+    if suffix == ".onnx":
+        from picojoule.frontends.onnx_graph import read_onnx
+
+        return read_onnx
+    if suffix == ".tflite":
+        from picojoule.frontends.tflite_graph import read_tflite
+
+        return read_tflite
+    if suffix == ".gguf":
+        from picojoule.frontends.gguf import read_gguf
+
+        return read_gguf
+    if _is_folder(place):
+        from picojoule.frontends.hugging_face import read_hugging_face
+
+        return read_hugging_face
+    return None
+
+
+def _is_folder(place: str) -> bool:
+    try:
+        return bool(place) and Path(place).is_dir() and place not in shipped_networks()
+    except (OSError, ValueError):  # name too long, zero byte in the name
+        return False
+
+
+def _refuse(place: str, asked: Mapping[str, object]) -> None:
+    """An option without effect is a mistake."""
+    if asked:
+        raise InputError(place, [Mistake(what, _TAKEN_BY[what]) for what in asked])
 
 
 def _load_text(place: str, name: str | None) -> Workload:
@@ -138,12 +192,12 @@ def function_of(place: str) -> tuple[Path, str] | None:
 
 
 def _load_function(
-    place: str, path: Path, function: str, name: str | None, dims: Mapping[str, int] | None
+    place: str, path: Path, function: str, name: str | None, asked: Mapping[str, Any]
 ) -> Workload:
     result = call_function(place, path, function)
     if isinstance(result, str) and _FUNCTION.fullmatch(result):
         raise InputError(place, [Mistake("function", "it returns another function's name")])
-    return load(result, name=name, dims=dims)
+    return load(result, name=name, **asked)
 
 
 def call_function(place: str, path: Path, function: str) -> object:
