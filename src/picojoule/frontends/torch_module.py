@@ -28,7 +28,8 @@ from picojoule.frontends.products import (
     product,
 )
 from picojoule.frontends.source_file import Findings, shortened
-from picojoule.workload import DENSE, Layer, PerOperand, Workload, conv, transposed_conv
+from picojoule.transposed import transposed_conv
+from picojoule.workload import DENSE, Layer, PerOperand, Workload, conv
 
 BOOKKEEPING = frozenset(
     [
