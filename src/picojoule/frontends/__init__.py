@@ -62,8 +62,9 @@ def load(
     Args:
         source: a file (``.onnx``; ``.csv``, ours or SCALE-Sim's; ``.txt`` of
             energyestimation.mit.edu), ``file.py:function`` whose function returns anything that is
-            accepted here, the name of a shipped network, a Workload, or ``(module, inputs)`` with a
-            torch module and the arguments of its ``forward``.
+            accepted here, the name of a shipped network, a Workload, or a torch module with the
+            arguments of its ``forward``: ``(module, inputs)``, ``(module, {keyword: input})`` or
+            ``(module, inputs, keywords)``.
         name: what to call the network, instead of the name it comes with.
         dims: sizes of dimensions of an ONNX file's inputs: those it only names, by their name
             (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``).
@@ -86,10 +87,11 @@ def load(
             return read_onnx(place, name=name, dims=dims)
         found = _load_text(place, name)
     else:
-        found = _load_module(source, name)
+        return _load_module(source, name, dims)
     if dims:
         raise InputError(
-            shortened(str(source)), [Mistake("dims", "only an ONNX file has sizes to be given")]
+            shortened(str(source)),
+            [Mistake("dims", "only an ONNX file or a torch module has sizes to be given")],
         )
     return found
 
@@ -192,18 +194,20 @@ def _line_of(error: Exception, path: Path) -> str:
     return f"line {line}" if line else "file"
 
 
-def _load_module(source: Any, name: str | None) -> Workload:
+def _load_module(source: Any, name: str | None, dims: Mapping[str, int] | None) -> Workload:
     # Whoever holds a module has imported torch already.
     loaded = sys.modules.get("torch")
     kind: Any = getattr(getattr(loaded, "nn", None), "Module", ())
-    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], kind):
-        from picojoule.frontends.torch_module import read_torch
+    if isinstance(source, tuple) and len(source) in (2, 3) and isinstance(source[0], kind):
+        from picojoule.frontends.torch_module import read_torch, split_arguments
 
-        module, inputs = source
-        is_list = isinstance(inputs, (tuple, list))
-        return read_torch(module, inputs if is_list else (inputs,), name=name)
+        module, *given = source
+        return read_torch(module, *split_arguments(module, given), name=name, dims=dims)
     if isinstance(source, kind):
-        problem = "a torch module needs example inputs: give (module, inputs)"
+        problem = (
+            "a torch module needs example inputs: give (module, inputs), "
+            "(module, {keyword: input}) or (module, inputs, keywords)"
+        )
     else:
         problem = f"a {type(source).__name__} is not a network"
     raise InputError(shortened(repr(type(source).__name__)), [Mistake("source", problem)])
