@@ -165,7 +165,7 @@ COUNTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (R(1, 7, 8),),
     ),
     "einsum, heads": (
-        Function(lambda w, x: torch.einsum("bqhd,bkhd->bhqk", x, x)),
+        Function(lambda _, x: torch.einsum("bqhd,bkhd->bhqk", x, x)),
         (R(1, 5, 2, 4),),
     ),
     "einsum of three": (
@@ -199,7 +199,7 @@ COUNTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "vmap": (Function(lambda w, x: torch.vmap(lambda a: a @ w)(x), 8, 4), (R(5, 3, 8),)),
     "vmap twice": (
         Function(
-            lambda w, x, y: torch.vmap(torch.vmap(lambda a, b: a @ b, (0, None)), (0, 0))(x, y)
+            lambda _, x, y: torch.vmap(torch.vmap(lambda a, b: a @ b, (0, None)), (0, 0))(x, y)
         ),
         (R(2, 5, 3, 8), R(2, 8, 4)),
     ),
@@ -208,7 +208,7 @@ COUNTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (R(3, 8),),
     ),
     "convolution of activations": (
-        Function(lambda w, x, y: F.conv2d(x, y)),
+        Function(lambda _, x, y: F.conv2d(x, y)),
         (R(1, 3, 9, 9), R(2, 3, 4, 4)),
     ),
     "unfold": (
@@ -310,7 +310,7 @@ BY_HAND: dict[str, tuple[Any, tuple[Any, ...], int]] = {
         1_638_400,
     ),
     "flex attention": (
-        Function(lambda w, q: flex(q, q[:, :1], q[:, :1])),
+        Function(lambda _, q: flex(q, q[:, :1], q[:, :1])),
         (R(1, 4, 16, 16),),
         2 * 4 * 16 * 16 * 16,
     ),
@@ -321,7 +321,7 @@ def flex(query: Any, key: Any, value: Any) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
     return flex_attention(
-        query, key, value, score_mod=lambda s, b, h, i, j: s + (i - j), enable_gqa=True
+        query, key, value, score_mod=lambda s, _b, _h, i, j: s + (i - j), enable_gqa=True
     )
 
 

@@ -40,7 +40,7 @@ __all__ = [
     "write_table",
 ]
 
-FORMATS = (".onnx", ".csv", ".txt")
+FORMATS = (".onnx", ".pt2", ".csv", ".txt")
 _FUNCTION = re.compile(r"(.+\.py):([^:/\\]*)", re.DOTALL)
 
 
@@ -60,8 +60,8 @@ def load(
     """Return the network that *source* stands for.
 
     Args:
-        source: a file (``.onnx``; ``.csv``, ours or SCALE-Sim's; ``.txt`` of
-            energyestimation.mit.edu), ``file.py:function`` whose function returns anything that is
+        source: a file (``.onnx``; ``.pt2`` of torch.export; ``.csv``, ours or SCALE-Sim's;
+        source: a file (``.onnx``; ``.pt2`` of torch.export; ``.csv``, ours or SCALE-Sim's; ``.txt``
             accepted here, the name of a shipped network, a Workload, or a torch module with the
             arguments of its ``forward``: ``(module, inputs)``, ``(module, {keyword: input})`` or
             ``(module, inputs, keywords)``.
@@ -85,6 +85,10 @@ def load(
             from picojoule.frontends.onnx_graph import read_onnx
 
             return read_onnx(place, name=name, dims=dims)
+        if Path(place).suffix.lower() == ".pt2":
+            from picojoule.frontends.pt2 import read_pt2
+
+            return read_pt2(place, name=name, dims=dims)
         found = _load_text(place, name)
     else:
         return _load_module(source, name, dims)

@@ -72,6 +72,11 @@ def _objection(
         one = read(replaced_tensors(arguments, lambda x: _first(x, axis, size)))
     except (PicojouleError, RuntimeError):
         return "the network does not take one alone"
+    return differences(whole, one, size)
+
+
+def differences(whole: ReadProgram, one: ReadProgram, size: int) -> str | None:
+    """Why the program for *size* indices is not that of one, *size* times; None if it is."""
     if whole.lengths != one.lengths:
         return "a recurrence or a loop runs along it"
     works = [{layer.name: layer.macs for layer in each.workload} for each in (whole, one)]

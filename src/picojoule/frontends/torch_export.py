@@ -42,7 +42,7 @@ def export_program(
     arguments = (tuple(inputs), dict(keywords or {}))
     tensors = tuple(tensors_in(arguments))
     free = tuple({0: torch.export.Dim.AUTO} if x.dim() else {} for x in tensors)
-    with _evaluating(module), _of_tensors(module, arguments), _quietly():
+    with _evaluating(module), _of_tensors(module, arguments), quietly():
         try:
             program = torch.export.export(
                 module, tensors, dynamic_shapes=(free,) if free_batch else None
@@ -88,7 +88,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without torch's log: what it says of a failure, the error says as well."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -212,12 +212,14 @@ class ReadProgram:
         nodes: for each layer, the name of the program's node that it stands for.
         lengths: steps of its recurrences and loops.
         outputs: shapes of its outputs.
+        sizes: by symbol, of what the program leaves open or depends on data.
     """
 
     workload: Workload
     nodes: tuple[str, ...]
     lengths: tuple[int, ...] = ()
     outputs: tuple[tuple[int, ...], ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_nodes(
@@ -229,6 +231,7 @@ def read_nodes(
     names: Mapping[str, str] | None = None,
     dims: Mapping[str, int] | None = None,
     values: bool = True,
+    is_trusted: bool = True,
 ) -> ReadProgram:
     """The workload of an exported program and, by layer, its nodes.
 
@@ -238,13 +241,16 @@ def read_nodes(
         names: name of a parameter -> the name to call it by.
         dims: sizes that depend on data, and trips of loops.
         values: look at the values of weights; without them all are dense.
+        is_trusted: the program was made here, so what it computes from weights may be run.
 
     Raises:
         InputError: a layer cannot exist.
     """
 
     def walk(batch: int) -> tuple[Reading, ProgramTensors, Findings]:
-        tensors = ProgramTensors(program, names or {}, dims or {}, values=values)
+        tensors = ProgramTensors(
+            program, names or {}, dims or {}, values=values, is_trusted=is_trusted
+        )
         findings = Findings(source)
         reader = ProgramReader(tensors, findings, batch, dims or {})
         reader.read(program.graph)
@@ -271,7 +277,12 @@ def read_nodes(
         workload,
         tuple(node.name for node in reading.nodes),
         tuple(reading.lengths),
-        tuple(tuple(x.shape) for x in shapes if isinstance(x, torch.Tensor)),
+        tuple(
+            tuple(tensors.size(size) for size in x.shape)
+            for x in shapes
+            if isinstance(x, torch.Tensor)
+        ),
+        tensors.sizes,
     )
 
 

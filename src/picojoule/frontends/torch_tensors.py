@@ -34,6 +34,8 @@ class ProgramTensors:
         names: name of a parameter -> the name to call it by.
         sizes: of dimensions that depend on data, by the symbol that stands for them.
         values: look at the values of weights; without them all are dense.
+        is_trusted: run what the program computes from stored tensors; without it only what cannot
+            do more than arithmetic, and no more of it than the tensors are large.
     """
 
     def __init__(
@@ -43,14 +45,16 @@ class ProgramTensors:
         sizes: Mapping[str, int],
         *,
         values: bool = True,
+        is_trusted: bool = True,
     ) -> None:
         self._paths: dict[fx.Node, str] = {}
         self._values: dict[fx.Node, Callable[[], Any]] = {}
         self._held: dict[fx.Node, int] = {}
         self._slices: set[fx.Node] = set()
         self._densities: dict[fx.Node, float] = {}
-        self._sizes = dict(sizes)
+        self.sizes = dict(sizes)
         self._looks_at_values = values
+        self._is_trusted = is_trusted
         self._ranges = {str(key): value for key, value in program.range_constraints.items()}
         self.remarks: dict[str, None] = {}
         stored = _stored_tensors(program, names)
@@ -103,8 +107,8 @@ class ProgramTensors:
         expected = expected_size(node, self.shape)
         if expected is not None:
             for symbol, size in expected.items():
-                if symbol not in self._sizes:
-                    self._sizes[symbol] = size
+                if symbol not in self.sizes:
+                    self.sizes[symbol] = size
                     self.remark(
                         "what a router sends to each expert depends on data: "
                         "equal shares are assumed"
@@ -144,17 +148,17 @@ class ProgramTensors:
         return self._values[node]()
 
     def _computed(self, node: fx.Node) -> Any:
-        target: Any = node.target
-        given = [self.value(source) for source in node.all_input_nodes]
-        if any(isinstance(x, torch.Tensor) and x.is_meta for x in given) or None in [
-            x for x in given if x is None
-        ]:
+        given = {source: self.value(source) for source in node.all_input_nodes}
+        if any(
+            value is None or (isinstance(value, torch.Tensor) and value.is_meta)
+            for value in given.values()
+        ):
             return None
         try:
-            return target(
-                *fx.map_arg(node.args, self.value), **fx.map_arg(dict(node.kwargs), self.value)
-            )
-        except (RuntimeError, NotImplementedError, TypeError, ValueError):
+            if not self._is_trusted and not _is_modest(node, given):
+                return None
+            return _called(node, given)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
             return None  # an operator that does not run on this machine
 
     # -- sizes ---------------------------------------------------------------------------------
@@ -174,11 +178,14 @@ class ProgramTensors:
         expression = getattr(getattr(size, "node", None), "expr", None)
         if expression is None:
             raise ProblemError(f"the size {size} depends on data")
+        example = getattr(getattr(size, "node", None), "shape_env", None)
+        hints = getattr(example, "backed_var_to_val", None) or getattr(example, "var_to_val", {})
         for symbol in sorted(expression.free_symbols, key=str):
-            if str(symbol) not in self._sizes:
-                self._sizes[str(symbol)] = self._most(str(symbol))
+            if str(symbol) not in self.sizes:
+                hint = hints.get(symbol)
+                self.sizes[str(symbol)] = self._most(str(symbol)) if hint is None else int(hint)
         number = expression.xreplace(
-            {symbol: self._sizes[str(symbol)] for symbol in expression.free_symbols}
+            {symbol: self.sizes[str(symbol)] for symbol in expression.free_symbols}
         )
         return max(0, int(number))
 
@@ -206,6 +213,38 @@ class ProgramTensors:
         return dtype_bits(value.dtype) if isinstance(value, torch.Tensor) else FLOAT_BITS
 
 
+MODEST = 1 << 28  # elements that a tensor of an untrusted program may have
+
+_NAMESPACES = ("aten", "prims", "quantized_decomposed")
+
+
+def _called(node: fx.Node, given: Mapping[fx.Node, Any]) -> Any:
+    target: Any = node.target
+    return target(
+        *fx.map_arg(node.args, given.__getitem__),
+        **fx.map_arg(dict(node.kwargs), given.__getitem__),
+    )
+
+
+def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
+    """Whether an operator is plain arithmetic, and its result no larger than is reasonable."""
+    if node.target is operator.getitem:
+        return True
+    schema = getattr(node.target, "_schema", None)
+    namespace = "" if schema is None else str(schema.name).partition("::")[0]
+    if not isinstance(node.target, torch._ops.OpOverload) or namespace not in _NAMESPACES:
+        return False
+    if "device" in node.kwargs or "from_file" in str(node.target):
+        return False
+    shapes = {
+        source: value.to("meta") if isinstance(value, torch.Tensor) else value
+        for source, value in given.items()
+    }
+    made = _called(node, shapes)
+    parts = made if isinstance(made, (tuple, list)) else [made]
+    return sum(part.numel() for part in parts if isinstance(part, torch.Tensor)) <= MODEST
+
+
 def _tensor(argument: object) -> torch.Tensor:
     value = argument.meta.get("val") if isinstance(argument, fx.Node) else argument
     if not isinstance(value, torch.Tensor):
@@ -225,7 +264,9 @@ def _dense(tensor: torch.Tensor) -> Any:
     """A tensor with all its values: operators that follow are not there for every layout."""
     if type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
         with torch.no_grad():
-            return tensor if tensor.layout is torch.strided else tensor.detach().to_dense()
+            if tensor.layout is not torch.strided:
+                return tensor.detach().to_dense()
+            return tensor
     return tensor
 
 
@@ -233,6 +274,9 @@ def _density(value: object) -> float:
     # Parameters on the meta device have shapes but no values.
     if not isinstance(value, torch.Tensor) or value.is_meta or not value.numel():
         return 1.0
+    for axis, stride in enumerate(value.stride() if value.layout is torch.strided else ()):
+        if stride == 0 and value.shape[axis] > 1:
+            value = value.narrow(axis, 0, 1)  # the same values again and again
     if value.is_quantized:
         value = value.dequantize()
     if value.dtype.itemsize == 1 and value.dtype.is_floating_point:
