@@ -39,7 +39,10 @@ def batch_in(arguments: Any, whole: ReadProgram, read: Callable[[Any], ReadProgr
         read: reads the program for other arguments.
     """
     tensors = tensors_in(arguments)
+    firsts = {x.shape[0] for x in tensors if x.dim() > 1}
     reasons: list[str] = []
+    if not firsts - {1}:
+        return Batch(1)
     for axis, ordinal in enumerate(_ORDINAL):
         size = batch_of(tensors, axis)
         if size == 1 or (axis == 1 and not all(_may_be_second(x) for x in tensors)):
@@ -54,10 +57,9 @@ def batch_in(arguments: Any, whole: ReadProgram, read: Callable[[Any], ReadProgr
             )
         if not reasons:
             reasons.append(f"the {ordinal} dimension of the inputs, {size}, is no batch ({reason})")
-    if not reasons:
-        return Batch(1)
     everything = ", ".join(_shape(x) for x in tensors)
-    return Batch(1, f"{reasons[0]}: one inference is all of {everything}")
+    reason = reasons[0] if reasons else "the first dimensions of the inputs differ"
+    return Batch(1, f"{reason}: one inference is all of {everything}")
 
 
 def _objection(

@@ -74,13 +74,19 @@ class Call:
         """``left @ right``, their shapes given where they are not used as they are."""
         weight, stored = right, "right"
         bits = self.bits(left, right)
+        ours = tuple(self.shape(left) if left_shape is None else left_shape)
+        theirs = tuple(self.shape(right) if right_shape is None else right_shape)
+        times = self.tensors.repeats(right) if len(ours) == len(theirs) > 2 else 1
+        if times > 1:  # the queries of a group are rows over the same keys
+            ours = (*ours[:-3], ours[-3] // times, ours[-2] * times, ours[-1])
+            theirs = (*theirs[:-3], theirs[-3] // times, *theirs[-2:])
         if not self.tensors.is_stored(right) and self.tensors.is_stored(left):
             weight, stored = left, "left"
             bits = PerOperand(bits.weight, bits.input, bits.output)
         return product(
             self.name if name is None else name,
-            tuple(self.shape(left) if left_shape is None else left_shape),
-            tuple(self.shape(right) if right_shape is None else right_shape),
+            ours,
+            theirs,
             stored=stored if self.tensors.is_stored(weight) else None,
             batch=self.batch,
             bits=bits,

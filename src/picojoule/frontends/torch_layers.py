@@ -429,6 +429,9 @@ def _grouped(call: Call) -> list[Layer]:
 def _attention(call: Call) -> list[Layer]:
     query, key, value = call.node.args[:3]
     shapes = [call.shape(operand) for operand in (query, key, value)]
+    times = call.tensors.repeats(key)
+    if times > 1 and times == call.tensors.repeats(value):
+        shapes[1:] = [(*x[:-3], x[-3] // times, *x[-2:]) for x in shapes[1:]]
     return attention_layers(call.name, *shapes, batch=call.batch, bits=call.bits(query, key))
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from picojoule.errors import InputError, Mistake
-from picojoule.frontends.torch_batch import batch_in
+from picojoule.frontends.torch_batch import Batch, batch_in
 from picojoule.frontends.torch_export import export_program, first_names, split_arguments
 from picojoule.frontends.torch_program import ReadProgram, read_nodes
 from picojoule.workload import Workload
@@ -66,6 +66,10 @@ def read_torch(
     workload = read(program, values=values, batch=batch.size).workload
     if not workload.layers and workload.complete:
         raise InputError(source, [Mistake("forward", "nothing in it multiplies: nothing to price")])
+    if workload.batch != batch.size:
+        batch = Batch(
+            1, f"what is done for {batch.size} at once does not divide into as many parts"
+        )
     remarks = (batch.remark, *workload.remarks) if batch.remark else workload.remarks
     return replace(workload, name=name or type(module).__name__, remarks=remarks)
 

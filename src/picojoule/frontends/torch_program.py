@@ -179,7 +179,11 @@ class ProgramReader:
     def _read_region(self, region: Region, times: int) -> None:
         for placeholder, outer in region.inputs:
             self._tensors.bind(placeholder, outer, sliced=outer in region.sliced)
+        batch = self._batch
+        if region.mapped and region.times % batch == 0:
+            self._batch = 1  # the batch are the runs
         self.read(region.graph, times * region.times)
+        self._batch = batch
 
     # -- names ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,12 +35,14 @@ class Region:
         inputs: its placeholders, and what they stand for outside (None where nothing is known).
         times: how often it runs each time it is met.
         sliced: nodes outside of which each run sees another slice.
+        mapped: no run needs another, so runs may be those of the batch.
     """
 
     graph: fx.Graph
     inputs: tuple[tuple[fx.Node, object], ...]
     times: int = 1
     sliced: frozenset[object] = frozenset()
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,8 @@ def _map(node: fx.Node, tensors: ProgramTensors) -> Branches | None:
         times = tensors.shape(mapped[0])[0]
     except ProblemError:
         return Branches((_region(inner, [*mapped, *constant]),), unmodelled=("map",))
-    return Branches((_region(inner, [*mapped, *constant], times, mapped),))
+    region = _region(inner, [*mapped, *constant], times, mapped)
+    return Branches((replace(region, mapped=True),))
 
 
 def _while_loop(

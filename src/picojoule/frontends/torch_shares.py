@@ -19,7 +19,7 @@ from picojoule.frontends.products import ProblemError
 _ROWS = frozenset(["nonzero", "nonzero_numpy", "where", "argwhere", "masked_select"])
 _SAME_CHOICES = words(
     "view reshape to _to alias detach flatten unsqueeze squeeze expand contiguous clone transpose "
-    "permute t unflatten bool gt ne float long int"
+    "permute t unflatten bool gt ne float long int any sum"
 )
 
 

@@ -95,8 +95,12 @@ class ProgramTensors:
         if node.op != "call_function":
             return
         inputs = node.all_input_nodes
-        if inputs and all(source in self._paths for source in inputs):
-            main = max(inputs, key=lambda source: _numel(source))
+        if not inputs and _name(node) in _GENERATED:
+            self._paths[node] = node.name
+            self._values[node] = lambda: self._computed(node)
+        elif inputs and all(source in self._paths for source in inputs):
+            # Named after what is stored, not after an index that unpacks it.
+            main = max(inputs, key=lambda source: (_name(source) not in _GENERATED, _numel(source)))
             self._paths[node] = self._paths[main]
             self._values[node] = lambda: self._computed(node)
             if any(source in self._slices for source in inputs):
@@ -195,6 +199,30 @@ class ProgramTensors:
             raise ProblemError(f"the size {symbol} depends on data: give it ({symbol}=N)")
         self.remark(f"the size {symbol} depends on data: {int(upper)}, the most it can be")
         return int(upper)
+
+    def repeats(self, node: object) -> int:
+        """How often each of the heads of ``[..., heads, rows, width]`` stands in a row.
+
+        Grouped-query attention written out repeats the keys and values for every query of a group;
+        what is stored and moved is one of each.
+        """
+        times = 1
+        while isinstance(node, fx.Node) and node.op == "call_function" and node.all_input_nodes:
+            name = _name(node)
+            before = node.all_input_nodes[0]
+            try:
+                shape, old = self.shape(node), self.shape(before)
+            except ProblemError:
+                return 1
+            if name == "repeat_interleave" and len(shape) > 2 and math.prod(old):
+                more = math.prod(shape) // math.prod(old)
+                return times * more if shape[-3] == more * old[-3] else 1
+            if name in ("reshape", "view", "_unsafe_view", "flatten") and len(shape) > 2:
+                return times * _written_out(before, old, shape)
+            if name not in _SAME_HEADS or len(shape) != len(old) or shape[:-2] != old[:-2]:
+                return 1
+            node = before
+        return 1
 
     # -- widths --------------------------------------------------------------------------------
 
@@ -325,17 +353,35 @@ def _written(node: fx.Node) -> Iterable[fx.Node]:
             yield given
 
 
+_SAME_HEADS = words("transpose permute clone contiguous to _to mul div alias detach mT")
+
+
+def _written_out(node: fx.Node, old: tuple[int, ...], new: tuple[int, ...]) -> int:
+    """The times of ``[..., heads, times, rows, width]`` that was one and became heads."""
+    while _name(node) in ("clone", "contiguous") and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    if _name(node) not in ("expand", "broadcast_to") or len(old) != len(new) + 1:
+        return 1
+    single = getattr(node.all_input_nodes[0].meta.get("val"), "shape", ())
+    merged = (*old[:-4], old[-4] * old[-3], *old[-2:])
+    return old[-3] if len(single) == len(old) and single[-3] == 1 and merged == new else 1
+
+
+_GENERATED = words("arange linspace")  # known before inference, as what is stored
 _VIEWS = words(
     "view reshape select slice transpose permute squeeze unsqueeze expand narrow t alias detach "
     "unflatten flatten view_as diagonal"
 )
 
 
+def _name(node: fx.Node) -> str:
+    schema = getattr(node.target, "_schema", None)
+    return "" if schema is None else family(str(schema.name).removeprefix("aten::"))
+
+
 def _origin(node: fx.Node) -> Iterable[fx.Node]:
     while node.op == "call_function" and node.all_input_nodes:
-        name = getattr(getattr(node.target, "_schema", None), "name", "")
-        is_view = family(str(name).removeprefix("aten::")) in _VIEWS
-        if not is_view and node.target is not operator.getitem:
+        if _name(node) not in _VIEWS and node.target is not operator.getitem:
             return
         node = node.all_input_nodes[0]
     if node.op == "placeholder":

@@ -85,16 +85,16 @@ def held_bits(node: fx.Node, held: Mapping[fx.Node, int], *, stored: bool) -> in
         if width is not None:
             return width
     sources = [source for source in node.all_input_nodes if _is_large(source, node)]
+    if name in ("clamp", "clip", "hardtanh"):
+        rounded = _clamped_levels(node)
+        if rounded is not None:
+            return rounded
     if stored:
         return _stored_bits(node, sources, held)
     if node.target is operator.getitem:
         return held.get(node.all_input_nodes[0])
     if namespace not in ("aten", "prims"):
         return None
-    if name in ("clamp", "clip", "hardtanh"):
-        rounded = _clamped_levels(node)
-        if rounded is not None:
-            return rounded
     if name in _MOVES:
         widths = [held.get(source) for source in sources]
         if name == "index":
@@ -157,7 +157,10 @@ def _stored_bits(node: fx.Node, sources: list[fx.Node], held: Mapping[fx.Node, i
     if not known or _elements(node) == 0:
         return None
     width, elements = max(known, key=lambda pair: pair[0] * pair[1])
-    whole = any(width is None and elements == _elements(node) for width, elements in widths)
+    whole = any(
+        width is None and _distinct(source) == _elements(node)
+        for source, (width, _) in zip(sources, widths, strict=True)
+    )
     name, _namespace = _name(node)
     if whole and name in ("mul", "where", "add", "sub"):
         return None  # a float tensor under a mask
@@ -177,7 +180,22 @@ def _packed_bits(source: fx.Node, held: Mapping[fx.Node, int]) -> int | None:
 def _is_large(source: fx.Node, node: fx.Node) -> bool:
     """Whether *source* is the operand itself and not a scale, a zero point or an index of it."""
     ours, theirs = _elements(source), _elements(node)
-    return theirs == 0 or ours * 16 >= theirs  # 2-bit values are packed by 16
+    return theirs == 0 or (ours * 16 >= theirs and ours > (theirs > 1))  # 2 bits: packed by 16
+
+
+_SPREADS = words(
+    "view reshape expand repeat repeat_interleave unsqueeze to _to clone contiguous index "
+    "index_select transpose permute t"
+)
+
+
+def _distinct(node: fx.Node) -> int:
+    """Elements of a tensor before it was spread: scales stand for many values each."""
+    least = _elements(node)
+    while _name(node)[0] in _SPREADS and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+        least = min(least, _elements(node))
+    return least
 
 
 def _elements(node: fx.Node) -> int:
