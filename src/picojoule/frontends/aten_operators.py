@@ -289,7 +289,7 @@ value_selecting_reduction_backward
 )
 """The same among the backward steps, which an inference does not have."""
 
-OTHER_COUNTED = frozenset(["torchvision.deform_conv2d"])
+OTHER_COUNTED = words("torchvision.deform_conv2d transformers.grouped_mm_fallback")
 """Operators of other namespaces that are read into layers."""
 
 OTHER_WITHOUT_PRODUCTS = words(

@@ -386,8 +386,7 @@ def _semi_structured(call: Call) -> list[Layer]:
 
 def _grouped(call: Call) -> list[Layer]:
     """_grouped_mm: rows (or columns, or the inner dimension) are shared out over matrices."""
-    given = call.given
-    left, right = _first(given, "self", "mat_a"), _first(given, "mat2", "mat_b")
+    left, right = call.node.args[:2]
     ours, theirs = call.shape(left), call.shape(right)
     if len(ours) == 3 and len(theirs) == 3:
         return [call.product(left, right)]
@@ -539,7 +538,12 @@ CONVERTERS: dict[str, Converter] = {
         ["_sparse_semi_structured_mm", "_sparse_semi_structured_addmm", "_cslt_sparse_mm"],
         _semi_structured,
     ),
-    **dict.fromkeys(["_grouped_mm", "_scaled_grouped_mm", "_scaled_grouped_mm_v2"], _grouped),
+    **dict.fromkeys(
+        words(
+            "_grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2 transformers.grouped_mm_fallback"
+        ),
+        _grouped,
+    ),
     **dict.fromkeys(
         words("""
         scaled_dot_product_attention _scaled_dot_product_attention_math

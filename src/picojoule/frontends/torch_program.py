@@ -197,7 +197,9 @@ class ProgramReader:
         for argument in node.all_input_nodes:
             value = argument.meta.get("val")
             if self._tensors.is_stored(argument) and getattr(value, "ndim", 0) > 1:
-                return layer_name(self._tensors.path(argument))
+                path = self._tensors.path(argument)
+                if path:
+                    return layer_name(path)
         return ""
 
     def _free_name(self, name: str) -> str:

@@ -96,11 +96,11 @@ class ProgramTensors:
             return
         inputs = node.all_input_nodes
         if not inputs and _name(node) in _GENERATED:
-            self._paths[node] = node.name
+            self._paths[node] = ""
             self._values[node] = lambda: self._computed(node)
         elif inputs and all(source in self._paths for source in inputs):
             # Named after what is stored, not after an index that unpacks it.
-            main = max(inputs, key=lambda source: (_name(source) not in _GENERATED, _numel(source)))
+            main = max(inputs, key=lambda source: (self._paths[source] != "", _numel(source)))
             self._paths[node] = self._paths[main]
             self._values[node] = lambda: self._computed(node)
             if any(source in self._slices for source in inputs):
@@ -133,7 +133,7 @@ class ProgramTensors:
         return isinstance(node, fx.Node) and node in self._slices
 
     def path(self, node: fx.Node) -> str:
-        """The path of the stored tensor that *node* is, or is mostly computed from."""
+        """The path of the stored tensor that *node* is or mostly comes from; none of positions."""
         return self._paths[node]
 
     def density(self, weight: object) -> float:
