@@ -332,6 +332,11 @@ def test_one_dictionary_may_be_the_only_input() -> None:
     assert work(load((Takes(), ({"x": R(1, 8)},)))) == 64
 
 
+def test_an_exported_program_is_a_module_again() -> None:
+    program = torch.export.export(Model().eval(), (IDS,))
+    assert work(load((program.module(), (IDS,)))) == 10 * 64
+
+
 def test_the_module_is_left_as_it_was() -> None:
     module = Model()
     before = dict(vars(module))

@@ -79,8 +79,12 @@ def _takes_keywords(module: nn.Module, names: Sequence[object]) -> bool:
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     before = [(part, part.training) for part in module.modules()]
-    module.eval()
     try:
+        try:
+            module.eval()
+        except NotImplementedError:  # of an exported program, which has one mode only
+            for part, _ in before:
+                part.training = False
         yield
     finally:
         for part, training in before:

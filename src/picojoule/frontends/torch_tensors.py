@@ -214,8 +214,8 @@ class ProgramTensors:
                 shape, old = self.shape(node), self.shape(before)
             except ProblemError:
                 return 1
-            if name == "repeat_interleave" and len(shape) > 2 and math.prod(old):
-                more = math.prod(shape) // math.prod(old)
+            if name == "repeat_interleave" and len(shape) > 2 and _count(old):
+                more = _count(shape) // _count(old)
                 return times * more if shape[-3] == more * old[-3] else 1
             if name in ("reshape", "view", "_unsafe_view", "flatten") and len(shape) > 2:
                 return times * _written_out(before, old, shape)
@@ -356,13 +356,17 @@ def _written(node: fx.Node) -> Iterable[fx.Node]:
 _SAME_HEADS = words("transpose permute clone contiguous to _to mul div alias detach mT")
 
 
+def _count(shape: tuple[int, ...]) -> int:
+    return math.prod(shape)
+
+
 def _written_out(node: fx.Node, old: tuple[int, ...], new: tuple[int, ...]) -> int:
     """The times of ``[..., heads, times, rows, width]`` that was one and became heads."""
     while _name(node) in ("clone", "contiguous") and node.all_input_nodes:
         node = node.all_input_nodes[0]
     if _name(node) not in ("expand", "broadcast_to") or len(old) != len(new) + 1:
         return 1
-    single = getattr(node.all_input_nodes[0].meta.get("val"), "shape", ())
+    single: Any = getattr(node.all_input_nodes[0].meta.get("val"), "shape", ())
     merged = (*old[:-4], old[-4] * old[-3], *old[-2:])
     return old[-3] if len(single) == len(old) and single[-3] == 1 and merged == new else 1
 
