@@ -52,9 +52,10 @@ def test_one_dimension_and_no_batch_dimension() -> None:
     assert network.layers[0].padding == (0, 0, 1, 1)
 
 
-def test_three_dimensions_are_listed() -> None:
-    network = read(nn.Conv3d(1, 1, 2), (1, 1, 4, 4, 4))
-    assert dict(network.not_counted) == {"conv3d (3-D)": 1}
+def test_three_dimensions_have_all_their_products() -> None:
+    network = read(nn.Conv3d(3, 5, 2), (1, 3, 4, 4, 4))
+    assert network.macs == 3 * 5 * 2**3 * 3**3
+    assert network.complete
 
 
 def test_attention_is_two_products() -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from picojoule.workload import DENSE, Extents, Layer, PerOperand
 
 
 class ProblemError(Exception):
     """An operator that cannot be a layer; the message says why. The frontend adds where."""
+
+
+class NoProductsError(ProblemError):
+    """An operator that could be a layer and has nothing to multiply: an empty operand."""
 
 
 class NotABatchError(Exception):
@@ -91,7 +96,14 @@ def layer_of(
     bits: PerOperand[int],
     density: PerOperand[float] = DENSE,
 ) -> Layer:
-    """The product of ``groups`` pairs of matrices, *rows* being those of all inferences."""
+    """The product of ``groups`` pairs of matrices, *rows* being those of all inferences.
+
+    Raises:
+        NoProductsError: one of the sizes is 0.
+        NotABatchError: the rows, or the groups of two activations, do not divide by *batch*.
+    """
+    if min(groups, rows, inner, columns) == 0:
+        raise NoProductsError("one of its operands is empty")
     if (rows if stored else groups) % batch:
         raise NotABatchError
     bounds = Extents(G=groups, M=columns, C=inner, P=rows)
@@ -197,4 +209,82 @@ def attention_layers(
             ("scores", query[-1], key[-2]),
             ("context", key[-2], value[-1]),
         )
+    ]
+
+
+def repeated(layer: Layer, times: int) -> Layer:
+    """A layer that runs *times* times, as the body of a loop does, as one.
+
+    Its runs are more of its batch (of its heads, for two activations). Nothing forbids yet that
+    a mapping reuses a stored weight over them, though each run may need the one before.
+    """
+    if times == 1:
+        return layer
+    grown = "G" if layer.weight_is_activation else "N"
+    return replace(
+        layer, bounds=layer.bounds._replace(**{grown: getattr(layer.bounds, grown) * times})
+    )
+
+
+def recurrent(
+    name: str,
+    *,
+    steps: int,
+    input_size: int,
+    hidden_size: int,
+    gates: int,
+    directions: int = 1,
+    projection: int | None = None,
+    peepholes: int = 0,
+    batch: int = 1,
+    bits: PerOperand[int],
+    densities: Sequence[float] = (1.0, 1.0, 1.0),
+    stored: bool = True,
+) -> list[Layer]:
+    """An RNN (``gates=1``), GRU (3) or LSTM (4) as the products with its weights.
+
+    ``name.input`` is the product with the inputs of all steps at once, ``name.recurrent`` the one
+    with the state of the step before, ``name.peephole`` and ``name.projection`` those of an LSTM
+    that has them. All their MACs are counted; element-by-element gating, as everywhere, is not.
+
+    **Reuse over steps is not yet forbidden**: the recurrent products stand as *steps* positions,
+    so a mapping may use a weight for many steps while it is at hand, though a step needs the one
+    before. This is the one place to change for that.
+
+    Args:
+        steps: of one inference.
+        input_size, hidden_size: features of one step's input, and of one direction's state.
+        projection: features of the state after an LSTM's projection, or None.
+        peepholes: products of one step with the cell's state, element by element (3 for each of
+            its elements).
+        densities: of the weights of the input, the recurrent and the projecting product.
+        stored: the weights come with the network.
+
+    Raises:
+        NoProductsError: there are no steps.
+    """
+    if min(steps, batch, hidden_size, directions) == 0:
+        raise NoProductsError("there are no steps, or no state")
+    bounds = Extents(N=batch, P=steps) if stored else Extents(P=steps * batch)
+    state = hidden_size if projection is None else projection
+    parts = [
+        ("recurrent", bounds._replace(G=directions, M=gates * hidden_size, C=state), densities[1])
+    ]
+    if input_size:
+        extents = bounds._replace(M=directions * gates * hidden_size, C=input_size)
+        parts.insert(0, ("input", extents, densities[0]))
+    if peepholes:
+        parts.append(("peephole", bounds._replace(G=directions * peepholes), 1.0))
+    if projection is not None:
+        extents = bounds._replace(G=directions, M=projection, C=hidden_size)
+        parts.append(("projection", extents, densities[2]))
+    return [
+        Layer(
+            f"{name}.{what}",
+            extents,
+            bits=bits,
+            density=DENSE._replace(weight=density),
+            weight_is_activation=not stored,
+        )
+        for what, extents, density in parts
     ]

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
 from picojoule.errors import InputError, Mistake
+from picojoule.frontends.torch_objects import replaced_tensors, tensors_in
 
 
 def export_program(
-    module: nn.Module, inputs: Sequence[object], *, source: str, free_batch: bool = False
+    module: nn.Module,
+    inputs: Sequence[object],
+    keywords: Mapping[str, object] | None = None,
+    *,
+    source: str,
+    free_batch: bool = False,
 ) -> torch.export.ExportedProgram:
     """The program of *module* in evaluation mode; the module is left as it was.
 
+    The inputs of the program are the tensors of the inputs, its outputs those of the outputs,
+    in whatever objects they come.
+
     Args:
-        inputs: positional arguments of ``module.forward``; only their shapes and types matter.
+        inputs, keywords: arguments of ``module.forward``; of tensors in them only shapes and types
+            matter.
         source: what an error calls the module.
         free_batch: leave the first dimension of every input free, where the module does; inputs
-            are tensors then, of a batch of at least two.
+            are of a batch of at least two then.
 
     Raises:
         InputError: the module cannot be exported.
     """
-    with _evaluating(module):
+    arguments = (tuple(inputs), dict(keywords or {}))
+    tensors = tuple(tensors_in(arguments))
+    free = tuple({0: torch.export.Dim.AUTO} if x.dim() else {} for x in tensors)
+    with _evaluating(module), _of_tensors(module, arguments), quietly():
         try:
-            dims = tuple({0: torch.export.Dim.AUTO} for _ in inputs) if free_batch else None
-            return torch.export.export(module, tuple(inputs), dynamic_shapes=dims)
+            program = torch.export.export(
+                module, tensors, dynamic_shapes=(free,) if free_batch else None
+            )
+            return _without_vmap(program)
         except Exception as error:
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
@@ -37,15 +55,85 @@ def export_program(
             ) from error
 
 
+def split_arguments(
+    module: nn.Module, given: Sequence[Any]
+) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Positional and keyword arguments, from inputs alone or from both.
+
+    One dictionary is of keywords, unless ``forward`` has no arguments of these names.
+    """
+    inputs, keywords = given[0], dict(given[1]) if len(given) > 1 else {}
+    if isinstance(inputs, Mapping) and not keywords and _takes_keywords(module, list(inputs)):
+        return (), dict(inputs)
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), keywords
+
+
+def _takes_keywords(module: nn.Module, names: Sequence[object]) -> bool:
+    parameters = inspect.signature(module.forward).parameters
+    any_name = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return bool(names) and all(
+        isinstance(name, str) and (any_name or name in parameters) for name in names
+    )
+
+
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     before = [(part, part.training) for part in module.modules()]
-    module.eval()
     try:
+        try:
+            module.eval()
+        except NotImplementedError:  # of an exported program, which has one mode only
+            for part, _ in before:
+                part.training = False
         yield
     finally:
         for part, training in before:
             part.training = training
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without torch's log: what it says of a failure, the error says as well."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _of_tensors(
+    module: nn.Module, arguments: tuple[tuple[object, ...], dict[str, object]]
+) -> Iterator[None]:
+    """Give *module* a ``forward`` from tensors to tensors while it lasts."""
+    given: Callable[..., Any] = module.forward
+    own = vars(module).get("forward")
+
+    def forward(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        following = iter(tensors)
+        positional, keywords = replaced_tensors(arguments, lambda _: next(following))
+        return tuple(tensors_in(given(*positional, **keywords)))
+
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
+        if own is not None:
+            module.__dict__["forward"] = own
+
+
+def _without_vmap(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with mapped dimensions in its shapes.
+
+    Between the marks of ``torch.vmap`` the program shows one sample. The empty table keeps all
+    other operators as they are.
+    """
+    marked = any(
+        getattr(node.target, "__name__", "") == "_add_batch_dim" for node in program.graph.nodes
+    )
+    return program.run_decompositions({}) if marked else program
 
 
 def layer_name(parameter: str) -> str:
@@ -65,7 +153,9 @@ def first_names(module: nn.Module) -> dict[str, str]:
     }
 
 
-def batch_of(inputs: Sequence[object]) -> int:
-    """The first dimension of the inputs, if all of two or more dimensions agree on it, or 1."""
-    firsts = {x.shape[0] for x in inputs if isinstance(x, torch.Tensor) and x.dim() > 1}
+def batch_of(inputs: Sequence[object], axis: int = 0) -> int:
+    """The first dimension of the inputs (or another), if all of two or more agree on it, or 1."""
+    firsts = {
+        x.shape[axis] for x in inputs if isinstance(x, torch.Tensor) and x.dim() > max(axis, 1)
+    }
     return max(1, firsts.pop()) if len(firsts) == 1 else 1

@@ -1,0 +1,352 @@
+"""What every ATen operator of PyTorch does, as far as products are concerned.
+
+*Products* are what layers are made of: sums of products along an inner dimension, as in a matrix
+product, a convolution, attention or a recurrent step. Arithmetic element by element, reductions,
+norms, pooling and resizing have none. Names are those of ``torch.ops.aten`` of torch 2.13 without
+overloads; :func:`family` maps in-place, copying and ``_foreach`` forms to the name that stands
+here. Every operator is in one of the sets, and none in two: a new one that is in no set counts as
+unknown, so that it can never cost nothing silently.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Products(Enum):
+    """What a reader has to do with an operator."""
+
+    NONE_AT_ALL = "neither arithmetic nor data movement"
+    NONE = "no products"
+    COUNTED = "products, in layers"
+    UNMODELLED = "products, not modelled"
+    UNKNOWN = "unknown"
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+BOOKKEEPING = words(
+    """
+_assert_async _assert_scalar _assert_tensor_metadata _functional_assert_async
+_functional_assert_scalar _functional_sym_constrain_range _functional_sym_constrain_range_for_size
+_local_scalar_dense _make_dep_token _print _shape_as_tensor _unsafe_view alias detach dropout
+feature_dropout flatten is_same_size item lift_fresh numel reshape size squeeze stride
+sym_constrain_range sym_constrain_range_for_size sym_is_contiguous sym_numel sym_size
+sym_storage_offset sym_stride unflatten unsqueeze view view_as
+"""
+)
+"""Names for tensors, shapes and assertions: nothing is computed or moved at inference."""
+
+COUNTED = words(
+    """
+_addmm_activation _cdist_forward _conv_depthwise2d _convolution _convolution_mode _cslt_sparse_mm
+_cudnn_attention_forward _dyn_quant_matmul_4bit _efficient_attention_forward _euclidean_dist
+_flash_attention_forward _flash_attention_forward_no_dropout_inplace _grouped_mm _int_mm
+_mixed_dtypes_linear _mps_convolution _mps_convolution_transpose _native_multi_head_attention
+_nnpack_spatial_convolution _pdist_forward _scaled_dot_product_attention_math
+_scaled_dot_product_attention_math_for_mps _scaled_dot_product_cudnn_attention
+_scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention
+_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_fused_attention_overrideable
+_scaled_grouped_mm _scaled_grouped_mm_v2 _scaled_mm _scaled_mm_v2 _slow_conv2d_forward _sparse_addmm
+_sparse_mm _sparse_mm_reduce_impl _sparse_semi_structured_addmm _sparse_semi_structured_linear
+_sparse_semi_structured_mm _sparse_sparse_matmul _transformer_encoder_layer_fwd _weight_int4pack_mm
+_weight_int4pack_mm_for_cpu _weight_int4pack_mm_with_scales_and_zeros _weight_int8pack_mm addbmm
+addmm addmv baddbmm bilinear bmm cdist chain_matmul conv1d conv2d conv3d conv_depthwise3d conv_tbc
+conv_transpose1d conv_transpose2d conv_transpose3d convolution convolution_overrideable
+cosine_similarity cudnn_convolution cudnn_convolution_add_relu cudnn_convolution_relu
+cudnn_convolution_transpose dot einsum gru gru_cell hspmm inner linalg_matmul linalg_matrix_power
+linalg_multi_dot linalg_vecdot linear lstm lstm_cell matmul matrix_power miopen_convolution
+miopen_convolution_add_relu miopen_convolution_relu miopen_convolution_transpose
+miopen_depthwise_convolution mkldnn_convolution mkldnn_linear mkldnn_rnn_layer mm mv pdist rnn_relu
+rnn_relu_cell rnn_tanh rnn_tanh_cell scaled_dot_product_attention slow_conv3d slow_conv3d_forward
+slow_conv_dilated2d slow_conv_dilated3d slow_conv_transpose2d slow_conv_transpose3d smm
+sparse_sampled_addmm sspaddmm tensordot thnn_conv2d vdot
+"""
+)
+"""Operators with products that are read into layers."""
+
+UNMODELLED = words(
+    """
+_backward _cdist_backward _cholesky_solve_helper _compute_linear_combination
+_convolution_double_backward _cslt_sparse_mm_search _cudnn_attention_backward _cudnn_rnn
+_cudnn_rnn_backward _efficient_attention_backward _fft_c2c _fft_c2r _fft_r2c
+_flash_attention_backward _linalg_det _linalg_eigh _linalg_eigvals _linalg_slogdet _linalg_solve_ex
+_linalg_svd _lstm_mps _lu_with_info _pdist_backward _scaled_dot_product_cudnn_attention_backward
+_scaled_dot_product_efficient_attention_backward _scaled_dot_product_flash_attention_backward
+_scaled_dot_product_flash_attention_for_cpu_backward
+_scaled_dot_product_fused_attention_overrideable_backward _slow_conv2d_backward
+_sparse_mm_reduce_impl_backward _spsolve _thnn_differentiable_gru_cell_backward
+_thnn_differentiable_lstm_cell_backward _thnn_fused_gru_cell_backward _thnn_fused_lstm_cell_backward
+_thnn_fused_lstm_cell_backward_impl _trilinear _triton_multi_head_attention
+_triton_scaled_dot_attention _wrapped_quantized_linear_prepacked cholesky cholesky_inverse
+cholesky_solve conv_tbc_backward convolution_backward convolution_backward_overrideable corrcoef cov
+det fbgemm_linear_fp16_weight fbgemm_linear_fp16_weight_fp32_activation fbgemm_linear_int8_weight
+fbgemm_linear_int8_weight_fp32_activation fft_fft fft_fft2 fft_fftn fft_hfft fft_hfft2 fft_hfftn
+fft_ifft fft_ifft2 fft_ifftn fft_ihfft fft_ihfft2 fft_ihfftn fft_irfft fft_irfft2 fft_irfftn
+fft_rfft fft_rfft2 fft_rfftn geqrf inverse istft linalg_cholesky linalg_cholesky_ex linalg_cond
+linalg_det linalg_eig linalg_eigh linalg_eigvals linalg_eigvalsh linalg_householder_product
+linalg_inv linalg_inv_ex linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq
+linalg_lu linalg_lu_factor linalg_lu_factor_ex linalg_lu_solve linalg_matrix_exp linalg_matrix_rank
+linalg_pinv linalg_qr linalg_slogdet linalg_solve linalg_solve_ex linalg_solve_triangular linalg_svd
+linalg_svdvals linalg_tensorinv linalg_tensorsolve linear_backward logdet lstm_mps_backward lu_solve
+matmul_backward matrix_exp matrix_exp_backward miopen_rnn miopen_rnn_backward mkldnn_linear_backward
+mkldnn_linear_backward_input mkldnn_linear_backward_weights mkldnn_rnn_layer_backward
+mps_convolution_backward mps_convolution_transpose_backward nuclear_norm orgqr ormqr pinverse qr
+quantized_gru quantized_gru_cell quantized_lstm quantized_lstm_cell quantized_rnn_relu_cell
+quantized_rnn_tanh_cell slogdet stft svd triangular_solve
+"""
+)
+"""Operators with products of which no layer tells: transforms, solvers, decompositions, products of
+weights packed for one processor, and the backward steps of what multiplies."""
+
+WITHOUT_PRODUCTS = words(
+    """
+__and__ __iand__ __ilshift__ __ior__ __irshift__ __ixor__ __lshift__ __or__ __rshift__ __xor__
+_adaptive_avg_pool2d _adaptive_avg_pool3d _add_batch_dim _add_relu _aminmax
+_amp_foreach_non_finite_check_and_unscale _amp_update_scale _autocast_to_full_precision
+_autocast_to_reduced_precision _batch_norm_impl_index _batch_norm_no_update _batch_norm_with_update
+_batch_norm_with_update_functional _cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half
+_cast_Int _cast_Long _cast_Short _choose_qparams_per_tensor _chunk_cat _coalesce _coalesced _conj
+_conj_physical _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo
+_convert_weight_to_int4pack _convert_weight_to_int4pack_for_cpu _copy_from _copy_from_and_resize
+_cslt_compress _ctc_loss _cudnn_ctc_loss _cudnn_init_dropout_state _cudnn_rnn_flatten_weight
+_cufft_clear_plan_cache _cufft_get_plan_cache_max_size _cufft_get_plan_cache_size
+_cufft_set_plan_cache_max_size _cummax_helper _cummin_helper _debug_has_internal_overlap _dimI _dimV
+_dim_arange _dirichlet_grad _dyn_quant_pack_4bit_weight _efficientzerotensor _embedding_bag
+_embedding_bag_forward_only _empty_affine_quantized _empty_per_channel_affine_quantized
+_fake_quantize_learnable_per_channel_affine _fake_quantize_learnable_per_tensor_affine
+_fake_quantize_per_tensor_affine_cachemask_tensor_qparams _fill_mem_eff_dropout_mask _foobar
+_fused_adagrad _fused_adam _fused_adamw _fused_dropout _fused_moving_avg_obs_fq_helper
+_fused_moving_avg_obs_fq_helper_functional _fused_rms_norm _fused_sdp_choice _fused_sgd _fw_primal
+_grid_sampler_2d_cpu_fallback _has_compatible_shallow_copy_type _has_same_storage_numel
+_histogramdd_bin_edges _histogramdd_from_bin_cts _histogramdd_from_bin_tensors _index_put_impl
+_indices _is_all_true _is_any_true _is_zerotensor _jagged_to_padded_dense_forward _lazy_clone
+_linalg_check_errors _log_softmax _logcumsumexp _make_dual _make_per_channel_quantized_tensor
+_make_per_tensor_quantized_tensor _masked_scale _masked_softmax _mkldnn_reshape _mkldnn_transpose
+_native_batch_norm_legit _native_batch_norm_legit_functional _native_batch_norm_legit_no_training
+_neg_view _nested_compute_contiguous_strides_offsets _nested_from_padded
+_nested_from_padded_and_nested_example _nested_from_padded_tensor _nested_get_jagged_dummy
+_nested_get_lengths _nested_get_max_seqlen _nested_get_min_seqlen _nested_get_offsets
+_nested_get_ragged_idx _nested_get_values _nested_tensor_from_mask
+_nested_tensor_from_mask_left_aligned _nested_tensor_from_tensor_list _nested_tensor_size
+_nested_tensor_softmax_with_shape _nested_tensor_storage_offsets _nested_tensor_strides
+_nested_view_from_buffer _nested_view_from_jagged _new_zeros_with_same_feature_meta
+_nnpack_available _nnz _pack_padded_sequence _pad_circular _pad_enum _pad_packed_sequence
+_padded_dense_to_jagged_forward _philox_key_fold_in _philox_key_split _philox_normal _philox_uniform
+_pin_memory _prelu_kernel _propagate_xla_data _remove_batch_dim _reshape _reshape_alias
+_reshape_from_tensor _resize_output _rowwise_prune _safe_softmax _sample_dirichlet
+_saturate_weight_to_fp16 _sobol_engine_draw _sobol_engine_ff _sobol_engine_initialize_state
+_sobol_engine_scramble _softmax _sparse_broadcast_to _sparse_bsc_tensor_unsafe
+_sparse_bsr_tensor_unsafe _sparse_compressed_tensor_unsafe _sparse_compressed_tensor_with_dims
+_sparse_coo_tensor_unsafe _sparse_coo_tensor_with_dims _sparse_coo_tensor_with_dims_and_tensors
+_sparse_csc_tensor_unsafe _sparse_csr_prod _sparse_csr_sum _sparse_csr_tensor_unsafe
+_sparse_log_softmax _sparse_mask_projection _sparse_semi_structured_apply
+_sparse_semi_structured_apply_dense _sparse_semi_structured_tile _sparse_softmax _sparse_sum
+_spdiags _stack _standard_gamma _standard_gamma_grad _test_ambiguous_defaults
+_test_autograd_multiple_dispatch _test_autograd_multiple_dispatch_view _test_check_tensor
+_test_functorch_fallback _test_optional_filled_intlist _test_optional_floatlist
+_test_optional_intlist _test_parallel_materialize _test_serialization_subcmul _test_string_default
+_test_warn_in_autograd _thnn_fused_gru_cell _thnn_fused_lstm_cell _to _to_cpu _to_dense _to_sparse
+_to_sparse_bsc _to_sparse_bsr _to_sparse_csc _to_sparse_csr _to_sparse_semi_structured
+_transform_bias_rescale_qkv _unique _unique2 _unpack_dual _unsafe_index _unsafe_index_put
+_unsafe_masked_index _unsafe_masked_index_put_accumulate _upsample_bicubic2d_aa
+_upsample_bilinear2d_aa _upsample_lanczos2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d
+_upsample_nearest_exact3d _use_cudnn_ctc_loss _use_cudnn_rnn_flatten_weight _use_miopen_ctc_loss
+_validate_compressed_sparse_indices _validate_sparse_bsc_tensor_args
+_validate_sparse_bsr_tensor_args _validate_sparse_compressed_tensor_args
+_validate_sparse_coo_tensor_args _validate_sparse_csc_tensor_args _validate_sparse_csr_tensor_args
+_values _version _weight_norm _weight_norm_interface _wrapped_linear_prepack abs absolute acos acosh
+adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
+adaptive_max_pool3d add addcdiv addcmul addr adjoint affine_grid_generator all allclose
+alpha_dropout amax amin aminmax angle any arange arccos arccosh arcsin arcsinh arctan arctan2
+arctanh argmax argmin argsort argwhere as_strided as_strided_scatter asin asinh atan atan2 atanh
+atleast_1d atleast_2d atleast_3d avg_pool1d avg_pool2d avg_pool3d bartlett_window batch_norm
+batch_norm_elemt batch_norm_gather_stats batch_norm_gather_stats_with_counts batch_norm_stats
+batch_norm_update_stats bernoulli binary_cross_entropy binary_cross_entropy_with_logits bincount
+binomial bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor
+blackman_window block_diag broadcast_tensors broadcast_to bucketize can_cast cartesian_prod cat
+cauchy ccol_indices ceil celu chalf channel_shuffle choose_qparams_optimized chunk clamp clamp_max
+clamp_min clip clone coalesce col2im col_indices column_stack combinations complex concat
+concatenate conj conj_physical constant_pad_nd contiguous copy copy_sparse_to_sparse copysign cos
+cosh cosine_embedding_loss count_nonzero cross cross_entropy_loss crow_indices ctc_loss
+cudnn_affine_grid_generator cudnn_batch_norm cudnn_grid_sampler cudnn_is_acceptable cummax cummin
+cumprod cumsum cumulative_trapezoid data deg2rad dense_dim dequantize diag diag_embed diagflat
+diagonal diagonal_scatter diff digamma dim dist div divide dsplit dstack elu embedding embedding_bag
+embedding_renorm empty empty_like empty_permuted empty_quantized empty_strided eq equal erf erfc
+erfinv exp exp2 expand expand_as expm1 exponential eye fake_quantize_per_channel_affine
+fake_quantize_per_channel_affine_cachemask fake_quantize_per_tensor_affine
+fake_quantize_per_tensor_affine_cachemask fbgemm_linear_quantize_weight fbgemm_pack_gemm_matrix_fp16
+fbgemm_pack_quantized_matrix feature_alpha_dropout fft_fftfreq fft_fftshift fft_ifftshift
+fft_rfftfreq fill fill_diagonal fix flatten_dense_tensors flip fliplr flipud float_power floor
+floor_divide fmax fmin fmod frac fractional_max_pool2d fractional_max_pool3d frexp frobenius_norm
+from_file full full_like fused_moving_avg_obs_fake_quant gather gcd ge gelu geometric ger get_device
+get_gradients glu glu_jvp gradient greater greater_equal grid_sampler grid_sampler_2d
+grid_sampler_3d group_norm gt hamming_window hann_window hardshrink hardsigmoid hardswish hardtanh
+hash_tensor heaviside hinge_embedding_loss histc histogram histogramdd hsplit hstack huber_loss
+hypot i0 igamma igammac im2col imag index index_add index_fill index_put index_reduce index_select
+indices instance_norm int_repr is_coalesced is_complex is_conj is_contiguous is_distributed
+is_floating_point is_inference is_leaf is_neg is_nonzero is_pinned is_set_to is_signed
+is_vulkan_available isclose isfinite isin isinf isnan isneginf isposinf isreal kaiser_window kl_div
+kron kthvalue l1_loss layer_norm lcm ldexp le leaky_relu lerp less less_equal lgamma lift
+linalg__powsum linalg_cross linalg_diagonal linalg_matrix_norm linalg_norm linalg_vander
+linalg_vector_norm linspace log log10 log1p log2 log_normal log_sigmoid log_sigmoid_forward
+log_softmax logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit
+logspace logsumexp lt lu_unpack mH mT margin_ranking_loss masked_fill masked_scatter masked_select
+matrix_H max max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d
+max_pool3d_with_indices max_unpool2d max_unpool3d maximum mean median meshgrid min minimum
+miopen_batch_norm miopen_ctc_loss mish mkldnn_adaptive_avg_pool2d mkldnn_max_pool2d
+mkldnn_max_pool3d mkldnn_reorder_conv2d_weight mkldnn_reorder_conv3d_weight mode moveaxis movedim
+mse_loss msort mul multi_margin_loss multilabel_margin_loss multilabel_margin_loss_forward
+multinomial multiply mvlgamma nan_to_num nanmean nanmedian nanquantile nansum narrow
+native_batch_norm native_channel_shuffle native_dropout native_group_norm native_layer_norm
+native_norm ne neg negative nested_to_padded_tensor new_empty new_empty_strided new_full new_ones
+new_zeros nextafter nll_loss nll_loss2d nll_loss2d_forward nll_loss_forward nll_loss_nd nonzero
+nonzero_numpy nonzero_static norm norm_except_dim normal normal_functional not_equal numpy_T one_hot
+ones ones_like outer output_nr pad pad_sequence pairwise_distance permute pin_memory pixel_shuffle
+pixel_unshuffle poisson poisson_nll_loss polar polygamma positive pow powsum prelu prod
+promote_types put q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale
+q_zero_point qscheme quantile quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic
+quantized_batch_norm quantized_max_pool1d quantized_max_pool2d quantized_max_pool3d rad2deg rand
+rand_like randint randint_like randn randn_like random randperm range ravel real reciprocal
+record_stream reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 remainder renorm repeat
+repeat_interleave replication_pad1d replication_pad2d replication_pad3d requires_grad reshape_as
+resize resize_as resize_as_sparse resolve_conj resolve_neg result_type retain_grad retains_grad
+rms_norm roll rot90 round row_indices row_stack rrelu rrelu_with_noise rrelu_with_noise_functional
+rsqrt rsub scalar_tensor scatter scatter_add scatter_reduce searchsorted segment_reduce select
+select_scatter selu set set_data sgn sigmoid sign signbit silu sin sinc sinh slice slice_inverse
+slice_scatter smooth_l1_loss soft_margin_loss softmax softplus softshrink sort sparse_bsc_tensor
+sparse_bsr_tensor sparse_compressed_tensor sparse_coo_tensor sparse_csc_tensor sparse_csr_tensor
+sparse_dim sparse_mask sparse_resize sparse_resize_and_clear special_airy_ai special_bessel_j0
+special_bessel_j1 special_bessel_y0 special_bessel_y1 special_chebyshev_polynomial_t
+special_chebyshev_polynomial_u special_chebyshev_polynomial_v special_chebyshev_polynomial_w
+special_digamma special_entr special_erf special_erfc special_erfcx special_erfinv special_exp2
+special_expit special_expm1 special_gammainc special_gammaincc special_gammaln
+special_hermite_polynomial_h special_hermite_polynomial_he special_i0 special_i0e special_i1
+special_i1e special_laguerre_polynomial_l special_legendre_polynomial_p special_log1p
+special_log_ndtr special_log_softmax special_logit special_logsumexp special_modified_bessel_i0
+special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1
+special_multigammaln special_ndtr special_ndtri special_polygamma special_psi special_round
+special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1
+special_shifted_chebyshev_polynomial_t special_shifted_chebyshev_polynomial_u
+special_shifted_chebyshev_polynomial_v special_shifted_chebyshev_polynomial_w special_sinc
+special_softmax special_spherical_bessel_j0 special_xlog1py special_xlogy special_zeta split
+split_with_sizes sqrt square stack std std_mean storage_offset sub subtract sum sum_to_size swapaxes
+swapdims t take take_along_dim tan tanh tensor_split threshold tile to to_dense to_mkldnn
+to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_csc to_sparse_csr topk trace
+transpose trapezoid trapz tril tril_indices triplet_margin_loss triu triu_indices true_divide trunc
+type_as unbind unflatten_dense_tensors unfold uniform unique_consecutive unique_dim
+unique_dim_consecutive unsafe_chunk unsafe_split unsafe_split_with_sizes upsample_bicubic2d
+upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d
+upsample_trilinear3d values vander var var_mean view_as_complex view_as_real vsplit vstack where
+xlogy zero zeros zeros_like
+"""
+)
+"""Operators known to have no products."""
+
+BACKWARD_WITHOUT_PRODUCTS = words(
+    """
+_adaptive_avg_pool2d_backward _adaptive_avg_pool3d_backward _batch_norm_impl_index_backward
+_ctc_loss_backward _embedding_bag_backward _embedding_bag_dense_backward
+_embedding_bag_per_sample_weights_backward _embedding_bag_sparse_backward
+_fake_quantize_learnable_per_channel_affine_backward
+_fake_quantize_learnable_per_tensor_affine_backward _fused_rms_norm_backward _gather_sparse_backward
+_grid_sampler_2d_cpu_fallback_backward _log_softmax_backward_data _masked_softmax_backward
+_nested_select_backward _nested_sum_backward _pack_padded_sequence_backward _prelu_kernel_backward
+_segment_reduce_backward _softmax_backward_data _sparse_log_softmax_backward_data
+_sparse_softmax_backward_data _sparse_sum_backward _upsample_bicubic2d_aa_backward
+_upsample_bilinear2d_aa_backward _upsample_lanczos2d_aa_backward _upsample_nearest_exact1d_backward
+_upsample_nearest_exact2d_backward _upsample_nearest_exact3d_backward
+_weight_norm_differentiable_backward _weight_norm_interface_backward adaptive_avg_pool3d_backward
+adaptive_max_pool2d_backward adaptive_max_pool3d_backward affine_grid_generator_backward
+avg_pool2d_backward avg_pool3d_backward batch_norm_backward batch_norm_backward_elemt
+batch_norm_backward_reduce binary_cross_entropy_backward cudnn_affine_grid_generator_backward
+cudnn_batch_norm_backward cudnn_grid_sampler_backward cummaxmin_backward cumprod_backward
+diagonal_backward elu_backward embedding_backward embedding_dense_backward embedding_sparse_backward
+fake_quantize_per_channel_affine_cachemask_backward
+fake_quantize_per_tensor_affine_cachemask_backward fractional_max_pool2d_backward
+fractional_max_pool3d_backward gather_backward gelu_backward glu_backward glu_backward_jvp
+grid_sampler_2d_backward grid_sampler_3d_backward hardshrink_backward hardsigmoid_backward
+hardswish_backward hardtanh_backward huber_loss_backward index_select_backward
+infinitely_differentiable_gelu_backward leaky_relu_backward log_sigmoid_backward logit_backward
+masked_scatter_backward masked_select_backward max_pool2d_backward max_pool2d_with_indices_backward
+max_pool3d_with_indices_backward miopen_batch_norm_backward mish_backward
+mkldnn_adaptive_avg_pool2d_backward mkldnn_max_pool2d_backward mkldnn_max_pool3d_backward
+mse_loss_backward multi_margin_loss_backward multilabel_margin_loss_backward
+native_batch_norm_backward native_dropout_backward native_group_norm_backward
+native_layer_norm_backward nll_loss2d_backward nll_loss_backward reflection_pad1d_backward
+reflection_pad2d_backward reflection_pad3d_backward replication_pad1d_backward
+replication_pad2d_backward replication_pad3d_backward rrelu_with_noise_backward select_backward
+sigmoid_backward silu_backward slice_backward smooth_l1_loss_backward soft_margin_loss_backward
+softplus_backward softshrink_backward tanh_backward threshold_backward to_dense_backward
+to_mkldnn_backward trace_backward unfold_backward upsample_bicubic2d_backward
+upsample_bilinear2d_backward upsample_linear1d_backward upsample_nearest1d_backward
+upsample_nearest2d_backward upsample_nearest3d_backward upsample_trilinear3d_backward
+value_selecting_reduction_backward
+"""
+)
+"""The same among the backward steps, which an inference does not have."""
+
+OTHER_COUNTED = words("torchvision.deform_conv2d transformers.grouped_mm_fallback")
+"""Operators of other namespaces that are read into layers."""
+
+OTHER_WITHOUT_PRODUCTS = words(
+    """
+torchvision.nms torchvision.roi_align torchvision.roi_pool
+torchvision.ps_roi_align torchvision.ps_roi_pool torchao.quantize_affine torchao.dequantize_affine
+torchao.choose_qparams_affine torchao.fake_quantize_affine quant.quantize_affine
+quant.dequantize_affine quant.choose_qparams_affine
+quantized_decomposed.quantize_per_tensor quantized_decomposed.dequantize_per_tensor
+quantized_decomposed.quantize_per_channel quantized_decomposed.dequantize_per_channel
+quantized_decomposed.quantize_per_channel_group quantized_decomposed.dequantize_per_channel_group
+quantized_decomposed.quantize_per_token quantized_decomposed.dequantize_per_token
+quantized_decomposed.choose_qparams quantized_decomposed.choose_qparams_symmetric
+quantized_decomposed.choose_qparams_per_token
+quantized_decomposed.choose_qparams_per_token_asymmetric
+quantized_decomposed.fake_quant_per_channel quantized_decomposed.convert_element_type
+"""
+)
+"""Operators of other namespaces known to have no products."""
+
+HIGHER_ORDER_WITHOUT_PRODUCTS = words(
+    """
+_set_grad_enabled _enter_autocast _exit_autocast lazy_load_decompositions _vmap_increment_nesting
+_vmap_decrement_nesting _add_batch_dim _remove_batch_dim _jvp_increment_nesting
+_jvp_decrement_nesting _make_dual _unpack_dual set_inplace_requires_grad_allowed with_effects
+print
+"""
+)
+"""Functions of programs that are no operators: they only mark what they stand between."""
+
+_PRIMS_WITH_PRODUCTS = words("prims.fft_r2c prims.fft_c2c prims.fft_c2r prims.svd")
+
+
+def family(op: str) -> str:
+    """The name under which *op* stands in the sets.
+
+    >>> family("relu_"), family("_foreach_add_"), family("permute_copy"), family("__and__")
+    ('relu', 'add', 'permute', '__and__')
+    """
+    if op.startswith("__"):
+        return op
+    return op.removeprefix("_foreach_").rstrip("_").removesuffix("_copy")
+
+
+def products_of(op: str) -> Products:
+    """What is known of an operator: of ATen by its bare name, of others by ``namespace.name``."""
+    if "." in op:
+        if op in OTHER_COUNTED:
+            return Products.COUNTED
+        if op.startswith("prims."):
+            return Products.UNMODELLED if op in _PRIMS_WITH_PRODUCTS else Products.NONE
+        return Products.NONE if op in OTHER_WITHOUT_PRODUCTS else Products.UNKNOWN
+    name = family(op)
+    if name in BOOKKEEPING:
+        return Products.NONE_AT_ALL
+    if name in COUNTED:
+        return Products.COUNTED
+    if name in WITHOUT_PRODUCTS or name in BACKWARD_WITHOUT_PRODUCTS:
+        return Products.NONE
+    return Products.UNMODELLED if name in UNMODELLED else Products.UNKNOWN
