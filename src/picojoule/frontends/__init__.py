@@ -10,7 +10,7 @@ import importlib.util
 import io
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from os import PathLike, fspath
@@ -55,7 +55,13 @@ def shipped_networks() -> tuple[str, ...]:
 
 
 def load(
-    source: object, *, name: str | None = None, dims: Mapping[str, int] | None = None
+    source: object,
+    *,
+    name: str | None = None,
+    dims: Mapping[str, int] | None = None,
+    trips: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: bool = True,
 ) -> Workload:
     """Return the network that *source* stands for.
 
@@ -67,6 +73,9 @@ def load(
         name: what to call the network, instead of the name it comes with.
         dims: sizes of dimensions of an ONNX file's inputs: those it only names, by their name
             (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``).
+        trips: how often loops of an ONNX file run that do not say so themselves, by their name.
+        shapes: of tensors of an ONNX file that no rule tells, by their name.
+        values: look at stored weights for their density; without, it is 1.
 
     Raises:
         InputError: with every mistake of the source, each with its place in it.
@@ -79,18 +88,20 @@ def load(
             raise InputError(repr(place), [Mistake("source", "a path in bytes; give a text")])
         function = _FUNCTION.fullmatch(place)
         if function is not None:
-            return _load_function(place, Path(function[1]), function[2], name, dims)
+            result = _called(place, Path(function[1]), function[2])
+            return load(result, name=name, dims=dims, trips=trips, shapes=shapes, values=values)
         if Path(place).suffix.lower() == ".onnx":
             from picojoule.frontends.onnx_graph import read_onnx
 
-            return read_onnx(place, name=name, dims=dims)
+            return read_onnx(place, name=name, dims=dims, trips=trips, shapes=shapes, values=values)
         found = _load_text(place, name)
     else:
         found = _load_module(source, name)
-    if dims:
-        raise InputError(
-            shortened(str(source)), [Mistake("dims", "only an ONNX file has sizes to be given")]
-        )
+    for word, given in (("dims", dims), ("trips", trips), ("shapes", shapes)):
+        if given:
+            raise InputError(
+                shortened(str(source)), [Mistake(word, "only an ONNX file has sizes to be given")]
+            )
     return found
 
 
@@ -139,13 +150,12 @@ def function_of(place: str) -> tuple[Path, str] | None:
     return None if found is None else (Path(found[1]), found[2])
 
 
-def _load_function(
-    place: str, path: Path, function: str, name: str | None, dims: Mapping[str, int] | None
-) -> Workload:
+def _called(place: str, path: Path, function: str) -> object:
+    """What a user's function returns, which must not name another one."""
     result = call_function(place, path, function)
     if isinstance(result, str) and _FUNCTION.fullmatch(result):
         raise InputError(place, [Mistake("function", "it returns another function's name")])
-    return load(result, name=name, dims=dims)
+    return result
 
 
 def call_function(place: str, path: Path, function: str) -> object:
