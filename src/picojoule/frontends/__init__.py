@@ -72,7 +72,8 @@ def load(
             torch module and the arguments of its ``forward``.
         name: what to call the network, instead of the name it comes with.
         dims: sizes of dimensions of an ONNX file's inputs: those it only names, by their name
-            (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``).
+            (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``); of cells of a
+            SCALE-Sim template by their name.
         trips: how often loops of an ONNX file run that do not say so themselves, by their name.
         shapes: of tensors of an ONNX file that no rule tells, by their name.
         values: look at stored weights for their density; without, it is 1.
@@ -94,28 +95,33 @@ def load(
             from picojoule.frontends.onnx_graph import read_onnx
 
             return read_onnx(place, name=name, dims=dims, trips=trips, shapes=shapes, values=values)
-        found = _load_text(place, name)
+        found, dims = _load_text(place, name, dims)
     else:
         found = _load_module(source, name)
     for word, given in (("dims", dims), ("trips", trips), ("shapes", shapes)):
         if given:
             raise InputError(
-                shortened(str(source)), [Mistake(word, "only an ONNX file has sizes to be given")]
+                shortened(str(source)), [Mistake(word, f"only an ONNX file has {word} to be given")]
             )
     return found
 
 
-def _load_text(place: str, name: str | None) -> Workload:
+def _load_text(
+    place: str, name: str | None, dims: Mapping[str, int] | None
+) -> tuple[Workload, Mapping[str, int] | None]:
+    """A network from text, and the sizes of *dims* that such a file cannot use."""
     if place in shipped_networks():
         file = resources.files("picojoule") / "data" / "networks" / f"{place}.csv"
-        return parse_table(file.read_text("utf-8"), source=f"{place}.csv", name=name or place)
+        text = file.read_text("utf-8")
+        return parse_table(text, source=f"{place}.csv", name=name or place), dims
     suffix = Path(place).suffix.lower()
     if suffix == ".csv":
         text = read_text(Path(place))
-        parse = parse_scale_sim if _is_scale_sim(text) else parse_table
-        return parse(text, source=place, name=name)
+        if _is_scale_sim(text):
+            return parse_scale_sim(text, source=place, name=name, dims=dims), None
+        return parse_table(text, source=place, name=name), dims
     if suffix == ".txt":
-        return read_energy_site(place, name=name)
+        return read_energy_site(place, name=name), dims
     raise InputError(shortened(place, 200), [Mistake("source", _unknown(place))])
 
 
