@@ -18,7 +18,7 @@ from picojoule.frontends.onnx_shapes import attributes
 from picojoule.frontends.onnx_tensors import Constant
 from picojoule.frontends.products import NoProductsError, NotABatchError, ProblemError
 from picojoule.frontends.source_file import shortened
-from picojoule.workload import DENSE, Layer, PerOperand
+from picojoule.workload import DENSE, Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,12 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
     filters, density = at.weight_shape[0], call.density(at.weight)
     channels = at.weight_shape[1] * at.groups
     if places.blocked:
-        filters, density = _unblocked(call, at, density)
+        # What fills the last block of channels, in and out, are zeros and no weights.
+        filled = channels * filters
+        filters = _filters(call, at)
+        channels = min(channels, at.channels)
+        dense = min(1.0, density.weight * filled / (channels * filters))
+        density = DENSE._replace(weight=dense)
     elif channels != at.channels:
         raise ProblemError(
             f"the input has {at.channels} channels, the weights {at.weight_shape[1]} for "
@@ -139,9 +144,7 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
     )
 
 
-def _unblocked(
-    call: Call, at: _Window, density: PerOperand[float]
-) -> tuple[int, PerOperand[float]]:
+def _filters(call: Call, at: _Window) -> int:
     """The filters that a blocked convolution has without those that fill its last block.
 
     Where channels do not fill a block, onnxruntime leaves the blocked layout at once, and the
@@ -153,16 +156,12 @@ def _unblocked(
         leaving = next((node for node in readers if node.op_type == "ReorderOutput"), None)
         if leaving is not None:
             channels = attributes(leaving).get("channels", filled)
-            if isinstance(channels, int) and 0 < channels <= filled:
-                # The zeros that fill the block are no weights.
-                dense = min(1.0, density.weight * filled / channels)
-                return channels, DENSE._replace(weight=dense)
-            break
+            return channels if isinstance(channels, int) and 0 < channels <= filled else filled
         following = [node for node in readers if node.op_type != "Conv" and node.output]
         if not following:
             break
         name = following[0].output[0]
-    return filled, density
+    return filled
 
 
 def _transposed(call: Call, places: _Places = _PLAIN) -> list[Layer]:

@@ -46,6 +46,7 @@ _STANDS_FOR: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "AveragePool": ("AveragePool", (0,)),
     "Conv": ("Conv", (0, 1)),
     "ConvTranspose": ("ConvTranspose", (0, 1)),
+    "ConvTransposeWithDynamicPads": ("ConvTranspose", (0, 1)),
     "DepthToSpace": ("DepthToSpace", (0,)),
     "DynamicQuantizeMatMul": ("MatMul", (0, 1)),
     "ExpandDims": ("Unsqueeze", (0, 1)),
@@ -132,6 +133,11 @@ def _as_another(node: NodeProto, traced: Traced) -> dict[str, TypeProto]:
     known = {"transA", "transB"} if op == "Gemm" else _WINDOW
     stand_in = helper.make_node(op, names, node.output[:1])
     stand_in.attribute.extend(a for a in node.attribute if a.name in known)
+    if node.op_type == "ConvTransposeWithDynamicPads" and len(node.input) > 2:
+        pads = traced.values.get(node.input[2])
+        if pads is None:
+            return {}
+        stand_in.attribute.append(helper.make_attribute("pads", [int(x) for x in pads.flat]))
     values = {name: traced.values[name] for name in names[1:] if name in traced.values}
     found = infer_types(stand_in, types, values, _LATEST).get(node.output[0])
     if found is None:
