@@ -158,7 +158,8 @@ def _plain(shape: Sequence[int]) -> Factors:
 
 
 def _is_scalar(traced: Traced, node: NodeProto) -> bool:
-    return len(node.input) > 1 and math.prod(traced.shape(node.input[1]) or (2,)) == 1
+    shape = traced.shape(node.input[1]) if len(node.input) > 1 else None
+    return shape is not None and math.prod(shape) == 1
 
 
 def _expanded(known: Factors, before: Sequence[int], after: Sequence[int]) -> Factors | None:
