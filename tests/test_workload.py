@@ -90,8 +90,12 @@ def test_effectual_macs_multiply_both_densities() -> None:
 def test_batch_of_a_network_divides_its_macs() -> None:
     network = Workload("net", (linear("fc", in_features=4, out_features=5),))
     assert network.with_batch(8).macs == network.macs == 20
-    with pytest.raises(WorkloadError, match="already for a batch of 8"):
-        network.with_batch(8).with_batch(4)
+    scores = matmul("scores", rows=8, inner=4, columns=8, heads=3)
+    network = Workload("net", (*network.layers, scores))
+    assert network.with_batch(8).with_batch(4) == network.with_batch(4)
+    assert network.with_batch(8).with_batch(1) == network
+    with pytest.raises(WorkloadError, match="N of its layer 'fc' does not divide"):
+        replace(network, batch=8).with_batch(4)
 
 
 @pytest.mark.parametrize(

@@ -407,12 +407,15 @@ class Workload:
             raise WorkloadError(f"batch {batch}: at least one inference is needed")
         if self.batch == batch:
             return self
-        if self.batch != 1:
-            raise WorkloadError(
-                f"network {self.name!r} is already for a batch of {self.batch}; "
-                "start from the one of batch 1"
-            )
-        return replace(self, layers=tuple(x.with_batch(batch) for x in self.layers), batch=batch)
+        grown = ["G" if layer.weight_is_activation else "N" for layer in self.layers]
+        for layer, dim in zip(self.layers, grown, strict=True):
+            if getattr(layer.bounds, dim) % self.batch:
+                raise WorkloadError(
+                    f"network {self.name!r} is for a batch of {self.batch}, and {dim} of its "
+                    f"layer {layer.name!r} does not divide by that; start from one of batch 1"
+                )
+        single = [layer.with_batch_share(1, self.batch) for layer in self.layers]
+        return replace(self, layers=tuple(x.with_batch(batch) for x in single), batch=batch)
 
     def with_layers(self, **changes: object) -> Workload:
         """The same network with fields of every layer replaced (``bits=…``, ``density=…``)."""

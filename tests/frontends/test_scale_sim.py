@@ -55,15 +55,64 @@ def test_mistakes() -> None:
         "b,8,8,1,1,0,4,1.5,\n"
         "c,8,8,1,1,3,4\n"
         "d,8,8,1,1,3,4,1,5:4\n"
-        "e,8,8,1,1,3,4,1\n"
-        "e,8,8,1,1,3,4,1\n"
+        "e,8,B,1,1,3,4,1\n"
     )
     assert "height 9 exceeds" in found["line 2"]
     assert "at least 1" in found["line 3, column Channels"]
     assert "line 3, column Strides" in found
     assert found["line 4"].startswith("7 cells")
     assert "N:M" in found["line 5, column 9"]
-    assert "line 6" in found["line 7, column Layer name"]
+    assert "--dim B=" in found["line 6, column IFMAP Width"]
+
+
+HEAD = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides,"
+
+
+def test_what_stands_behind_the_last_comma_is_dropped() -> None:
+    network = parse_scale_sim(
+        f"{HEAD},Eh,Ew\na_dw,112,112,3,3,1,1,1,#dw\nb,8,8,1,1,3,4,1,,110,110\n", source="net.csv"
+    )
+    assert [layer.macs for layer in network] == [110 * 110 * 9, 64 * 12]
+    assert network.remarks == (
+        "cells behind the last one that means something: dropped from 2 rows",
+    )
+
+
+def test_layers_may_share_a_name_as_those_of_gemms_do() -> None:
+    network = parse_scale_sim(
+        "Layer Name, M, N, K, Sparsity,\nG, 3, 5, 16, 3:4,\nG, 1, 5, 16, 1:4,\nG_2,1,1,1,\n",
+        source="net.csv",
+    )
+    assert [layer.name for layer in network] == ["G", "G_2", "G_2_2"]
+    assert [layer.macs for layer in network] == [240, 80, 1]
+    assert [layer.density.weight for layer in network] == [0.75, 0.25, 1.0]
+
+
+def test_titles_tabs_and_empty_rows() -> None:
+    rows = f"{HEAD}\n\nEncoder,\n,,,,,,,,\nX,1,1,1,1,512,64,1,\nDecoder\nY,1,1,1,1,512,64,1,\n"
+    for text in (rows, rows.replace(",", "\t")):
+        network = parse_scale_sim(text, source="net.csv")
+        assert network.macs == 2 * 512 * 64
+        assert network.remarks == ("2 rows of one cell are taken for titles",)
+
+
+def test_a_column_of_batch_sizes() -> None:
+    text = f"{HEAD} Batch Size,\na,8,8,1,1,3,4,1,2,\nb,8,8,3,3,4,4,1,2,\n"
+    network = parse_scale_sim(text, source="net.csv")
+    assert network.batch == 2
+    assert network["a"].bounds == Extents(N=2, M=4, C=3, P=8, Q=8)
+    mixed = parse_scale_sim(text.replace("1,2,\nb", "1,1,\nb"), source="net.csv")
+    assert mixed.batch == 1
+    assert [layer.bounds.N for layer in mixed] == [1, 2]
+
+
+def test_sizes_that_a_template_only_names(tmp_path: Path) -> None:
+    path = tmp_path / "lstm.csv"
+    path.write_text(f"{HEAD}\ngate_h,1,B,1,1,H,H,1,\ngate_x,1,B,1,1,D,H,1,\n")
+    network = load(path, dims={"B": 2, "H": 8, "D": 4})
+    assert [layer.macs for layer in network] == [2 * 64, 2 * 32]
+    with pytest.raises(InputError, match="no cell is called so"):
+        load(path, dims={"B": 2, "H": 8, "D": 4, "E": 1})
 
 
 @pytest.mark.parametrize("text", ["", "Conv1,1,1,1,1,1,1,1\n", "Layer,M,N,K\n", "a,b\n"])

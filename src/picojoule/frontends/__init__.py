@@ -11,7 +11,7 @@ import inspect
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from os import PathLike, fspath
@@ -39,10 +39,13 @@ __all__ = [
     "write_energy_site",
 ]
 
-FORMATS = (".onnx", ".tflite", ".gguf", ".csv", ".txt")
+FORMATS = (".onnx", ".tflite", ".pt2", ".gguf", ".csv", ".txt")
 _TRANSFORMER = "only a Hugging Face folder or a GGUF file is asked for it"
 _TAKEN_BY = {
-    "dims": "only an ONNX or TFLite file has sizes to be given",
+    "dims": "only an ONNX, TFLite or SCALE-Sim file or a torch module has sizes to be given",
+    "trips": "only an ONNX file has loops of which this can be told",
+    "shapes": "only an ONNX file has tensors of which this can be told",
+    "values": "only files with weights in them, and torch modules, have values to look at",
     "context": _TRANSFORMER,
     "phase": "only a Hugging Face folder, a GGUF or a TFLite file has phases",
     "kv_bits": _TRANSFORMER,
@@ -66,6 +69,9 @@ def load(
     *,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
+    trips: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: bool = True,
     context: int | None = None,
     phase: str | None = None,
     kv_bits: int | None = None,
@@ -73,13 +79,18 @@ def load(
     """Return the network that *source* stands for.
 
     Args:
-        source: a file (``.onnx``; ``.tflite``; ``.gguf``; ``.csv``, ours or SCALE-Sim's; ``.txt``
-            of energyestimation.mit.edu), a Hugging Face folder, ``file.py:function`` whose function
-            returns anything that is accepted here, the name of a shipped network, a Workload, or
-            ``(module, inputs)`` with a torch module and the arguments of its ``forward``.
+        source: a file (``.onnx``; ``.tflite``; ``.pt2`` of torch.export; ``.gguf``; ``.csv``, ours
+            or SCALE-Sim's; ``.txt`` of energyestimation.mit.edu), a Hugging Face folder,
+            ``file.py:function`` whose function returns anything that is accepted here, the name of
+            a shipped network, a Workload, or a torch module with the arguments of its ``forward``:
+            ``(module, inputs)``, ``(module, {keyword: input})`` or ``(module, inputs, keywords)``.
         name: what to call the network, instead of the name it comes with.
-        dims: sizes of dimensions of an ONNX or TFLite file's inputs: those it only names, by their
-            name (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``).
+        dims: sizes of dimensions of a file's inputs: those it only names, by their name
+            (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``); sizes that
+            depend on data; cells of a SCALE-Sim template by their name.
+        trips: how often loops of an ONNX file run that do not say so themselves, by their name.
+        shapes: of tensors of an ONNX file that no rule tells, by their name.
+        values: look at stored weights for their density; without, it is 1.
         context: tokens that a transformer of a folder or of GGUF attends to.
         phase: "decode" (one token) or "prefill" (the whole context); of a TFLite file, the entry
             of that name.
@@ -88,27 +99,39 @@ def load(
     Raises:
         InputError: with every mistake of the source, each with its place in it.
     """
-    asked = {"dims": dims, "context": context, "phase": phase, "kv_bits": kv_bits}
-    asked = {what: value for what, value in asked.items() if value is not None and value != {}}
+    given: dict[str, Any] = {
+        "dims": dims,
+        "trips": trips,
+        "shapes": shapes,
+        "values": None if values else False,
+        "context": context,
+        "phase": phase,
+        "kv_bits": kv_bits,
+    }
+    asked = {what: value for what, value in given.items() if value is not None and value != {}}
     if isinstance(source, Workload):
-        found = source if name is None else replace(source, name=name)
-    elif isinstance(source, (str, PathLike)):
-        place = fspath(source)
-        if not isinstance(place, str):
-            raise InputError(repr(place), [Mistake("source", "a path in bytes; give a text")])
-        function = _FUNCTION.fullmatch(place)
-        if function is not None:
-            return _load_function(place, Path(function[1]), function[2], name, asked)
-        read = _reader_of(place)
-        if read is not None:
-            takes = inspect.signature(read).parameters
-            _refuse(place, {what: asked[what] for what in asked if what not in takes})
-            return read(place, name=name, **asked)
-        found = _load_text(place, name)
-    else:
-        found = _load_module(source, name)
-    _refuse(shortened(str(source)), asked)
-    return found
+        _refuse(shortened(str(source.name)), asked)
+        return source if name is None else replace(source, name=name)
+    if not isinstance(source, (str, PathLike)):
+        return _load_module(source, name, asked)
+    place = fspath(source)
+    if not isinstance(place, str):
+        raise InputError(repr(place), [Mistake("source", "a path in bytes; give a text")])
+    function = _FUNCTION.fullmatch(place)
+    if function is not None:
+        return _load_function(place, Path(function[1]), function[2], name, asked)
+    read = _reader_of(place)
+    if read is None:
+        return _load_text(place, name, asked)
+    _refuse_unless_taken(place, read, asked)
+    return read(place, name=name, **asked)
+
+
+def _refuse_unless_taken(
+    place: str, read: Callable[..., Workload], asked: Mapping[str, object]
+) -> None:
+    takes = inspect.signature(read).parameters
+    _refuse(place, {what: asked[what] for what in asked if what not in takes})
 
 
 def _reader_of(place: str) -> Callable[..., Workload] | None:
@@ -122,6 +145,10 @@ def _reader_of(place: str) -> Callable[..., Workload] | None:
         from picojoule.frontends.tflite_graph import read_tflite
 
         return read_tflite
+    if suffix == ".pt2":
+        from picojoule.frontends.pt2 import read_pt2
+
+        return read_pt2
     if suffix == ".gguf":
         from picojoule.frontends.gguf import read_gguf
 
@@ -146,16 +173,19 @@ def _refuse(place: str, asked: Mapping[str, object]) -> None:
         raise InputError(place, [Mistake(what, _TAKEN_BY[what]) for what in asked])
 
 
-def _load_text(place: str, name: str | None) -> Workload:
+def _load_text(place: str, name: str | None, asked: Mapping[str, Any]) -> Workload:
     if place in shipped_networks():
+        _refuse(place, asked)
         file = resources.files("picojoule") / "data" / "networks" / f"{place}.csv"
         return parse_table(file.read_text("utf-8"), source=f"{place}.csv", name=name or place)
     suffix = Path(place).suffix.lower()
     if suffix == ".csv":
         text = read_text(Path(place))
         parse = parse_scale_sim if _is_scale_sim(text) else parse_table
-        return parse(text, source=place, name=name)
+        _refuse_unless_taken(place, parse, asked)
+        return parse(text, source=place, name=name, **asked)
     if suffix == ".txt":
+        _refuse(place, asked)
         return read_energy_site(place, name=name)
     raise InputError(shortened(place, 200), [Mistake("source", _unknown(place))])
 
@@ -244,18 +274,21 @@ def _line_of(error: Exception, path: Path) -> str:
     return f"line {line}" if line else "file"
 
 
-def _load_module(source: Any, name: str | None) -> Workload:
+def _load_module(source: Any, name: str | None, asked: Mapping[str, Any]) -> Workload:
     # Whoever holds a module has imported torch already.
     loaded = sys.modules.get("torch")
     kind: Any = getattr(getattr(loaded, "nn", None), "Module", ())
-    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], kind):
-        from picojoule.frontends.torch_module import read_torch
+    if isinstance(source, tuple) and len(source) in (2, 3) and isinstance(source[0], kind):
+        from picojoule.frontends.torch_module import read_torch, split_arguments
 
-        module, inputs = source
-        is_list = isinstance(inputs, (tuple, list))
-        return read_torch(module, inputs if is_list else (inputs,), name=name)
+        module, *arguments = source
+        _refuse_unless_taken(f"torch:{type(module).__qualname__}", read_torch, asked)
+        return read_torch(module, *split_arguments(module, arguments), name=name, **asked)
     if isinstance(source, kind):
-        problem = "a torch module needs example inputs: give (module, inputs)"
+        problem = (
+            "a torch module needs example inputs: give (module, inputs), "
+            "(module, {keyword: input}) or (module, inputs, keywords)"
+        )
     else:
         problem = f"a {type(source).__name__} is not a network"
     raise InputError(shortened(repr(type(source).__name__)), [Mistake("source", problem)])

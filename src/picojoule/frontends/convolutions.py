@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from picojoule.errors import WorkloadError
@@ -45,26 +45,6 @@ class SpatialAxis:
         """Outputs of a transposed convolution along the axis."""
         reach = (self.size - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
         return reach - sum(self.padding) + self.output_padding
-
-    @property
-    def hangs_over(self) -> bool:
-        """Whether the outputs of a transposed convolution reach further than stride and input.
-
-        Then windows over the output hold more pairs of a tap and a position than there are pairs
-        of a tap and an input.
-        """
-        per_phase = [
-            sum(
-                (phase + self.padding[0] - tap * self.dilation) % self.stride == 0
-                for tap in range(self.kernel)
-            )
-            for phase in range(min(self.stride, self.transposed_outputs))
-        ]
-        pairs = sum(
-            taps * len(range(phase, self.transposed_outputs, self.stride))
-            for phase, taps in enumerate(per_phase)
-        )
-        return pairs > self.size * self.kernel
 
 
 _POINT = SpatialAxis(1, 1)
@@ -137,10 +117,8 @@ def transposed_layers(
 ) -> list[Layer]:
     """A transposed convolution along one, two or three axes.
 
-    Every product has an input that is stored. Along an axis whose outputs do not reach further
-    than stride and input these are the windows of :func:`picojoule.workload.transposed_conv`;
-    along any other, and along the third, each input meets every tap, so taps are output channels
-    (whose values are added up where they overlap).
+    Two axes are as in :func:`picojoule.transposed.transposed_conv`. Along a third each input meets
+    every tap, so taps are output channels (whose values are added up where they overlap).
 
     Raises:
         WorkloadError: it cannot exist.
@@ -150,11 +128,7 @@ def transposed_layers(
     if min(axis.transposed_outputs for axis in axes) < 1:
         raise WorkloadError(f"layer {name!r}: its output would have no rows or columns")
     *third, first, second = _point_first(axes)
-    scattered = [*third, *(axis for axis in (first, second) if axis.hangs_over)]
-    taps = math.prod(axis.kernel for axis in scattered)
-    first, second = (
-        replace(_POINT, size=axis.size) if axis.hangs_over else axis for axis in (first, second)
-    )
+    taps = math.prod(axis.kernel for axis in third)
     return list(
         transposed_conv(
             name,

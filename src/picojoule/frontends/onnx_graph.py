@@ -1,50 +1,34 @@
 """ONNX graphs as workloads.
 
-A layer is an operator that multiplies and accumulates: Conv, ConvTranspose, Gemm, MatMul, Einsum
-(of two operands), Attention, and their integer forms. A product with a constant is a layer with
-stored weights, a product of two computed tensors one whose second operand is an activation.
+A layer is an operator that multiplies and accumulates, of ONNX itself or of onnxruntime; which
+those are stands in :mod:`operators`. A product with a constant is a layer with stored weights, a
+product of two computed tensors one whose second operand is an activation. Branches, loops and
+functions are followed, at any depth.
 
-Every other operator is listed in ``not_counted``, those inside If, Loop and Scan too, except
-
-- what neither computes nor moves data: :data:`BOOKKEEPING`;
-- what depends on constants and shapes only and is therefore done before inference.
+Every other operator is listed: without products in ``not_counted``; with products that no layer
+stands for, or unknown, in ``unmodelled``. Not listed is what neither computes nor moves data, and
+what depends on constants and shapes only and is therefore done before inference.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
-import onnx.checker
-import onnx.inliner
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from picojoule.errors import InputError, Mistake
-from picojoule.frontends.onnx_layers import LayerBuilder, NotABatchError, label_of
-from picojoule.frontends.onnx_shapes import Traced, subgraphs, trace
+from picojoule.frontends.onnx_batch import batch_of
+from picojoule.frontends.onnx_control import CONTROL
+from picojoule.frontends.onnx_layers import LayerBuilder
+from picojoule.frontends.onnx_shapes import subgraphs
 from picojoule.frontends.onnx_tensors import TensorValues
-from picojoule.frontends.source_file import Findings, check_file
+from picojoule.frontends.onnx_trace import Sizes, trace
+from picojoule.frontends.products import NotABatchError
+from picojoule.frontends.source_file import Findings, check_file, shortened
 from picojoule.workload import Workload
-
-BOOKKEEPING = frozenset(
-    [
-        "Cast",
-        "Constant",
-        "ConstantOfShape",
-        "Dropout",
-        "Flatten",
-        "Identity",
-        "Reshape",
-        "Shape",
-        "Size",
-        "Squeeze",
-        "Unsqueeze",
-    ]
-)
-"""Operators without arithmetic or data movement at inference. Cast is one of constants only."""
 
 # protobuf cannot hold a message of 2 GiB or more; weights of larger models are in other files.
 LARGEST_MESSAGE = (1 << 31) - 1
@@ -55,6 +39,8 @@ def read_onnx(
     *,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
+    trips: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     values: bool = True,
 ) -> Workload:
     """Read a network from an ONNX file.
@@ -63,6 +49,9 @@ def read_onnx(
         name: of the network; by default that of the file.
         dims: sizes of dimensions without one: by their name in the file (``{"sequence": 128}``)
             or their place (``{"input_ids[1]": 128}``). An unknown first dimension is the batch, 1.
+        trips: of loops whose number is not in the file, by their name or that of their first
+            output.
+        shapes: of tensors that no rule tells, by their name.
         values: look at the weights for their density; without, it is 1.
 
     Raises:
@@ -97,7 +86,8 @@ def read_onnx(
         ) from error
     del data
     tensors = TensorValues(file.parent) if values else None
-    return convert(model, tensors, source=fspath(path), name=name or file.stem, dims=dims or {})
+    sizes = Sizes(dims or {}, trips or {}, shapes or {})
+    return convert(model, tensors, source=fspath(path), name=name or file.stem, sizes=sizes)
 
 
 def convert(
@@ -106,7 +96,7 @@ def convert(
     *,
     source: str,
     name: str,
-    dims: Mapping[str, int],
+    sizes: Sizes | None = None,
 ) -> Workload:
     """The workload of an ONNX model in memory, which is changed on the way.
 
@@ -115,7 +105,7 @@ def convert(
         source: names the model in errors.
 
     Raises:
-        InputError: as :func:`read_onnx`.
+        InputError: as :func:`read_onnx`, or nothing in it is counted.
     """
     findings = Findings(source)
     for field in _undecoded(model, ""):
@@ -124,36 +114,52 @@ def convert(
     if not model.HasField("graph") or not model.graph.node:
         findings.add("graph", "there are no operators: this is not an ONNX model")
         raise findings.error()
-    for word, size in dims.items():
-        if not isinstance(size, int) or size < 1:
-            findings.add(f"dims {word!r}", f"{size!r} is not a size")
+    sizes = sizes or Sizes()
+    _check_sizes(sizes, findings)
     findings.raise_if_any()
-    opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
-    opsets.setdefault("", 1)  # models older than IR version 3 do not say
-    initializers = list(model.graph.initializer)
-    if model.functions:
-        model = _inlined(model, findings)
-    _name_default_domain(model.graph)
-    traced = trace(model.graph, initializers, opsets, dims, findings)
+    for graph in [model.graph, *model.functions]:
+        _name_default_domain(graph.node)
+    traced = trace(model, CONTROL, sizes, findings)
     findings.raise_if_any()
 
-    batch = _batch(traced)
-    builder = LayerBuilder(traced, tensors, findings, batch)
+    batch, remark = batch_of(model.graph, traced)
     try:
-        not_counted = _walk(traced, builder)
+        part = LayerBuilder(traced, tensors, findings, batch).build()
     except NotABatchError:
-        batch = 1
-        findings = Findings(source)
-        builder = LayerBuilder(traced, tensors, findings, batch)
-        not_counted = _walk(traced, builder)
+        batch, findings = 1, Findings(source)
+        remark = "one run of the graph is taken for one inference: not all of its work divides"
+        part = LayerBuilder(traced, tensors, findings, batch).build()
+    if not part.layers and not findings:
+        findings.add("graph", _nothing(part.unmodelled, part.remarks))
     findings.raise_if_any()
+    said = [remark, *traced.remarks, *part.remarks, *(tensors.remarks() if tensors else ())]
     return Workload(
         name,
-        tuple(builder.layers),
+        tuple(part.layers),
         batch=batch,
-        not_counted=dict(sorted(not_counted.items())),
+        not_counted=dict(sorted(part.not_counted.items())),
         source=source,
+        unmodelled=dict(sorted(part.unmodelled.items())),
+        remarks=tuple(dict.fromkeys(sentence for sentence in said if sentence)),
     )
+
+
+def _check_sizes(sizes: Sizes, findings: Findings) -> None:
+    for what, given in (("dims", sizes.dims), ("trips", sizes.trips)):
+        for word, size in given.items():
+            if not isinstance(size, int) or size < 0:
+                findings.add(f"{what} {shortened(word)}", f"{size!r} is not a size")
+    for word, shape in sizes.shapes.items():
+        if not all(isinstance(size, int) and size >= 0 for size in shape):
+            findings.add(f"shapes {shortened(word)}", f"{shape!r} is not a shape")
+
+
+def _nothing(unmodelled: Mapping[str, int], remarks: Sequence[str]) -> str:
+    """Why a network without layers is none."""
+    if not unmodelled:
+        return "no operator of it multiplies: there is nothing to estimate"
+    names = ", ".join(f"{count} {label}" for label, count in sorted(unmodelled.items())[:8])
+    return "; ".join([f"nothing of it is counted, though it has {names}", *remarks[:8]])
 
 
 def _undecoded(message: Message, path: str) -> Iterator[str]:
@@ -183,54 +189,8 @@ def _domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _name_default_domain(graph: GraphProto) -> None:
-    for node in graph.node:
+def _name_default_domain(nodes: Sequence[NodeProto]) -> None:
+    for node in nodes:
         node.domain = _domain(node.domain)
         for _, inner in subgraphs(node):
-            _name_default_domain(inner)
-
-
-def _inlined(model: ModelProto, findings: Findings) -> ModelProto:
-    """The model with its local functions written out; its weights stay out of the copy."""
-    del model.graph.initializer[:]
-    try:
-        inlined: ModelProto = onnx.inliner.inline_local_functions(model)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, DecodeError) as error:
-        findings.add("functions", f"cannot be inlined: {str(error).strip()[:300]}")
-        raise findings.error() from error
-    return inlined
-
-
-def _batch(traced: Traced) -> int:
-    """How many inferences the graph makes at once: the first dimension of all its inputs.
-
-    One, unless all inputs of two or more dimensions agree on it; layers whose work does not
-    divide by it overrule it (:class:`NotABatchError`).
-    """
-    firsts = {shape[0] for shape in traced.graph_inputs.values() if shape and len(shape) > 1}
-    return max(1, firsts.pop()) if len(firsts) == 1 else 1
-
-
-def _walk(traced: Traced, builder: LayerBuilder) -> Counter[str]:
-    """Build the layers in order; count the operators that are none."""
-    not_counted: Counter[str] = Counter()
-    for step in traced.steps:
-        label = builder.add(step)
-        if label is not None and not _is_bookkeeping(step.node):
-            not_counted[label] += 1
-        _count_inside(step.node, not_counted)
-    return not_counted
-
-
-def _is_bookkeeping(node: NodeProto) -> bool:
-    # A Cast that is still here converts activations.
-    return not node.domain and node.op_type in BOOKKEEPING and node.op_type != "Cast"
-
-
-def _count_inside(node: NodeProto, not_counted: Counter[str]) -> None:
-    """Operators inside If, Loop and Scan: how often they run is not known."""
-    for _, graph in subgraphs(node):
-        for inner in graph.node:
-            if not _is_bookkeeping(inner):
-                not_counted[label_of(inner)] += 1
-            _count_inside(inner, not_counted)
+            _name_default_domain(inner.node)

@@ -118,6 +118,22 @@ class TensorValues:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[tuple[int, tuple[int, ...], int], float] = {}
+        self._missing: dict[str, int] = {}
+        self._zeros: list[str] = []
+
+    def remarks(self) -> list[str]:
+        """What had to be assumed of the tensors looked at."""
+        said = [
+            f"the values of {count} weights are not there ({place}): their density is taken for 1"
+            for place, count in self._missing.items()
+        ]
+        if self._zeros:
+            names = ", ".join(self._zeros[:3]) + (", …" if len(self._zeros) > 3 else "")
+            said.append(
+                f"{len(self._zeros)} weights are nothing but zeros ({names}), which are taken for "
+                "placeholders: their density is taken for 1"
+            )
+        return said
 
     def density_of(self, constant: Constant) -> float:
         """Fraction of values that are not zero.
@@ -129,7 +145,10 @@ class TensorValues:
             return constant.density
         key = (id(constant.tensor), constant.zero_point, constant.axis)
         if key not in self._known:
-            self._known[key] = self._measure(constant, constant.tensor)
+            density = self._measure(constant, constant.tensor)
+            if density == 0:
+                self._zeros.append(constant.tensor.name[:60])
+            self._known[key] = density or 1.0
         return self._known[key]
 
     def _measure(self, constant: Constant, tensor: TensorProto) -> float:
@@ -143,7 +162,11 @@ class TensorValues:
         if count == 0:
             return 1.0
         if tensor.data_location == TensorProto.EXTERNAL:
-            pieces = self._external(tensor, count, bits)
+            path = self._file_of(tensor)
+            if not path.exists():
+                self._note_missing(f"{path.name} is missing")
+                return 1.0
+            pieces = self._external(path, tensor, count, bits)
         elif tensor.HasField("raw_data"):
             pieces = _embedded(tensor.raw_data, count, bits)
         elif _has_typed_data(tensor):
@@ -151,6 +174,7 @@ class TensorValues:
         else:
             # Tools that share a graph without its weights leave the tensors empty: the values are
             # not zero, they are unknown.
+            self._note_missing("their tensors are empty")
             return 1.0
         inner = math.prod(shape[constant.axis + 1 :]) if constant.axis < len(shape) else 1
         points = np.asarray(constant.zero_point, dtype=np.int64)
@@ -165,9 +189,17 @@ class TensorValues:
             done += len(values)
         return (count - zeros) / count
 
-    def _external(self, tensor: TensorProto, count: int, bits: int) -> Iterator[NDArray[np.uint8]]:
+    def _note_missing(self, place: str) -> None:
+        self._missing[place] = self._missing.get(place, 0) + 1
+
+    def _file_of(self, tensor: TensorProto) -> Path:
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        path = self._inside(entries.get("location", ""))
+        return self._inside(entries.get("location", ""))
+
+    def _external(
+        self, path: Path, tensor: TensorProto, count: int, bits: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
         size = (count * bits + 7) // 8
         try:
             offset = int(entries.get("offset") or 0)
@@ -178,10 +210,7 @@ class TensorValues:
             raise TensorError(f"{length} bytes are stored for {count} values, {size} are needed")
         try:
             if not path.is_file():
-                raise TensorError(
-                    f"its file {path.name!r} is missing: put it beside the model, "
-                    "or read without values (values=False)"
-                )
+                raise TensorError(f"its file {path.name!r} is not a regular file")
             available = path.stat().st_size
             if offset < 0 or offset + size > available:
                 raise TensorError(

@@ -288,3 +288,33 @@ def recurrent(
         )
         for what, extents, density in parts
     ]
+
+
+def expert_layer(
+    name: str,
+    *,
+    rows: int,
+    experts: int,
+    inner: int,
+    columns: int,
+    batch: int,
+    bits: PerOperand[int],
+    density: PerOperand[float] = DENSE,
+) -> Layer:
+    """One product of a mixture of experts, of which each token visits a few.
+
+    The *rows* (tokens times experts for each) are shared evenly: among as many experts as divide
+    them, so that as few weights are fetched as there are experts at work.
+
+    Raises:
+        NotABatchError: the rows do not divide by *batch*.
+        NoProductsError: one of the sizes is 0.
+    """
+    if rows % batch:
+        raise NotABatchError
+    each = rows // batch
+    if min(each, experts, inner, columns) < 1:
+        raise NoProductsError("one of its operands is empty")
+    busy = next(count for count in range(min(each, experts), 0, -1) if each % count == 0)
+    bounds = Extents(N=batch, G=busy, M=columns, C=inner, P=each // busy)
+    return Layer(name, bounds, bits=bits, density=density)
