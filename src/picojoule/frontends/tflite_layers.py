@@ -17,7 +17,8 @@ from picojoule.frontends.products import (
 from picojoule.frontends.tflite_file import Operator, Subgraph
 from picojoule.frontends.tflite_shapes import SAME_PADDING, Shape, Shapes, window_outputs
 from picojoule.frontends.tflite_tensors import Constant, density_of, width_of
-from picojoule.workload import DENSE, Layer, PerOperand, conv, transposed_conv
+from picojoule.transposed import transposed_conv
+from picojoule.workload import DENSE, Layer, PerOperand, conv
 
 MOST_LAYERS = 20_000
 """Steps of recurrences and loops are layers; more than these are not written out."""
