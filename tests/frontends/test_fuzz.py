@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from picojoule.errors import InputError
 from picojoule.frontends import load
@@ -45,6 +45,22 @@ Strides,\na,9,9,3,3,4,4,1,\nb,9,9,3,3,4,4,2,1:4,\n"
 GEMM = b"Layer,M,N,K,\na,2,3,4,\nb,2,3,4,1:2,5\n"
 
 
+def _body(name: str) -> GraphProto:
+    """s = relu(s), as the body of a loop or of a scan."""
+    value = helper.make_tensor_value_info
+    loop = [value(f"{name}i", 7, []), value(f"{name}c", 9, []), value(f"{name}s", 1, [1, 3])]
+    scan = [value(f"{name}s", 1, [1, 3]), value(f"{name}r", 1, [1])]
+    nodes = [helper.make_node("Relu", [f"{name}s"], [f"{name}s2"])]
+    outputs = [value(f"{name}s2", 1, [1, 3])]
+    if name == "l":
+        nodes.append(helper.make_node("Identity", [f"{name}c"], [f"{name}c2"]))
+        outputs.insert(0, value(f"{name}c2", 9, []))
+    else:
+        nodes.append(helper.make_node("Identity", [f"{name}r"], [f"{name}r2"]))
+        outputs.append(value(f"{name}r2", 1, [1]))
+    return helper.make_graph(nodes, name, loop if name == "l" else scan, outputs)
+
+
 def _onnx() -> bytes:
     nodes = [
         helper.make_node("Shape", ["x"], ["s"]),
@@ -76,6 +92,11 @@ def _onnx() -> bytes:
         numpy_helper.from_array(np.ones(3, dtype=np.float32), "sc"),
         numpy_helper.from_array(np.array([1, 0, 1], dtype=np.int8), "z"),
         numpy_helper.from_array(np.array([0], dtype=np.int64), "i"),
+        numpy_helper.from_array(np.array(3, dtype=np.int64), "n1"),
+        numpy_helper.from_array(np.array([2, 1, 3], dtype=np.int64), "n2"),
+        numpy_helper.from_array(np.ones((5, 1), dtype=np.float32), "sc2"),
+        numpy_helper.from_array(np.ones((1, 4, 3), dtype=np.float32), "W"),
+        numpy_helper.from_array(np.ones((1, 4, 1), dtype=np.float32), "R"),
     ]
     external = TensorProto(name="x2", data_type=1, dims=[2], data_location=TensorProto.EXTERNAL)
     external.external_data.add(key="location", value="w.bin")
@@ -90,6 +111,11 @@ def _onnx() -> bytes:
     nodes += [
         helper.make_node("F", ["y"], ["y2"], domain="local"),
         helper.make_node("MatMul", ["y2", "x2"], ["y3"]),
+        helper.make_node("Loop", ["n1", "", "y"], ["l"], "loop", body=_body("l")),
+        helper.make_node("Scan", ["y", "sc2"], ["t", "u"], body=_body("t"), num_scan_inputs=1),
+        helper.make_node("Expand", ["y", "n2"], ["ex"]),
+        helper.make_node("LSTM", ["ex", "W", "R"], ["lo"], hidden_size=1),
+        helper.make_node("Attention", ["ex", "q"], ["at"], domain="com.microsoft", num_heads=1),
     ]
     graph = helper.make_graph(
         nodes,
@@ -99,6 +125,7 @@ def _onnx() -> bytes:
         [*stored, external],
     )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1)]
+    opsets.append(helper.make_opsetid("com.microsoft", 1))
     return helper.make_model(graph, opset_imports=opsets, functions=[function]).SerializeToString()
 
 
@@ -241,6 +268,7 @@ def refused_or_read(parse: Callable[..., Workload], text: str) -> None:
     assert refused is None or refused.mistakes
 
 
+LISTS = ("strides", "pads", "dilations", "kernel_shape", "output_padding", "output_shape", "axes")
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([10**9, 2**31, 2**62, -(2**62)]))
 
 
@@ -255,6 +283,26 @@ SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([10**9, 2**31, 2**62, -(2*
             "Attention",
             "QLinearConv",
             "ConvInteger",
+            "LSTM",
+            "GRU",
+            "DeformConv",
+            "AffineGrid",
+            "com.microsoft.FusedConv",
+            "com.microsoft.NhwcFusedConv",
+            "com.microsoft.FusedMatMul",
+            "com.microsoft.MatMulNBits",
+            "com.microsoft.Attention",
+            "com.microsoft.MultiHeadAttention",
+            "com.microsoft.GroupQueryAttention",
+            "com.microsoft.MoE",
+            "com.microsoft.QMoE",
+            "com.microsoft.DynamicQuantizeLSTM",
+            "com.microsoft.CDist",
+            "com.microsoft.QLinearConcat",
+            "com.microsoft.QLinearReduceMean",
+            "com.microsoft.nchwc.Conv",
+            "com.microsoft.nchwc.ReorderOutput",
+            "com.ms.internal.nhwc.Conv",
         ]
     ),
     left=st.lists(SIZES, max_size=5),
@@ -273,17 +321,28 @@ SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([10**9, 2**31, 2**62, -(2*
             "equation",
             "auto_pad",
             "q_num_heads",
+            "num_heads",
+            "kv_num_heads",
+            "hidden_size",
+            "bits",
+            "K",
+            "k",
+            "axis",
+            "axes",
+            "channels",
+            "transBatchA",
         ]
     ),
 )
-@quick(250)
+@quick(500)
 def test_nasty_operators(
     op: str, left: list[int], right: list[int], numbers: list[int], attribute: str
 ) -> None:
     given_value = {"equation": "ij,jk->ik", "auto_pad": "SAME_LOWER"}.get(attribute, numbers)
-    if attribute in ("group", "transA", "q_num_heads"):
+    if attribute not in LISTS and attribute not in ("equation", "auto_pad"):
         given_value = numbers[0] if numbers else 0  # type: ignore[assignment]
-    node = helper.make_node(op, ["x", "w", "b", "w"], ["y"])
+    domain, _, name = op.rpartition(".")
+    node = helper.make_node(name, ["x", "w", "b", "w"], ["y"], domain=domain)
     node.attribute.append(
         helper.make_attribute(attribute, given_value)
         if given_value != []
@@ -291,11 +350,16 @@ def test_nasty_operators(
     )
     tensor = TensorProto(name="w", data_type=1, dims=right)
     graph = helper.make_graph(
-        [node, helper.make_node("ConstantOfShape", ["s"], ["z"])],
+        [
+            node,
+            helper.make_node("ConstantOfShape", ["s"], ["z"]),
+            helper.make_node("Relu", ["y"], ["o"]),
+        ],
         "g",
         [helper.make_tensor_value_info("x", 1, left), helper.make_tensor_value_info("b", 1, left)],
         [],
         [tensor, numpy_helper.from_array(np.array([2**40], dtype=np.int64), "s")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)])
+    domains = [helper.make_opsetid(word, 1) for word in ("com.microsoft", "com.ms.internal.nhwc")]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23), *domains])
     load_bytes(model.SerializeToString(), ".onnx")

@@ -200,6 +200,8 @@ def _grouped(call: Call) -> list[Layer]:
         raise ProblemError(f"{heads} heads of queries on {groups} of keys")
     if call.has(1):
         query, keys = _split((batch, tokens, width), heads), call.shape(1)
+        if len(keys) not in (3, 4):
+            raise ProblemError(f"keys of shape {list(keys)}")
         new = keys[-2]
         size = query[3]
     else:  # queries, keys and values side by side
@@ -248,6 +250,8 @@ def _decoder(call: Call) -> list[Layer]:
 def _experts(call: Call, places: Mapping[str, int], bits: int | None) -> list[Layer]:
     """MoE, QMoE: each token goes through *k* experts, over which the load is shared evenly."""
     shape = call.shape(0)
+    if not shape:
+        raise ProblemError("an input without dimensions")
     inner, chosen = shape[-1], call.given.whole("k", 1)
     rows = math.prod(shape[:-1]) * chosen
     if rows % call.batch:

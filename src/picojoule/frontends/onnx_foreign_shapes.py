@@ -236,7 +236,7 @@ def _rule(
     def apply(node: NodeProto, traced: Traced) -> _Shapes:
         try:
             return work(_Reader(node, traced))
-        except (_UnknownError, IndexError, ZeroDivisionError):
+        except (_UnknownError, IndexError, ValueError, ZeroDivisionError):  # of another rank
             return None
 
     return apply
@@ -257,6 +257,8 @@ def _blocked(node: NodeProto, traced: Traced) -> _Shapes:
 
 def _matmul(of: _Reader) -> Sequence[tuple[int, ...]]:
     """FusedMatMul and TransposeMatMul: each operand transposed or not."""
+    if not of.shape(0) or not of.shape(1):
+        raise _UnknownError
     left, right = matmul_shapes(
         of.shape(0),
         of.shape(1),
@@ -277,9 +279,9 @@ def matmul_shapes(
             to the last place of the leading ones.
     """
     found = []
+    left = left if len(left) > 1 else (1, *left)
+    right = right if len(right) > 1 else (*right, 1)
     for shape, swap, turn in ((left, flags[0], flags[2]), (right, flags[1], flags[3])):
-        if len(shape) < 2:
-            shape = (1, *shape) if shape is left else (*shape, 1)
         if turn and len(shape) > 2:
             shape = (*shape[1:-1], shape[0], shape[-1])
         found.append((*shape[:-2], shape[-1], shape[-2]) if swap else shape)

@@ -161,7 +161,8 @@ def _fp_q4(call: Call) -> list[Layer]:
 
 def _block_float(call: Call, bits: int) -> list[Layer]:
     """Weights of 8- or 4-bit floats, [N, K], two to a byte if they have 4."""
-    inner, shape = call.shape(0)[-1], call.shape(1)
+    data, shape = call.shape(0), call.shape(1)
+    inner = data[-1] if data else 0
     columns = math.prod(shape) * (8 // bits) // inner if inner else 0
     if call.width(1) < 8:  # an element type of its own
         columns = math.prod(shape) // inner if inner else 0
@@ -268,6 +269,8 @@ def _affine_grid(call: Call) -> list[Layer]:
 def _linear_model(call: Call) -> list[Layer]:
     """LinearClassifier and LinearRegressor: the coefficients are an attribute."""
     shape = call.shape(0)
+    if not shape:
+        raise ProblemError("an input without dimensions")
     rows, features = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[-1])
     count = call.given.count("coefficients")
     if not features or count % features:

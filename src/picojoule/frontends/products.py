@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from picojoule.workload import DENSE, Extents, Layer, PerOperand
 
+MOST_EXPERTS = 1 << 14
+
 
 class ProblemError(Exception):
     """An operator that cannot be a layer; the message says why. The frontend adds where."""
@@ -315,6 +317,8 @@ def expert_layer(
     each = rows // batch
     if min(each, experts, inner, columns) < 1:
         raise NoProductsError("one of its operands is empty")
+    if experts > MOST_EXPERTS:
+        raise ProblemError(f"{experts} experts; at most {MOST_EXPERTS} are possible")
     busy = next(count for count in range(min(each, experts), 0, -1) if each % count == 0)
     bounds = Extents(N=batch, G=busy, M=columns, C=inner, P=each // busy)
     return Layer(name, bounds, bits=bits, density=density)
