@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from picojoule.errors import WorkloadError
@@ -14,6 +15,7 @@ from picojoule.workload import (
     Layer,
     Operand,
     PerOperand,
+    WindowAxis,
     Workload,
     conv,
     depthwise,
@@ -67,6 +69,17 @@ def test_a_second_activation_grows_with_the_batch_and_is_no_weight() -> None:
     assert linear("fc", in_features=4, out_features=5).with_batch(2).bounds.N == 2
 
 
+def test_scales_are_stored_and_moved_with_the_values_and_belong_to_their_width() -> None:
+    # 4-bit values, one 16-bit scale for 32 of them: 4 + 16 / 32 = 4.5 bits each.
+    layer = linear("fc", in_features=32, out_features=10, bits=PerOperand(16, 4, 16))
+    scaled = replace(layer, scale_bits=PerOperand(0.0, 0.5, 0.0))
+    assert scaled.stored_bits(Operand.WEIGHT) == 4.5
+    assert scaled.stored_bits(Operand.INPUT) == 16
+    assert scaled.signature() != layer.signature()
+    assert scaled.with_widths(weight=8) == layer.with_widths(weight=8)
+    assert scaled.with_widths(input=8).scale_bits.weight == 0.5
+
+
 def test_effectual_macs_multiply_both_densities() -> None:
     layer = replace(
         linear("fc", in_features=10, out_features=10), density=PerOperand(0.5, 0.2, 1.0)
@@ -89,6 +102,8 @@ def test_batch_of_a_network_divides_its_macs() -> None:
         {"density": PerOperand(-0.1, 1.0, 1.0)},
         {"bits": PerOperand(0, 8, 8)},
         {"bits": PerOperand(8, 65, 8)},
+        {"scale_bits": PerOperand(0.0, -0.5, 0.0)},
+        {"scale_bits": PerOperand(0.0, math.inf, 0.0)},
         {"stride": (0, 1)},
         {"dilation": (1, 0)},
         {"padding": (-1, 0, 0, 0)},
@@ -120,3 +135,25 @@ def test_unknown_layer_suggests_a_near_name() -> None:
     network = Workload("net", (linear("conv1", in_features=1, out_features=1),))
     with pytest.raises(WorkloadError, match="did you mean 'conv1'"):
         network["conv2"]
+
+
+def test_an_axis_says_which_rows_hold_data() -> None:
+    # 5 rows with 1 zero above and 2 below: padded rows 0..7, of which 1..5 hold data. 3 taps two
+    # apart reach over 5 rows, so (8 - 5) // 2 + 1 = 2 outputs. 6 columns stand without padding.
+    layer = conv(
+        "x",
+        input_size=(5, 6),
+        in_channels=1,
+        out_channels=1,
+        kernel=(3, 1),
+        stride=(2, 1),
+        dilation=(2, 1),
+        padding=(1, 2, 0, 0),
+    )
+    rows, columns = layer.axis(0), layer.axis(1)
+    assert rows == WindowAxis(outputs=2, taps=3, stride=2, dilation=2, stored=range(1, 6))
+    assert columns == WindowAxis(outputs=6, taps=1, stride=1, dilation=1, stored=range(6))
+    assert layer.axis(0, padded=True).stored == range(8)
+    # Outputs at rows 0 and 2, taps 0, 2 and 4 below each: rows 0 2 4 and 2 4 6, four distinct.
+    assert rows.extent(2, 3) == 4
+    assert rows.extent(np.array([1, 2]), np.array([3, 3])).tolist() == [3, 4]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from picojoule.errors import InputError
 from picojoule.frontends import load
-from picojoule.frontends.table import COLUMNS, format_table, parse_table, read_table, write_table
+from picojoule.frontends.table import COLUMNS, parse_table, read_table
+from picojoule.reports.network_table import format_table, write_table
 from picojoule.workload import Extents, Layer, PerOperand, Workload, conv, linear, matmul
 
 HEADER = ",".join(COLUMNS)
@@ -103,8 +104,8 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 SIDES = st.integers(1, 6)
 LAYERS = st.builds(
-    lambda name, bounds, stride, dilation, padding, extra, bits, density, kind: _layer(
-        name, bounds, stride, dilation, padding, extra, bits, density, kind
+    lambda name, bounds, stride, dilation, padding, extra, bits, density, kind, scales: _layer(
+        name, bounds, stride, dilation, padding, extra, bits, density, kind, scales
     ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
     st.tuples(*[SIDES] * 8),
@@ -115,6 +116,7 @@ LAYERS = st.builds(
     st.tuples(*[st.integers(1, 64)] * 3),
     st.tuples(*[st.floats(0, 1)] * 3),
     st.booleans(),
+    st.sampled_from([(0.0, 0.0, 0.0), (0.0, 0.5, 0.0), (0.25, 4.125, 1.0)]),
 )
 
 
@@ -128,6 +130,7 @@ def _layer(
     bits: tuple[int, int, int],
     density: tuple[float, float, float],
     kind: bool,
+    scales: tuple[float, float, float],
 ) -> Layer:
     # Room for the windows, and up to a stride less one of rows that no window reaches.
     size = [
@@ -158,6 +161,7 @@ def _layer(
         bits=PerOperand(*bits),
         density=PerOperand(*density),
         weight_is_activation=kind,
+        scale_bits=PerOperand(*scales),
     )
 
 

@@ -106,6 +106,14 @@ class Findings:
             return None
         return int(value)
 
+    def real(self, path: str, text: str) -> float | None:
+        """Read a number of at least 0; note a mistake and return None otherwise."""
+        text = text.strip()
+        if not _REAL.fullmatch(text) or not float(text) >= 0.0:
+            self.add(path, f"{shortened(text)} is not a number of at least 0")
+            return None
+        return float(text)
+
     def fraction(self, path: str, text: str) -> float | None:
         """Read a number from 0 to 1; note a mistake and return None otherwise."""
         text = text.strip()
