@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import pickle  # noqa: TID251 — to see that none is read
+import pickle  # noqa: TID251 - to see it refused
 import random
 import warnings
 import zipfile

@@ -338,6 +338,16 @@ def test_steps_grow_the_work_of_a_recurrence() -> None:
     assert long == 10 * short
 
 
+def test_the_state_of_a_recurrence_waits_for_the_step_before() -> None:
+    network = load((LSTM(8, 6, proj_size=3), (R(9, 2, 8),)))
+    steps = {layer.name: (layer.time_steps, layer.bounds.P, layer.bounds.N) for layer in network}
+    assert steps == {
+        "lstm.l0.input": (1, 9, 2),
+        "lstm.l0.recurrent": (9, 1, 2),
+        "lstm.l0.projection": (9, 1, 2),
+    }
+
+
 def test_a_cell_in_a_loop_is_a_layer_for_each_step() -> None:
     class Loop(Module):
         def __init__(self) -> None:

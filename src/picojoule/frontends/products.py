@@ -249,9 +249,7 @@ def recurrent(
     with the state of the step before, ``name.peephole`` and ``name.projection`` those of an LSTM
     that has them. All their MACs are counted; element-by-element gating, as everywhere, is not.
 
-    **Reuse over steps is not yet forbidden**: the recurrent products stand as *steps* positions,
-    so a mapping may use a weight for many steps while it is at hand, though a step needs the one
-    before. This is the one place to change for that.
+    The products with the state run once for each time step, each on what the step before gave.
 
     Args:
         steps: of one inference.
@@ -268,17 +266,18 @@ def recurrent(
     if min(steps, batch, hidden_size, directions) == 0:
         raise NoProductsError("there are no steps, or no state")
     bounds = Extents(N=batch, P=steps) if stored else Extents(P=steps * batch)
+    step = Extents(N=batch) if stored else bounds
     state = hidden_size if projection is None else projection
     parts = [
-        ("recurrent", bounds._replace(G=directions, M=gates * hidden_size, C=state), densities[1])
+        ("recurrent", step._replace(G=directions, M=gates * hidden_size, C=state), densities[1])
     ]
     if input_size:
         extents = bounds._replace(M=directions * gates * hidden_size, C=input_size)
         parts.insert(0, ("input", extents, densities[0]))
     if peepholes:
-        parts.append(("peephole", bounds._replace(G=directions * peepholes), 1.0))
+        parts.append(("peephole", step._replace(G=directions * peepholes), 1.0))
     if projection is not None:
-        extents = bounds._replace(G=directions, M=projection, C=hidden_size)
+        extents = step._replace(G=directions, M=projection, C=hidden_size)
         parts.append(("projection", extents, densities[2]))
     return [
         Layer(
@@ -287,6 +286,7 @@ def recurrent(
             bits=bits,
             density=DENSE._replace(weight=density),
             weight_is_activation=not stored,
+            time_steps=steps if stored and what != "input" else 1,
         )
         for what, extents, density in parts
     ]

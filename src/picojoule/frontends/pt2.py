@@ -281,7 +281,7 @@ def _check_example(path: str, archive: zipfile.ZipFile) -> None:
             if not content:
                 continue
             try:
-                torch.load(io.BytesIO(content), weights_only=True)  # noqa: TID251 — tensors alone; this is how code is found
+                torch.load(io.BytesIO(content), weights_only=True)  # noqa: TID251 - runs no code
             except Exception as error:
                 raise _refused(path, name[:80], _PICKLED) from error
 

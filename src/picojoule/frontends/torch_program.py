@@ -85,6 +85,7 @@ class ProgramReader:
         self._tensors = tensors
         self._findings = findings
         self._batch = batch
+        self._steps = 1  # of the times, those whose runs need the one before
         self._trips = trips
         self._names: set[str] = set()
 
@@ -145,7 +146,7 @@ class ProgramReader:
         self.reading.lengths += lengths
         sliced = any(self._tensors.is_sliced(source) for source in node.all_input_nodes)
         for layer in layers:
-            self.reading.layers.append(_run_again(layer, times, sliced=sliced))
+            self.reading.layers.append(_run_again(layer, times, self._steps, sliced=sliced))
             self.reading.nodes.append(node)
         self._names.update(layer.name for layer in layers)
         self._names.add(name)
@@ -179,11 +180,12 @@ class ProgramReader:
     def _read_region(self, region: Region, times: int) -> None:
         for placeholder, outer in region.inputs:
             self._tensors.bind(placeholder, outer, sliced=outer in region.sliced)
-        batch = self._batch
+        batch, steps = self._batch, self._steps
         if region.mapped and region.times % batch == 0:
             self._batch = 1  # the batch are the runs
+        self._steps = steps if region.mapped else steps * region.times
         self.read(region.graph, times * region.times)
-        self._batch = batch
+        self._batch, self._steps = batch, steps
 
     # -- names ---------------------------------------------------------------------------------
 
@@ -292,11 +294,18 @@ def read_nodes(
     )
 
 
-def _run_again(layer: Layer, times: int, *, sliced: bool) -> Layer:
-    """A layer of a loop's body for all runs; with *sliced* weights each run has its own."""
-    if times == 1 or not sliced or layer.weight_is_activation:
+def _run_again(layer: Layer, times: int, steps: int, *, sliced: bool) -> Layer:
+    """A layer of a loop's body for all its runs.
+
+    Args:
+        steps: of the *times*, how many need the one before.
+        sliced: each run has weights of its own.
+    """
+    if times == 1 or layer.weight_is_activation:
         return repeated(layer, times)
-    return replace(layer, bounds=layer.bounds._replace(G=layer.bounds.G * times))
+    if sliced:
+        return replace(layer, bounds=layer.bounds._replace(G=layer.bounds.G * times))
+    return replace(repeated(layer, times // steps), time_steps=layer.time_steps * steps)
 
 
 def operator_name(node: fx.Node) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from picojoule.frontends.products import ProblemError, recurrent
+from picojoule.frontends.products import NotABatchError, ProblemError, recurrent
 from picojoule.frontends.torch_calls import Call
 from picojoule.workload import Layer
 
@@ -83,14 +83,16 @@ def _one(
     batch: int,
 ) -> list[Layer]:
     """One layer of one direction: the products with its input, its state and its projection."""
+    if batch % call.batch:
+        raise NotABatchError
     gates = call.shape(hidden)[0]
     operator = next((name for name in _GATES if call.op.startswith(name)), "lstm")
     width = gates // _GATES[operator]
     name = f"{call.name}.{part}" if part and call.name else part or call.name
     return recurrent(
         name,
-        steps=steps * (batch // call.batch if batch % call.batch == 0 else batch),
-        batch=call.batch if batch % call.batch == 0 else 1,
+        steps=steps,
+        batch=batch,
         input_size=call.shape(inward)[1],
         hidden_size=width,
         gates=_GATES[operator],
