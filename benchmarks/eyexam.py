@@ -1,7 +1,7 @@
 """How long the seven steps of a network take, and what the floor of the search saves.
 
-    python benchmarks/eyexam.py            everything; writes results/eyexam.{json,md}
-    python benchmarks/eyexam.py --quick    AlexNet on the Eyeriss chip alone; writes into .work/
+    python -m benchmarks.eyexam            everything; writes results/eyexam.{json,md}
+    python -m benchmarks.eyexam --quick    AlexNet on the Eyeriss chip alone; writes into .work/
 
 Each network is examined by the command itself, in a process of its own on one core, with no search
 kept from earlier runs; what numba compiles is compiled before. What is finished stays in ``.work/``
@@ -23,17 +23,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from record import Record, conditions, write_json
-from search import distinct_layers, progress
-from timed_search import WARM_UP, use_one_core
-
 import picojoule
+from benchmarks.record import Record, conditions, write_json
+from benchmarks.search import distinct_layers, progress
+from benchmarks.timed_search import WARM_UP, use_one_core
 from picojoule.cost import Ledger
 from picojoule.dataflow import dataflow
 from picojoule.eyexam.compulsory import compulsory
 from picojoule.eyexam.parallelism import Limit, Parallelism
 from picojoule.files import write_atomically
-from picojoule.mapper.archive import fingerprint
+from picojoule.mapper.cache import fingerprint
 from picojoule.workload import Layer, PerOperand
 
 HERE = Path(__file__).parent
@@ -112,7 +111,7 @@ def searched(case: Case) -> Row:
         options: dict[str, Any] = {}
         if floor:
             spread = Parallelism(layer, machine, flow).widest(Limit.STORAGE)
-            compute = spread.steps * Ledger(layer, machine).cycles_per_step
+            compute = spread.steps * Ledger(layer, machine, one=1.0).cycles_per_step
             least = max(compute, compulsory(layer, machine).cycles)
             options = {"start": spread.mapping, "floor": least}
         found = picojoule.search(layer, machine, flow, "latency", **options)

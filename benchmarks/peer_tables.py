@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from record import Row
-
+from benchmarks.record import Row
 from picojoule.files import write_atomically
 
 FASTER = 10.0  # than each peer that is not restricted to one dataflow

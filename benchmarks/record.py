@@ -12,7 +12,7 @@ from typing import Any
 
 import picojoule
 from picojoule.files import write_atomically
-from picojoule.mapper.archive import fingerprint
+from picojoule.mapper.cache import fingerprint
 
 Row = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Record:
 def conditions() -> Row:
     """Where and how: what a time depends on; ``sources`` stand for those of the search."""
     return {
-        "command": "python " + " ".join([_shown(sys.argv[0]), *sys.argv[1:]]),
+        "command": " ".join(["python -m", _module(sys.argv[0]), *sys.argv[1:]]),
         "picojoule": picojoule.__version__,
         "sources": (fingerprint() or "unknown")[:12],
         "python": platform.python_version(),
@@ -72,9 +72,10 @@ def conditions() -> Row:
     }
 
 
-def _shown(script: str) -> str:
-    """A script's path from the root of the repository."""
-    return Path(script).resolve().relative_to(Path(__file__).resolve().parent.parent).as_posix()
+def _module(script: str) -> str:
+    """The name by which a script of the repository is run from its root."""
+    place = Path(script).resolve().relative_to(Path(__file__).resolve().parent.parent)
+    return ".".join(place.with_suffix("").parts)
 
 
 def _processor() -> str:

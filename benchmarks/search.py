@@ -1,7 +1,7 @@
 """How long searches take: every layer of four networks, sweeps of channels, first calls.
 
-    python benchmarks/search.py                          everything; writes results/search.{json,md}
-    python benchmarks/search.py --network resnet50 --json     one network, to standard output
+    python -m benchmarks.search                          everything; writes results/search.{json,md}
+    python -m benchmarks.search --network resnet50 --json     one network, to standard output
 
 What is finished stays in ``.work/`` and is not run again while the sources of the search are the
 same (``--again`` runs it all the same), so a run may be interrupted at any time.
@@ -20,12 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from first_call import first_calls
-from record import Record, conditions, write_json
-from search_tables import write_tables
-
 import picojoule
-from picojoule.mapper.archive import fingerprint
+from benchmarks.first_call import first_calls
+from benchmarks.record import Record, conditions, write_json
+from benchmarks.search_tables import write_tables
+from picojoule.mapper.cache import fingerprint
 
 HERE = Path(__file__).parent
 CHIP = "eyeriss"
@@ -88,7 +87,7 @@ def run(
         "layers": rows,
     }
     child = subprocess.Popen(
-        [sys.executable, str(HERE / "timed_search.py")],
+        [sys.executable, "-m", "benchmarks.timed_search"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,7 +1,7 @@
 """Other mappers beside picojoule: same layers, same machine, same conventions, one core.
 
-    python benchmarks/side_by_side.py                   writes results/peers.{json,md}
-    python benchmarks/side_by_side.py --peer zigzag-even --layer bvlc-alexnet/fc8
+    python -m benchmarks.side_by_side                   writes results/peers.{json,md}
+    python -m benchmarks.side_by_side --peer zigzag-even --layer bvlc-alexnet/fc8
 
 Each peer is installed into an environment of its own under ``.envs/``. One that cannot be
 installed, fails, or does not finish a layer within 120 s of CPU time is reported as such. What is
@@ -22,16 +22,15 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from peer_tables import write_tables
-from peers.environments import ENVIRONMENTS, prepare
-from peers.translation import priced, registers_needed
-from record import Record, Row, conditions, write_json
-from search import progress, run
-from timed_search import varied
-
 import picojoule
+from benchmarks.peer_tables import write_tables
+from benchmarks.peers.environments import ENVIRONMENTS, prepare
+from benchmarks.peers.translation import priced, registers_needed
+from benchmarks.record import Record, Row, conditions, write_json
+from benchmarks.search import progress, run
+from benchmarks.timed_search import varied
 from picojoule.accelerator import Accelerator, Array
-from picojoule.mapper.archive import fingerprint
+from picojoule.mapper.cache import fingerprint
 from picojoule.workload import Layer
 
 HERE = Path(__file__).parent

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
-
 from picojoule import __version__
 
 project = "picojoule"
@@ -16,11 +11,10 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "generated",
+    "tools.sphinx_tables",  # found where sphinx is run from the root: python -m sphinx
 ]
 myst_enable_extensions = ["deflist", "colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_ext"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"

@@ -1,6 +1,6 @@
 """Every experiment on pruning, one after the other; what is done is not done again.
 
-python experiments/all.py --data FOLDER --out FOLDER
+python -m experiments.all --data FOLDER --out FOLDER
 
 Hours on one core. Stopped and given again, it goes on: networks that are trained are kept, runs are
 folders that resume, and a command whose line stands in the results is skipped.
@@ -14,9 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lines import add_line
+from experiments.lines import add_line
 
-HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 
 # What to ask of experiments/prune.py, for each seed.
@@ -72,28 +71,28 @@ def main() -> None:
     places = ["--data", str(wanted.data), "--trained", str(trained)]
 
     def run(script: str, *words: str) -> None:
-        subprocess.run([sys.executable, str(HERE / script), *words], check=True)
+        subprocess.run([sys.executable, "-m", f"experiments.{script}", *words], check=True)
 
     for seed in SEEDS:
-        run("train.py", "--data", str(wanted.data), "--out", str(trained), "--seeds", str(seed))
+        run("train", "--data", str(wanted.data), "--out", str(trained), "--seeds", str(seed))
     finished = wanted.out / "finished.csv"
     lines = [
-        *(("prune.py", f"{asked} --seed {seed}") for asked in RUNS for seed in SEEDS),
-        *(("magnitude.py", f"{asked} --seed {seed}") for asked in BASELINES for seed in SEEDS),
+        *(("prune", f"{asked} --seed {seed}") for asked in RUNS for seed in SEEDS),
+        *(("magnitude", f"{asked} --seed {seed}") for asked in BASELINES for seed in SEEDS),
     ]
     for script, asked in lines:
         if done(finished, f"{script} {asked}"):
             continue
-        results = wanted.out / f"{Path(script).stem}.csv"
+        results = wanted.out / f"{script}.csv"
         words = [*places, "--results", str(results), *asked.split()]
-        if script == "prune.py":
+        if script == "prune":
             words += ["--runs", str(wanted.out / "runs")]
         run(script, *words)
         add_line(finished, {"note": f"{script} {asked}"})
     layers = wanted.out / "layers.csv"
     if not layers.exists():
-        run("layers.py", *places, "--results", str(layers))
-        run("layers.py", "--large", "--results", str(layers))
+        run("layers", *places, "--results", str(layers))
+        run("layers", "--large", "--results", str(layers))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Output error and time of each rule, layer by layer, and one layer of ResNet-50's size.
 
-python experiments/layers.py --data FOLDER --trained FOLDER --results FILE.csv
+python -m experiments.layers --data FOLDER --trained FOLDER --results FILE.csv
     [--networks lenet5,small-alexnet] [--seed 0] [--widest 900]
-python experiments/layers.py --large --results FILE.csv
+python -m experiments.layers --large --results FILE.csv
 
 Calibration is on 1,000 training images, errors on 500 held-out ones: |Y - W X|^2 / |Y|^2, with the
 inputs and outputs of the unpruned network. ``obc`` is left out where a layer has more columns than
@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 
 import torch
-from lines import add_line
 from safetensors.torch import load_file
 
+from experiments.lines import add_line
 from picojoule.pruning.datasets import fashion_mnist
+from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import Gathered, find_layers, gather
 from picojoule.pruning.layers.constraints import Unstructured
 from picojoule.pruning.layers.selectors import SELECTORS, error, select
@@ -39,7 +40,7 @@ def networks(wanted: argparse.Namespace) -> None:
     for name in wanted.networks.split(","):
         model = NETWORKS[name][0](10)
         model.load_state_dict(load_file(wanted.trained / f"{name}-{wanted.seed}.safetensors"))
-        layers = find_layers(model, data.train.inputs[:1])
+        layers = find_layers(trace(model, (data.train.inputs[:1],)))
         fitted = gather(model, layers, data.train.take(1000))
         held_out = gather(model, layers, data.validate.take(500), ridge=0.0)
         for layer in layers:
@@ -81,7 +82,12 @@ def large(wanted: argparse.Namespace) -> None:
     gram.diagonal(dim1=1, dim2=2).add_(1e-4 * float(gram.diagonal(dim1=1, dim2=2).mean()))
     cross = weights @ gram
     energy = float((cross * weights).sum())
-    of = Gathered(gram, cross, torch.tensor([[energy]]), (torch.empty(0), torch.empty(0)))
+    of = Gathered(
+        gram=gram,
+        cross=cross,
+        energies=torch.tensor([[energy]]),
+        samples=(torch.empty(0), torch.empty(0)),
+    )
     for sparsity in (0.7, 0.9):
         constraint = Unstructured(round((1 - sparsity) * weights.numel()))
         for rule in ("alps", "sparsegpt"):

@@ -1,6 +1,6 @@
 """The baselines: magnitude pruning of torch.nn.utils.prune, at uniform and at global thresholds.
 
-python experiments/magnitude.py --data FOLDER --trained FOLDER --results FILE.csv
+python -m experiments.magnitude --data FOLDER --trained FOLDER --results FILE.csv
     --network lenet5 --how uniform|global [--drop 0.01] [--step 0.75] [--seed 0] [--batch 1]
     [--epochs 2] [--distilled 0.5]
 
@@ -22,14 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lines import add_line
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import prune
 
+from experiments.lines import add_line
 from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.energy_aware.finetuning import FineTuning, top1, train_epoch
 from picojoule.pruning.energy_aware.pricing import Pricing
+from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import find_layers, measure_densities
 from picojoule.pruning.networks import NETWORKS
 from picojoule.pruning.training import answers
@@ -65,10 +66,9 @@ class Baseline:
 
     def __init__(self, dense: nn.Module, data: Data, how: str, batch: int, training: FineTuning):
         self._dense, self._data, self._how, self._training = dense, data, how, training
-        self._layers = find_layers(dense, data.train.inputs[:1])
-        self._pricing = Pricing(
-            dense, data.train.inputs[:1], self._layers, "eyeriss-cvpr17", batch=batch
-        )
+        traced = trace(dense, (data.train.inputs[:1],))
+        self._layers = find_layers(traced)
+        self._pricing = Pricing(traced, self._layers, "eyeriss-cvpr17", batch=batch)
         self._accuracy = top1(data.validate)
         self._taught = answers(dense, data.train.inputs)
         self._whole = self._energy(dense)

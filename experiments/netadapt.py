@@ -1,6 +1,6 @@
 """NetAdapt in both modes beside uniform scaling and torch-pruning, on Fashion-MNIST.
 
-python experiments/netadapt.py --data FOLDER --work FOLDER --results FILE.csv [--trained FOLDER]
+python -m experiments.netadapt --data FOLDER --work FOLDER --results FILE.csv [--trained FOLDER]
     [--protocol small|trained|full] [--networks mobilenet,resnet20] [--metrics latency,energy]
     [--budgets 75,50,25] [--seeds 0,1,2]
     [--methods best,paper,uniform,tp-taylor,tp-l2,by-macs,fewer-macs]
@@ -29,16 +29,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lines import add_line
-from tables import Row, grouped, mean, rows
 from torch import nn
 from torch.nn import functional
 
+from experiments.lines import add_line
+from experiments.tables import Row, grouped, mean, rows
 from picojoule.errors import BudgetError
 from picojoule.pruning.datasets import Data, fashion_mnist
-from picojoule.pruning.graph.channels import find_channels
 from picojoule.pruning.graph.importance import by_norm
-from picojoule.pruning.graph.limits import Limits
+from picojoule.pruning.graph.limits import WidthLimits
 from picojoule.pruning.graph.masks import filled, mask_of
 from picojoule.pruning.graph.surgery import load_bytes, shrink, to_bytes
 from picojoule.pruning.graph.tracing import trace
@@ -96,7 +95,8 @@ class Bench:
         self.data = _data(options.data, self.protocol)
         self.base = self._trained()
         self.example = (self.data.train.inputs[: 16 if metric == "latency" else 1],)
-        self.first = trace(self.base, self.example).eval()
+        self.traced = trace(self.base, self.example)
+        self.first = self.traced.graph
         self.platform = self._platform()
         self.whole = self._price(self.first)
         self.test_before = score(self.first, self.data.test).accuracy  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ class Bench:
         if steps is None or path.exists():
             load_bytes(model, path.read_bytes())
         else:
-            train(model, self.data.train, Training(steps, 0.1), seed=self.seed)
+            train(model, self.data.train, Training(steps=steps, rate=0.1), seed=self.seed)
             path.write_bytes(to_bytes(model))
         return model.eval()
 
@@ -126,8 +126,7 @@ class Bench:
 
     def _price(self, network: Any) -> tuple[float, float]:
         """What the metric charges, and the MACs of one image."""
-        channels = find_channels(network, self.example)
-        layers = Widths(network, channels, self.example).at({})
+        layers = trace(network, self.example).workload.layers
         macs = sum(layer.macs for layer in layers) / len(self.example[0])
         entry = self.platform.measure(network, self.example)
         if entry is not None:
@@ -205,9 +204,8 @@ class Bench:
 
     def _uniform(self, share: float) -> Any:
         """All groups by the same share, filters by norm: the widest the metric finds within it."""
-        channels = find_channels(self.first, self.example)
-        widths = Widths(self.first, channels, self.example)
-        limits = Limits(None, FLOOR, dict(widths.full))
+        channels, widths = self.traced.channels, Widths(self.traced)
+        limits = WidthLimits(None, FLOOR, dict(widths.full))
         norms = by_norm(self.first, channels)
         whole = math.fsum(map(self.platform.cost, widths.at({})))
         allowed = share * self.whole[0]
@@ -263,10 +261,10 @@ class Bench:
                     functional.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
             pruner.step()
         model.zero_grad()
-        return trace(model.eval(), self.example)
+        return trace(model.eval(), self.example).graph
 
     def _tuned(self, network: Any) -> Any:
-        training = Training(self.protocol.long, 0.05)
+        training = Training(steps=self.protocol.long, rate=0.05)
         train(network, self.data.train, training, seed=self.seed)
         return network.eval()
 

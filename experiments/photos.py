@@ -1,6 +1,6 @@
 """Gather photos and cut-out objects from Debian packages, to fit ImageNet networks on.
 
-python experiments/photos.py --packages FOLDER --out FOLDER
+python -m experiments.photos --packages FOLDER --out FOLDER
 
 FOLDER holds the unpacked packages (`apt-get download NAME`, then `dpkg-deb -x`): tuxpaint-stamps-
 default (cut-out animals, plants, things), gcompris-qt-data (photos inside Qt's resource files),

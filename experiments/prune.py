@@ -1,6 +1,6 @@
 """Prune the trained networks of experiments/train.py, one run, one line of results.
 
-python experiments/prune.py --data FOLDER --trained FOLDER --runs FOLDER --results FILE.csv
+python -m experiments.prune --data FOLDER --trained FOLDER --runs FOLDER --results FILE.csv
     --network small-alexnet --mode best --energy 0.16 [--drop 0.01] [--seed 0] [--batch 1]
     [--epochs 2] [--guide energy] [--order energy] [--selector alps] [--classes 0,3,7]
 
@@ -16,14 +16,15 @@ import time
 from pathlib import Path
 
 import torch
-from lines import add_line
 from safetensors.torch import load_file
 
+from experiments.lines import add_line
 from picojoule.pruning.datasets import fashion_mnist
 from picojoule.pruning.energy_aware.finetuning import FineTuning
-from picojoule.pruning.energy_aware.options import Options, Progress
+from picojoule.pruning.energy_aware.options import Progress, PruningOptions
 from picojoule.pruning.energy_aware.pricing import Pricing
 from picojoule.pruning.energy_aware.pruning import prune
+from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import find_layers, measure_densities
 from picojoule.pruning.networks import NETWORKS
 
@@ -83,7 +84,7 @@ def main() -> None:
         max_accuracy_drop=wanted.drop,
         classes=classes,
         batch=wanted.batch,
-        options=Options(
+        options=PruningOptions(
             training=training, guide=wanted.guide, order=wanted.order, selector=wanted.selector
         ),
         seed=wanted.seed,
@@ -94,8 +95,9 @@ def main() -> None:
     for batch in (1, 44):
         energies = []
         for network in (model, found.narrow or found.model):
-            layers = find_layers(network, data.train.inputs[:1])
-            pricing = Pricing(network, data.train.inputs[:1], layers, CHIP, batch=batch)
+            traced = trace(network, (data.train.inputs[:1],))
+            layers = find_layers(traced)
+            pricing = Pricing(traced, layers, CHIP, batch=batch)
             densities = measure_densities(network, layers, data.train.take(1000))
             state = network.state_dict()
             weights = {
@@ -105,7 +107,7 @@ def main() -> None:
             }
             energies.append(pricing.network(weights, densities).energy)
         at[batch] = energies[0] / energies[1]
-    layers = find_layers(found.model, data.train.inputs[:1])
+    layers = find_layers(trace(found.model, (data.train.inputs[:1],)))
     sizes = {x.name: found.model.get_parameter(x.parameter).numel() for x in layers}
     row = {
         "network": wanted.network,

@@ -1,6 +1,6 @@
 """Turn a finished run into a released model.
 
-python experiments/release.py --run FOLDER --name lenet5-fashion-best --network lenet5
+python -m experiments.release --run FOLDER --name lenet5-fashion-best --network lenet5
     --data Fashion-MNIST --command "the command that made the run"
 """
 
@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from picojoule.files import write_atomically
 from picojoule.pruning.released import packed
-from picojoule.pruning.runs.runs import write_bytes_atomically
 
 MODELS = Path(__file__).parents[1] / "src" / "picojoule" / "data" / "models"
 
@@ -62,7 +61,7 @@ def main() -> None:
     if wanted.note:
         card["note"] = wanted.note
     MODELS.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(MODELS / f"{wanted.name}.safetensors", raw)
+    write_atomically(MODELS / f"{wanted.name}.safetensors", raw)
     write_atomically(MODELS / f"{wanted.name}.json", json.dumps(card, indent=1) + "\n")
 
 

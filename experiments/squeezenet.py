@@ -1,6 +1,6 @@
 """Prune SqueezeNet 1.1 with its real ImageNet weights, judged by agreement with the unpruned one.
 
-python experiments/squeezenet.py --weights squeezenet_weights.pkl --photos FOLDER
+python -m experiments.squeezenet --weights squeezenet_weights.pkl --photos FOLDER
     --labelled FOLDER --runs FOLDER --energy 0.5 [--epochs 4] [--scenes 2400] [--bits] [--seed 0]
 
 ImageNet itself is not needed and not at hand. The weights come with the package `ndf` 0.1.4; photos
@@ -28,7 +28,7 @@ from torch import nn
 
 from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.energy_aware.finetuning import FineTuning
-from picojoule.pruning.energy_aware.options import Options, Progress
+from picojoule.pruning.energy_aware.options import Progress, PruningOptions
 from picojoule.pruning.energy_aware.pruning import prune
 from picojoule.pruning.networks import SqueezeNet11
 from picojoule.pruning.training import answers
@@ -170,7 +170,7 @@ def main() -> None:
         accelerator="eyeriss-cvpr17",
         energy=wanted.energy,
         joint_bits=wanted.bits,
-        options=Options(
+        options=PruningOptions(
             calibration=256,
             profile=64,
             positions=200,

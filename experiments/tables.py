@@ -1,6 +1,6 @@
 """The results of the experiments on pruning as Markdown.
 
-python experiments/tables.py [--results FOLDER] > experiments/results/pruning.md
+python -m experiments.tables [--results FOLDER] > experiments/results/pruning.md
 
 Reads pruning.csv (of prune.py), magnitude.csv (of magnitude.py) and layers.csv (of layers.py).
 """

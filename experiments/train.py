@@ -1,6 +1,6 @@
 """Train the networks of the experiments on Fashion-MNIST.
 
-python experiments/train.py --data FOLDER --out FOLDER [--seeds 0,1,2]
+python -m experiments.train --data FOLDER --out FOLDER [--seeds 0,1,2]
                             [--networks lenet5,small-alexnet,resnet20,mobilenet]
 
 Every network is trained on the 55,000 images that are not held out; the test images are not looked
@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from lines import add_line
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from experiments.lines import add_line
 from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.networks import NETWORKS
 

@@ -5,8 +5,8 @@ Deep Neural Networks. SysML 2018. Techniques that shrink a network (sparse weigh
 few bits) make its layers diverse, and machines rely on properties that then no longer hold. Each
 study takes one technique to a machine that was built for large dense layers and to a flexible one::
 
-    python studies/limitations.py                    all of them; writes results/
-    python studies/limitations.py sparse --draw      the picture and table again, from results/
+    python -m studies.limitations                    all of them; writes results/
+    python -m studies.limitations sparse --draw      the picture and table again, from results/
 
 ``sparse``: zeros of the weights. ``compact``: depthwise and 1x1 layers. ``precision``: few bits.
 ``eyeriss``: AlexNet and MobileNet on the Eyeriss chip and on Eyeriss v2, published speeds beside.
@@ -26,14 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pictures import PICTURES, save
-from tables import TABLES
-
 import picojoule
 from picojoule.accelerator import Accelerator, Level
 from picojoule.eyexam.examination import Examination, examine
 from picojoule.files import write_atomically
 from picojoule.workload import Layer, Workload
+from studies.pictures import PICTURES, save
+from studies.tables import TABLES
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
@@ -189,7 +188,7 @@ def main() -> None:
         if not given.draw:
             found = {
                 "study": name,
-                "command": f"python studies/limitations.py {name} --budget {given.budget:g}",
+                "command": f"python -m studies.limitations {name} --budget {given.budget:g}",
                 "picojoule": picojoule.__version__,
                 "rows": STUDIES[name](given.budget),
             }

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tables import PUBLISHED, distinct, of, speed
-
 from picojoule.eyexam.seven_steps import TITLES
 from picojoule.reports.plots import STYLE
 from picojoule.reports.rooflines import KEPT, STEP_COLORS
+from studies.tables import PUBLISHED, distinct, of, speed
 
 Row = dict[str, Any]
 
@@ -139,7 +138,7 @@ def eyeriss(rows: list[Row]) -> Any:
     """Inferences per second, ours and published, of each network."""
     figure, ax = _figure(1, (6.4, 3.4))
     names = distinct(rows, "network")
-    series = (
+    series: tuple[tuple[str, str, Callable[[str], float]], ...] = (
         ("Eyeriss, ours", BLUE, lambda name: speed(of(rows, network=name, machine="eyeriss"), 7)),
         (
             "Eyeriss v2, ours",

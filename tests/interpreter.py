@@ -9,7 +9,9 @@ index enters or leaves a tile. It shares no formula with the package: only the r
 3. If the advanced loop is the innermost one outside the child that indexes the input and it moves
    the window, only indices that the child did not hold are loaded.
 4. A multiplier holds nothing: it is loaded at every step.
-5. Partial sums leave a child before its next load and at the end. A child is handed a partial sum
+5. A layer of several steps walks its nest once for each, on other inputs and outputs. Weights
+   that no loop outside a child changes stay in it.
+6. Partial sums leave a child before its next load and at the end. A child is handed a partial sum
    only if its parent has one. Of the children that add up one sum, only one is handed it.
 """
 
@@ -22,6 +24,13 @@ from dataclasses import dataclass, field
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 
+Edge = tuple[Operand, int, int]  # operand, parent and child
+Loop = tuple[int, Dim]
+Path = tuple[tuple[int, ...], ...]  # by array, where the element is along each dimension
+Word = tuple[int, ...]  # the indices of one word of an operand
+Ranges = list[tuple[int, int]]
+Clock = list[list[int]]
+
 WINDOW = (Dim.P, Dim.Q, Dim.R, Dim.S)
 
 
@@ -29,8 +38,9 @@ WINDOW = (Dim.P, Dim.Q, Dim.R, Dim.S)
 class Tally:
     """Words by (operand, parent, child)."""
 
-    loads: Counter = field(default_factory=Counter)  # (edge, grain) -> words down (or sums up)
-    reads: Counter = field(default_factory=Counter)  # edge -> sums handed down
+    # (edge, grain) -> words down (or sums up)
+    loads: Counter[tuple[Edge, int]] = field(default_factory=Counter)
+    reads: Counter[Edge] = field(default_factory=Counter)  # edge -> sums handed down
     steps: int = 0
 
 
@@ -55,7 +65,7 @@ class _Interpreter:
         ]
         # Loops that run, outermost first: (level, dim).
         self.nest = [(level, dim) for level in range(self.depth) for dim, _ in mapping.loops(level)]
-        self.edges = []
+        self.edges: list[Edge] = []
         for operand in OPERANDS:
             holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
             self.edges += [
@@ -66,22 +76,22 @@ class _Interpreter:
             (operand, a, b): [x for x in self.nest if x[0] < b and x[1] in RELEVANT[operand]]
             for operand, a, b in self.edges
         }
-        self.held = {edge: {} for edge in self.edges}  # child path -> set of indices
-        self.paths = {}  # level -> paths of elements
-        self.sums = {}  # (level, path) -> indices of partial sums that are there
+        self.held: dict[Edge, dict[Path, set[Word]]] = {edge: {} for edge in self.edges}  # by child
+        self.paths: dict[int, list[Path]] = {}  # level -> paths of elements
+        self.sums: dict[tuple[int, Path], set[Word]] = {}  # partial sums that are there, by level
 
-    def elements(self, level):
+    def elements(self, level: int) -> list[Path]:
         """All paths of elements down to *level* (those of arrays outside it)."""
         if level not in self.paths:
             ranges = [itertools.product(*map(range, self.fanouts[outer])) for outer in range(level)]
             self.paths[level] = list(itertools.product(*ranges))
         return self.paths[level]
 
-    def clock(self, time):
+    def clock(self, time: dict[Loop, int]) -> Clock:
         """The step each level's loop over each dimension is in."""
         return [[time.get((level, dim), 0) for dim in DIMS] for level in range(self.depth)]
 
-    def tile(self, now, path, level):
+    def tile(self, now: Clock, path: Path, level: int) -> Ranges | None:
         """Per dimension the half-open range that the instance at *path* works on, or None."""
         ranges = [(0, 1)] * 8
         for index in self.live:
@@ -97,7 +107,7 @@ class _Interpreter:
             ranges[index] = (low, high)
         return ranges
 
-    def indices(self, ranges, operand):
+    def indices(self, ranges: Ranges, operand: Operand) -> set[Word]:
         """The set of an operand's indices in a tile."""
         span = dict(zip(DIMS, ranges, strict=True))
         if operand is not Operand.INPUT:
@@ -119,15 +129,23 @@ class _Interpreter:
         ngc = [range(*span[d]) for d in (Dim.N, Dim.G, Dim.C)]
         return set(itertools.product(*ngc, *found))
 
-    def run(self):
+    def run(self) -> Tally:
         counts = {
             (level, dim): count
             for level in range(self.depth)
             for dim, count in self.mapping.loops(level)
         }
+        for step in range(self.layer.time_steps):
+            self.walk(counts, first=step == 0)
+        return self.tally
+
+    def walk(self, counts: dict[Loop, int], *, first: bool) -> None:
+        """One step of the layer: the whole nest."""
         time = dict.fromkeys(self.nest, 0)
-        self.load(time, None)
-        self.tally.steps = 1
+        if not first:
+            self.sums = {}
+        self.load(time, None, first)
+        self.tally.steps += 1
         while True:
             for loop in reversed(self.nest):
                 time[loop] += 1
@@ -139,20 +157,21 @@ class _Interpreter:
             self.load(time, loop)
             self.tally.steps += 1
         self.finish()
-        return self.tally
 
-    def first_works(self, time):
+    def first_works(self, time: dict[Loop, int]) -> bool:
         """Whether anything is left to do at this time: the first element always has most."""
         first = tuple((0,) * 8 for _ in range(self.depth))
         return self.tile(self.clock(time), first, self.depth) is not None
 
-    def load(self, time, advanced):
+    def load(self, time: dict[Loop, int], advanced: Loop | None, first: bool = False) -> None:
         moved = self.nest if advanced is None else self.nest[self.nest.index(advanced) :]
         changed = []
         for edge in self.edges:
             operand, _, child = edge
             outside = self.outside[edge]
-            if child == self.depth or advanced is None or any(loop in moved for loop in outside):
+            stays = operand is Operand.WEIGHT and not outside and not first
+            begins = advanced is None and not stays
+            if child == self.depth or begins or any(loop in moved for loop in outside):
                 slides = (
                     advanced is not None
                     and child < self.depth
@@ -170,9 +189,9 @@ class _Interpreter:
         for edge, slides in sorted(changed, key=lambda x: x[0][1]):
             self.enter(edge, clock, slides)
 
-    def enter(self, edge, clock, slides):
+    def enter(self, edge: Edge, clock: Clock, slides: bool) -> None:
         operand, parent, child = edge
-        fresh = {}
+        fresh: dict[Path, set[Word]] = {}
         old = self.held[edge]
         self.held[edge] = {}
         for path in self.elements(child):
@@ -186,12 +205,12 @@ class _Interpreter:
             self.hand_down(edge, fresh)
             return
         for grain in range(parent, child + 1):
-            groups = {}
+            groups: dict[Path, set[Word]] = {}
             for path, words in fresh.items():
                 groups.setdefault(path[:grain], set()).update(words)
             self.tally.loads[edge, grain] += sum(len(words) for words in groups.values())
 
-    def hand_down(self, edge, fresh):
+    def hand_down(self, edge: Edge, fresh: dict[Path, set[Word]]) -> None:
         _, parent, child = edge
         for path in fresh:
             self.sums[child, path] = set()
@@ -205,13 +224,13 @@ class _Interpreter:
                     self.tally.reads[edge] += 1
                     self.sums[child, path].add(word)
 
-    def there(self, level, path):
+    def there(self, level: int, path: Path) -> set[Word]:
         return self.sums.setdefault((level, path), set())
 
-    def leave(self, edge):
+    def leave(self, edge: Edge) -> None:
         _, parent, child = edge
         for grain in range(parent, child + 1):
-            groups = {}
+            groups: dict[Path, set[Word]] = {}
             for path, words in self.held[edge].items():
                 groups.setdefault(path[:grain], set()).update(words)
             self.tally.loads[edge, grain] += sum(len(words) for words in groups.values())
@@ -219,7 +238,7 @@ class _Interpreter:
             self.there(parent, path[:parent]).update(words)
         self.held[edge] = {}
 
-    def finish(self):
+    def finish(self) -> None:
         for edge in sorted(self.edges, key=lambda e: -e[2]):
             if edge[0] is Operand.OUTPUT:
                 self.leave(edge)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -22,13 +24,15 @@ from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand
 
 
-def _number(draw, most):
+def _number(draw: st.DrawFn, most: int) -> int:
     """A number from 1 to *most*; a choice of one is not drawn, which is what takes the time."""
     return draw(st.integers(1, most)) if most > 1 else 1
 
 
 @st.composite
-def layers(draw, largest=96):
+def layers(
+    draw: st.DrawFn, largest: int = 96, time_steps: tuple[int, ...] = (1, 1, 1, 2, 3)
+) -> Layer:
     """Small layers with strides, dilation, lopsided padding, spare input rows."""
     bounds, limits = [1] * 8, (2, 2, 4, 4, 5, 5, 3, 3)
     first = draw(st.integers(0, 7))  # the first to choose has most room: each has its turn
@@ -36,8 +40,8 @@ def layers(draw, largest=96):
         room = max(1, largest // math.prod(bounds))
         bounds[index] = _number(draw, min(limits[index], room))
     shape = Extents(*bounds)
-    stride = tuple(draw(st.tuples(st.integers(1, 3), st.integers(1, 2))))
-    dilation = tuple(draw(st.tuples(st.integers(1, 2), st.integers(1, 3))))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 2)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
     padding, sizes = [], []
     for axis in (0, 1):
         window = (shape[6 + axis] - 1) * dilation[axis] + 1
@@ -52,26 +56,27 @@ def layers(draw, largest=96):
         shape,
         stride=stride,
         dilation=dilation,
-        padding=tuple(padding),
-        input_size=tuple(sizes),
+        padding=(padding[0], padding[1], padding[2], padding[3]),
+        input_size=(sizes[0], sizes[1]),
         bits=PerOperand(*(draw(st.sampled_from([4, 8, 16])) for _ in range(3))),
         density=PerOperand(*(draw(st.sampled_from([0.0, 0.3, 1.0])) for _ in range(3))),
+        time_steps=draw(st.sampled_from(time_steps)),
     )
 
 
 def machine(
-    keeps,
-    arrays,
+    keeps: Sequence[Iterable[Operand]],
+    arrays: Sequence[Sequence[int]],
     *,
-    charging=Charging.BOTH_ENDS,
-    hop_charge=HopCharge.EVERY,
-    padded=False,
-    capacities=None,
-    sparse=None,
-    bypass=(),
-):
+    charging: Charging = Charging.BOTH_ENDS,
+    hop_charge: HopCharge = HopCharge.EVERY,
+    padded: bool = False,
+    capacities: Sequence[int | None] | None = None,
+    sparse: SparseSupport | None = None,
+    bypass: Iterable[Operand] = (),
+) -> Accelerator:
     """A machine with one shared memory per level; ``arrays[i]`` are axis sizes beneath level i."""
-    nest = []
+    nest: list[Level | Array] = []
     capacities = capacities or [None] * len(keeps)
     for index, kept in enumerate(keeps):
         cost = (200.0, 6.0, 3.0, 1.0, 0.5)[index]
@@ -80,10 +85,10 @@ def machine(
                 (
                     Memory(
                         f"m{index}",
-                        frozenset(kept),
-                        capacities[index],
-                        cost,
-                        cost * 1.25,
+                        keeps=frozenset(kept),
+                        capacity=capacities[index],
+                        read_energy=cost,
+                        write_energy=cost * 1.25,
                         may_bypass=frozenset(bypass) & frozenset(kept) if index else frozenset(),
                     ),
                 )
@@ -91,11 +96,11 @@ def machine(
         )
         if arrays[index]:
             axes = tuple(Axis(f"a{index}{n}", size) for n, size in enumerate(arrays[index]))
-            nest.append(Array(f"array{index}", axes, 2.0, hop_charge))
+            nest.append(Array(f"array{index}", axes, hop_energy=2.0, hop_charge=hop_charge))
     return Accelerator(
         "random",
         tuple(nest),
-        Compute(1.0),
+        compute=Compute(1.0),
         charging=charging,
         charge_padding=padded,
         sparse=sparse or SparseSupport(),
@@ -103,7 +108,7 @@ def machine(
 
 
 @st.composite
-def mappings(draw, layer, levels=None):
+def mappings(draw: st.DrawFn, layer: Layer, levels: int | None = None) -> Mapping:
     """A legal mapping of *layer* onto some machine, as (mapping, fanout axis sizes per level)."""
     depth = levels or draw(st.integers(1, 4))
     stages, tile = [], layer.bounds
@@ -128,7 +133,7 @@ def mappings(draw, layer, levels=None):
     return Mapping(tuple(stages))
 
 
-def sized_for(mapping, **rest):
+def sized_for(mapping: Mapping, **rest: Any) -> Accelerator:
     """A machine on which *mapping* is legal."""
     return machine(
         [stage.keeps for stage in mapping.stages],

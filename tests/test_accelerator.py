@@ -10,13 +10,20 @@ from picojoule.workload import OPERANDS, Dim, Operand
 INPUT, WEIGHT, OUTPUT = OPERANDS
 ALL = frozenset(OPERANDS)
 
-DRAM = Memory("dram", ALL, None, 200, 200)
-BUFFER = Memory("buffer", frozenset({INPUT, OUTPUT}), 8192, 6, 6, may_bypass=frozenset({OUTPUT}))
-FILTERS = Memory("filters", frozenset({WEIGHT}), 1024, 6, 6)
-PES = Array("pes", (Axis("rows", 12), Axis("columns", 14, frozenset({Dim.P}))), 2)
-SPADS = Memory("spads", ALL, 512, 1, 1)
+DRAM = Memory("dram", keeps=ALL, capacity=None, read_energy=200, write_energy=200)
+BUFFER = Memory(
+    "buffer",
+    keeps=frozenset({INPUT, OUTPUT}),
+    capacity=8192,
+    read_energy=6,
+    write_energy=6,
+    may_bypass=frozenset({OUTPUT}),
+)
+FILTERS = Memory("filters", keeps=frozenset({WEIGHT}), capacity=1024, read_energy=6, write_energy=6)
+PES = Array("pes", (Axis("rows", 12), Axis("columns", 14, frozenset({Dim.P}))), hop_energy=2)
+SPADS = Memory("spads", keeps=ALL, capacity=512, read_energy=1, write_energy=1)
 NEST = (Level((DRAM,)), Level((BUFFER, FILTERS)), PES, Level((SPADS,)))
-MACHINE = Accelerator("machine", NEST, Compute(1.0))
+MACHINE = Accelerator("machine", NEST, compute=Compute(1.0))
 
 
 def problems(*nest: Level | Array) -> str:

@@ -15,18 +15,26 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.estimation import estimate
-from picojoule.mapper.archive import Cache
+from picojoule.mapper.cache import Cache
 from picojoule.workload import OPERANDS, Operand, Workload, conv
 
 ALL = frozenset(OPERANDS)
-DRAM = Level((Memory("dram", ALL, None, 200.0, 200.0),))
+DRAM = Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),))
 BUFFER = Memory(
-    "buffer", ALL, 2048.0, 6.0, 6.0, may_bypass=frozenset({Operand.WEIGHT, Operand.OUTPUT})
+    "buffer",
+    keeps=ALL,
+    capacity=2048.0,
+    read_energy=6.0,
+    write_energy=6.0,
+    may_bypass=frozenset({Operand.WEIGHT, Operand.OUTPUT}),
 )
-PES = Array("pes", (Axis("rows", 2), Axis("columns", 3)), 2.0)
-SPAD = Memory("spad", ALL, 128.0, 1.0, 1.0)
+PES = Array("pes", (Axis("rows", 2), Axis("columns", 3)), hop_energy=2.0)
+SPAD = Memory("spad", keeps=ALL, capacity=128.0, read_energy=1.0, write_energy=1.0)
 MACHINE = Accelerator(
-    "tiny", (DRAM, Level((BUFFER,)), PES, Level((SPAD,))), Compute(1.0), default_dataflow="rs"
+    "tiny",
+    (DRAM, Level((BUFFER,)), PES, Level((SPAD,))),
+    compute=Compute(1.0),
+    default_dataflow="rs",
 )
 SMALL = replace(MACHINE, nest=(DRAM, PES, Level((SPAD,))))
 CONV = conv("conv", input_size=(4, 3), in_channels=2, out_channels=3, kernel=(2, 2))
@@ -35,7 +43,7 @@ CONV = conv("conv", input_size=(4, 3), in_channels=2, out_channels=3, kernel=(2,
 def energy(
     machine: Accelerator, dataflow: str = "rs", batch: int = 1, cache: Cache = True
 ) -> float:
-    network = Workload("net", (CONV.with_batch(batch),), batch)
+    network = Workload("net", (CONV.with_batch(batch),), batch=batch)
     return estimate(network, machine, dataflow=dataflow, cache=cache).energy
 
 
@@ -132,8 +140,16 @@ def unsearched(found: tuple[Alternative, ...], monkeypatch: pytest.MonkeyPatch) 
     """The layer's estimate, for tests of which choices there are: all cost the same then."""
     made = found[0].estimate or found[-1].estimate
     assert made is not None
-    whole = Estimate("conv", "tiny", 1, "MAC", "rs", "energy", (made,))
-    monkeypatch.setattr("picojoule.alternatives.estimate", lambda *_, **__: whole)
+    whole = Estimate(
+        network="conv",
+        accelerator="tiny",
+        batch=1,
+        energy_unit="MAC",
+        dataflow="rs",
+        objective="energy",
+        layers=(made,),
+    )
+    monkeypatch.setattr("picojoule.alternatives.price", lambda *_, **__: whole)
     return made
 
 

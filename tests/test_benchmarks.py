@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,16 @@ from typing import Any
 import pytest
 
 import picojoule
+from benchmarks import eyexam, peer_tables, replay, search, search_tables
+from benchmarks.peers import translation
+from benchmarks.record import Record
+from picojoule.accelerator import Array
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 # What nn-dataflow 2.1 finds for AlexNet's conv3 on 16 x 16 elements with 256 words of registers
 # and a buffer of 64 K words; it says 976,956,672.
-CONV3 = {
+CONV3: dict[str, Any] = {
     "factors": {"ti": [1, 256, 1], "to": [1, 7, 11], "tb": [1, 1, 1]},
     "orders": [[0, 1, 2], [0, 1, 2]],
     "buffered": [False, True, False],
@@ -24,20 +27,13 @@ CONV3 = {
     "unit": {"C": 1, "M": 5},
 }
 # What ZigZag 3.9.1 finds for AlexNet's fc8 with even mappings; it says 893,986,606.
-FC8 = {
+FC8: dict[str, Any] = {
     "temporal": {
         operand: [[["K", 7.0], ["K", 3.0], ["K", 2.0], ["K", 2.0]], [], [["C", 293.0]]]
         for operand in "IWO"
     },
     "spatial": {"D1": {"K": 12.0}, "D2": {"C": 14.0}},
 }
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of the benchmarks, which are scripts beside the package."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 def machine(name: str) -> picojoule.Accelerator:
@@ -51,13 +47,12 @@ def isca16(chip: picojoule.Accelerator) -> picojoule.Accelerator:
     def sized(level: Any, words: int) -> Any:
         return replace(level, memories=(replace(level.memories[0], capacity=words * 16.0),))
 
-    axes = tuple(replace(axis, size=16) for axis in array.axes)  # type: ignore[union-attr]
-    array = replace(array, axes=axes)  # type: ignore[type-var]
+    assert isinstance(array, Array)
+    array = replace(array, axes=tuple(replace(axis, size=16) for axis in array.axes))
     return replace(chip, nest=(dram, sized(buffer, 1 << 16), array, sized(registers, 256)))
 
 
-def test_nn_dataflow_s_mapping_costs_what_it_says(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_nn_dataflow_s_mapping_costs_what_it_says() -> None:
     layer = picojoule.load("bvlc-alexnet")["conv3"]
     ours = translation.priced("nn-dataflow", layer, isca16(machine("dearer-end")), CONV3)
     # It charges the input's delivery once for the five sets of elements side by side, we each.
@@ -65,8 +60,7 @@ def test_nn_dataflow_s_mapping_costs_what_it_says(bench: Any) -> None:
     assert ours == pytest.approx(976_956_672 + delivered, rel=1e-3)
 
 
-def test_nn_dataflow_s_partial_sums_need_a_row_of_registers(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_nn_dataflow_s_partial_sums_need_a_row_of_registers() -> None:
     layer = picojoule.load("bvlc-alexnet")["conv3"]
     stays = {"array": [11_501_568, 1_048_320, 194_688]}  # once out: each sum is moved 3 times
     assert translation.registers_needed(layer, CONV3, stays) == 3 * (1 + 11) + 11 * 13
@@ -74,60 +68,52 @@ def test_nn_dataflow_s_partial_sums_need_a_row_of_registers(bench: Any) -> None:
     assert translation.registers_needed(layer, CONV3, travels) == 3 * (1 + 11) + 11
 
 
-def test_zigzag_s_even_mapping_costs_what_it_says(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_zigzag_s_even_mapping_costs_what_it_says() -> None:
     layer = picojoule.load("bvlc-alexnet")["fc8"]
     ours = translation.priced("zigzag", layer, machine("both-ends"), FC8)
     # 293 x 14 = 4102 input channels there, 4096 here.
     assert ours == pytest.approx(893_986_606, rel=2e-4)
 
 
-def test_zigzag_s_uneven_mapping_is_not_translated(bench: Any) -> None:
-    translation = bench("peers.translation")
+def test_zigzag_s_uneven_mapping_is_not_translated() -> None:
     uneven = {**FC8, "temporal": {**FC8["temporal"], "W": [[], [["K", 84.0]], [["C", 293.0]]]}}
     layer = picojoule.load("bvlc-alexnet")["fc8"]
     assert translation.priced("zigzag", layer, machine("both-ends"), uneven) is None
 
 
-def test_finished_rows_are_kept_for_the_same_version(bench: Any, tmp_path: Path) -> None:
-    record = bench("record")
+def test_finished_rows_are_kept_for_the_same_version(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    record.Record(path, "1").add("part", {"layer": "a"})
+    Record(path, "1").add("part", {"layer": "a"})
     with path.open("a") as file:
         file.write('{"version": "1", "part"')  # killed while writing
-    assert record.Record(path, "1").rows("part") == [{"layer": "a"}]
-    assert record.Record(path, "2").rows("part") == []
-    assert record.Record(path, "1", again=True).rows("part") == []
+    assert Record(path, "1").rows("part") == [{"layer": "a"}]
+    assert Record(path, "2").rows("part") == []
+    assert Record(path, "1", again=True).rows("part") == []
 
 
-def test_a_row_after_a_torn_one_is_not_lost(bench: Any, tmp_path: Path) -> None:
-    record = bench("record")
+def test_a_row_after_a_torn_one_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"version": "1", "part"')
-    record.Record(path, "1").add("part", {"layer": "a"})
-    assert record.Record(path, "1").rows("part") == [{"layer": "a"}]
+    Record(path, "1").add("part", {"layer": "a"})
+    assert Record(path, "1").rows("part") == [{"layer": "a"}]
 
 
-def test_variants_are_a_thousand_distinct_shapes(bench: Any) -> None:
-    search = bench("search")
+def test_variants_are_a_thousand_distinct_shapes() -> None:
     rows = search.channel_variants()
     assert len(rows) == 1000
     assert len({json.dumps(row, sort_keys=True) for row in rows}) == 1000
     assert all(min(row["channels"].values()) > 0 for row in rows)
 
 
-def test_a_missed_target_is_said_to_be_missed(bench: Any) -> None:
-    tables = bench("search_tables")
-    assert not tables._seconds("x", 1.0, 1.01).reached
-    assert tables._seconds("x", 1.0, 0.99).reached
-    peers = bench("peer_tables")
-    assert peers.cheaper(0.99, 1.0)
-    assert not peers.cheaper(1.0, 1.0)
+def test_a_missed_target_is_said_to_be_missed() -> None:
+    assert not search_tables._seconds("x", 1.0, 1.01).reached
+    assert search_tables._seconds("x", 1.0, 0.99).reached
+    assert peer_tables.cheaper(0.99, 1.0)
+    assert not peer_tables.cheaper(1.0, 1.0)
 
 
-def test_the_tables_of_eyexam_say_what_is_reached(bench: Any, tmp_path: Path) -> None:
+def test_the_tables_of_eyexam_say_what_is_reached(tmp_path: Path) -> None:
     """A target missed is said so; networks without a target have none."""
-    eyexam = bench("eyexam")
     row = {"cpu": 6.0, "wall": 6.0, "layers": 8, "distinct": 8, "proved": 8}
     searched = {"floor": 1.0, "plain": 2.0, "layers": 8}
     answer = {
@@ -148,3 +134,70 @@ def test_the_tables_of_eyexam_say_what_is_reached(bench: Any, tmp_path: Path) ->
     assert "| resnet50 | eyeriss | 16 | 8 | 8 | 8 | 6.00 s | 30 s | yes |" in lines
     assert "| mobilenetv2 | eyeriss | 16 | 8 | 8 | 8 | 6.00 s |  |  |" in lines
     assert "| bvlc-alexnet | eyeriss | 8 | 1.00 s | 2.00 s | 2.00 |" in lines
+
+
+ROW = replay.Row(
+    accelerator="a",
+    network="n",
+    bits="",
+    layers="all",
+    energy="200.0",
+    cycles="8.0",
+    status="optimal",
+    digest="0",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"energy": "201.0"}, "a/n: energy 200.0 -> 201.0 (x 1.005)"),
+        ({"status": "bounded", "cycles": "4.0"}, "optimal -> bounded; cycles 8.0 -> 4.0 (x 0.5)"),
+        ({"status": "refused", "energy": ""}, "energy 200.0 -> (none)"),
+        ({"digest": "1"}, "a/n: the same totals, other parts or mappings"),
+    ],
+)
+def test_a_result_that_differs_is_said_with_its_ratio(
+    change: dict[str, str], said: str | None
+) -> None:
+    found = replay.difference(ROW, replace(ROW, **change))
+    assert (found is None) if said is None else (said in (found or ""))
+    assert replay.difference(None, ROW) == "a/n: not in the table"
+
+
+def test_replayed_results_are_those_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pair as in the committed table; then one that differs, and one that nobody ships."""
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["replay", *words, "--only", "cvpr17/squeezenet1.1"])
+        return replay.main()
+
+    assert run() == 0
+    pair = "eyeriss-cvpr17/squeezenet1.1"
+    table = tmp_path / "replay.csv"
+    kept = replay.read(replay.TABLE)[pair]
+    replay.write(table, [replace(kept, energy="1.0"), ROW])
+    assert run("--table", str(table)) == 1
+    said = capsys.readouterr().out
+    assert f"{pair}: energy 1.0 -> " in said
+    assert "a/n: no longer shipped" in said
+    assert run("--table", str(table), "--write") == 0
+    assert replay.read(table) == {pair: kept}
+    assert run("--table", str(table)) == 0
+
+
+def test_the_table_holds_what_is_shipped() -> None:
+    kept, shipped = replay.read(replay.TABLE).keys(), replay.pairs()
+    assert kept <= set(shipped)
+    assert {pair for pair in shipped if pair.startswith(replay.QUICK)} <= kept
+
+
+def test_a_slow_pair_stands_for_few_layers() -> None:
+    network = picojoule.load("squeezenet1.1")
+    assert replay.chosen("eyeriss", network) is network
+    few = replay.chosen("eyeriss-v2", network)
+    assert [layer.name for layer in few] == ["conv1", "fire6/expand3x3"]
+    assert not replay.chosen("eyeriss-v2", picojoule.load("gpt2")).layers

@@ -21,6 +21,7 @@ from picojoule import estimation
 from picojoule.cli import main
 from picojoule.cli.questions import read_bits, read_densities, read_seconds
 from picojoule.errors import PicojouleError
+from picojoule.estimate_records import load_estimate
 from picojoule.version import __version__
 
 CHIP = """\
@@ -131,7 +132,7 @@ def test_estimate_writes_files(run: Run) -> None:
         assert said.code == 0
         assert said.out == ""
         assert name in said.err
-    assert estimation.load_estimate("run.json").network == "net"
+    assert load_estimate("run.json").network == "net"
     with Path("run.csv").open(newline="") as file:
         assert [row["layer"] for row in csv.DictReader(file)] == ["conv[1]", "fc"]
     assert "conv[1]" in Path("run.txt").read_text("utf-8")
@@ -251,7 +252,7 @@ def test_a_bad_output_stops_before_the_work(run: Run, monkeypatch: pytest.Monkey
     def never(*_: object, **__: object) -> None:
         raise AssertionError("worked")
 
-    monkeypatch.setattr(estimation, "estimate", never)
+    monkeypatch.setattr(estimation, "price", never)
     refused(run(*ESTIMATE, "-o", "none/run.json"))
     assert sorted(x.name for x in Path().iterdir()) == ["chip.yaml", "nets.py"]
 
@@ -317,7 +318,13 @@ def test_map_then_price(run: Run) -> None:
     assert math.isclose(priced["layer"]["energy"], found["layer"]["energy"])
     assert priced["layer"]["mapping"] == found["layer"]["mapping"]
     assert priced["layer"]["search"]["status"] == "given"
-    assert "well-formed mapping" in run("check", "mapping.yaml").out
+    said = run("check", "mapping.yaml").out
+    assert "well-formed mapping" in said
+    assert "whole-layer" in said
+    rules = json.loads(run("check", "mapping.yaml", "--json").out)["rules"]
+    assert "capacity" in [rule["name"] for rule in rules]
+    other = ("nets.py:net", "fc", "-a", "chip.yaml")
+    refused(run("price", *other, "-m", "mapping.yaml"), "illegal mapping: whole-layer: ")
     run("map", *ask, "-o", "mapping.json")
     assert run("price", *ask, "-m", "mapping.json").code == 0
 
@@ -399,6 +406,7 @@ def test_lists(run: Run) -> None:
     assert "eyeriss" in [chip["name"] for chip in record["chips"]]
     assert "bvlc-alexnet" in run("list", "networks").out
     assert "row-stationary" in run("list", "dataflows").out
+    assert "axis-length" in run("list", "rules").out
 
 
 def test_show(run: Run) -> None:
@@ -433,7 +441,7 @@ def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(estimation, "estimate", bug)
+    monkeypatch.setattr(estimation, "price", bug)
     said = run(*ESTIMATE)
     refused(said, "ZeroDivisionError: oops", "--traceback", code=101)
     assert said.err.count("\n") == 1
@@ -446,7 +454,7 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(estimation, "estimate", interrupt)
+    monkeypatch.setattr(estimation, "price", interrupt)
     said = run(*ESTIMATE, "-o", "run.json")
     assert said.code == 130
     assert not Path("run.json").exists()

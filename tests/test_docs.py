@@ -17,6 +17,7 @@ from picojoule.specs import grammar
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+LONG = {"tutorial"}  # trains a network and prunes it
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -25,7 +26,12 @@ def page(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "place", [p for p in PAGES if BLOCK.search(p.read_text("utf-8"))], ids=lambda p: p.stem
+    "place",
+    [
+        pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in LONG else [])
+        for p in PAGES
+        if BLOCK.search(p.read_text("utf-8"))
+    ],
 )
 def test_code_runs(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,22 +21,11 @@ pytest.importorskip("scipy")
 
 from safetensors.torch import save_file  # noqa: E402
 
+from experiments import magnitude, netadapt, prune, release, train  # noqa: E402
 from picojoule.pruning.networks import NETWORKS  # noqa: E402
 
 PLACE = Path(__file__).parents[1] / "experiments"
-SCRIPTS = sorted(path.stem for path in PLACE.glob("*.py") if path.stem != "lines")
-sys.path.append(str(PLACE))  # where a script that is run finds the others
-
-
-def script(name: str) -> ModuleType:
-    """A script as a module."""
-    spec = importlib.util.spec_from_file_location(f"experiments_{name}", PLACE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+SCRIPTS = sorted(path.stem for path in PLACE.glob("*.py") if path.stem not in ("__init__", "lines"))
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +50,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_script_can_be_read(name: str) -> None:
     if name in ("photos", "squeezenet"):
         pytest.importorskip("PIL")
-    assert callable(script(name).main)
+    assert callable(importlib.import_module(f"experiments.{name}").main)
 
 
 def test_the_tables_are_those_of_the_results() -> None:
-    command = [sys.executable, str(PLACE / "tables.py")]
-    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert made == (PLACE / "results" / "pruning.md").read_text()
+    command = [sys.executable, "-m", "experiments.tables"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PLACE.parent)
+    assert made.stdout == (PLACE / "results" / "pruning.md").read_text()
 
 
 def test_netadapts_table_is_that_of_its_results() -> None:
-    made = script("netadapt").table(PLACE / "results" / "netadapt.csv")
+    made = netadapt.table(PLACE / "results" / "netadapt.csv")
     assert made in (PLACE / "results" / "netadapt.md").read_text()
 
 
@@ -86,13 +75,13 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str], None]:
     return called
 
 
+@pytest.mark.slow
 def test_magnitude_pruning_goes_down_until_it_loses_too_much(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     call: Callable[[ModuleType, str], None],
 ) -> None:
-    train, magnitude = script("train"), script("magnitude")
     monkeypatch.setitem(train.TRAINING, "lenet5", (40, 0.05))
     monkeypatch.setattr(magnitude, "MISSES", 1)
     call(train, f"--data {data} --out {tmp_path} --networks lenet5 --seeds 0")
@@ -116,6 +105,7 @@ def test_magnitude_pruning_goes_down_until_it_loses_too_much(
     assert float(kept[-1]["validation"]) >= float(row["validation_before"]) - 0.02
 
 
+@pytest.mark.slow
 def test_a_run_of_pruning_becomes_a_line_and_a_model(
     data: Path,
     tmp_path: Path,
@@ -125,7 +115,7 @@ def test_a_run_of_pruning_becomes_a_line_and_a_model(
     save_file(NETWORKS["lenet5"][0](10).state_dict(), tmp_path / "lenet5-0.safetensors")
     results, runs = tmp_path / "pruning.csv", tmp_path / "runs"
     call(
-        script("prune"),
+        prune,
         f"--data {data} --trained {tmp_path} --runs {runs} --results {results} --network lenet5 "
         "--mode paper --energy 0.6 --epochs 0",
     )
@@ -137,7 +127,6 @@ def test_a_run_of_pruning_becomes_a_line_and_a_model(
     assert float(points[0]["energy"]) == 1
     assert float(points[-1]["energy"]) == pytest.approx(1 / float(row["reduction"]), rel=1e-3)
     (run,) = runs.iterdir()
-    release = script("release")
     monkeypatch.setattr(release, "MODELS", tmp_path / "models")
     call(release, f"--run {run} --name tried --network lenet5 --data drawn --command prune.py")
     made = sorted(path.name for path in (tmp_path / "models").iterdir())

@@ -15,7 +15,7 @@ from picojoule.estimation import estimate
 from picojoule.mapping import Mapping, Stage
 from picojoule.reports.explanation import alternatives_report, edges, loop_nest
 from picojoule.reports.tables import plain
-from picojoule.reports.text import certificate, gap, mapping_report
+from picojoule.reports.text import mapping_report
 from picojoule.workload import OPERANDS, Dim, Extents, Operand, Workload, conv, linear
 from tests.interpreter import interpret
 from tests.strategies import layers, mappings, sized_for
@@ -24,11 +24,11 @@ ALL = frozenset(OPERANDS)
 MACHINE = Accelerator(
     "tiny",
     (
-        Level((Memory("dram", ALL, None, 200.0, 200.0),)),
-        Array("pes", (Axis("x", 4),), 2.0),
-        Level((Memory("spad", ALL, 256.0, 1.0, 1.0),)),
+        Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),)),
+        Array("pes", (Axis("x", 4),), hop_energy=2.0),
+        Level((Memory("spad", keeps=ALL, capacity=256.0, read_energy=1.0, write_energy=1.0),)),
     ),
-    Compute(1.0),
+    compute=Compute(1.0),
 )
 LINEAR = linear("fc", in_features=6, out_features=4)
 MAPPING = Mapping(
@@ -91,17 +91,26 @@ def test_a_gap_is_on_the_scale_of_one_inference() -> None:
     for objective in ("energy", "latency", "edp"):
         made = priced(objective, batch=3)
         layer = made.layers[0]
-        assert math.isclose(gap(made, layer), 0.0, abs_tol=1e-9)
+        assert math.isclose(layer.gap(made.objective), 0.0, abs_tol=1e-9)
         halved = replace(layer.search, lower_bound=layer.search.lower_bound / 2, status="feasible")
         loose = replace(layer, search=halved)
-        assert math.isclose(gap(made, loose), 1.0)
-        assert "at most 1e+02 %" in certificate(made, loose)
+        assert math.isclose(loose.gap(made.objective), 1.0)
+        assert "at most 1e+02 %" in loose.certificate(made.objective)
 
 
 def alternative(layer: LayerEstimate, status: str, ends: tuple[float, float]) -> Alternative:
-    record = SearchRecord(status, 0.0, 0, 0, 0.0)
+    record = SearchRecord(status=status, lower_bound=0.0, explored=0, pruned=0, seconds=0.0)
     found = replace(layer, search=record)
-    return Alternative("array", f"[{status}]", found, "", 1.25, 2.0, 1.25, ends)
+    return Alternative(
+        kind="array",
+        change=f"[{status}]",
+        estimate=found,
+        reason="",
+        energy_ratio=1.25,
+        cycles_ratio=2.0,
+        ratio=1.25,
+        ratio_range=ends,
+    )
 
 
 def test_other_choices_as_a_table() -> None:
@@ -110,7 +119,9 @@ def test_other_choices_as_a_table() -> None:
     others = [
         alternative(layer, "optimal", (1.25, 1.25)),
         alternative(layer, "feasible", (0.5, math.inf)),
-        Alternative("dataflow", "dataflow \x1b[31mws", None, "does not fit"),
+        Alternative(
+            kind="dataflow", change="dataflow \x1b[31mws", estimate=None, reason="does not fit"
+        ),
     ]
     text = plain(mapping_report(made, LINEAR, MACHINE, others))
     flat = " ".join(text.split())

@@ -7,12 +7,9 @@ graph is compared layer by layer without picojoule's own ONNX frontend.
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from collections import Counter, defaultdict
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,6 +17,7 @@ import pytest
 from picojoule.frontends.energy_site import read_energy_site
 from picojoule.frontends.table import read_table
 from picojoule.workload import Layer, Workload
+from tools import make_networks, make_tiny_networks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "src" / "picojoule" / "data"
@@ -29,20 +27,7 @@ ALEXNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 Row = dict[str, str]
 
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = load_tool("make_networks")
-TINY_TOOL = load_tool("make_tiny_networks")
-DEFINED = {**TOOL.NETWORKS, **TINY_TOOL.NETWORKS}
+DEFINED = {**make_networks.NETWORKS, **make_tiny_networks.NETWORKS}
 
 
 def network(name: str) -> Workload:
@@ -73,7 +58,7 @@ def rounding(text: str) -> float:
 
 
 def test_the_tool_regenerates_the_shipped_files_byte_for_byte() -> None:
-    texts = {**TOOL.files(), **TINY_TOOL.files()}
+    texts = {**make_networks.files(), **make_tiny_networks.files()}
     expected = {name: text.encode() for name, text in texts.items()}
     shipped = {path.name: path.read_bytes() for path in (DATA / "networks").iterdir()}
     assert sorted(shipped) == sorted(expected)
@@ -183,9 +168,9 @@ def test_variants_of_which_totals_are_published() -> None:
     def total(name: str, quantity: str) -> float:
         return value("network_totals", network=name, quantity=quantity)
 
-    small = sum(layer.macs for layer in TOOL.googlenet(five=3).layers)
+    small = sum(layer.macs for layer in make_networks.googlenet(five=3).layers)
     assert small == pytest.approx(total("googlenet", "macs.3x3_for_5x5"), abs=0.5e6)
-    squeeze = TOOL.squeezenet(stem=(96, 7), size=224, pools=(5, 9))
+    squeeze = make_networks.squeezenet(stem=(96, 7), size=224, pools=(5, 9))
     macs = sum(layer.macs for layer in squeeze.layers)
     assert macs == pytest.approx(total("squeezenet1.0", "macs.224"), abs=0.5e6)
     *base, classifier = network("mobilenetv1")

@@ -186,8 +186,10 @@ nest:
     dram, rf = machine.memories["dram"], machine.memories["rf"]
     assert (dram.read_energy, dram.write_energy, dram.bandwidth) == (1000, 2000, 64)
     assert dram.formats == (Format.RUN_LENGTH, Format.CSC, Format.DENSE)
-    assert (rf.capacity, rf.may_bypass) == (512, {Operand.WEIGHT})
-    assert machine.arrays[0] == Array("pes", machine.arrays[0].axes, 0.0, HopCharge.EVERY, 16)  # type: ignore[union-attr]
+    assert (rf.capacity, rf.may_bypass) == (512.0, frozenset({Operand.WEIGHT}))
+    assert machine.arrays[0] == Array(
+        "pes", machine.arrays[0].axes, hop_energy=0.0, hop_charge=HopCharge.EVERY, bandwidth=16
+    )
     assert (machine.compute.mac_energy, machine.compute.per_cycle) == (0.2, 2)
     assert machine.psum_bits(8) == 20
     assert (machine.clock, machine.static_power) == (2e8, 0.03)
@@ -394,7 +396,7 @@ def test_a_variant_changes_what_it_names(tmp_path: Path) -> None:
     assert machine.memories["buffer"].capacity == 2 * 108 * 8192
     assert machine.memories["spads"].capacity is None
     assert machine.elements == 24 * 14
-    assert machine.arrays[1].hop_charge is HopCharge.EVERY  # type: ignore[union-attr]
+    assert machine.arrays[1].hop_charge is HopCharge.EVERY
     assert machine.compute.per_cycle == 2
     assert machine.default_dataflow == "rs"
     assert machine.memories["dram"] == base.memories["dram"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 from pathlib import Path
@@ -10,15 +9,10 @@ from typing import Any
 
 import pytest
 
+from studies import limitations, pictures, tables
+
 STUDIES = Path(__file__).parent.parent / "studies"
 NAMES = ("sparse", "compact", "precision", "eyeriss")
-
-
-@pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of the studies, which are scripts beside the package."""
-    monkeypatch.syspath_prepend(str(STUDIES))
-    return importlib.import_module
 
 
 def results(name: str) -> dict[str, Any]:
@@ -27,15 +21,14 @@ def results(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tables_are_those_of_the_results(study: Any, name: str) -> None:
+def test_tables_are_those_of_the_results(name: str) -> None:
     kept = (STUDIES / "results" / f"{name}.md").read_text("utf-8")
-    assert study("tables").TABLES[name](results(name)) == kept
+    assert tables.TABLES[name](results(name)) == kept
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_are_drawn(study: Any, name: str, tmp_path: Path) -> None:
+def test_pictures_are_drawn(name: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    pictures = study("pictures")
     for file in ("once", "again"):
         pictures.save(pictures.PICTURES[name], results(name)["rows"], tmp_path / file)
     once, again = ((tmp_path / f"{file}.svg").read_bytes() for file in ("once", "again"))
@@ -68,9 +61,9 @@ def test_what_the_studies_say() -> None:
 
 
 def test_a_study_that_there_is_not(
-    study: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["limitations.py", "dense"])
     with pytest.raises(SystemExit):
-        study("limitations").main()
+        limitations.main()
     assert "no study 'dense'; there are sparse, compact" in capsys.readouterr().err

@@ -10,7 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from picojoule.accelerator import Array, Charging, Format, Level, SparseSupport, ZeroSkip
+from picojoule.accelerator import (
+    Accelerator,
+    Array,
+    Charging,
+    Format,
+    Level,
+    SparseSupport,
+    ZeroSkip,
+)
 from picojoule.cost import evaluate
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
@@ -21,7 +29,9 @@ MACHINE = load_accelerator("eyeriss-isca16")
 INPUT, WEIGHT, OUTPUT = Operand
 
 
-def words(layer, mapping, machine=MACHINE):
+def words(
+    layer: Layer, mapping: Mapping, machine: Accelerator = MACHINE
+) -> dict[tuple[str, Operand], tuple[float, float]]:
     cost = evaluate(layer, machine, mapping)
     return {
         (memory, operand): (access.read, access.write)
@@ -30,13 +40,13 @@ def words(layer, mapping, machine=MACHINE):
     }
 
 
-def test_worked_examples():
+def test_worked_examples() -> None:
     # Eq. 3: 24 uses = 1 * 2 * 3 * 4:  1*200 + 2*6 + 6*2 + 24*1 = 248
     # Eq. 4: 36 sums = 2 * 3 * 3 * 2:  (2*2-1)*200 + 2*2*(3-1)*6 + 6*(3-1)*2 + 2*18*(2-1)*1 = 708
     assert [row.ours for row in worked_examples()] == [248, 708]
 
 
-def test_loops_that_do_not_index_an_operand_leave_it_in_place():
+def test_loops_that_do_not_index_an_operand_leave_it_in_place() -> None:
     # 4 outputs x 3 inputs channels, one step each. DRAM loops: M outside, C inside.
     # weights: each once, 12. inputs: the M loop brings all 3 again, 3 * 4 = 12.
     # outputs: C runs inside, the sum stays: 4 written, none read back.
@@ -52,7 +62,7 @@ def test_loops_that_do_not_index_an_operand_leave_it_in_place():
     assert outside["dram", OUTPUT] == (8, 12)
 
 
-def test_a_sliding_window_loads_only_new_rows():
+def test_a_sliding_window_loads_only_new_rows() -> None:
     # 5 outputs of a 3-row filter over 7 rows, one output at a time: 3 rows, then 1 new row each.
     layer = conv("x", input_size=(7, 1), in_channels=1, out_channels=1, kernel=(3, 1))
     tile = Stage(Extents(R=3))
@@ -62,7 +72,7 @@ def test_a_sliding_window_loads_only_new_rows():
     assert words(layer, Mapping((Stage(layer.bounds), tile, tile)))["dram", INPUT] == (7, 0)
 
 
-def test_halo_is_loaded_again_where_the_window_does_not_slide():
+def test_halo_is_loaded_again_where_the_window_does_not_slide() -> None:
     # Tiles of 3 and 2 outputs, but the filter loop runs inside: 5 + 4 rows for each of 2 filters.
     layer = conv("x", input_size=(7, 1), in_channels=1, out_channels=2, kernel=(3, 1))
     order = (Dim.P, Dim.C, Dim.M)
@@ -75,7 +85,7 @@ def test_halo_is_loaded_again_where_the_window_does_not_slide():
     assert words(layer, mapping)["dram", INPUT] == (7, 0)
 
 
-def test_elements_share_rows_along_diagonals():
+def test_elements_share_rows_along_diagonals() -> None:
     # 4 elements, one output each, 3-row filter: 6 rows are read once, 4 * 3 delivered.
     layer = conv("x", input_size=(6, 1), in_channels=1, out_channels=1, kernel=(3, 1))
     mapping = Mapping(
@@ -92,7 +102,7 @@ def test_elements_share_rows_along_diagonals():
     assert cost.accesses["buffer"][WEIGHT].read == 3
 
 
-def test_an_edge_tile_has_its_true_size():
+def test_an_edge_tile_has_its_true_size() -> None:
     # 5 filters in tiles of 2: 2 + 2 + 1, never 6; time is rounded up to 3 steps of 2.
     layer = Layer("x", Extents(M=5))
     mapping = Mapping(
@@ -108,12 +118,12 @@ def test_an_edge_tile_has_its_true_size():
     assert cost.active_elements == 2
 
 
-def test_zeros_bits_and_coding():
+def test_zeros_bits_and_coding() -> None:
     layer = Layer("x", Extents(M=10, C=10), density=PerOperand(0.5, 0.4, 1.0))
     mapping = Mapping((Stage(layer.bounds), Stage(layer.bounds), Stage(Extents())))
     machine = replace(
         MACHINE,
-        sparse=SparseSupport(ZeroSkip.GATE, frozenset({INPUT, WEIGHT})),
+        sparse=SparseSupport(zeros=ZeroSkip.GATE, of=frozenset({INPUT, WEIGHT})),
         charging=Charging.BOTH_ENDS,
         nest=tuple(
             Level(
@@ -149,7 +159,7 @@ def test_zeros_bits_and_coding():
         assert coded.accesses[memory][WEIGHT].energy == pytest.approx(whole * 4.5 / 16)
 
 
-def test_parts_sum_to_the_whole():
+def test_parts_sum_to_the_whole() -> None:
     assert any(isinstance(part, Array) for part in MACHINE.nest)
     layer = conv("x", input_size=(6, 6), in_channels=4, out_channels=4, kernel=(3, 3))
     mapping = Mapping((Stage(layer.bounds), Stage(layer.bounds), Stage(Extents(S=3))))

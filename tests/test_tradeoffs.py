@@ -21,14 +21,14 @@ def judged(energy: float, accuracy: float) -> dict[str, Any]:
     return {"accuracy": accuracy, "price": price, "densities": {}, "weights": {}, "bits": {}}
 
 
-PRUNED = [
+PRUNED: list[tuple[str, dict[str, Any]]] = [
     ("original", judged(8e6, 0.92)),
     ("stage 1/curves", {"conv1": [[1.0, None, 0.1]]}),
     ("stage 1/attempt 1", judged(4e6, 0.915)),
     ("stage 2/before", {"accuracy": 0.9}),
     ("stage 2", judged(2e6, 0.90)),
 ]
-ADAPTED = [
+ADAPTED: list[tuple[str, dict[str, Any]]] = [
     ("start", {"predicted": 100.0, "measured": 200.0, "accuracy": 0.92, "widths": {}}),
     ("round 1 plan", {"target": 90, "candidates": [{"name": "a"}, {"name": "b"}]}),
     ("round 1 candidate 0", {"status": "done", "accuracy": 0.91, "loss": 1.0}),

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from itertools import product as pairs
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from picojoule.workload import (
     Layer,
     Operand,
     PerOperand,
+    WindowAxis,
     Workload,
     conv,
     depthwise,
@@ -227,3 +229,25 @@ def test_impossible_transposed_convolutions_are_refused_at_once(
     shape = {"input_size": (4, 4), "in_channels": 1, "out_channels": 1, "kernel": (2, 2)}
     with pytest.raises(WorkloadError, match="layer 'up'"):
         transposed_conv("up", **{**shape, **change})  # type: ignore[arg-type]
+
+
+def test_an_axis_says_which_rows_hold_data() -> None:
+    # 5 rows with 1 zero above and 2 below: padded rows 0..7, of which 1..5 hold data. 3 taps two
+    # apart reach over 5 rows, so (8 - 5) // 2 + 1 = 2 outputs. 6 columns stand without padding.
+    layer = conv(
+        "x",
+        input_size=(5, 6),
+        in_channels=1,
+        out_channels=1,
+        kernel=(3, 1),
+        stride=(2, 1),
+        dilation=(2, 1),
+        padding=(1, 2, 0, 0),
+    )
+    rows, columns = layer.axis(0), layer.axis(1)
+    assert rows == WindowAxis(outputs=2, taps=3, stride=2, dilation=2, stored=range(1, 6))
+    assert columns == WindowAxis(outputs=6, taps=1, stride=1, dilation=1, stored=range(6))
+    assert layer.axis(0, padded=True).stored == range(8)
+    # Outputs at rows 0 and 2, taps 0, 2 and 4 below each: rows 0 2 4 and 2 4 6, four distinct.
+    assert rows.extent(2, 3) == 4
+    assert rows.extent(np.array([1, 2]), np.array([3, 3])).tolist() == [3, 4]

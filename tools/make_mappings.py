@@ -2,7 +2,7 @@
 
 JSSC'17 Table III gives each layer's mapping as seven numbers: m filters, n images and e output rows
 in the buffer; p filters and q channels in an element; r sets of channels and t sets of filters side
-by side. Run from the root of the repository: ``python tools/make_mappings.py``.
+by side. Run from the root of the repository: ``python -m tools.make_mappings``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from picojoule.files import write_atomically
 from picojoule.frontends import load
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand
@@ -61,9 +62,9 @@ def mapping(layer: Layer, *, m: int, n: int, e: int, p: int, q: int, r: int, t: 
     )
 
 
-def main() -> None:
-    """Write one file for each layer."""
-    network = load("bvlc-alexnet").with_batch(4)
+def files() -> dict[str, str]:
+    """The text of each file of a layer, by the file's name."""
+    network, texts = load("bvlc-alexnet").with_batch(4), {}
     for name, numbers in published().items():
         text = (
             f"# {name} of AlexNet, batch 4, on the Eyeriss chip: "
@@ -74,7 +75,14 @@ def main() -> None:
         text += yaml.safe_dump(
             mapping(network[name], **numbers).to_dict(), sort_keys=False, default_flow_style=None
         )
-        (DATA / "mappings" / f"jssc17-alexnet-{name}.yaml").write_text(text, encoding="utf-8")
+        texts[f"jssc17-alexnet-{name}.yaml"] = text
+    return texts
+
+
+def main() -> None:
+    """Write one file for each layer."""
+    for name, text in files().items():
+        write_atomically(DATA / "mappings" / name, text)
 
 
 if __name__ == "__main__":

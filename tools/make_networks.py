@@ -1,4 +1,4 @@
-"""Write the networks that picojoule ships: ``python tools/make_networks.py [FOLDER]``.
+"""Write the networks that picojoule ships: ``python -m tools.make_networks [FOLDER]``.
 
 Every network is defined here from its architecture and written to
 ``src/picojoule/data/networks/`` as CSV; AlexNet also as the 25-column file that
@@ -25,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from picojoule.frontends.energy_site import format_energy_site
-from picojoule.frontends.table import format_table
+from picojoule.reports.network_table import format_table
 from picojoule.workload import Layer, PerOperand, Workload, conv, linear, matmul
 
 DATA = Path(__file__).resolve().parent.parent / "src" / "picojoule" / "data"

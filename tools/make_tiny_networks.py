@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from picojoule.frontends.table import format_table
+from picojoule.reports.network_table import format_table
 from picojoule.workload import Layer, PerOperand, Workload, conv, linear
 
 FOLDER = Path(__file__).resolve().parent.parent / "src" / "picojoule" / "data" / "networks"

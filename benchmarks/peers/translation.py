@@ -13,7 +13,7 @@ from typing import Any
 
 from picojoule import Extents, Mapping, Stage, evaluate
 from picojoule.accelerator import Accelerator
-from picojoule.cost import violations
+from picojoule.legality import violations
 from picojoule.workload import DIMS, OPERANDS, Dim, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS

@@ -22,6 +22,7 @@ from picojoule.workload import (
     depthwise,
     linear,
     matmul,
+    recurrent,
     transposed_conv,
 )
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from picojoule.estimation import estimate
     from picojoule.eyexam.examination import Examination, examine
     from picojoule.frontends import load
-    from picojoule.mapper.archive import find
+    from picojoule.mapper.cache import find
     from picojoule.mapper.found import Found
     from picojoule.mapper.solver import search
     from picojoule.mapping import Mapping, Stage
@@ -65,7 +66,7 @@ _LAZY = {
     "estimate": "estimation",
     "evaluate": "cost",
     "examine": "eyexam.examination",
-    "find": "mapper.archive",
+    "find": "mapper.cache",
     "load": "frontends",
     "load_accelerator": "specs",
     "load_estimate": "estimate_records",
@@ -86,6 +87,7 @@ __all__ = [
     "linear",
     "load",
     "matmul",
+    "recurrent",
     "transposed_conv",
     # machines and mappings
     "Accelerator",

@@ -1,4 +1,4 @@
-"""The machine: memories, arrays of processing elements, and what an action on each costs.
+"""The accelerator: memories, arrays of processing elements, and what an action on each costs.
 
 An :class:`Accelerator` is a nest, outermost first: memory levels with arrays between them::
 
@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from picojoule import dataflow as dataflows
+from picojoule.dataflow import Dataflow
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
 
 
@@ -95,6 +97,7 @@ class Memory:
     """
 
     name: str
+    _: KW_ONLY
     keeps: frozenset[Operand]
     capacity: float | None
     read_energy: float
@@ -160,6 +163,7 @@ class Array:
 
     name: str
     axes: tuple[Axis, ...]
+    _: KW_ONLY
     hop_energy: float = 0.0
     hop_charge: HopCharge = HopCharge.SHARED
     bandwidth: float | None = None
@@ -184,7 +188,7 @@ class ZeroSkip(Enum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SparseSupport:
     """How zeros are used.
 
@@ -220,7 +224,7 @@ class Compute:
     psum_bits: int | None = None
 
 
-class Constant(NamedTuple):
+class Provenance(NamedTuple):
     """Where a number of an accelerator comes from."""
 
     path: str
@@ -231,7 +235,7 @@ class Constant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A machine: its nest of levels and arrays, outermost first, and its conventions.
+    """An accelerator: its nest of levels and arrays, outermost first, and its conventions.
 
     Args:
         energy_unit: "MAC" (multiples of one MAC of ``word_bits``) or "pJ".
@@ -247,6 +251,7 @@ class Accelerator:
 
     name: str
     nest: tuple[Level | Array, ...]
+    _: KW_ONLY
     compute: Compute
     energy_unit: str = "MAC"
     word_bits: int = 16
@@ -258,7 +263,7 @@ class Accelerator:
     clock: float | None = None
     default_dataflow: str = "flexible"
     description: str = ""
-    sources: tuple[Constant, ...] = field(default=(), repr=False, compare=False)
+    sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -268,13 +273,13 @@ class Accelerator:
     @property
     def arrays(self) -> tuple[Array | None, ...]:
         """For each level, the array between it and the next level (or the multipliers), if any."""
-        found: list[Array | None] = []
+        arrays: list[Array | None] = []
         for part in self.nest:
             if isinstance(part, Level):
-                found.append(None)
+                arrays.append(None)
             else:
-                found[-1] = part
-        return tuple(found)
+                arrays[-1] = part
+        return tuple(arrays)
 
     @property
     def elements(self) -> int:
@@ -296,22 +301,34 @@ class Accelerator:
         """All memories by name, outermost first."""
         return MappingProxyType({m.name: m for level in self.levels for m in level.memories})
 
+    def dataflow(self, asked: str | Dataflow | None = None) -> Dataflow:
+        """The dataflow *asked* for, by name or as it is; by default the accelerator's own.
+
+        Raises:
+            PicojouleError: there is none of that name.
+        """
+        if isinstance(asked, Dataflow):
+            return asked
+        return dataflows.dataflow(asked or self.default_dataflow)
+
     def psum_bits(self, output_bits: int) -> int:
         """Width of a partial sum of outputs of *output_bits*."""
         return self.compute.psum_bits or output_bits
 
     def problems(self) -> tuple[tuple[str, str], ...]:
-        """What makes this machine impossible, as (path, message); empty if nothing does."""
-        found: list[tuple[str, str]] = []
+        """What makes this accelerator impossible, as (path, message); empty if nothing does."""
+        problems: list[tuple[str, str]] = []
         if not self.nest or not isinstance(self.nest[0], Level):
             return (("$.nest", "the outermost part must be a memory level"),)
         if self.levels[0].keeps != frozenset(OPERANDS) or self.levels[0].may_bypass:
-            found.append(("$.nest[0]", "the outermost level must hold all three operands"))
+            problems.append(("$.nest[0]", "the outermost level must hold all three operands"))
         if any(memory.capacity is not None for memory in self.levels[0].memories):
-            found.append(("$.nest[0]", "the outermost level is unbounded: leave its capacity out"))
+            problems.append(
+                ("$.nest[0]", "the outermost level is unbounded: leave its capacity out")
+            )
         names = [part.name for part in self.nest if isinstance(part, Array)]
         names += [memory.name for level in self.levels for memory in level.memories]
-        found += [
+        problems += [
             ("$.nest", f"the name {name!r} is used twice")
             for name in sorted(set(names))
             if names.count(name) > 1
@@ -319,12 +336,12 @@ class Accelerator:
         for index, part in enumerate(self.nest):
             if isinstance(part, Array):
                 if isinstance(self.nest[index - 1], Array):
-                    found.append((f"$.nest[{index}]", "two arrays in a row: give one more axes"))
+                    problems.append((f"$.nest[{index}]", "two arrays in a row: give one more axes"))
             else:
                 kept = [operand for memory in part.memories for operand in memory.keeps]
-                found += [
+                problems += [
                     (f"$.nest[{index}]", f"two memories of one level keep the {operand.value}")
                     for operand in OPERANDS
                     if kept.count(operand) > 1
                 ]
-        return tuple(found)
+        return tuple(problems)

@@ -7,23 +7,23 @@ access, an operand sent past a memory or kept there, an array twice or half as l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from picojoule.accelerator import Accelerator, Array, Axis, Level, Memory
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import NoMappingError
 from picojoule.estimate_records import LayerEstimate
-from picojoule.estimation import estimate
-from picojoule.mapper.archive import Cache
+from picojoule.estimation import price
+from picojoule.mapper.cache import Cache
 from picojoule.mapping import Mapping
+from picojoule.question import Progress, Question, ask
 from picojoule.units import show_capacity
 from picojoule.workload import OPERANDS, Layer, Workload
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
     """One other choice, beside the one made.
 
@@ -49,14 +49,14 @@ class Alternative:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in ``map --explain --json``; energies and cycles are per inference."""
-        found = self.estimate
+        priced = self.estimate
         return {
             "kind": self.kind,
             "change": self.change,
-            "status": "none" if found is None else found.search.status,
+            "status": "none" if priced is None else priced.search.status,
             "reason": self.reason,
-            "energy": None if found is None else found.energy,
-            "cycles": None if found is None else found.cycles,
+            "energy": None if priced is None else priced.energy,
+            "cycles": None if priced is None else priced.cycles,
             "energy_ratio": _finite(self.energy_ratio),
             "cycles_ratio": _finite(self.cycles_ratio),
             "ratio": _finite(self.ratio),
@@ -69,8 +69,7 @@ class Alternative:
 class _Choice(NamedTuple):
     kind: str
     change: str
-    machine: Accelerator
-    flow: Dataflow
+    question: Question
 
 
 def alternatives(
@@ -84,7 +83,7 @@ def alternatives(
     budget: float | None = None,
     cache: Cache = True,
     chosen: LayerEstimate | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Alternative, ...]:
     """What the layer would cost after each single other choice, in the order of the kinds.
 
@@ -98,58 +97,68 @@ def alternatives(
     Raises:
         NoMappingError: if the choice made has no mapping itself.
     """
-    flow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or accelerator.default_dataflow)
+    question = ask(
+        Workload(layer.name, (layer,), batch=batch),
+        accelerator,
+        dataflow=dataflow,
+        objective=objective,
+        factors=factors,
+        budget=budget,
+        cache=cache,
     )
-    one = Workload(layer.name, (layer,), batch)
+    return weigh(question, chosen=chosen, progress=progress)
 
-    def price(machine: Accelerator, under: Dataflow) -> LayerEstimate:
-        return estimate(
-            one,
-            machine,
-            dataflow=under,
-            objective=objective,
-            factors=factors,
-            budget=budget,
-            cache=cache,
-        ).layers[0]
 
-    made = chosen or price(accelerator, flow)
+def weigh(
+    question: Question, *, chosen: LayerEstimate | None = None, progress: Progress | None = None
+) -> tuple[Alternative, ...]:
+    """Answer *question*, which is about one layer: what each single other choice would cost.
+
+    Args:
+        chosen, progress: as in :func:`alternatives`.
+
+    Raises:
+        NoMappingError: if the choice made has no mapping itself.
+    """
+    (layer,) = question.network
+    present = chosen or price(question).layers[0]
     choices = [
-        *_dataflows(accelerator, flow),
-        *_capacities(accelerator, flow),
-        *_bypasses(accelerator, flow, made.mapping),
-        *_arrays(accelerator, flow),
+        *_dataflows(question),
+        *_capacities(question),
+        *_bypasses(question, present.mapping),
+        *_arrays(question),
     ]
-    found = []
+    weighed = []
     for done, choice in enumerate(choices):
         if progress is not None:
             progress(done, len(choices), choice.change)
         try:
-            other = price(choice.machine, choice.flow)
+            (other,) = price(choice.question).layers
         except NoMappingError as error:
             reason = str(error).removeprefix(f"layer {layer.name!r}: ")
-            found.append(Alternative(choice.kind, choice.change, None, reason))
+            weighed.append(
+                Alternative(kind=choice.kind, change=choice.change, estimate=None, reason=reason)
+            )
         else:
-            found.append(_compared(choice, other, made, objective))
-    return tuple(found)
+            weighed.append(_compared(choice, other, present))
+    return tuple(weighed)
 
 
-def _compared(
-    choice: _Choice, other: LayerEstimate, made: LayerEstimate, objective: str
-) -> Alternative:
-    value, made_value = other.value(objective), made.value(objective)
+def _compared(choice: _Choice, other: LayerEstimate, present: LayerEstimate) -> Alternative:
+    objective = choice.question.objective
+    value, present_value = other.value(objective), present.value(objective)
     return Alternative(
-        choice.kind,
-        choice.change,
-        other,
-        "",
-        _ratio(other.energy, made.energy),
-        _ratio(other.cycles, made.cycles),
-        _ratio(value, made_value),
-        (_ratio(other.search.lower_bound, made_value), _ratio(value, made.search.lower_bound)),
+        kind=choice.kind,
+        change=choice.change,
+        estimate=other,
+        reason="",
+        energy_ratio=_ratio(other.energy, present.energy),
+        cycles_ratio=_ratio(other.cycles, present.cycles),
+        ratio=_ratio(value, present_value),
+        ratio_range=(
+            _ratio(other.search.lower_bound, present_value),
+            _ratio(value, present.search.lower_bound),
+        ),
     )
 
 
@@ -167,32 +176,33 @@ def _ratio(value: float, to: float) -> float:
 # -- the choices ---------------------------------------------------------------------------
 
 
-def _dataflows(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
+def _dataflows(question: Question) -> Iterator[_Choice]:
     for other in DATAFLOWS.values():
-        if other != flow:
-            yield _Choice("dataflow", f"dataflow {other.name}", machine, other)
+        if other != question.dataflow:
+            changed = replace(question, dataflow=other)
+            yield _Choice("dataflow", f"dataflow {other.name}", changed)
 
 
-def _capacities(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
-    for memory in machine.memories.values():
+def _capacities(question: Question) -> Iterator[_Choice]:
+    for memory in question.accelerator.memories.values():
         if memory.capacity is None:
             continue
         for factor in (2.0, 0.5):
             size = memory.capacity * factor
             change = f"{memory.name} of {show_capacity(size)}, not {show_capacity(memory.capacity)}"
-            yield _Choice(
-                "capacity", change, _with_memory(machine, replace(memory, capacity=size)), flow
-            )
+            other = replace(memory, capacity=size)
+            yield _Choice("capacity", change, _with_memory(question, other))
 
 
-def _bypasses(machine: Accelerator, flow: Dataflow, mapping: Mapping) -> Iterator[_Choice]:
+def _bypasses(question: Question, mapping: Mapping) -> Iterator[_Choice]:
     """For each operand that may bypass a memory, what the mapping does not do.
 
     Where the dataflow says what the elements store, there is nothing to choose inside the array.
     """
-    arrays = [n for n, array in enumerate(machine.arrays) if array is not None]
-    free = arrays[-1] + 1 if arrays and flow.element_keeps is not None else len(machine.levels)
-    for level, stage in zip(machine.levels[:free], mapping.stages, strict=False):
+    levels, fixed = question.accelerator.levels, question.dataflow.element_keeps is not None
+    arrays = [n for n, array in enumerate(question.accelerator.arrays) if array is not None]
+    free = arrays[-1] + 1 if arrays and fixed else len(levels)
+    for level, stage in zip(levels[:free], mapping.stages, strict=False):
         for memory in level.memories:
             for operand in OPERANDS:
                 if operand not in memory.may_bypass or operand not in memory.keeps:
@@ -204,11 +214,11 @@ def _bypasses(machine: Accelerator, flow: Dataflow, mapping: Mapping) -> Iterato
                     change = f"{operand.value} past {memory.name}"
                 else:
                     change = f"{operand.value} kept in {memory.name}"
-                yield _Choice("bypass", change, _with_memory(machine, forced), flow)
+                yield _Choice("bypass", change, _with_memory(question, forced))
 
 
-def _arrays(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
-    for array in machine.nest:
+def _arrays(question: Question) -> Iterator[_Choice]:
+    for array in question.accelerator.nest:
         if not isinstance(array, Array):
             continue
         for axis in array.axes:
@@ -218,20 +228,26 @@ def _arrays(machine: Accelerator, flow: Dataflow) -> Iterator[_Choice]:
                 axes = tuple(replace(x, size=size) if x is axis else x for x in array.axes)
                 change = f"{array.name} of {_sizes(axes)}, not {_sizes(array.axes)}"
                 other = replace(array, axes=axes)
-                nest = tuple(other if part is array else part for part in machine.nest)
-                yield _Choice("array", change, replace(machine, nest=nest), flow)
+                nest = (other if part is array else part for part in question.accelerator.nest)
+                yield _Choice("array", change, _with_nest(question, nest))
 
 
 def _sizes(axes: tuple[Axis, ...]) -> str:
     return " x ".join(str(axis.size) for axis in axes)
 
 
-def _with_memory(machine: Accelerator, changed: Memory) -> Accelerator:
-    """The machine with the memory of that name in place of its own."""
-    nest = tuple(
-        part
-        if isinstance(part, Array)
-        else Level(tuple(changed if x.name == changed.name else x for x in part.memories))
-        for part in machine.nest
+def _with_memory(question: Question, changed: Memory) -> Question:
+    """The same of the accelerator with the memory of that name in place of its own."""
+    return _with_nest(
+        question,
+        (
+            part
+            if isinstance(part, Array)
+            else Level(tuple(changed if x.name == changed.name else x for x in part.memories))
+            for part in question.accelerator.nest
+        ),
     )
-    return replace(machine, nest=nest)
+
+
+def _with_nest(question: Question, nest: Iterable[Level | Array]) -> Question:
+    return replace(question, accelerator=replace(question.accelerator, nest=tuple(nest)))

@@ -153,22 +153,22 @@ def settings(estimate: Estimate, what: str) -> dict[str, Any]:
     Empty where the estimate does not hold its layers.
     """
     layers = [x.layer for x in estimate.layers if x.layer is not None]
-    found: dict[str, Any] = {}
+    values_by_operand: dict[str, Any] = {}
     for operand in OPERANDS:
         values = {getattr(layer, what).of(operand) for layer in layers}
         if values:
-            found[operand.value] = values.pop() if len(values) == 1 else VARIES
-    return found
+            values_by_operand[operand.value] = values.pop() if len(values) == 1 else VARIES
+    return values_by_operand
 
 
 def _changed(before: Estimate, after: Estimate) -> list[tuple[str, str, str]]:
     old, new = _question(before), _question(after)
-    found = []
+    changes = []
     for name in ("network", "accelerator", "batch", "dataflow", "objective"):
         if old[name] != new[name]:
-            found.append((name, str(old[name]), str(new[name])))
+            changes.append((name, str(old[name]), str(new[name])))
     if old["accelerator"] == new["accelerator"] and before.machine != after.machine:
-        found.append(("accelerator", "its file before", "its file after"))
+        changes.append(("accelerator", "its file before", "its file after"))
     for what in ("bits", "density"):
         layers = {x.name: x.layer for x in before.layers if x.layer is not None}
         for operand in OPERANDS:
@@ -181,5 +181,5 @@ def _changed(before: Estimate, after: Estimate) -> list[tuple[str, str, str]]:
                 if x.layer is not None and x.name in layers
             )
             if old[what][name] != new[what][name] or not same:
-                found.append((f"{name} {what}", str(old[what][name]), str(new[what][name])))
-    return found
+                changes.append((f"{name} {what}", str(old[what][name]), str(new[what][name])))
+    return changes

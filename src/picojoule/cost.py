@@ -11,29 +11,38 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, Network, ZeroSkip
 from picojoule.errors import MappingError
+from picojoule.legality import violations
 from picojoule.mapping import Mapping
 from picojoule.sparsity import bits_per_value, effectual_fraction
-from picojoule.traffic import Flow, compute_steps, flows, window_extent
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
+from picojoule.traffic import Flow, compute_steps, flows
+from picojoule.workload import OPERANDS, Layer, Operand
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 VERSION = "2"
 """Version of the counting rules: results of different versions are not to be mixed."""
 
 
+Amount = TypeVar("Amount", float, "npt.NDArray[np.float64]")
+"""A number, or a vector of coefficients over counts that are not known yet."""
+
+
 @dataclass(frozen=True, slots=True)
-class Access:
+class Access(Generic[Amount]):
     """Charged accesses to a memory for one operand: words, and their energy."""
 
-    read: float = 0.0
-    write: float = 0.0
-    energy: float = 0.0
+    read: Amount
+    write: Amount
+    energy: Amount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a mapping costs, for all inferences of the layer's batch.
 
@@ -41,7 +50,7 @@ class Cost:
         accesses: memory name -> operand -> charged accesses.
         hops: array name -> operand -> (words passed, energy).
         compute: energy of the MACs.
-        static: energy drawn over the latency, where the machine declares static power.
+        static: energy drawn over the latency, where the accelerator declares static power.
         macs, effectual_macs: all, and those really done.
         compute_cycles: cycles the multipliers need.
         cycles: the largest of compute cycles and every memory's and network's transfer time.
@@ -50,8 +59,8 @@ class Cost:
         active_elements: processing elements in use in a full step.
     """
 
-    accesses: MappingABC[str, MappingABC[Operand, Access]]
-    hops: MappingABC[str, MappingABC[Operand, Access]]
+    accesses: MappingABC[str, MappingABC[Operand, Access[float]]]
+    hops: MappingABC[str, MappingABC[Operand, Access[float]]]
     compute: float
     static: float
     macs: int
@@ -98,98 +107,22 @@ class Cost:
         return parts
 
 
-def tile_words(layer: Layer, tile: Extents, operand: Operand, *, padded: bool = False) -> int:
-    """Words of *operand* in a tile; of the input at most what is stored of it."""
-    if operand is not Operand.INPUT:
-        return math.prod(tile[DIMS.index(dim)] for dim in RELEVANT[operand])
-    words = tile.N * tile.G * tile.C
-    for axis in (0, 1):
-        extent = window_extent(
-            tile[4 + axis], tile[6 + axis], layer.stride[axis], layer.dilation[axis]
-        )
-        stored = layer.input_size[axis]
-        if padded:
-            stored += layer.padding[2 * axis] + layer.padding[2 * axis + 1]
-        words *= min(extent, stored)
-    return words
-
-
-def tile_bits(layer: Layer, accelerator: Accelerator, tile: Extents, operand: Operand) -> float:
-    """Bits that a tile takes in a memory: uncoded, outputs at the width of partial sums."""
-    words = tile_words(layer, tile, operand, padded=accelerator.charge_padding)
-    if operand is Operand.OUTPUT:
-        return words * accelerator.psum_bits(layer.bits.output)
-    return words * layer.stored_bits(operand)
-
-
-def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tuple[str, ...]:
-    """Why *mapping* is not legal for *layer* on *accelerator*; empty if it is."""
-    levels, arrays = accelerator.levels, accelerator.arrays
-    if len(mapping.stages) != len(levels):
-        return (f"{len(mapping.stages)} stages for {len(levels)} memory levels",)
-    found = []
-    if mapping.stages[0].tile != layer.bounds:
-        found.append(f"the outermost tile {mapping.stages[0].tile} is not the layer {layer.bounds}")
-    for index, (level, array, stage) in enumerate(zip(levels, arrays, mapping.stages, strict=True)):
-        where = f"level {index} ({level.name})"
-        inner = mapping.tile(index + 1)
-        if any(i > t for i, t in zip(inner, stage.tile, strict=True)):
-            found.append(f"{where}: the tile {stage.tile} is smaller than the one inside, {inner}")
-        if not stage.keeps <= level.keeps:
-            extra = ", ".join(o.value for o in OPERANDS if o in stage.keeps - level.keeps)
-            found.append(f"{where} cannot keep: {extra}")
-        skipped = level.keeps - stage.keeps - level.may_bypass
-        if skipped:
-            names = ", ".join(o.value for o in OPERANDS if o in skipped)
-            found.append(f"{where} may not be bypassed by: {names}")
-        for memory in level.memories:
-            if memory.capacity is None:
-                continue
-            needed = sum(
-                tile_bits(layer, accelerator, stage.tile, operand)
-                for operand in OPERANDS
-                if operand in memory.keeps & stage.keeps
-            )
-            if needed > memory.capacity:
-                found.append(
-                    f"{memory.name} holds {memory.capacity:g} bits; the tile needs {needed:g}"
-                )
-        found += _spread(where, array, stage.spatial)
-    return tuple(found)
-
-
-def _spread(where: str, array: Array | None, spatial: tuple[Extents, ...]) -> list[str]:
-    axes = array.axes if array else ()
-    if len(spatial) > len(axes):
-        return [f"{where}: unrolling along {len(spatial)} axes; there are {len(axes)}"]
-    found = []
-    for axis, unrolled in zip(axes, spatial, strict=False):
-        used = math.prod(unrolled)
-        if used > axis.size:
-            found.append(f"{where}: {used} elements along axis {axis.name!r} of {axis.size}")
-        found += [
-            f"{where}: {dim.value} may not be unrolled along axis {axis.name!r}"
-            for dim, factor in zip(DIMS, unrolled, strict=True)
-            if factor > 1 and dim not in axis.dims
-        ]
-    return found
-
-
 def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
     """Price *mapping* of *layer* on *accelerator*.
 
     Raises:
-        MappingError: if the mapping is not legal; the message lists every violation.
+        MappingError: if the mapping is not legal; the message names every rule it breaks.
     """
-    problems = violations(layer, accelerator, mapping)
-    if problems:
-        raise MappingError(f"layer {layer.name!r}: illegal mapping: " + "; ".join(problems))
-    ledger = Ledger(layer, accelerator)
+    broken = violations(layer, accelerator, mapping)
+    if broken:
+        text = "; ".join(map(str, broken))
+        raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
+    ledger = Ledger(layer, accelerator, one=1.0)
     ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
     return ledger.close(mapping)
 
 
-class Channel(NamedTuple):
+class Channel(NamedTuple, Generic[Amount]):
     """A memory's port, or a network (or an operand's own), and what passes through all of it.
 
     As many work side by side as the arrays outside *level* have elements in use.
@@ -198,11 +131,11 @@ class Channel(NamedTuple):
     name: str
     level: int
     bandwidth: float  # bits per cycle of one instance
-    bits: Any  # through all instances together, in a whole layer
-    by_operand: MappingABC[Operand, Any]  # the same, of those that pass
+    bits: Amount  # through all instances together, in a whole layer
+    by_operand: MappingABC[Operand, Amount]  # the same, of those that pass
 
 
-class Ledger:
+class Ledger(Generic[Amount]):
     """Books the flows of a mapping to the memories and arrays they touch.
 
     Everything booked is linear in the words of the flows, so words may be numbers, or vectors of
@@ -210,22 +143,26 @@ class Ledger:
     like: ``1.0``, or the unit vector of the constant.
     """
 
-    def __init__(self, layer: Layer, accelerator: Accelerator, one: Any = 1.0) -> None:
-        self.layer, self.accelerator, self.one = layer, accelerator, one
+    def __init__(self, layer: Layer, accelerator: Accelerator, *, one: Amount) -> None:
+        self.layer, self.accelerator = layer, accelerator
+        self.levels, self.arrays = accelerator.levels, accelerator.arrays
+        self.one: Amount = one
         self.effectual = effectual_fraction(layer.density, accelerator.sparse)
-        self.accesses: dict[str, dict[Operand, Access]] = {m: {} for m in accelerator.memories}
-        self.hops: dict[str, dict[Operand, Access]] = {
-            array.name: {} for array in accelerator.arrays if array
+        self.accesses: dict[str, dict[Operand, Access[Amount]]] = {
+            m: {} for m in accelerator.memories
+        }
+        self.hops: dict[str, dict[Operand, Access[Amount]]] = {
+            array.name: {} for array in self.arrays if array
         }
         # Bits in and out of memories and over networks, whichever end is charged. A zero of its
         # own for each: *one* may be an array, which is added to in place.
-        self.bits_moved: dict[tuple[str, Operand], Any] = {
+        self.bits_moved: dict[tuple[str, Operand], Amount] = {
             (name, operand): 0.0 * one
             for name in (*self.accesses, *self.hops)
             for operand in OPERANDS
         }
 
-    def book(self, all_flows: Sequence[Flow]) -> None:
+    def book(self, all_flows: Sequence[Flow[Amount]]) -> None:
         """Book every flow of a mapping, given operand by operand, outermost edge first."""
         for flow in all_flows:
             if flow.operand is not Operand.OUTPUT:
@@ -235,53 +172,55 @@ class Ledger:
     @property
     def compute(self) -> float:
         """Energy of the MACs that are done."""
-        layer, machine = self.layer, self.accelerator
-        widths = layer.bits.input * layer.bits.weight / machine.word_bits**2
-        return layer.macs * self.effectual * machine.compute.mac_energy * widths
+        layer, accelerator = self.layer, self.accelerator
+        widths = layer.bits.input * layer.bits.weight / accelerator.word_bits**2
+        return layer.macs * self.effectual * accelerator.compute.mac_energy * widths
 
     @property
     def cycles_per_step(self) -> float:
         """Cycles for one step of all elements side by side."""
-        machine = self.accelerator
-        skipped = self.effectual if machine.sparse.zeros is ZeroSkip.SKIP else 1.0
-        return skipped / machine.compute.per_cycle
+        accelerator = self.accelerator
+        skipped = self.effectual if accelerator.sparse.zeros is ZeroSkip.SKIP else 1.0
+        return skipped / accelerator.compute.per_cycle
 
     @property
     def static_per_cycle(self) -> float:
         """Energy drawn per cycle whatever happens."""
-        machine = self.accelerator
-        return machine.static_power * 1e12 / machine.clock if machine.clock else 0.0
+        accelerator = self.accelerator
+        return accelerator.static_power * 1e12 / accelerator.clock if accelerator.clock else 0.0
 
-    def close(self, mapping: Mapping) -> Cost:
+    def close(self: Ledger[float], mapping: Mapping) -> Cost:
         """The cost of the booked flows, which are those of *mapping*."""
-        layer, machine = self.layer, self.accelerator
-        steps = compute_steps(mapping) * self.cycles_per_step
-        cycles, limit = self._latency(steps, mapping)
+        layer, accelerator = self.layer, self.accelerator
+        steps = layer.time_steps * compute_steps(mapping) * self.cycles_per_step
+        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
+        cycles, limit = self._latency(steps, used)
         done = layer.macs * self.effectual
-        worked = done if machine.sparse.zeros is ZeroSkip.SKIP else layer.macs
+        possible = cycles * accelerator.elements * accelerator.compute.per_cycle
+        worked = done if accelerator.sparse.zeros is ZeroSkip.SKIP else layer.macs
         return Cost(
-            MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
-            MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
-            self.compute,
-            self.static_per_cycle * cycles,
-            layer.macs,
-            done,
-            steps,
-            cycles,
-            limit,
-            worked / (cycles * machine.elements * machine.compute.per_cycle) if cycles else 0.0,
-            math.prod(math.prod(mapping.active(level)) for level in range(len(mapping.stages))),
+            accesses=MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
+            hops=MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
+            compute=self.compute,
+            static=self.static_per_cycle * cycles,
+            macs=layer.macs,
+            effectual_macs=done,
+            compute_cycles=steps,
+            cycles=cycles,
+            limited_by=limit,
+            utilization=worked / possible if cycles else 0.0,
+            active_elements=math.prod(used),
         )
 
     # -- booking ---------------------------------------------------------------------------
 
     def _memory(self, level: int, operand: Operand) -> Memory:
-        memory = self.accelerator.levels[level].holder(operand)
-        assert memory is not None  # violations() has seen to it
+        memory = self.levels[level].holder(operand)
+        assert memory is not None  # the rule held-operands has seen to it
         return memory
 
     def coded_words(self, memory: Memory, operand: Operand) -> float:
-        """Words of the machine that one value takes when this memory sends or receives it.
+        """Words of the accelerator that one value takes when this memory sends or receives it.
 
         An operand whose coding would not save is left as it is, as the Eyeriss chip leaves the
         input of the first layer (JSSC'17 Table V: 0.01 % zeros).
@@ -291,21 +230,23 @@ class Ledger:
         coded = bits_per_value(memory.formats[index], width, density, self.accelerator.sparse)
         return (min(coded, width) + self.layer.scale_bits[index]) / self.accelerator.word_bits
 
-    def _book(self, memory: Memory, operand: Operand, read: Any, write: Any, size: float) -> None:
+    def _book(
+        self, memory: Memory, operand: Operand, read: Amount, write: Amount, size: float
+    ) -> None:
         energy = (read * memory.read_energy + write * memory.write_energy) * size
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
 
-    def _move(self, memory: Memory, operand: Operand, words: Any, size: float) -> None:
+    def _move(self, memory: Memory, operand: Operand, words: Amount, size: float) -> None:
         self.bits_moved[memory.name, operand] += words * (size * self.accelerator.word_bits)
 
-    def _book_hops(self, array: Array, operand: Operand, words: Any, size: float) -> None:
+    def _book_hops(self, array: Array, operand: Operand, words: Amount, size: float) -> None:
         table = self.hops[array.name]
-        access = Access(words, 0.0, words * (array.hop_energy * size))
+        access = Access(words, 0.0 * self.one, words * (array.hop_energy * size))
         table[operand] = _sum(table.get(operand), access)
 
     def _pass(
-        self, array: Array, operand: Operand, outside: Any, delivered: Any, size: float
+        self, array: Array, operand: Operand, outside: Amount, delivered: Amount, size: float
     ) -> None:
         """Words over a network: *outside* it, or *delivered* to or by the elements one by one."""
         each = array.network in (Network.UNICAST, Network.MESH)
@@ -313,28 +254,28 @@ class Ledger:
         self.bits_moved[array.name, operand] += bits
 
     def plain_words(self, operand: Operand) -> float:
-        """Words of the machine that an uncoded value takes, of outputs a partial sum."""
+        """Words of the accelerator that an uncoded value takes, of outputs a partial sum."""
         if operand is Operand.OUTPUT:
             return self.accelerator.psum_bits(self.layer.bits.output) / self.accelerator.word_bits
         return self.layer.stored_bits(operand) / self.accelerator.word_bits
 
-    def _arrays(self, flow: Flow) -> Iterator[tuple[int, Array]]:
+    def _arrays(self, flow: Flow[Amount]) -> Iterator[tuple[int, Array]]:
         for level in range(flow.parent, flow.child):
-            array = self.accelerator.arrays[level]
+            array = self.arrays[level]
             if array is not None:
                 yield level, array
 
-    def _to_mac(self, flow: Flow) -> bool:
-        return flow.child == len(self.accelerator.levels)
+    def _to_mac(self, flow: Flow[Amount]) -> bool:
+        return flow.child == len(self.levels)
 
-    def _book_factor(self, flow: Flow) -> None:
+    def _book_factor(self, flow: Flow[Amount]) -> None:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
-        machine, operand = self.accelerator, flow.operand
+        accelerator, operand = self.accelerator, flow.operand
         parent = self._memory(flow.parent, operand)
         share, size = 1.0, self.coded_words(parent, operand)
         if self._to_mac(flow):
             size = self.plain_words(operand)
-            if operand not in machine.sparse.charge_register_reads_of:
+            if operand not in accelerator.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
         self._move(parent, operand, flow.at_parent * share, size)
@@ -348,16 +289,16 @@ class Ledger:
             child = self._memory(flow.child, operand)
             fills, size = flow.at_child * 1.0, self.coded_words(child, operand)
             self._move(child, operand, fills, size)
-            if machine.charging is Charging.BOTH_ENDS:
+            if accelerator.charging is Charging.BOTH_ENDS:
                 self._book(child, operand, 0.0 * self.one, fills, size)
 
-    def _book_output(self, chain: Sequence[Flow]) -> None:
+    def _book_output(self, chain: Sequence[Flow[Amount]]) -> None:
         """Partial sums go up after each stay and come back unless they start afresh.
 
         A stay at a level starts afresh unless the level above handed a partial sum down. Within an
         array the sums of neighbours are added on the way up, so only one of them is handed one.
         """
-        machine, operand = self.accelerator, Operand.OUTPUT
+        accelerator, operand = self.accelerator, Operand.OUTPUT
         size = self.plain_words(operand)
         finished = self.layer.size(operand) * self.one
         stays = handed_down = 0.0 * self.one
@@ -374,7 +315,7 @@ class Ledger:
                 self._book(memory, operand, down * share, (up - finished) * share, size)
                 self._move(memory, operand, finished, coded)
                 self._move(memory, operand, (down + up - finished) * share, size)
-            elif machine.charging is Charging.DEARER_END:
+            elif accelerator.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
                     memory, operand, (down - handed_down) * share, (up - stays) * share, size
@@ -391,13 +332,13 @@ class Ledger:
                 self._pass(array, operand, (outside + down) * share, (inside + down) * share, size)
             stays, handed_down = flow.at_child * 1.0, down
 
-    def channels(self) -> Iterator[Channel]:
+    def channels(self) -> Iterator[Channel[Amount]]:
         """What moves data at a limited rate, outermost first."""
-        for index, level in enumerate(self.accelerator.levels):
+        for index, level in enumerate(self.levels):
             for memory in level.memories:
                 if memory.bandwidth is not None:
                     yield self._channel(memory.name, index, memory.bandwidth)
-            array = self.accelerator.arrays[index]
+            array = self.arrays[index]
             if array is None:
                 continue
             inside = index + 1 if array.network is Network.MESH else index
@@ -409,19 +350,21 @@ class Ledger:
 
     def _channel(
         self, name: str, level: int, bandwidth: float, only: Operand | None = None
-    ) -> Channel:
+    ) -> Channel[Amount]:
         bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
         return Channel(
-            name if only is None else f"{name}.{only.value}",
-            level,
-            bandwidth,
-            sum(bits.values(), 0.0 * self.one),
-            bits,
+            name=name if only is None else f"{name}.{only.value}",
+            level=level,
+            bandwidth=bandwidth,
+            bits=sum(bits.values(), 0.0 * self.one),
+            by_operand=bits,
         )
 
-    def _latency(self, compute_cycles: float, mapping: Mapping) -> tuple[float, str]:
+    def _latency(
+        self: Ledger[float], compute_cycles: float, used: Sequence[int]
+    ) -> tuple[float, str]:
+        """The longest time, and of what, where so many elements of each array are in use."""
         longest, limit = compute_cycles, "compute"
-        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         for channel in self.channels():
             instances = math.prod(used[: channel.level])
             time = channel.bits / (channel.bandwidth * instances)
@@ -430,7 +373,7 @@ class Ledger:
         return longest, limit
 
 
-def _sum(booked: Access | None, access: Access) -> Access:
+def _sum(booked: Access[Amount] | None, access: Access[Amount]) -> Access[Amount]:
     if booked is None:
         return access
     return Access(

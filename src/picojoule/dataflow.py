@@ -10,7 +10,7 @@ Definitions follow ISCA'16 §IV-V (taxonomy WS, OS-A/B/C, NLR, RS).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
@@ -34,7 +34,7 @@ class Dataflow:
         unrolled: of those, the ones unrolled whole (if they fit the array at all).
         spanned: of those, the ones that make up a set with the unrolled: whole if the array has
             room for it, else cut into strips of which each is unrolled whole (ISCA'16 §V-B).
-        element_keeps: what the elements store; None leaves it to the machine.
+        element_keeps: what the elements store; None leaves it to the accelerator.
         element_tile: sizes forced on the tile of an element, where an element can hold them.
         buffer_tile: sizes forced on the tile of the level above the array.
         stationary: this operand enters (or leaves) each element once and stays until done with.
@@ -42,6 +42,7 @@ class Dataflow:
     """
 
     name: str
+    _: KW_ONLY
     title: str
     source: str
     spatial: frozenset[Dim] = frozenset(DIMS)
@@ -65,14 +66,14 @@ def _sizes(**sizes: Size) -> Mapping[Dim, Size]:
 
 DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
     {
-        flow.name: flow
-        for flow in (
+        dataflow.name: dataflow
+        for dataflow in (
             Dataflow(
                 "rs",
-                "row-stationary",
-                f"{_ISCA} §V: each element convolves one filter row with one input row; a set of "
-                "all filter rows by a strip of output rows is mapped as a whole, and sets are "
-                "replicated over images, filters and channels",
+                title="row-stationary",
+                source=f"{_ISCA} §V: each element convolves one filter row with one input row; a "
+                "set of all filter rows by a strip of output rows is mapped as a whole, and sets "
+                "are replicated over images, filters and channels",
                 spatial=frozenset({G, N, M, C, P, R}),
                 unrolled=frozenset({R}),
                 spanned=frozenset({P}),
@@ -82,8 +83,9 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
             ),
             Dataflow(
                 "ws",
-                "weight-stationary",
-                f"{_ISCA} §IV-A: each weight stays in an element until it is never used again",
+                title="weight-stationary",
+                source=f"{_ISCA} §IV-A: each weight stays in an element until it is never used "
+                "again",
                 spatial=frozenset({G, M, C, R, S}),
                 unrolled=frozenset({R, S}),
                 element_keeps=frozenset({WEIGHT}),
@@ -91,45 +93,48 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
             ),
             Dataflow(
                 "osa",
-                "output-stationary, one output channel, many pixels (SOC-MOP)",
-                f"{_ISCA} §IV-B",
+                title="output-stationary, one output channel, many pixels (SOC-MOP)",
+                source=f"{_ISCA} §IV-B",
                 spatial=frozenset({P, Q}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
             ),
             Dataflow(
                 "osb",
-                "output-stationary, many output channels and pixels (MOC-MOP)",
-                f"{_ISCA} §IV-B",
+                title="output-stationary, many output channels and pixels (MOC-MOP)",
+                source=f"{_ISCA} §IV-B",
                 spatial=frozenset({G, M, P, Q}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
             ),
             Dataflow(
                 "osc",
-                "output-stationary, many output channels, one pixel of each image (MOC-SOP)",
-                f"{_ISCA} §IV-B",
+                title="output-stationary, many output channels, one pixel of each image (MOC-SOP)",
+                source=f"{_ISCA} §IV-B",
                 spatial=frozenset({G, M, N}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
             ),
             Dataflow(
                 "is",
-                "input-stationary",
-                "Parashar et al.: SCNN, ISCA 2017: each input stays in an element until done with",
+                title="input-stationary",
+                source="Parashar et al.: SCNN, ISCA 2017: each input stays in an element until "
+                "done with",
                 spatial=frozenset({N, G, C, P, Q}),
                 element_keeps=frozenset({INPUT}),
                 stationary=INPUT,
             ),
             Dataflow(
                 "nlr",
-                "no local reuse",
-                f"{_ISCA} §IV-C: elements store nothing; inputs are shared over output channels, "
-                "partial sums are added over input channels",
+                title="no local reuse",
+                source=f"{_ISCA} §IV-C: elements store nothing; inputs are shared over output "
+                "channels, partial sums are added over input channels",
                 spatial=frozenset({G, M, C}),
                 element_keeps=frozenset(),
             ),
-            Dataflow("flexible", "any mapping the machine allows", "no constraint"),
+            Dataflow(
+                "flexible", title="any mapping the accelerator allows", source="no constraint"
+            ),
         )
     }
 )

@@ -68,11 +68,11 @@ class InputError(PicojouleError):
         return f"{self.source}: {len(self.mistakes)} mistakes\n{lines}"
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, words: Sequence[str]) -> str:
     """Return `` (did you mean 'x'?)`` if some known word is near, else the empty string.
 
     >>> did_you_mean("eyeris", ["eyeriss", "tpu-v1-like"])
     " (did you mean 'eyeriss'?)"
     """
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(word, words, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

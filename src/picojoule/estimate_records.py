@@ -15,17 +15,18 @@ from picojoule.accelerator import Accelerator
 from picojoule.display import Displayed
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
+from picojoule.legality import tile_bits
 from picojoule.mapping import parse_mapping
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import whole
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import NO_SCALES, Extents, Layer, PerOperand, Workload
+from picojoule.workload import NO_SCALES, OPERANDS, Extents, Layer, PerOperand, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRecord:
     """How a mapping was found: "optimal" or "feasible" by search, "given" by the user."""
 
@@ -37,7 +38,7 @@ class SearchRecord:
     space: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerEstimate:
     """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
 
@@ -66,6 +67,28 @@ class LayerEstimate:
             "latency": self.cycles,
             "edp": self.energy * self.cycles,
         }[objective]
+
+    def gap(self, objective: str) -> float:
+        """How far the value may be above the optimum, relative to the lower bound."""
+        bound = self.search.lower_bound
+        return max(0.0, self.value(objective) / bound - 1) if bound > 0 else math.inf
+
+    def certificate(self, objective: str) -> str:
+        """In words, what is known about how good the mapping is."""
+        record = self.search
+        if record.status == "given":
+            return "the mapping was given; nothing was searched"
+        work = (
+            f"{record.explored:,} choices looked at, {record.pruned:,} discarded with all they "
+            f"contain, {record.seconds:.2f} s"
+        )
+        space = f"; space: {record.space}" if record.space else ""
+        if record.status == "optimal":
+            return f"optimal: no mapping of the space has less {objective} ({work}){space}"
+        return (
+            f"feasible, not proved: {_at_most(self.gap(objective))} above the least {objective} "
+            f"(lower bound {record.lower_bound:.6g}; {work}){space}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in ``estimate --json``."""
@@ -96,7 +119,7 @@ class LayerEstimate:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate(Displayed):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
@@ -160,6 +183,27 @@ class Estimate(Displayed):
                 tables.append({names.get(operand, operand): energy})
         return _added(tables)
 
+    @property
+    def meaning(self) -> str:
+        """What the numbers are, and what is proved of them, in one line."""
+        unit = "in multiples of the energy of one MAC" if self.energy_unit == "MAC" else "in joules"
+        return (
+            f"energies, MACs and cycles are for one inference (batch {self.batch}), "
+            f"energies {unit}; dataflow {self.dataflow}; {self._proof}"
+        )
+
+    @property
+    def _proof(self) -> str:
+        statuses = [layer.search.status for layer in self.layers]
+        if statuses.count("optimal") == len(statuses):
+            return f"every mapping proved optimal ({self.objective})"
+        counts = [(s, statuses.count(s)) for s in ("optimal", "feasible", "given")]
+        proof = "mappings: " + ", ".join(f"{n} {s}" for s, n in counts if n)
+        gaps = [x.gap(self.objective) for x in self.layers if x.search.status == "feasible"]
+        if gaps:
+            proof += f" ({_at_most(max(gaps))} above the optimum of the {self.objective})"
+        return proof
+
     def __getitem__(self, name: str) -> LayerEstimate:
         for layer in self.layers:
             if layer.name == name:
@@ -177,7 +221,7 @@ class Estimate(Displayed):
             raise PicojouleError(
                 f"the estimate of {self.network!r} does not hold its layers; make it anew"
             )
-        return Workload(self.network, layers, self.batch, self.not_counted)
+        return Workload(self.network, layers, batch=self.batch, not_counted=self.not_counted)
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat record per layer, for tables and data frames."""
@@ -240,6 +284,27 @@ class Estimate(Displayed):
         write_atomically(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
 
 
+def contents(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> list[dict[str, Any]]:
+    """For each memory, the bits of each operand that one instance holds, and its capacity."""
+    rows = []
+    for level, stage in zip(accelerator.levels, mapping.stages, strict=True):
+        for memory in level.memories:
+            holds = {
+                operand.value: tile_bits(layer, accelerator, stage.tile, operand)
+                for operand in OPERANDS
+                if operand in memory.keeps & stage.keeps
+            }
+            rows.append(
+                {
+                    "memory": memory.name,
+                    "holds": holds,
+                    "used": sum(holds.values()),
+                    "capacity": memory.capacity,
+                }
+            )
+    return rows
+
+
 def load_estimate(path: str | os.PathLike[str]) -> Estimate:
     """Read what :meth:`Estimate.save` wrote.
 
@@ -261,25 +326,29 @@ def parse_estimate(raw: object, source: str) -> Estimate:
         InputError: if it is no estimate of this schema version.
     """
     if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
-        found = raw.get("schema_version") if isinstance(raw, dict) else None
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
         raise InputError(
             source,
-            [Mistake("$.schema_version", f"{found!r}; this picojoule reads {SCHEMA_VERSION}")],
+            [Mistake("$.schema_version", f"{version!r}; this picojoule reads {SCHEMA_VERSION}")],
         )
     try:
         return Estimate(
-            raw["network"],
-            raw["accelerator"],
-            raw["batch"],
-            raw["energy_unit"],
-            raw["dataflow"],
-            raw["objective"],
-            tuple(
+            network=raw["network"],
+            accelerator=raw["accelerator"],
+            batch=raw["batch"],
+            energy_unit=raw["energy_unit"],
+            dataflow=raw["dataflow"],
+            objective=raw["objective"],
+            layers=tuple(
                 _layer_from(item, f"{source}: $.layers[{n}]")
                 for n, item in enumerate(raw["layers"])
             ),
-            MappingProxyType({item["op"]: item["count"] for item in raw["not_counted"]}),
-            parse_accelerator(raw["machine"], f"{source}: $.machine") if "machine" in raw else None,
+            not_counted=MappingProxyType(
+                {item["op"]: item["count"] for item in raw["not_counted"]}
+            ),
+            machine=parse_accelerator(raw["machine"], f"{source}: $.machine")
+            if "machine" in raw
+            else None,
         )
     except (KeyError, TypeError, AttributeError, WorkloadError) as error:
         raise InputError(source, [Mistake("$", f"not an estimate: {error!r}")]) from None
@@ -313,6 +382,7 @@ def _shape(layer: Layer) -> dict[str, Any]:
         "bits": layer.bits._asdict(),
         "density": layer.density._asdict(),
         **({"scale_bits": layer.scale_bits._asdict()} if any(layer.scale_bits) else {}),
+        **({"time_steps": layer.time_steps} if layer.time_steps > 1 else {}),
     }
 
 
@@ -327,9 +397,14 @@ def _layer_of_shape(raw: Mapping[str, Any]) -> Layer:
         density=PerOperand(**raw["density"]),
         weight_is_activation=shape["weight_is_activation"],
         scale_bits=PerOperand(**raw["scale_bits"]) if "scale_bits" in raw else NO_SCALES,
+        time_steps=raw.get("time_steps", 1),
     )
 
 
 def _added(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: math.fsum(table.get(name, 0.0) for table in tables) for name in names}
+
+
+def _at_most(gap: float) -> str:
+    return f"at most {100 * gap:.2g} %" if math.isfinite(gap) else "unknown how far"

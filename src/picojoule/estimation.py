@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Cost, evaluate
 from picojoule.dataflow import Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
-from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
-from picojoule.frontends import load
-from picojoule.mapper.archive import Cache, find
-from picojoule.specs import load_accelerator
+from picojoule.mapper.cache import Cache
+from picojoule.question import Progress, Question, Share, ask
 from picojoule.units import whole
-from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
+from picojoule.workload import Operand, PerOperand
 
 if TYPE_CHECKING:
     from picojoule.mapper.found import Found
@@ -38,7 +34,7 @@ def estimate(
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Estimate:
     """Estimate the energy of one inference, each layer under its best mapping.
 
@@ -54,135 +50,105 @@ def estimate(
         budget: seconds of search per distinct layer; by default until proved optimal.
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
-            folder (see :mod:`archive`).
+            folder (see :mod:`cache`).
         progress: called with (layers done, layers in all, layer name).
 
     Raises:
         InputError: if the network or the accelerator cannot be read.
         NoMappingError: if a layer has no legal mapping.
     """
-    machine = load_accelerator(accelerator)
-    network = prepared(load(source), batch=batch, bits=bits, density=density)
-    flow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or machine.default_dataflow)
+    question = ask(
+        source,
+        accelerator,
+        batch=batch,
+        bits=bits,
+        density=density,
+        dataflow=dataflow,
+        objective=objective,
+        factors=factors,
+        budget=budget,
+        cache=cache,
     )
-    given = mappings or {}
-    for name in given:
-        network[name]  # a name without a layer is an error, not without effect
-    known: dict[tuple[object, ...], Found] = {}
-    layers = []
-    for done, batched in enumerate(network):
-        if progress is not None:
-            progress(done, len(network), batched.name)
-        images = images_at_once(batched, machine, network.batch)
-        layer = batched.with_batch_share(images, network.batch)
-        if layer.name in given:
-            cost = evaluate(layer, machine, given[layer.name])
-            record = SearchRecord("given", 0.0, 0, 0, 0.0)
-            layers.append(_priced(batched, cost, given[layer.name], record, images))
-            continue
-        key = layer.signature()
-        if key not in known:
-            known[key] = find(
-                layer, machine, flow, objective, factors=factors, budget=budget, cache=cache
-            )
-        found = known[key]
-        record = SearchRecord(
-            found.status,
-            # per inference; an energy-delay product is one of two per-inference figures
-            found.lower_bound / (images**2 if objective == "edp" else images),
-            found.explored,
-            found.pruned,
-            found.seconds,
-            found.space,
-        )
-        layers.append(_priced(batched, found.cost, found.mapping, record, images))
-    return Estimate(
-        network.name,
-        machine.name,
-        network.batch,
-        machine.energy_unit,
-        flow.name,
-        objective,
-        tuple(layers),
-        network.not_counted,
-        machine,
-    )
+    return price(question, mappings=mappings, progress=progress)
 
 
-def images_at_once(layer: Layer, machine: Accelerator, batch: int) -> int:
-    """How many of the batch's inferences share what is on the chip.
-
-    The whole batch, unless the machine runs sets of images whose output maps are all resident in
-    the level below the outermost: then the largest divisor of the batch that fits, at least one.
-    """
-    if not machine.resident_images:
-        return batch
-    memory = machine.levels[1].holder(Operand.OUTPUT)
-    if memory is None or memory.capacity is None:
-        return batch
-    per_image = layer.size(Operand.OUTPUT) / batch * machine.psum_bits(layer.bits.output)
-    room = int(memory.capacity // per_image)
-    return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(1, room))
-
-
-def prepared(
-    network: Workload,
+def price(
+    question: Question,
     *,
-    batch: int | None = None,
-    bits: int | PerOperand[int] | Mapping[str, int] | None = None,
-    density: Mapping[str, float] | None = None,
-) -> Workload:
-    """The network with the caller's batch, widths and densities in place of its own."""
-    if batch is not None:
-        network = network.with_batch(batch)
-    if isinstance(bits, int):
-        network = network.with_layers(bits=PerOperand(bits, bits, bits), scale_bits=NO_SCALES)
-    elif isinstance(bits, PerOperand):
-        network = network.with_layers(bits=bits, scale_bits=NO_SCALES)
-    elif bits:
-        _check_operands("bits", bits)
-        network = replace(network, layers=tuple(x.with_widths(**bits) for x in network))
-    if density:
-        _check_operands("density", density)
-        network = _with_each(network, lambda layer: {"density": layer.density._replace(**density)})
-    return network
+    mappings: Mapping[str, LoopNest] | None = None,
+    progress: Progress | None = None,
+) -> Estimate:
+    """Answer *question*: the price of each layer under its best mapping, or under its own.
+
+    Args:
+        mappings, progress: as in :func:`estimate`.
+
+    Raises:
+        NoMappingError: if a layer has no legal mapping.
+    """
+    network, accelerator = question.network, question.accelerator
+    own = mappings or {}
+    for name in own:
+        network[name]  # a name without a layer is an error, not without effect
+    searched: dict[tuple[object, ...], Found] = {}
+    layers = []
+    for done, share in enumerate(question.shares()):
+        name, images = share.layer.name, share.images
+        if progress is not None:
+            progress(done, len(network), name)
+        if name in own:
+            cost = evaluate(share.part, accelerator, own[name])
+            record = SearchRecord(
+                status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0
+            )
+            layers.append(_priced(share, cost, own[name], record))
+            continue
+        key = share.part.signature()
+        if key not in searched:
+            searched[key] = question.find(share.part)
+        result = searched[key]
+        record = SearchRecord(
+            status=result.status,
+            # per inference; an energy-delay product is one of two per-inference figures
+            lower_bound=result.lower_bound / (images**2 if question.objective == "edp" else images),
+            explored=result.explored,
+            pruned=result.pruned,
+            seconds=result.seconds,
+            space=result.space,
+        )
+        layers.append(_priced(share, result.cost, result.mapping, record))
+    return Estimate(
+        network=network.name,
+        accelerator=accelerator.name,
+        batch=network.batch,
+        energy_unit=accelerator.energy_unit,
+        dataflow=question.dataflow.name,
+        objective=question.objective,
+        layers=tuple(layers),
+        not_counted=network.not_counted,
+        machine=accelerator,
+    )
 
 
-def _check_operands(what: str, given: Mapping[str, Any]) -> None:
-    known = [operand.value for operand in OPERANDS]
-    for name in given:
-        if name not in known:
-            near = did_you_mean(name, known)
-            raise PicojouleError(f"{what} of {name!r}{near}; the operands are {', '.join(known)}")
-
-
-def _with_each(network: Workload, changes: Callable[[Layer], dict[str, Any]]) -> Workload:
-    return replace(network, layers=tuple(replace(x, **changes(x)) for x in network))
-
-
-def _priced(
-    layer: Layer, cost: Cost, mapping: LoopNest, record: SearchRecord, images: int
-) -> LayerEstimate:
-    """The price per inference of *layer*, of which *cost* is that of *images* inferences."""
+def _priced(share: Share, cost: Cost, mapping: LoopNest, record: SearchRecord) -> LayerEstimate:
+    """The price per inference of a layer, of whose share *cost* is the price."""
+    layer, images = share.layer, share.images
     by_operand = {name: value / images for name, value in cost.by_operand.items()}
     by_memory = {name: value / images for name, value in cost.by_memory.items()}
     return LayerEstimate(
-        layer.name,
-        cost.macs / images,
-        cost.effectual_macs / images,
-        math.fsum(by_memory.values()),
-        by_operand,
-        by_memory,
-        {name: dict(_words(operands, images)) for name, operands in cost.accesses.items()},
-        cost.cycles / images,
-        cost.utilization,
-        cost.limited_by,
-        mapping,
-        record,
-        layer,
+        name=layer.name,
+        macs=cost.macs / images,
+        effectual_macs=cost.effectual_macs / images,
+        energy=math.fsum(by_memory.values()),
+        by_operand=by_operand,
+        by_memory=by_memory,
+        accesses={name: dict(_words(operands, images)) for name, operands in cost.accesses.items()},
+        cycles=cost.cycles / images,
+        utilization=cost.utilization,
+        limited_by=cost.limited_by,
+        mapping=mapping,
+        search=record,
+        layer=layer,
     )
 
 

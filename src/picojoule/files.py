@@ -1,47 +1,110 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all: the only writer of the package.
+
+The content goes to a hidden file beside the place, which then takes the place in one step; readers
+and other writers see the old file or a whole new one. What a killed process leaves behind is such a
+hidden file, which :func:`is_leftover` knows.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import stat
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import BinaryIO
 
 from picojoule.errors import InputError, Mistake
 
-if TYPE_CHECKING:
-    pass
+_LEFTOVER = re.compile(r"\.picojoule-[0-9a-f]{16}\.tmp")
 
 
-def _mode(path: Path) -> int:
-    """The permissions that writing *path* in place would leave it with."""
-    if path.exists():
-        return stat.S_IMODE(path.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def write_atomically(
+    path: Path, content: str | bytes, *, durable: bool = True, as_mistake: bool = True
+) -> None:
+    """Put *content*, text as UTF-8, in the place of *path*; the arguments are :func:`replacing`'s.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder) / "energy.txt", "59.3 µJ")
+    ...     (Path(folder) / "energy.txt").read_text("utf-8")
+    '59.3 µJ'
+    """
+    with replacing(path, durable=durable, as_mistake=as_mistake) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write *text* to *path* so that readers see the old file or the whole new one.
+@contextmanager
+def replacing(path: Path, *, durable: bool = True, as_mistake: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of *path* when the block ends well.
+
+    A new file has the permissions that any new file has there, one that is replaced keeps its own;
+    a link stays, and what it leads to is replaced.
+
+    Args:
+        durable: the content, then the name, are on the disk before this returns, so that a power
+            cut loses neither. Without, a cut may leave a torn file: for what is checked on reading.
+        as_mistake: what cannot be written is the user's mistake, an error that names the file.
 
     Raises:
-        InputError: if the place cannot be written; nothing is left behind.
+        InputError: the place cannot be written, with *as_mistake*; nothing is left behind.
+        OSError: the same without.
     """
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(_mode(path))
-        temporary.replace(path)
+        with _replacing(Path(os.path.realpath(path)), durable) as file:
+            yield file
     except OSError as error:
+        if not as_mistake:
+            raise
         raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether *path* is a file that a killed process was writing.
+
+    >>> is_leftover(Path("run/.picojoule-0123456789abcdef.tmp")), is_leftover(Path("run/run.json"))
+    (True, False)
+    """
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
+@contextmanager
+def _replacing(path: Path, durable: bool) -> Iterator[BinaryIO]:
+    try:
+        kept: int | None = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        kept = None
+    temporary = path.with_name(f".picojoule-{secrets.token_hex(8)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    # The system applies the process' mask or the folder's defaults; to ask for the mask is to
+    # change it, for every thread. A private file is at no time open to more than its own mode.
+    handle = os.open(temporary, flags, 0o666 if kept is None else kept & 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if kept is not None:
+                temporary.chmod(kept)
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    if durable:
+        _keep_names(path.parent)
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the names in *folder* on the disk, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        os.close(handle)

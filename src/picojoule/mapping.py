@@ -139,18 +139,18 @@ def parse_mapping(data: object, source: str) -> Mapping:
     """
     mistakes: list[Mistake] = []
     stages: list[Stage] = []
-    known = ("tile", "order", "keeps", "spatial")
+    keys = ("tile", "order", "keeps", "spatial")
     if not isinstance(data, dict) or not isinstance(data.get("stages"), list) or len(data) != 1:
         raise InputError(source, [Mistake("$", "a mapping has one key, 'stages', with a list")])
     for index, raw in enumerate(data["stages"]):
         path = f"$.stages[{index}]"
         if not isinstance(raw, dict):
-            mistakes.append(Mistake(path, f"a stage has the keys {', '.join(known)}"))
+            mistakes.append(Mistake(path, f"a stage has the keys {', '.join(keys)}"))
             continue
         mistakes += [
-            Mistake(f"{path}.{key}", f"unknown key{did_you_mean(str(key), known)}")
+            Mistake(f"{path}.{key}", f"unknown key{did_you_mean(str(key), keys)}")
             for key in raw
-            if key not in known
+            if key not in keys
         ]
         if "tile" not in raw:
             mistakes.append(Mistake(f"{path}.tile", "required field missing"))
@@ -188,16 +188,16 @@ def _extents(raw: object, path: str, mistakes: list[Mistake]) -> Extents:
 
 
 def _members(kind: Any, raw: object, path: str, mistakes: list[Mistake]) -> list[Any]:
-    known = [member.value for member in kind]
+    values = [member.value for member in kind]
     if not isinstance(raw, list):
-        mistakes.append(Mistake(path, f"a list of {', '.join(known)}"))
+        mistakes.append(Mistake(path, f"a list of {', '.join(values)}"))
         return []
-    found = []
+    members = []
     for value in raw:
-        if value not in known:
-            mistakes.append(Mistake(path, f"{value!r} is none of {', '.join(known)}"))
-        elif kind(value) in found:
+        if value not in values:
+            mistakes.append(Mistake(path, f"{value!r} is none of {', '.join(values)}"))
+        elif kind(value) in members:
             mistakes.append(Mistake(path, f"{value!r} stands twice"))
         else:
-            found.append(kind(value))
-    return found
+            members.append(kind(value))
+    return members

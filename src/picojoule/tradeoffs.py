@@ -23,7 +23,7 @@ KINDS = ("prune", "adapt")
 LARGEST_HISTORY = 64 * 1024 * 1024  # bytes; a thousand judged networks take 10 MB
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """A network on the way: its cost, its accuracy on validation data (0 to 1), and its layers.
 
@@ -54,7 +54,7 @@ class Moment:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TradeOff:
     """A run so far: its moments, the network as it came first.
 
@@ -127,7 +127,7 @@ class PublishedPoint:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Paper:
     """Where the published points of a kind of run stand, and what they count."""
 
@@ -140,22 +140,22 @@ class _Paper:
 
 _PAPERS = {
     "prune": _Paper(
-        "CVPR'17, energy",
-        "cvpr17_table1.csv",
-        "energy",
-        "top5_accuracy",
-        {
+        name="CVPR'17, energy",
+        file="cvpr17_table1.csv",
+        cost="energy",
+        accuracy="top5_accuracy",
+        variants={
             "bvlc-alexnet-cvpr17": ("bvlc-alexnet-dc", "bvlc-alexnet-eap"),
             "googlenet": ("googlenet-eap",),
             "squeezenet1.0": ("squeezenet1.0-dc", "squeezenet1.0-eap"),
         },
     ),
     "adapt": _Paper(
-        "ECCV'18, MACs",
-        "eccv18_netadapt.csv",
-        "macs",
-        "top1_accuracy",
-        {"mobilenetv1": ("mobilenetv1-0.75", "mobilenetv1-adc", "mobilenetv1-netadapt")},
+        name="ECCV'18, MACs",
+        file="eccv18_netadapt.csv",
+        cost="macs",
+        accuracy="top1_accuracy",
+        variants={"mobilenetv1": ("mobilenetv1-0.75", "mobilenetv1-adc", "mobilenetv1-netadapt")},
     ),
 }
 
@@ -184,13 +184,13 @@ def read_run(folder: str | os.PathLike[str]) -> TradeOff:
         )
     recipe = head.get("recipe")
     return TradeOff(
-        place.resolve().name,
-        kind,
-        unit or str((recipe or {}).get("unit", "")),
-        tuple(moments),
-        _chosen(place, moments),
-        (place / "result").is_dir(),
-        MappingProxyType(recipe if isinstance(recipe, dict) else {}),
+        name=place.resolve().name,
+        kind=kind,
+        unit=unit or str((recipe or {}).get("unit", "")),
+        moments=tuple(moments),
+        chosen=_chosen(place, moments),
+        ended=(place / "result").is_dir(),
+        recipe=MappingProxyType(recipe if isinstance(recipe, dict) else {}),
     )
 
 
@@ -207,12 +207,12 @@ def _chosen(place: Path, moments: list[Moment]) -> Moment:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(str(path), [Mistake("$", f"cannot be read: {error}")]) from None
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise InputError(str(path), [Mistake("$", "not the head of a run")])
-    return found
+    return record
 
 
 def _history(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -243,14 +243,16 @@ def _pruned(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Moment
                 moments.pop()
             moments.append(
                 Moment(
-                    name,
-                    float(price["energy"]),
-                    float(record["accuracy"]),
-                    {layer: float(x["energy"]) for layer, x in price["layers"].items()},
-                    {layer: dict(x.get("by_operand", {})) for layer, x in price["layers"].items()},
-                    dict(record.get("weights", {})),
-                    dict(record.get("bits", {})),
-                    dict(record.get("widths", {})),
+                    name=name,
+                    cost=float(price["energy"]),
+                    accuracy=float(record["accuracy"]),
+                    layers={layer: float(x["energy"]) for layer, x in price["layers"].items()},
+                    operands={
+                        layer: dict(x.get("by_operand", {})) for layer, x in price["layers"].items()
+                    },
+                    weights=dict(record.get("weights", {})),
+                    bits=dict(record.get("bits", {})),
+                    widths=dict(record.get("widths", {})),
                 )
             )
     return unit, moments
@@ -270,7 +272,9 @@ def _adapted(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Momen
         if name == "start":
             predicted, measured = float(record["predicted"]), record["measured"]
             scale = 1.0 if measured is None else float(measured) / predicted
-            moments.append(Moment(name, predicted * scale, float(record["accuracy"])))
+            moments.append(
+                Moment(name=name, cost=predicted * scale, accuracy=float(record["accuracy"]))
+            )
         elif last == "plan":
             plans[head] = [str(x["name"]) for x in record["candidates"]]
         elif head.endswith(" candidate") and record.get("status") == "done":
@@ -281,11 +285,13 @@ def _adapted(records: list[tuple[str, dict[str, Any]]]) -> tuple[str, list[Momen
             scale = scale if measured is None else float(measured) / predicted
             number = plans[head].index(str(record["chosen"]))
             label = f"{head}: {record['chosen']}"
-            moments.append(Moment(label, cost, accuracies[head, number]))
+            moments.append(Moment(name=label, cost=cost, accuracy=accuracies[head, number]))
         elif name.startswith("long fine-tune") and moments:
             before = moments[-1]
             if float(record["accuracy"]) >= before.accuracy:
-                moments.append(Moment(name, before.cost, float(record["accuracy"])))
+                moments.append(
+                    Moment(name=name, cost=before.cost, accuracy=float(record["accuracy"]))
+                )
     return "", moments
 
 
@@ -304,12 +310,12 @@ def published_points(kind: str) -> tuple[PublishedPoint, ...]:
     def value(network: str, quantity: str) -> float:
         return float(rows[network, quantity]["value"])
 
-    found = []
+    points = []
     for original, variants in paper.variants.items():
         for name in variants:
             row = rows[name, paper.cost]
             sure = row["certainty"] == "exact"
-            found.append(
+            points.append(
                 PublishedPoint(
                     name,
                     value(name, paper.cost) / value(original, paper.cost),
@@ -317,4 +323,4 @@ def published_points(kind: str) -> tuple[PublishedPoint, ...]:
                     row["figure"] if sure else f"{row['figure']}, {row['certainty']}",
                 )
             )
-    return tuple(found)
+    return tuple(points)

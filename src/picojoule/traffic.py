@@ -1,4 +1,4 @@
-"""How many words a mapping moves over every edge of the machine.
+"""How many words a mapping moves over every edge of the accelerator.
 
 An *edge* joins a level that keeps an operand to the next level inward that keeps it, or to the
 multipliers. What is counted (DESIGN: "What is counted, and how"):
@@ -8,6 +8,8 @@ multipliers. What is counted (DESIGN: "What is counted, and how"):
   loop counts as running if a full tile takes more than one step, even where an edge tile takes one.
 - If the innermost loop that indexes the input moves its window (P, Q, R or S), each step of that
   loop loads only the rows or columns that the child does not already hold.
+- A layer of several steps runs its whole nest for each. Weights stay over the steps wherever no
+  loop outside the child changes them.
 - An edge tile has its true size. Words for several elements of an array are read once outside it.
 
 Because the nest is a Cartesian product, every count is a product of one factor per dimension, or
@@ -16,14 +18,15 @@ per pair (P, R), (Q, S) for the input.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from picojoule.mapping import Mapping
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand, WindowAxis
 
 _WINDOW = ((Dim.P, Dim.R), (Dim.Q, Dim.S))
 
@@ -39,128 +42,150 @@ class Chain(NamedTuple):
         return min(self.tiles[level], self.fanouts[level] * self.tiles[level + 1])
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+Words_co = TypeVar("Words_co", covariant=True)
+"""A number of words, or one that is not known yet (the mapper's coefficients of counts)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow(Generic[Words_co]):
     """Words over one edge in the whole layer (all batches).
 
-    ``words[k]`` counts them at the granularity of ``parent + k``: the first entry is what the
-    parent sends or receives, the last what all children together receive or send, those between
-    what the elements of arrays in between handle.
+    Args:
+        operand: whose words they are.
+        parent, child: the levels that the edge joins; beneath the innermost are the multipliers.
+        words: counted at the granularity of ``parent``, ``parent + 1``, ... ``child``: the first
+            is what the parent sends or receives, the last what all children together receive or
+            send, those between what the elements of arrays in between handle.
+        sharing: for each level from the parent to above the child, the words at the elements of
+            the array beneath it if some are shared there, else none.
     """
 
     operand: Operand
     parent: int
     child: int
-    words: tuple[int, ...]
+    words: tuple[Words_co, ...]
+    sharing: tuple[Words_co, ...]
 
     @property
-    def at_parent(self) -> int:
+    def at_parent(self) -> Words_co:
         return self.words[0]
 
     @property
-    def at_child(self) -> int:
+    def at_child(self) -> Words_co:
         return self.words[-1]
 
-    def passed(self, level: int) -> tuple[int, int]:
+    def passed(self, level: int) -> tuple[Words_co, Words_co]:
         """Words outside the array beneath *level*, and at its elements."""
         return self.words[level - self.parent], self.words[level + 1 - self.parent]
 
-    def shared(self, level: int) -> int:
-        """Words at the elements of the array beneath *level* if some are shared there, else 0."""
-        outside, inside = self.passed(level)
-        return inside if inside != outside else 0
+    def shared(self, level: int) -> Words_co:
+        """Words at the elements of the array beneath *level* if some are shared, else none."""
+        return self.sharing[level - self.parent]
 
 
-def chain(mapping: Mapping, dim: Dim) -> Chain:
-    """The tiles and unrollings of one dimension."""
-    index = DIMS.index(dim)
-    tiles = (*(stage.tile[index] for stage in mapping.stages), 1)
-    return Chain(tiles, tuple(stage.fanout[index] for stage in mapping.stages))
+def flow_of(operand: Operand, parent: int, child: int, words: tuple[int, ...]) -> Flow[int]:
+    """The flow of counted *words*: they are shared where elements get more than comes in.
+
+    >>> flow_of(Operand.WEIGHT, 0, 2, (3, 3, 12)).sharing
+    (0, 12)
+    """
+    sharing = tuple(
+        inside if inside != outside else 0 for outside, inside in itertools.pairwise(words)
+    )
+    return Flow(operand=operand, parent=parent, child=child, words=words, sharing=sharing)
 
 
-def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow, ...]:
+def chains_of(mapping: Mapping) -> dict[Dim, Chain]:
+    """The tiles and unrollings of each dimension."""
+    tiles = zip(*(stage.tile for stage in mapping.stages), strict=True)
+    fanouts = zip(*(stage.fanout for stage in mapping.stages), strict=True)
+    return {
+        dim: Chain((*sizes, 1), fans) for dim, sizes, fans in zip(DIMS, tiles, fanouts, strict=True)
+    }
+
+
+def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow[int], ...]:
     """All edges of a mapping with their words, operand by operand, outermost edge first.
 
     Args:
         padded: count the zeros of the padding as words (ISCA'16) instead of leaving them out.
     """
-    chains = {dim: chain(mapping, dim) for dim in DIMS}
-    found = []
+    chains = chains_of(mapping)
+    axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
+    edges = []
     for operand in OPERANDS:
         holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
         for parent, child in zip(holders, [*holders[1:], len(mapping.stages)], strict=True):
+            still, slide = stay(mapping, operand, child)
+            anew = operand is Operand.WEIGHT and not lasts(mapping, operand, child)
+            times = layer.time_steps if anew else 1
             words = tuple(
-                _words(layer, mapping, chains, operand, parent, child, grain, padded)
+                times
+                * _indexed_words(layer, axes, chains, operand, slide, parent, child, grain)
+                * _repeated(chains, operand, still, parent, child, grain)
                 for grain in range(parent, child + 1)
             )
-            found.append(Flow(operand, parent, child, words))
-    return tuple(found)
+            edges.append(flow_of(operand, parent, child, words))
+    return tuple(edges)
+
+
+def lasts(mapping: Mapping, operand: Operand, child: int) -> bool:
+    """Whether *operand*'s tile in *child* stays over the steps of a layer.
+
+    Steps run outside all loops, so only weights can, and only where no loop outside changes them.
+    """
+    return (
+        operand is Operand.WEIGHT
+        and child < len(mapping.stages)
+        and not any(
+            dim in RELEVANT[operand] for level in range(child) for dim, _ in mapping.loops(level)
+        )
+    )
 
 
 def compute_steps(mapping: Mapping) -> int:
     """Steps in which all elements work side by side; each element does one MAC a step."""
     depth = len(mapping.stages)
-    return math.prod(repeats(chain(mapping, dim), 0, depth, 0, ()) for dim in DIMS)
+    return math.prod(repeats(chain, 0, depth, 0, ()) for chain in chains_of(mapping).values())
 
 
-def window_extent(outputs: int, taps: int, stride: int, dilation: int) -> int:
-    """Distinct input rows under *outputs* consecutive outputs and *taps* consecutive taps.
-
-    Output p and tap r touch row ``p*U + r*D``; two pairs meet iff they differ by a multiple of
-    ``(D, -U)`` in lowest terms, so all pairs but those with a predecessor count.
-
-    >>> window_extent(4, 3, 1, 1), window_extent(4, 3, 2, 1), window_extent(4, 1, 2, 1)
-    (6, 9, 4)
-    """
-    common = math.gcd(stride, dilation)
-    u, d = stride // common, dilation // common
-    return outputs * taps - max(0, outputs - d) * max(0, taps - u)
-
-
-def _words(
-    layer: Layer,
-    mapping: Mapping,
+def _repeated(
     chains: dict[Dim, Chain],
     operand: Operand,
+    still: tuple[tuple[int, Dim], ...],
     parent: int,
     child: int,
     grain: int,
-    padded: bool,
 ) -> int:
-    still, slide = stay(mapping, operand, child)
-    words = 1
-    for dim, bound in zip(DIMS, layer.bounds, strict=True):
+    """How often the dimensions that do not index the operand make the edge move its tile."""
+    times = 1
+    for dim in DIMS:
         if dim not in RELEVANT[operand]:
             levels = tuple(level for level, d in still if d is dim)
-            words *= repeats(chains[dim], parent, child, grain, levels)
-        elif operand is not Operand.INPUT or dim in (Dim.N, Dim.G, Dim.C):
-            words *= bound
-    if operand is Operand.INPUT:
-        for axis, (outer, tap) in enumerate(_WINDOW):
-            low, high = _valid(layer, axis, padded)
-            along = None
-            if slide is not None and slide[1] in (outer, tap):
-                along = (slide[0], 0 if slide[1] is outer else 1)
-            words *= window_words(
-                chains[outer],
-                chains[tap],
-                layer.stride[axis],
-                layer.dilation[axis],
-                low,
-                high,
-                parent,
-                child,
-                grain,
-                along,
-            )
+            times *= repeats(chains[dim], parent, child, grain, levels)
+    return times
+
+
+def _indexed_words(
+    layer: Layer,
+    axes: tuple[WindowAxis, WindowAxis],
+    chains: dict[Dim, Chain],
+    operand: Operand,
+    slide: tuple[int, Dim] | None,
+    parent: int,
+    child: int,
+    grain: int,
+) -> int:
+    """Words over an edge if the dimensions (and time steps) that index the operand were all."""
+    if operand is not Operand.INPUT:
+        return layer.size(operand)
+    words = layer.time_steps * layer.bounds.N * layer.bounds.G * layer.bounds.C
+    for axis, (outer, tap) in zip(axes, _WINDOW, strict=True):
+        along = None
+        if slide is not None and slide[1] in (outer, tap):
+            along = (slide[0], 0 if slide[1] is outer else 1)
+        words *= window_words(chains[outer], chains[tap], axis, parent, child, grain, along)
     return words
-
-
-def _valid(layer: Layer, axis: int, padded: bool) -> tuple[int, int]:
-    """First and last-but-one row (column) that is stored, counted from the first padded one."""
-    before, after = layer.padding[2 * axis], layer.padding[2 * axis + 1]
-    size = layer.input_size[axis]
-    return (0, before + size + after) if padded else (before, before + size)
 
 
 def stay(
@@ -222,10 +247,7 @@ def _pieces(size: int, piece: int) -> Iterator[tuple[int, int]]:
 def window_words(
     outputs: Chain,
     taps: Chain,
-    stride: int,
-    dilation: int,
-    low: int,
-    high: int,
+    axis: WindowAxis,
     parent: int,
     child: int,
     grain: int,
@@ -234,12 +256,13 @@ def window_words(
     """Rows (or columns) moved over an edge, summed over all positions of both loops.
 
     Args:
-        low, high: stored rows, ``low <= row < high``.
+        axis: of the layer, whose outputs and taps the chains cut.
         slide: (level, 0 for outputs or 1 for taps) of the loop the window slides on.
     """
-    if slide is None and taps.tiles[0] == 1 and child > grain == parent == 0 and stride > 0:
+    if slide is None and taps.tiles[0] == 1 and child > grain == parent == 0:
         # One tap: every output touches a row of its own.
-        return sum(low <= p * stride < high for p in range(outputs.tiles[0]))
+        touched = range(0, outputs.tiles[0] * axis.stride, axis.stride)
+        return sum(axis.stored.start <= row < axis.stored.stop for row in touched)
     visits = (_visits(outputs, child, grain), _visits(taps, child, grain))
     total = 0
     for key_p, children_p in visits[0].items():
@@ -261,26 +284,34 @@ def window_words(
             rows: set[int] = set()
             for path_p, (p0, p1) in children_p.items():
                 for path_r, (r0, r1) in children_r.items():
-                    now = _rows(p0, p1, r0, r1, stride, dilation, low, high)
+                    now = _rows(axis, p0, p1, r0, r1)
                     if moving:
                         q0, q1 = before_p.get(path_p, (0, 0))
                         s0, s1 = before_r.get(path_r, (0, 0))
-                        now = now - _rows(q0, q1, s0, s1, stride, dilation, low, high)
+                        now = now - _rows(axis, q0, q1, s0, s1)
                     rows |= now
             total += len(rows)
     return total
 
 
-@lru_cache(maxsize=1 << 14)
-def _rows(
-    p0: int, p1: int, r0: int, r1: int, stride: int, dilation: int, low: int, high: int
-) -> frozenset[int]:
+def rows_under(axis: WindowAxis, p0: int, p1: int, r0: int, r1: int) -> frozenset[int]:
+    """Stored rows under the outputs from *p0* to before *p1* and the taps from *r0* to before *r1*.
+
+    >>> axis = WindowAxis(outputs=3, taps=3, stride=1, dilation=1, stored=range(1, 4))
+    >>> sorted(rows_under(axis, 0, 1, 0, 3))
+    [1, 2]
+    """
+    stride, dilation, stored = axis.stride, axis.dilation, axis.stored
+    low, high = stored.start, stored.stop
     return frozenset(
         row
         for p in range(p0, p1)
         for row in range(p * stride + r0 * dilation, p * stride + r1 * dilation, dilation)
         if low <= row < high
     )
+
+
+_rows = lru_cache(maxsize=1 << 14)(rows_under)
 
 
 _Time = tuple[int, ...]

@@ -17,11 +17,12 @@ from importlib import resources
 import yaml
 
 from picojoule.accelerator import Accelerator, Level
-from picojoule.cost import Cost, evaluate, tile_bits
+from picojoule.cost import Cost, evaluate
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
 from picojoule.eyexam.simulation import simulate
 from picojoule.frontends import load
+from picojoule.legality import tile_bits
 from picojoule.mapping import Mapping, Stage, parse_mapping
 from picojoule.specs import load_accelerator
 from picojoule.workload import Dim, Extents, Layer, Operand, PerOperand
@@ -29,8 +30,8 @@ from picojoule.workload import Dim, Extents, Layer, Operand, PerOperand
 CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedNumber:
     """One published number and ours; ``tolerance`` is relative, None where nothing is promised."""
 
     figure: str
@@ -51,7 +52,7 @@ class Comparison:
         return self.tolerance is None or abs(self.ratio - 1) <= self.tolerance
 
 
-def validate() -> Iterator[Comparison]:
+def validate() -> Iterator[PublishedNumber]:
     """All comparisons, figure by figure; takes about a minute or two on one core."""
     for section in SECTIONS:
         yield from section()
@@ -78,32 +79,42 @@ def figure(name: str, **wanted: str) -> dict[tuple[str, str], float]:
 
 
 @cache
-def estimated(network: str, machine: str, batch: int, dataflow: str = "rs") -> Estimate:
+def estimated(network: str, accelerator: str, batch: int, dataflow: str = "rs") -> Estimate:
     """An estimate that several comparisons share."""
-    return estimate(network, machine, batch=batch, dataflow=dataflow)
+    return estimate(network, accelerator, batch=batch, dataflow=dataflow)
 
 
 # -- the sections --------------------------------------------------------------------------
 
 
-def worked_examples() -> Iterator[Comparison]:
+def worked_examples() -> Iterator[PublishedNumber]:
     """ISCA'16 Eq. 3 and 4: the energy of one input and of one output, split 1.2.3.4 and 2.3.3.2."""
-    machine = load_accelerator("eyeriss-isca16")
+    accelerator = load_accelerator("eyeriss-isca16")
     values = figure("isca16_worked_examples")
-    cost = _input_example(machine)
-    yield Comparison("ISCA'16 Eq. 3", "energy of an input", values["input", "energy"], cost, 1e-12)
-    cost = _psum_example(machine)
-    yield Comparison(
-        "ISCA'16 Eq. 4", "energy of a partial sum", values["psum", "energy"], cost, 1e-12
+    cost = _input_example(accelerator)
+    yield PublishedNumber(
+        figure="ISCA'16 Eq. 3",
+        quantity="energy of an input",
+        paper=values["input", "energy"],
+        ours=cost,
+        tolerance=1e-12,
+    )
+    cost = _psum_example(accelerator)
+    yield PublishedNumber(
+        figure="ISCA'16 Eq. 4",
+        quantity="energy of a partial sum",
+        paper=values["psum", "energy"],
+        ours=cost,
+        tolerance=1e-12,
     )
 
 
-def _per_word(layer: Layer, machine: Accelerator, mapping: Mapping, operand: Operand) -> float:
-    cost = evaluate(layer, machine, mapping)
+def _per_word(layer: Layer, accelerator: Accelerator, mapping: Mapping, operand: Operand) -> float:
+    cost = evaluate(layer, accelerator, mapping)
     return cost.by_operand[operand.value] / layer.size(operand)
 
 
-def _input_example(machine: Accelerator) -> float:
+def _input_example(accelerator: Accelerator) -> float:
     """24 uses of an input: 1 fetch, 2 reads of the buffer, 3 elements, 4 uses in each.
 
     Two input channels alternate inside the loop over filters, so each filter group reads again.
@@ -116,10 +127,10 @@ def _input_example(machine: Accelerator) -> float:
             Stage(Extents(M=4)),
         )
     )
-    return _per_word(layer, machine, mapping, Operand.INPUT)
+    return _per_word(layer, accelerator, mapping, Operand.INPUT)
 
 
-def _psum_example(machine: Accelerator) -> float:
+def _psum_example(accelerator: Accelerator) -> float:
     """36 additions to an output: 2 stays in the buffer, 3 in the array, over 3 elements, 2 each.
 
     Two outputs alternate inside both loops over channels, so each stay ends.
@@ -132,14 +143,14 @@ def _psum_example(machine: Accelerator) -> float:
             Stage(Extents(M=1, C=2)),
         )
     )
-    return _per_word(layer, machine, mapping, Operand.OUTPUT)
+    return _per_word(layer, accelerator, mapping, Operand.OUTPUT)
 
 
 def _order(inner: str) -> tuple[Dim, ...]:
     return tuple(Dim[name] for name in inner)
 
 
-def isca16_fig10() -> Iterator[Comparison]:
+def isca16_fig10() -> Iterator[PublishedNumber]:
     """Row-stationary AlexNet on 256 elements, batch 16: per layer, and by place."""
     name = "ISCA'16 Fig. 10"
     values = figure("isca16_fig10", dataflow="rs")
@@ -153,13 +164,13 @@ def isca16_fig10() -> Iterator[Comparison]:
     }
     for layer in ours.layers:
         paper = sum(values[layer.name, f"energy.{place}"] for place in places)
-        yield Comparison(
-            name,
-            f"{layer.name} energy",
-            paper,
-            layer.energy * 16,
-            0.08,
-            "our optimum keeps all filters in the elements over all strips"
+        yield PublishedNumber(
+            figure=name,
+            quantity=f"{layer.name} energy",
+            paper=paper,
+            ours=layer.energy * 16,
+            tolerance=0.08,
+            note="our optimum keeps all filters in the elements over all strips"
             if layer.name == "conv1"
             else "",
         )
@@ -167,14 +178,18 @@ def isca16_fig10() -> Iterator[Comparison]:
     for place, memory in places.items():
         paper = sum(values[layer.name, f"energy.{place}"] for layer in ours.layers)
         total += paper
-        yield Comparison(name, f"total at {place}", paper, ours.by_memory[memory] * 16)
-    yield Comparison(name, "total energy", total, ours.energy * 16, 0.03)
+        yield PublishedNumber(
+            figure=name, quantity=f"total at {place}", paper=paper, ours=ours.by_memory[memory] * 16
+        )
+    yield PublishedNumber(
+        figure=name, quantity="total energy", paper=total, ours=ours.energy * 16, tolerance=0.03
+    )
 
 
 NO_FORWARDING = "no forwarding of inputs between elements in our model"
 
 
-def isca16_fig12() -> Iterator[Comparison]:
+def isca16_fig12() -> Iterator[PublishedNumber]:
     """Six dataflows on the same area, AlexNet's CONV layers, one image: relative to RS."""
     values = {
         row["dataflow"]: float(row["value"])
@@ -197,109 +212,112 @@ def isca16_fig12() -> Iterator[Comparison]:
         load("bvlc-alexnet"), layers=tuple(x for x in load("bvlc-alexnet") if x.name in CONV)
     )
     base = 0.0
-    for flow, paper in values.items():
-        machine = "eyeriss-isca16" if flow == "rs" else f"eyeriss-isca16-{flow}"
-        found = estimate(convolutions, machine, dataflow=flow)
+    for dataflow, paper in values.items():
+        accelerator = "eyeriss-isca16" if dataflow == "rs" else f"eyeriss-isca16-{dataflow}"
+        ours = estimate(convolutions, accelerator, dataflow=dataflow)
         words = sum(
             access["read"] + access["write"]
-            for layer in found.layers
+            for layer in ours.layers
             for access in layer.accesses["dram"].values()
         )
-        base = base or found.energy
-        yield Comparison(
-            "ISCA'16 Fig. 12",
-            f"{flow}, energy / RS",
-            paper,
-            found.energy / base,
-            note=notes.get(flow, ""),
+        base = base or ours.energy
+        yield PublishedNumber(
+            figure="ISCA'16 Fig. 12",
+            quantity=f"{dataflow}, energy / RS",
+            paper=paper,
+            ours=ours.energy / base,
+            note=notes.get(dataflow, ""),
         )
-        yield Comparison(
-            "ISCA'16 Fig. 11", f"{flow}, DRAM words / MAC", dram[flow], words / found.macs
+        yield PublishedNumber(
+            figure="ISCA'16 Fig. 11",
+            quantity=f"{dataflow}, DRAM words / MAC",
+            paper=dram[dataflow],
+            ours=words / ours.macs,
         )
 
 
-def jssc17() -> Iterator[Comparison]:
+def jssc17() -> Iterator[PublishedNumber]:
     """The chip's published mappings of AlexNet, batch 4: Table III exact, Table V."""
     sizes = figure("jssc17_table3")
     measured = figure("jssc17_table5")
     output_zeros = figure("alexnet_densities", figure="CNNergy", quantity="output_zeros")
-    chip, in_joules = load_accelerator("eyeriss"), load_accelerator("eyeriss-pj")
+    accelerator, in_joules = load_accelerator("eyeriss"), load_accelerator("eyeriss-pj")
     network = load("bvlc-alexnet").with_batch(4)
     for name in CONV:
         mapping = published_mapping(f"jssc17-alexnet-{name}")
         density = 1 - measured[name, "input_zeros"] / 100
         nonzero = 1 - output_zeros[name, "output_zeros"]
         layer = replace(network[name], density=PerOperand(density, 1.0, nonzero))
-        cost = evaluate(layer, chip, mapping)
+        cost = evaluate(layer, accelerator, mapping)
         tile = mapping.stages[1].tile
         for operand, label in ((Operand.INPUT, "input"), (Operand.OUTPUT, "psum")):
-            kilobytes = round(tile_bits(layer, chip, tile, operand) / 8192, 1)
-            yield Comparison(
-                "JSSC'17 Table III",
-                f"{name} {label} in the buffer, kB",
-                sizes[name, f"buffer.{label}"],
-                kilobytes,
-                0.0,
+            kilobytes = round(tile_bits(layer, accelerator, tile, operand) / 8192, 1)
+            yield PublishedNumber(
+                figure="JSSC'17 Table III",
+                quantity=f"{name} {label} in the buffer, kB",
+                paper=sizes[name, f"buffer.{label}"],
+                ours=kilobytes,
+                tolerance=0.0,
             )
-        yield Comparison(
-            "JSSC'17 Table V",
-            f"{name} active elements",
-            measured[name, "active_pes"],
-            cost.active_elements,
-            0.0,
+        yield PublishedNumber(
+            figure="JSSC'17 Table V",
+            quantity=f"{name} active elements",
+            paper=measured[name, "active_pes"],
+            ours=cost.active_elements,
+            tolerance=0.0,
         )
-        yield Comparison(
-            "JSSC'17 Table V",
-            f"{name} buffer, MB",
-            measured[name, "buffer_accesses"],
-            _megabytes(cost, "buffer", 6.0),
+        yield PublishedNumber(
+            figure="JSSC'17 Table V",
+            quantity=f"{name} buffer, MB",
+            paper=measured[name, "buffer_accesses"],
+            ours=_megabytes(cost, "buffer", 6.0),
         )
-        yield Comparison(
-            "JSSC'17 Table V",
-            f"{name} DRAM, MB",
-            measured[name, "dram_accesses"],
-            _megabytes(cost, "dram", 200.0),
-            0.06,
+        yield PublishedNumber(
+            figure="JSSC'17 Table V",
+            quantity=f"{name} DRAM, MB",
+            paper=measured[name, "dram_accesses"],
+            ours=_megabytes(cost, "dram", 200.0),
+            tolerance=0.06,
         )
-        yield from _in_time(layer, chip, mapping, measured)
+        yield from _in_time(layer, accelerator, mapping, measured)
         power = evaluate(layer, in_joules, mapping)
         core = (power.energy - power.by_memory["dram"]) / 1e9
-        yield Comparison(
-            "JSSC'17 Table V",
-            f"{name} core energy, mJ",
-            measured[name, "power"] * measured[name, "latency"] / 1e3,
-            core,
+        yield PublishedNumber(
+            figure="JSSC'17 Table V",
+            quantity=f"{name} core energy, mJ",
+            paper=measured[name, "power"] * measured[name, "latency"] / 1e3,
+            ours=core,
             note="clock and control are not modelled",
         )
 
 
 def _in_time(
-    layer: Layer, chip: Accelerator, mapping: Mapping, measured: dict[tuple[str, str], float]
-) -> Iterator[Comparison]:
+    layer: Layer, accelerator: Accelerator, mapping: Mapping, measured: dict[tuple[str, str], float]
+) -> Iterator[PublishedNumber]:
     """The published mapping played through in time: with all of DRAM's traffic, and without."""
-    played = simulate(layer, chip, mapping)
-    yield Comparison(
-        "JSSC'17 Table V",
-        f"{layer.name} total, ms",
-        measured[layer.name, "latency"],
-        played.cycles / 200e3,
-        0.10,
-        "played through in time (step 7 of eyexam)",
+    played = simulate(layer, accelerator, mapping)
+    yield PublishedNumber(
+        figure="JSSC'17 Table V",
+        quantity=f"{layer.name} total, ms",
+        paper=measured[layer.name, "latency"],
+        ours=played.cycles / 200e3,
+        tolerance=0.10,
+        note="played through in time (step 7 of eyexam)",
     )
     nest = tuple(
         Level(tuple(replace(memory, bandwidth=None) for memory in part.memories))
-        if part is chip.nest[0] and isinstance(part, Level)
+        if part is accelerator.nest[0] and isinstance(part, Level)
         else part
-        for part in chip.nest
+        for part in accelerator.nest
     )
-    on_chip = simulate(layer, replace(chip, nest=nest), mapping)
-    yield Comparison(
-        "JSSC'17 Table V",
-        f"{layer.name} processing, ms",
-        measured[layer.name, "processing_latency"],
-        on_chip.cycles / 200e3,
-        0.15,
-        "the same without the time of DRAM",
+    on_chip = simulate(layer, replace(accelerator, nest=nest), mapping)
+    yield PublishedNumber(
+        figure="JSSC'17 Table V",
+        quantity=f"{layer.name} processing, ms",
+        paper=measured[layer.name, "processing_latency"],
+        ours=on_chip.cycles / 200e3,
+        tolerance=0.15,
+        note="the same without the time of DRAM",
     )
 
 
@@ -314,7 +332,7 @@ def published_mapping(name: str) -> Mapping:
     return parse_mapping(yaml.safe_load(path.read_text(encoding="utf-8")), name)
 
 
-def asilomar() -> Iterator[Comparison]:
+def asilomar() -> Iterator[PublishedNumber]:
     """The website's AlexNet, per layer and data type, from the shipped 25-column file."""
     name = "Asilomar'17 Fig. 6"
     path = resources.files("picojoule") / "data" / "networks" / "NetworkConf_AlexNet_Asilomar.txt"
@@ -324,7 +342,7 @@ def asilomar() -> Iterator[Comparison]:
     yield from _by_type(name, values, ours, 0.05)
 
 
-def cvpr17_fig4() -> Iterator[Comparison]:
+def cvpr17_fig4() -> Iterator[PublishedNumber]:
     """The original AlexNet in the simulator of CVPR'17, per layer and data type."""
     values = figure("cvpr17_fig4")
     yield from _by_type(
@@ -334,7 +352,7 @@ def cvpr17_fig4() -> Iterator[Comparison]:
 
 def _by_type(
     name: str, values: dict[tuple[str, str], float], ours: Estimate, tolerance: float | None
-) -> Iterator[Comparison]:
+) -> Iterator[PublishedNumber]:
     types = ("input", "output", "weight", "compute")
     names = [layer for layer in dict.fromkeys(layer for layer, _ in values) if layer]
     names = [layer for layer in names if (layer, "energy.input") in values]
@@ -342,14 +360,20 @@ def _by_type(
     for published_name, layer in zip(names, ours.layers, strict=True):
         paper = sum(values[published_name, f"energy.{kind}"] for kind in types)
         total += paper
-        yield Comparison(name, f"{published_name} energy", paper, layer.energy)
+        yield PublishedNumber(
+            figure=name, quantity=f"{published_name} energy", paper=paper, ours=layer.energy
+        )
     for kind in types:
         paper = sum(values[layer, f"energy.{kind}"] for layer in names)
-        yield Comparison(name, f"{kind} energy", paper, ours.by_operand[kind])
-    yield Comparison(name, "total energy", total, ours.energy, tolerance)
+        yield PublishedNumber(
+            figure=name, quantity=f"{kind} energy", paper=paper, ours=ours.by_operand[kind]
+        )
+    yield PublishedNumber(
+        figure=name, quantity="total energy", paper=total, ours=ours.energy, tolerance=tolerance
+    )
 
 
-def cvpr17_table1() -> Iterator[Comparison]:
+def cvpr17_table1() -> Iterator[PublishedNumber]:
     """AlexNet, Deep Compression's and energy-aware pruning's: the headline."""
     name = "CVPR'17 Table 1"
     networks = ("bvlc-alexnet-cvpr17", "bvlc-alexnet-dc", "bvlc-alexnet-eap")
@@ -358,15 +382,25 @@ def cvpr17_table1() -> Iterator[Comparison]:
         values = figure("cvpr17_table1", network=network)
         paper.append(values["", "energy"])
         ours.append(estimated(network, "eyeriss-cvpr17", 44).energy)
-        yield Comparison(name, f"{network} energy", paper[-1], ours[-1], 0.10)
+        yield PublishedNumber(
+            figure=name,
+            quantity=f"{network} energy",
+            paper=paper[-1],
+            ours=ours[-1],
+            tolerance=0.10,
+        )
     for n, label in ((1, "Deep Compression"), (2, "energy-aware")):
         # 3.3x to 4.1x around the published 3.7x
-        yield Comparison(
-            name, f"reduction by {label}", paper[0] / paper[n], ours[0] / ours[n], 0.11
+        yield PublishedNumber(
+            figure=name,
+            quantity=f"reduction by {label}",
+            paper=paper[0] / paper[n],
+            ours=ours[0] / ours[n],
+            tolerance=0.11,
         )
 
 
-SECTIONS: Sequence[Callable[[], Iterator[Comparison]]] = (
+SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     worked_examples,
     isca16_fig10,
     isca16_fig12,

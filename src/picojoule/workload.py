@@ -15,12 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from picojoule.errors import WorkloadError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Operand(Enum):
@@ -87,6 +92,7 @@ class PerOperand(NamedTuple, Generic[T]):
 
 DIMS = tuple(Dim)
 OPERANDS = tuple(Operand)
+ROWS = ("rows", "columns")  # what is counted along each axis of a window
 
 RELEVANT: Mapping[Operand, frozenset[Dim]] = MappingProxyType(
     {
@@ -111,7 +117,59 @@ DENSE: PerOperand[float] = PerOperand(1.0, 1.0, 1.0)
 NO_SCALES: PerOperand[float] = PerOperand(0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+Sizes = TypeVar("Sizes", int, "npt.NDArray[np.int64]")
+"""A size of a tile, or the sizes of many."""
+
+
+class WindowAxis(NamedTuple):
+    """One of the two axes along which a filter slides over its input.
+
+    Output ``p`` and tap ``r`` meet at input row ``p * stride + r * dilation``, counted from the
+    first row of the padded input.
+
+    Args:
+        outputs, taps: output and filter rows (or columns).
+        stride: input rows from one output to the next.
+        dilation: input rows from one tap to the next.
+        stored: the input rows that hold data, from the first to before the last padding.
+    """
+
+    outputs: int
+    taps: int
+    stride: int
+    dilation: int
+    stored: range
+
+    def extent(self, outputs: Sizes, taps: Sizes) -> Sizes:
+        """Distinct input rows under *outputs* consecutive outputs and *taps* consecutive taps.
+
+        Two pairs (output, tap) touch the same row iff they differ by a multiple of
+        ``(dilation, -stride)`` in lowest terms, so all pairs but those with a predecessor count.
+
+        >>> WindowAxis(outputs=4, taps=3, stride=2, dilation=1, stored=range(9)).extent(4, 3)
+        9
+        """
+        common = math.gcd(self.stride, self.dilation)
+        later_outputs = outputs - self.dilation // common
+        later_taps = taps - self.stride // common
+        # (x + |x|) / 2 is x or nothing, of one size as of many.
+        twice = (later_outputs + abs(later_outputs)) * (later_taps + abs(later_taps))
+        distinct: Sizes = outputs * taps - twice // 4
+        return distinct
+
+
+def window_reach(taps: int, dilation: int) -> int:
+    """Input rows from the first tap of a window to its last, both included."""
+    return (taps - 1) * dilation + 1
+
+
+def outputs_over(rows: int, taps: int, stride: int, dilation: int) -> int:
+    """Outputs of a window that slides over *rows* rows, padding included; none if it is larger."""
+    room = rows - window_reach(taps, dilation)
+    return room // stride + 1 if room >= 0 else 0
+
+
+@dataclass(frozen=True)  # no slots: the axes are kept in the instance
 class Layer:
     """One canonical layer.
 
@@ -128,10 +186,14 @@ class Layer:
         scale_bits: bits per value of the scales and zero points that are stored and moved with
             each operand (block formats: 4-bit values with a 16-bit scale for 32 of them have 0.5);
             the multiplier does not see them.
+        time_steps: how often the nest runs, each time on the output of the time before (recurrent
+            networks). ``bounds`` are of one step. Steps run one after another, outside all
+            loops: inputs and outputs are other ones at each, weights the same.
     """
 
     name: str
     bounds: Extents
+    _: KW_ONLY
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -140,6 +202,7 @@ class Layer:
     density: PerOperand[float] = DENSE
     weight_is_activation: bool = False
     scale_bits: PerOperand[float] = NO_SCALES
+    time_steps: int = 1
 
     def __post_init__(self) -> None:
         for dim, bound in zip(DIMS, self.bounds, strict=True):
@@ -147,6 +210,15 @@ class Layer:
                 raise WorkloadError(
                     f"layer {self.name!r}: {dim.value} = {bound} is not within 1 to {LARGEST_BOUND}"
                 )
+        if not 1 <= self.time_steps <= LARGEST_BOUND:
+            raise WorkloadError(
+                f"layer {self.name!r}: {self.time_steps} steps; 1 to {LARGEST_BOUND} are possible"
+            )
+        if self.time_steps > 1 and self.weight_is_activation:
+            raise WorkloadError(
+                f"layer {self.name!r}: a second operand that is computed is another one at each of "
+                "its steps, so they are groups (G), not steps"
+            )
         if min(self.stride) < 1 or min(self.dilation) < 1 or min(self.padding) < 0:
             raise WorkloadError(
                 f"layer {self.name!r}: stride {self.stride} and dilation {self.dilation} "
@@ -154,17 +226,17 @@ class Layer:
             )
         if self.input_size == (0, 0):
             object.__setattr__(self, "input_size", self._needed_size())
-        for axis, (size, outputs) in enumerate(zip(self.input_size, self.bounds[4:6], strict=True)):
+        for rows, size, axis in zip(ROWS, self.input_size, self._axes[True], strict=True):
             if not 1 <= size <= LARGEST_BOUND:
                 raise WorkloadError(
-                    f"layer {self.name!r}: an input of {size} {('rows', 'columns')[axis]} is not "
+                    f"layer {self.name!r}: an input of {size} {rows} is not "
                     f"within 1 to {LARGEST_BOUND}"
                 )
-            found = self.output_size_of(size, axis)
-            if found != outputs:
+            outputs = outputs_over(len(axis.stored), axis.taps, axis.stride, axis.dilation)
+            if outputs != axis.outputs:
                 raise WorkloadError(
-                    f"layer {self.name!r}: an input of {size} {('rows', 'columns')[axis]} gives "
-                    f"{found} outputs, not {outputs}"
+                    f"layer {self.name!r}: an input of {size} {rows} gives "
+                    f"{outputs} outputs, not {axis.outputs}"
                 )
         for operand, width, density, scales in zip(
             OPERANDS, self.bits, self.density, self.scale_bits, strict=True
@@ -184,23 +256,39 @@ class Layer:
                 )
 
     def _needed_size(self) -> tuple[int, int]:
-        needed = []
-        for axis in (0, 1):
-            outputs, taps = self.bounds[4 + axis], self.bounds[6 + axis]
-            window = (outputs - 1) * self.stride[axis] + (taps - 1) * self.dilation[axis] + 1
-            needed.append(max(1, window - sum(self.padding[2 * axis : 2 * axis + 2])))
-        return needed[0], needed[1]
+        rows, columns = ((p - 1) * u + window_reach(r, d) for p, r, u, d in self._windows())
+        top, bottom, left, right = self.padding
+        return max(1, rows - top - bottom), max(1, columns - left - right)
 
-    def output_size_of(self, size: int, axis: int) -> int:
-        """Outputs along *axis* (0 rows, 1 columns) for an unpadded input of *size*."""
-        window = (self.bounds[6 + axis] - 1) * self.dilation[axis] + 1
-        room = size + sum(self.padding[2 * axis : 2 * axis + 2]) - window
-        return room // self.stride[axis] + 1 if room >= 0 else 0
+    def _windows(self) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+        """Outputs, taps, stride and dilation along rows, and along columns."""
+        b, (u, v), (d, e) = self.bounds, self.stride, self.dilation
+        return (b.P, b.R, u, d), (b.Q, b.S, v, e)
+
+    @cached_property
+    def _axes(self) -> tuple[tuple[WindowAxis, WindowAxis], tuple[WindowAxis, WindowAxis]]:
+        """Rows and columns; then the same with the padding stored."""
+        (h, w), (top, bottom, left, right) = self.input_size, self.padding
+        data = (range(top, top + h), range(left, left + w))
+        padded = (range(top + h + bottom), range(left + w + right))
+        rows, columns = self._windows()
+        return (
+            (WindowAxis(*rows, data[0]), WindowAxis(*columns, data[1])),
+            (WindowAxis(*rows, padded[0]), WindowAxis(*columns, padded[1])),
+        )
+
+    def axis(self, axis: int, *, padded: bool = False) -> WindowAxis:
+        """The window along *axis* (0 rows, 1 columns).
+
+        Args:
+            padded: the zeros of the padding are stored as well, as ISCA'16 does.
+        """
+        return self._axes[padded][axis]
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates, those with padding zeros included, as the field counts them."""
-        return math.prod(self.bounds)
+        return self.time_steps * math.prod(self.bounds)
 
     @property
     def effectual_macs(self) -> float:
@@ -216,8 +304,9 @@ class Layer:
         """Words of a whole operand; of the input only real values, never padding."""
         b = self.bounds
         if operand is Operand.INPUT:
-            return b.N * b.G * b.C * self.input_size[0] * self.input_size[1]
-        return math.prod(b[DIMS.index(d)] for d in RELEVANT[operand])
+            return self.time_steps * b.N * b.G * b.C * self.input_size[0] * self.input_size[1]
+        words = math.prod(b[DIMS.index(d)] for d in RELEVANT[operand])
+        return words if operand is Operand.WEIGHT else self.time_steps * words
 
     def stored_bits(self, operand: Operand) -> float:
         """Bits that one value of an operand takes in a memory, its share of the scales included."""
@@ -236,15 +325,13 @@ class Layer:
 
     def with_batch(self, batch: int) -> Layer:
         """The same layer for *batch* times as many inferences at once."""
-        grown = "G" if self.weight_is_activation else "N"
-        return replace(
-            self, bounds=self.bounds._replace(**{grown: getattr(self.bounds, grown) * batch})
-        )
+        return self._with_images(batch, 1)
 
     def with_batch_share(self, images: int, batch: int) -> Layer:
         """The layer for *images* of the *batch* inferences it stands for."""
-        if images == batch:
-            return self
+        return self if images == batch else self._with_images(images, batch)
+
+    def _with_images(self, images: int, batch: int) -> Layer:
         grown = "G" if self.weight_is_activation else "N"
         share = getattr(self.bounds, grown) * images // batch
         return replace(self, bounds=self.bounds._replace(**{grown: share}))
@@ -254,7 +341,8 @@ class Layer:
         shape = (self.bounds, self.stride, self.dilation, self.padding, self.input_size)
         # Only where there are scales: what was found for a layer without them stays found.
         scales = (self.scale_bits,) if any(self.scale_bits) else ()
-        return (*shape, self.bits, self.density, *scales)
+        times = (self.time_steps,) if self.time_steps > 1 else ()
+        return (*shape, self.bits, self.density, *scales, *times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +358,7 @@ class Workload:
 
     name: str
     layers: tuple[Layer, ...]
+    _: KW_ONLY
     batch: int = 1
     not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
@@ -295,10 +384,10 @@ class Workload:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        known = [layer.name for layer in self.layers]
+        names = [layer.name for layer in self.layers]
         raise WorkloadError(
-            f"network {self.name!r} has no layer {name!r}{did_you_mean(name, known)}; "
-            f"it has {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
+            f"network {self.name!r} has no layer {name!r}{did_you_mean(name, names)}; "
+            f"it has {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
         )
 
     @property
@@ -361,27 +450,26 @@ def conv(
         )
     if min(stride) < 1 or min(dilation) < 1:
         raise WorkloadError(f"layer {name!r}: stride {stride}, dilation {dilation}: at least 1")
-    outputs = []
-    for axis in (0, 1):
-        window = (kernel[axis] - 1) * dilation[axis] + 1
-        room = input_size[axis] + padding[2 * axis] + padding[2 * axis + 1] - window
-        if room < 0:
+    top, bottom, left, right = padding
+    padded_size = (input_size[0] + top + bottom, input_size[1] + left + right)
+    for rows, size, taps, apart in zip(ROWS, padded_size, kernel, dilation, strict=True):
+        window = window_reach(taps, apart)
+        if size < window:
             raise WorkloadError(
-                f"layer {name!r}: a window of {window} {('rows', 'columns')[axis]} does not fit "
-                f"into the padded input of {room + window}"
+                f"layer {name!r}: a window of {window} {rows} does not fit "
+                f"into the padded input of {size}"
             )
-        outputs.append(room // stride[axis] + 1)
     return Layer(
         name,
         Extents(
-            batch,
-            groups,
-            out_channels // groups,
-            in_channels // groups,
-            outputs[0],
-            outputs[1],
-            kernel[0],
-            kernel[1],
+            N=batch,
+            G=groups,
+            M=out_channels // groups,
+            C=in_channels // groups,
+            P=outputs_over(padded_size[0], kernel[0], stride[0], dilation[0]),
+            Q=outputs_over(padded_size[1], kernel[1], stride[1], dilation[1]),
+            R=kernel[0],
+            S=kernel[1],
         ),
         stride=stride,
         dilation=dilation,
@@ -416,6 +504,27 @@ def linear(
     Extents(N=1, G=1, M=1000, C=4096, P=1, Q=1, R=1, S=1)
     """
     return Layer(name, Extents(N=batch, M=out_features, C=in_features, P=rows), **rest)  # type: ignore[arg-type]
+
+
+def recurrent(
+    name: str, *, time_steps: int, state: int, outputs: int, batch: int = 1, **rest: object
+) -> Layer:
+    """The product of a recurrent network with its own state, once in each time step.
+
+    Args:
+        state: features of the state, which is the output of the step before.
+        outputs: of one step: the state once for each gate.
+
+    >>> lstm = recurrent("lstm.recurrent", time_steps=100, state=256, outputs=4 * 256)
+    >>> lstm.macs, lstm.weights
+    (26214400, 262144)
+    """
+    return Layer(
+        name,
+        Extents(N=batch, M=outputs, C=state),
+        time_steps=time_steps,
+        **rest,  # type: ignore[arg-type]
+    )
 
 
 def matmul(
@@ -470,16 +579,16 @@ def transposed_conv(
             f"give more than {LARGEST_PHASES} convolutions or taps; not modelled"
         )
     phases = [
-        _phases(
-            name,
-            input_size[axis],
-            kernel[axis],
-            stride[axis],
-            dilation[axis],
-            padding[2 * axis : 2 * axis + 2],
-            output_padding[axis],
+        _phases(name, *along)
+        for along in zip(
+            input_size,
+            kernel,
+            stride,
+            dilation,
+            (padding[:2], padding[2:]),
+            output_padding,
+            strict=True,
         )
-        for axis in (0, 1)
     ]
     layers = []
     for i, rows in phases[0]:
@@ -514,14 +623,14 @@ def _phases(
     kernel: int,
     stride: int,
     dilation: int,
-    padding: tuple[int, ...],
+    padding: tuple[int, int],
     output_padding: int,
 ) -> list[tuple[int, _Phase]]:
     """The one-dimensional convolutions, by output phase, of a transposed convolution.
 
     Output o receives input i through tap k whenever o = i*stride + k*dilation - padding[0].
     """
-    outputs = (size - 1) * stride + (kernel - 1) * dilation + 1 - sum(padding) + output_padding
+    outputs = (size - 1) * stride + window_reach(kernel, dilation) - sum(padding) + output_padding
     if outputs < 1:
         raise WorkloadError(f"layer {name!r}: its output would have {outputs} rows or columns")
     # Taps that reach one phase are this far apart, and step this far through the input.
@@ -542,5 +651,7 @@ def _phases(
         if used < 1:
             continue
         before, after = max(0, -lowest), max(0, last - (size - 1))
-        phases.append((phase, _Phase(used, len(taps), step, before, after)))
+        phases.append(
+            (phase, _Phase(size=used, taps=len(taps), dilation=step, before=before, after=after))
+        )
     return phases

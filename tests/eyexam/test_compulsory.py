@@ -19,7 +19,7 @@ from tests.properties.test_search import _layer as random_layer
 from tests.properties.test_search import _machine as random_machine
 
 
-def test_a_fully_connected_layer_on_the_chip():
+def test_a_fully_connected_layer_on_the_chip() -> None:
     """9216 inputs, 4096 outputs and their weights, 16 bit, once over 19.2 bit/cycle."""
     fc6 = picojoule.linear("fc6", in_features=9216, out_features=4096)
     found = compulsory(fc6, load_accelerator("eyeriss"))
@@ -28,7 +28,7 @@ def test_a_fully_connected_layer_on_the_chip():
     assert found.cycles == pytest.approx(words * 16 / 19.2)
 
 
-def test_the_clusters_of_eyeriss_v2():
+def test_the_clusters_of_eyeriss_v2() -> None:
     """8-bit weights over 16 routers of 72 bit/cycle each."""
     fc6 = replace(
         picojoule.linear("fc6", in_features=9216, out_features=4096), bits=PerOperand(8, 8, 8)
@@ -38,7 +38,7 @@ def test_the_clusters_of_eyeriss_v2():
     assert found.cycles == 9216 * 4096 * 8 / (16 * 72)
 
 
-def test_rows_between_strides_need_not_move():
+def test_rows_between_strides_need_not_move() -> None:
     """1x1 taps at stride 2 on 8 x 8 inputs touch 4 x 4."""
     conv = picojoule.conv(
         "c", input_size=(8, 8), in_channels=1, out_channels=1, kernel=(1, 1), stride=(2, 2)
@@ -47,14 +47,14 @@ def test_rows_between_strides_need_not_move():
     assert compulsory(conv, load_accelerator("eyeriss")).cycles == pytest.approx(words * 16 / 19.2)
 
 
-def test_without_bandwidths_nothing_takes_time():
+def test_without_bandwidths_nothing_takes_time() -> None:
     fc = picojoule.linear("fc", in_features=8, out_features=8)
     found = compulsory(fc, load_accelerator("eyeriss-isca16"))
     assert (found.cycles, found.channel) == (0.0, "")
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_mapping_is_faster(seed):
+def test_no_mapping_is_faster(seed: int) -> None:
     """The fastest of all mappings, with zeros skipped, coded or neither, is no faster."""
     rng = random.Random(seed)
     layer, machine = random_layer(rng), random_machine(rng)
@@ -72,7 +72,7 @@ def test_no_mapping_is_faster(seed):
 
 
 @pytest.mark.parametrize("name", ["eyeriss", "eyeriss-v2", "nvdla-like", "tpu-v1-like"])
-def test_shipped_machines_are_no_faster(name):
+def test_shipped_machines_are_no_faster(name: str) -> None:
     machine = load_accelerator(name)
     conv = picojoule.conv(
         "c", input_size=(12, 12), in_channels=8, out_channels=16, kernel=(3, 3), stride=(2, 2)

@@ -8,6 +8,7 @@ import math
 import random
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -32,16 +33,16 @@ CONV = picojoule.conv(
 )
 
 
-def network(*layers, batch=1):
-    return Workload("net", layers, batch)
+def network(*layers: Layer, batch: int = 1) -> Workload:
+    return Workload("net", layers, batch=batch)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_no_step_rises_and_the_sixth_is_the_latency_model(seed):
+def test_no_step_rises_and_the_sixth_is_the_latency_model(seed: int) -> None:
     rng = random.Random(seed)
     layer, accelerator = random_layer(rng), random_machine(rng)
     if seed % 3 == 0:
-        sparse = SparseSupport(ZeroSkip.SKIP, frozenset({Operand.INPUT, Operand.WEIGHT}))
+        sparse = SparseSupport(zeros=ZeroSkip.SKIP, of=frozenset({Operand.INPUT, Operand.WEIGHT}))
         accelerator = replace(accelerator, sparse=sparse, compute=Compute(1.0, per_cycle=2))
     nest = list(accelerator.nest)
     nest[0] = Level((replace(nest[0].memories[0], bandwidth=rng.choice([8.0, 64.0])),))
@@ -62,7 +63,7 @@ def test_no_step_rises_and_the_sixth_is_the_latency_model(seed):
     assert steps[6].bound == pytest.approx(layer.macs / max(played, found.cost.cycles))
 
 
-def test_without_bandwidths_there_are_five_steps_and_a_note():
+def test_without_bandwidths_there_are_five_steps_and_a_note() -> None:
     result = examine(network(CONV), "eyeriss-isca16")
     assert [step.bound is None for step in result.layers[0].steps] == [False] * 5 + [True] * 2
     assert result.bound(6) is None
@@ -71,11 +72,11 @@ def test_without_bandwidths_there_are_five_steps_and_a_note():
     assert json.loads(json.dumps(result.to_dict()))["layers"][0]["steps"][6]["bound"] is None
 
 
-def numbers(text):
+def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"\d+(?:\.\d+)?(?:e[+-]\d+)?", text)]
 
 
-def test_the_lift_of_elements_is_the_fewest_that_lift():
+def test_the_lift_of_elements_is_the_fewest_that_lift() -> None:
     chip = load_accelerator("eyeriss")
     conv2 = picojoule.load("bvlc-alexnet")["conv2"]
     step = examine(network(conv2), load_accelerator("eyeriss-isca16")).layers[0].steps[2]
@@ -83,7 +84,7 @@ def test_the_lift_of_elements_is_the_fewest_that_lift():
     assert now == 256
     space = Parallelism(conv2, load_accelerator("eyeriss-isca16"), DATAFLOWS["rs"])
 
-    def rate(elements):
+    def rate(elements: int) -> float:
         return conv2.macs / space.widest(Limit.ELEMENTS, elements=elements).steps
 
     assert rate(int(more)) == pytest.approx(bound, rel=1e-3)
@@ -91,7 +92,7 @@ def test_the_lift_of_elements_is_the_fewest_that_lift():
     assert chip.elements == 168
 
 
-def test_the_lift_of_storage_is_the_smallest_memory_that_lifts():
+def test_the_lift_of_storage_is_the_smallest_memory_that_lifts() -> None:
     """Four filters side by side want 2*4 + 1 words of the buffer; eight words hold three."""
     nest = machine([OPERANDS] * 3, [[], [4], []], capacities=[None, 8 * 16, None])
     result = examine(network(Layer("x", Extents(M=4))), nest).layers[0]
@@ -101,7 +102,7 @@ def test_the_lift_of_storage_is_the_smallest_memory_that_lifts():
     assert step.lift == "m1 of 18 B instead of 16 B: 4 MAC/cycle"
 
 
-def test_the_lift_of_an_array_is_a_shape_that_lifts():
+def test_the_lift_of_an_array_is_a_shape_that_lifts() -> None:
     """Seven filters on 2 x 6 take two steps; on 1 x 12, or in one long array, one."""
     layer = Layer("x", Extents(M=7))
     array = Array("a", (Axis("rows", 2, frozenset()), Axis("columns", 6)))
@@ -112,7 +113,7 @@ def test_the_lift_of_an_array_is_a_shape_that_lifts():
     assert step.lift == "the same 12 elements as 1 x 12: 7 MAC/cycle"
 
 
-def test_the_lift_of_a_bandwidth_lifts_to_what_it_says():
+def test_the_lift_of_a_bandwidth_lifts_to_what_it_says() -> None:
     """A fully connected layer waits for its weights."""
     fc = picojoule.linear("fc", in_features=256, out_features=128)
     chip = load_accelerator("eyeriss")
@@ -129,14 +130,22 @@ def test_the_lift_of_a_bandwidth_lifts_to_what_it_says():
     assert cost.limited_by != "dram"
 
 
-def test_channels_that_tie_are_lifted_together():
+def test_channels_that_tie_are_lifted_together() -> None:
     """Inputs and weights, as many of each, over networks of their own that are equally slow."""
     nest = (
-        Level((Memory("dram", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (
+                Memory(
+                    "dram", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1
+                ),
+            )
+        ),
         Array("a", (Axis("x", 4),), bandwidths=PerOperand(1, 1, None)),
-        Level((Memory("rf", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (Memory("rf", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1),)
+        ),
     )
-    chip = picojoule.Accelerator("x", nest, Compute(1.0), default_dataflow="flexible")
+    chip = picojoule.Accelerator("x", nest, compute=Compute(1.0), default_dataflow="flexible")
     layer = examine(network(Layer("dot", Extents(C=64))), chip).layers[0]
     step = layer.steps[5]
     assert step.limited_by == "a.input at 1 bit/cycle and a.weight at 1 bit/cycle"
@@ -148,7 +157,7 @@ def test_channels_that_tie_are_lifted_together():
     )
 
 
-def test_the_lift_of_access_patterns_lifts():
+def test_the_lift_of_access_patterns_lifts() -> None:
     """What step 7 proposes is played through: conv2 of AlexNet waits for DRAM."""
     conv2 = picojoule.load("bvlc-alexnet")["conv2"]
     layer = examine(network(conv2), "eyeriss").layers[0]
@@ -162,7 +171,7 @@ def test_the_lift_of_access_patterns_lifts():
     assert reached > step.bound * 1.001
 
 
-def test_roofs_bound_what_is_reached():
+def test_roofs_bound_what_is_reached() -> None:
     result = examine(network(CONV), "eyeriss")
     layer = result.layers[0]
     assert {roof.operand for roof in layer.roofs} == {"input", "weight", "output"}
@@ -171,7 +180,7 @@ def test_roofs_bound_what_is_reached():
     assert any(roof.shared for roof in layer.roofs if roof.channel == "dram")
 
 
-def test_a_network_is_as_fast_as_its_layers_one_after_another():
+def test_a_network_is_as_fast_as_its_layers_one_after_another() -> None:
     second = replace(CONV, name="again")
     fc = picojoule.linear("fc", in_features=256, out_features=128)
     result = examine(network(CONV, second, fc), "eyeriss")
@@ -183,13 +192,13 @@ def test_a_network_is_as_fast_as_its_layers_one_after_another():
         result["convv"]
 
 
-def test_a_batch_counts_per_inference():
+def test_a_batch_counts_per_inference() -> None:
     one, two = (examine(network(CONV), "eyeriss", batch=batch).layers[0] for batch in (1, 2))
     assert one.macs == two.macs == CONV.macs
     assert two.bound(1) == 2 * one.bound(1)
 
 
-def test_zeros_that_are_skipped_raise_the_peak():
+def test_zeros_that_are_skipped_raise_the_peak() -> None:
     fc = picojoule.linear("fc", in_features=64, out_features=16)
     dense = examine(network(fc), "eyeriss-v2", bits=8).layers[0]
     sparse = examine(network(fc), "eyeriss-v2", bits=8, density={"weight": 0.5}).layers[0]
@@ -197,14 +206,14 @@ def test_zeros_that_are_skipped_raise_the_peak():
     assert sparse.peak == 2 * dense.peak
 
 
-def test_nothing_to_do_takes_no_time():
+def test_nothing_to_do_takes_no_time() -> None:
     fc = picojoule.linear("fc", in_features=64, out_features=16)
     result = examine(network(fc), "eyeriss-v2", bits=8, density={"weight": 0.0})
     made = json.dumps(result.to_dict(), allow_nan=False)
     assert json.loads(made)["layers"][0]["steps"][0]["bound"] is None
 
 
-def test_the_command(capsys, tmp_path):
+def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     table = tmp_path / "net.csv"
     columns = "name,in_channels,out_channels,input_height,input_width,kernel_height,kernel_width"
     table.write_text(f"{columns}\nconv,4,8,8,8,3,3\n")
@@ -228,12 +237,12 @@ def test_the_command(capsys, tmp_path):
     assert "did you mean 'rooflines'" in capsys.readouterr().err
 
 
-def _run(capsys, *words):
+def _run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(list(words)) == 0
     return capsys.readouterr().out
 
 
-def test_pictures(tmp_path):
+def test_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
 
@@ -249,7 +258,7 @@ def test_pictures(tmp_path):
         ]
     ):
         file = tmp_path / f"{number}.png"
-        made.figure.savefig(file)
+        made.get_figure(root=True).savefig(file)
         assert file.stat().st_size > 2000
     bare = examine(network(CONV), "eyeriss-isca16")
     plot_waterfall(bare)
@@ -258,7 +267,7 @@ def test_pictures(tmp_path):
     assert any(line.get_marker() == "_" for line in points)
 
 
-def test_pictures_of_nothing_to_do(tmp_path):
+def test_pictures_of_nothing_to_do(tmp_path: Path) -> None:
     """All MACs are skipped: bounds without end, and still pictures and a report."""
     pytest.importorskip("matplotlib")
     from picojoule.cli.answers import plain_text
@@ -270,12 +279,12 @@ def test_pictures_of_nothing_to_do(tmp_path):
     for number, made in enumerate(
         [plot_waterfall(result), plot_layers(result), *plot_rooflines(result)]
     ):
-        made.figure.savefig(tmp_path / f"{number}.png")
+        made.get_figure(root=True).savefig(tmp_path / f"{number}.png")
     assert "inf T" not in plain_text(eyexam_report(result))
     assert "no MAC is left to do" in plain_text(layer_report(result, result.layers[0]))
 
 
-def test_pictures_without_matplotlib(monkeypatch):
+def test_pictures_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -285,19 +294,27 @@ def test_pictures_without_matplotlib(monkeypatch):
         plot_waterfall(examine(network(CONV), "eyeriss-isca16"))
 
 
-def test_an_operand_without_a_limit_has_no_roof():
+def test_an_operand_without_a_limit_has_no_roof() -> None:
     nest = (
-        Level((Memory("dram", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (
+                Memory(
+                    "dram", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1
+                ),
+            )
+        ),
         Array("a", (Axis("x", 4),), bandwidths=PerOperand(16, None, None)),
-        Level((Memory("rf", frozenset(OPERANDS), None, 1, 1),)),
+        Level(
+            (Memory("rf", keeps=frozenset(OPERANDS), capacity=None, read_energy=1, write_energy=1),)
+        ),
     )
-    chip = picojoule.Accelerator("x", nest, Compute(1.0))
+    chip = picojoule.Accelerator("x", nest, compute=Compute(1.0))
     roofs = examine(network(CONV), chip).layers[0].roofs
     assert {roof.channel for roof in roofs} == {"a.input"}
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_start_and_a_floor_change_no_answer(seed):
+def test_a_start_and_a_floor_change_no_answer(seed: int) -> None:
     """The search for the fastest ends the same from anywhere, and earlier at the floor."""
     rng = random.Random(seed)
     layer, accelerator = random_layer(rng), random_machine(rng)
@@ -317,10 +334,11 @@ def test_a_start_and_a_floor_change_no_answer(seed):
         explored = again.explored
 
 
-def test_out_of_time_the_sixth_step_may_be_proved_all_the_same():
+def test_out_of_time_the_sixth_step_may_be_proved_all_the_same() -> None:
     """A fully connected layer is as fast as its weights come, whatever else is not decided."""
     fc = picojoule.linear("fc", in_features=9216, out_features=4096)
     layer = examine(network(fc), "eyeriss-v2", bits=8, budget=0.0, cache=False).layers[0]
+    assert layer.search
     assert layer.search.status == "optimal"
     assert not layer.cheapest
     assert layer.to_dict()["search"]["cheapest"] is False

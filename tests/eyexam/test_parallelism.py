@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
-from picojoule.accelerator import Array, Axis, Level
-from picojoule.cost import violations
-from picojoule.dataflow import DATAFLOWS
+from picojoule.accelerator import Accelerator, Array, Axis, Level
+from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
 from picojoule.eyexam.parallelism import Limit, Parallelism
+from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
@@ -22,8 +23,12 @@ from tests.strategies import machine
 
 FLEXIBLE = DATAFLOWS["flexible"]
 
+Tiles = tuple[int, ...]  # of one dimension, from the outside in
+Fans = tuple[tuple[int, ...], ...]  # by level, the factor along each axis
+Chain = tuple[Tiles, Fans]
 
-def steps(layer, accelerator, flow=FLEXIBLE):
+
+def steps(layer: Layer, accelerator: Accelerator, flow: Dataflow = FLEXIBLE) -> list[int]:
     space = Parallelism(layer, accelerator, flow)
     return [space.widest(limit).steps for limit in Limit]
 
@@ -41,7 +46,7 @@ def steps(layer, accelerator, flow=FLEXIBLE):
         ((4, 3), (1, 1, 4, 6)),
     ],
 )
-def test_twelve_elements(axes, expected):
+def test_twelve_elements(axes: tuple[int, int], expected: tuple[int, ...]) -> None:
     layer = Layer("x", Extents(M=5, C=7))
     wired = Array(
         "pes",
@@ -52,7 +57,7 @@ def test_twelve_elements(axes, expected):
     assert tuple(steps(layer, accelerator)[:4]) == expected
 
 
-def test_row_stationary_on_the_chip():
+def test_row_stationary_on_the_chip() -> None:
     """JSSC'17 Table V: 154 (151 on average), 135 and 156 of 168 elements at work."""
     chip, flow = load_accelerator("eyeriss"), DATAFLOWS["rs"]
     # conv1: 11 rows of taps by 14 of 55 output rows: 4 strips for 55, so 55/4 * 11 = 151.25.
@@ -66,7 +71,7 @@ def test_row_stationary_on_the_chip():
     assert conv3.macs / Parallelism(conv3, chip, flow).widest(Limit.STORAGE).steps == 156
 
 
-def test_without_limits_every_mac_is_done_at_once():
+def test_without_limits_every_mac_is_done_at_once() -> None:
     """Whatever a dataflow wants an element to hold (rows of taps) is no limit of the shape."""
     chip = load_accelerator("eyeriss")
     conv1 = Layer("conv1", Extents(M=96, C=3, P=55, Q=55, R=11, S=11), stride=(4, 4))
@@ -74,12 +79,12 @@ def test_without_limits_every_mac_is_done_at_once():
         assert Parallelism(conv1, chip, DATAFLOWS[name]).widest(Limit.LAYER).steps == 1
 
 
-def test_a_capacity_that_binds():
+def test_a_capacity_that_binds() -> None:
     """Four elements want four partial sums in the buffer; it holds three words beside the input."""
     layer = Layer("x", Extents(M=4))
     accelerator = machine([OPERANDS, OPERANDS, OPERANDS], [[], [4], []], capacities=[None, 0, None])
 
-    def with_room(words):
+    def with_room(words: int) -> Accelerator:
         level = accelerator.levels[1].memories[0]
         nest = (accelerator.nest[0], Level((replace(level, capacity=words * 16),)))
         return replace(accelerator, nest=(*nest, *accelerator.nest[2:]))
@@ -93,15 +98,16 @@ def test_a_capacity_that_binds():
         steps(layer, with_room(2))
 
 
-def _problem(seed):
+def _problem(seed: int) -> tuple[Layer, Accelerator]:
     rng = random.Random(seed)
     bounds = dict.fromkeys("NGMCPQRS", 1)
     for name in rng.sample("NGMCPQRS", rng.choice([2, 3])):
         bounds[name] = rng.randint(2, 4)
     layer = Layer("x", Extents(**bounds), stride=(rng.choice([1, 2]), 1))
     depth = rng.choice([2, 3])
-    capacities = [None] + [rng.choice([3, 5, 8, 14, None]) for _ in range(depth - 1)]
-    arrays = [[] for _ in range(depth)]
+    capacities: list[int | None] = [None]
+    capacities += [rng.choice([3, 5, 8, 14, None]) for _ in range(depth - 1)]
+    arrays: list[list[int]] = [[] for _ in range(depth)]
     for level in rng.sample(range(depth), rng.choice([1, 1, 2])):
         arrays[level] = rng.choice([[2], [3], [2, 2], [3, 2]])
     accelerator = machine(
@@ -113,16 +119,16 @@ def _problem(seed):
     return layer, accelerator
 
 
-def _least_steps(layer, accelerator):
+def _least_steps(layer: Layer, accelerator: Accelerator) -> float:
     """The fewest steps of any legal mapping, by trying them all (orders take no steps)."""
     depth = len(accelerator.levels)
     keeps = [level.keeps - level.may_bypass for level in accelerator.levels]
     sizes = [[axis.size for axis in a.axes] if a else [] for a in accelerator.arrays]
 
-    def chains(bound):
+    def chains(bound: int) -> list[Chain]:
         """Tiles, and for each level the factor along each axis."""
 
-        def walk(level, tiles, fans):
+        def walk(level: int, tiles: Tiles, fans: Fans) -> Iterator[Chain]:
             if level == depth:
                 yield tiles, fans
                 return
@@ -130,7 +136,7 @@ def _least_steps(layer, accelerator):
                 for fan in splits(sizes[level]):
                     yield from walk(level + 1, (*tiles, inner), (*fans, fan))
 
-        def splits(axes):
+        def splits(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
             if not axes:
                 yield ()
                 return
@@ -140,10 +146,10 @@ def _least_steps(layer, accelerator):
 
         return list(walk(0, (bound,), ()))
 
-    least = math.inf
+    least: float = math.inf
     live = [n for n in range(8) if layer.bounds[n] > 1]
 
-    def choose(index, picked):
+    def choose(index: int, picked: list[Chain]) -> None:
         nonlocal least
         for level in range(depth):
             for axis, size in enumerate(sizes[level]):
@@ -176,7 +182,7 @@ def _least_steps(layer, accelerator):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_legal_mapping_takes_fewer_steps(seed):
+def test_no_legal_mapping_takes_fewer_steps(seed: int) -> None:
     layer, accelerator = _problem(seed)
     least = _least_steps(layer, accelerator)
     space = Parallelism(layer, accelerator, FLEXIBLE)
@@ -198,7 +204,7 @@ def test_no_legal_mapping_takes_fewer_steps(seed):
         assert space.widest(Limit.ELEMENTS).steps == _least_steps(layer, long_machine)
 
 
-def _unbounded(part):
+def _unbounded(part: Level | Array) -> Level | Array:
     if isinstance(part, Array):
         return part
     return Level(tuple(replace(memory, capacity=None) for memory in part.memories))
@@ -206,7 +212,7 @@ def _unbounded(part):
 
 @pytest.mark.parametrize("flow", ["rs", "ws", "osa", "osb", "osc", "is"])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_mapper_agrees(flow, seed):
+def test_the_mapper_agrees(flow: str, seed: int) -> None:
     """Without bandwidths the least latency is the fewest steps, whatever the dataflow demands."""
     rng = random.Random(f"{flow}{seed}")
     bounds = Extents(

@@ -10,23 +10,37 @@ from hypothesis import strategies as st
 
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory, Network
 from picojoule.cost import Ledger, evaluate
-from picojoule.eyexam.simulation import simulate
+from picojoule.errors import PicojouleError
+from picojoule.eyexam.simulation import Simulation, in_rows, simulate
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import flows
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
 from tests.strategies import layers, mappings, sized_for
 
 ALL = frozenset(OPERANDS)
-DRAM = Level((Memory("dram", ALL, None, 1, 1, bandwidth=16),))
+DRAM = Level(
+    (Memory("dram", keeps=ALL, capacity=None, read_energy=1, write_energy=1, bandwidth=16),)
+)
 
 
-def two_levels(double, array=None):
-    buffer = Level((Memory("buffer", ALL, None, 1, 1, double_buffered=double),))
+def two_levels(double: bool, array: Array | None = None) -> Accelerator:
+    buffer = Level(
+        (
+            Memory(
+                "buffer",
+                keeps=ALL,
+                capacity=None,
+                read_energy=1,
+                write_energy=1,
+                double_buffered=double,
+            ),
+        )
+    )
     nest = (DRAM, *((array,) if array else ()), buffer)
-    return Accelerator("two", nest, Compute(1.0))
+    return Accelerator("two", nest, compute=Compute(1.0))
 
 
-def tiles(layer, order, **tile):
+def tiles(layer: Layer, order: tuple[Dim, ...], **tile: int) -> Mapping:
     return Mapping((Stage(layer.bounds, order), Stage(Extents(**tile))))
 
 
@@ -36,7 +50,7 @@ BY_FILTER = tiles(FOUR_FILTERS, (Dim.M,), M=1, C=2)
 # come once.
 
 
-def test_single_buffered_tiles_and_work_take_turns():
+def test_single_buffered_tiles_and_work_take_turns() -> None:
     """Input 0-2, weights 2-4, work 4-6; then weights 6-8, output 8-9, work 9-11; and so on.
 
     Each of the three later visits waits 3 cycles; the last output leaves 21-22.
@@ -48,7 +62,7 @@ def test_single_buffered_tiles_and_work_take_turns():
     assert found.visits == 4
 
 
-def test_double_buffered_tiles_arrive_during_the_work():
+def test_double_buffered_tiles_arrive_during_the_work() -> None:
     """Weights of visit 1 arrive 4-6, during work 4-6; then output 0 leaves 6-7, weights 2 7-9,
     output 1 9-10, weights 3 10-12, output 2 12-13; work 6-8, 9-11, 12-14; last output 14-15.
     """
@@ -59,7 +73,7 @@ def test_double_buffered_tiles_arrive_during_the_work():
     assert found.channels == {"dram": 2 + 8 + 4}
 
 
-def test_partial_sums_come_back_after_they_have_left():
+def test_partial_sums_come_back_after_they_have_left() -> None:
     """Channels outside filters, so both sums leave and come back.
 
     Input 0-1, weight 1-2, work 2-3 | weight 3-4, sum 0 leaves 4-5, work 5-6 | input 6-7,
@@ -73,15 +87,22 @@ def test_partial_sums_come_back_after_they_have_left():
     assert found.cycles == 16
 
 
-def test_what_passes_by_waits_in_a_double_buffered_memory():
+def test_what_passes_by_waits_in_a_double_buffered_memory() -> None:
     """The next filter (4 weights) comes from DRAM during the work on this one.
 
     Input 0-4, weights 4-8, work 8-12 | weights 8-12, output 12-13, work 13-17 | weights 13-17,
     output 17-18, work 18-22 | output 22-23.
     """
     layer = Layer("prefetch", Extents(M=3, C=4))
-    fifo = Memory("fifo", frozenset({Operand.WEIGHT}), None, 1, 1, may_bypass=ALL)
-    spads = Level((Memory("spads", ALL, None, 1, 1),))
+    fifo = Memory(
+        "fifo",
+        keeps=frozenset({Operand.WEIGHT}),
+        capacity=None,
+        read_energy=1,
+        write_energy=1,
+        may_bypass=ALL,
+    )
+    spads = Level((Memory("spads", keeps=ALL, capacity=None, read_energy=1, write_energy=1),))
     mapping = Mapping(
         (
             Stage(layer.bounds, (Dim.M,)),
@@ -90,8 +111,8 @@ def test_what_passes_by_waits_in_a_double_buffered_memory():
         )
     )
 
-    def cycles(memory):
-        chip = Accelerator("fifo", (DRAM, Level((memory,)), spads), Compute(1.0))
+    def cycles(memory: Memory) -> Simulation:
+        chip = Accelerator("fifo", (DRAM, Level((memory,)), spads), compute=Compute(1.0))
         return simulate(layer, chip, mapping)
 
     prefetched = cycles(replace(fifo, double_buffered=True))
@@ -105,17 +126,17 @@ def test_what_passes_by_waits_in_a_double_buffered_memory():
     assert cycles(fifo).cycles == 8 + 12 + 2 * 5 + 1
 
 
-def test_flows_to_the_multipliers_slow_the_work():
+def test_flows_to_the_multipliers_slow_the_work() -> None:
     """A dot product of 4 straight from DRAM: 4 inputs, 4 weights, 4 sums out and 3 back."""
     layer = Layer("dot", Extents(C=4))
-    chip = Accelerator("bare", (DRAM,), Compute(1.0))
+    chip = Accelerator("bare", (DRAM,), compute=Compute(1.0))
     mapping = Mapping((Stage(layer.bounds),))
     found = simulate(layer, chip, mapping)
     assert found.computing == 4
     assert found.cycles == 4 + 4 + 4 + 3 == evaluate(layer, chip, mapping).cycles
 
 
-def test_the_last_element_of_a_systolic_array_is_late():
+def test_the_last_element_of_a_systolic_array_is_late() -> None:
     layer = Layer("x", Extents(M=4, C=3))
     axes = (Axis("rows", 3), Axis("columns", 4))
     spatial = (Extents(C=3), Extents(M=4))
@@ -138,13 +159,13 @@ def test_the_last_element_of_a_systolic_array_is_late():
         (Network.MESH, {"weight": 1, "input": 1, "output": 1}),
     ],
 )
-def test_what_a_transfer_takes_of_a_network(network, cycles):
+def test_what_a_transfer_takes_of_a_network(network: Network, cycles: dict[str, int]) -> None:
     layer = Layer("x", Extents(M=2))
     array = Array("net", (Axis("row", 2),), network=network, bandwidths=PerOperand(16, 16, 16))
     chip = two_levels(True, array)
     mapping = Mapping((Stage(layer.bounds, spatial=(Extents(M=2),)), Stage(Extents())))
     found = simulate(layer, chip, mapping)
-    ledger = Ledger(layer, chip)
+    ledger = Ledger(layer, chip, one=1.0)
     ledger.book(flows(layer, mapping))
     expected = {f"net.{name}": taken for name, taken in cycles.items()}
     assert {k: v for k, v in found.channels.items() if k != "dram"} == expected
@@ -157,13 +178,13 @@ def test_what_a_transfer_takes_of_a_network(network, cycles):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data):
+def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data: st.DataObject) -> None:
     """Channels carry what ``traffic`` counts, and no mapping beats ``evaluate``'s latency."""
-    layer = data.draw(layers())
+    layer = data.draw(layers(time_steps=(1,)))
     mapping = data.draw(mappings(layer))
     chip = sized_for(mapping, padded=data.draw(st.booleans()))
     chip = replace(chip, nest=tuple(_limited(part, data) for part in chip.nest))
-    ledger = Ledger(layer, chip)
+    ledger = Ledger(layer, chip, one=1.0)
     ledger.book(flows(layer, mapping, padded=chip.charge_padding))
     cost, found = evaluate(layer, chip, mapping), simulate(layer, chip, mapping)
     assert found.computing == pytest.approx(cost.compute_cycles)
@@ -178,7 +199,7 @@ def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data):
     assert found.cycles >= cost.compute_cycles * (1 - 1e-9)
 
 
-def _limited(part, data):
+def _limited(part: Level | Array, data: st.DataObject) -> Level | Array:
     if isinstance(part, Array):
         return replace(
             part,
@@ -195,3 +216,26 @@ def _limited(part, data):
             for memory in part.memories
         )
     )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_time_steps_are_rows_outermost(data: st.DataObject) -> None:
+    """Every count and every cycle, whatever the mapping."""
+    layer = data.draw(layers(largest=32))
+    shape = layer.bounds._replace(P=1, R=1)
+    layer = Layer("x", shape, density=layer.density, time_steps=data.draw(st.integers(2, 5)))
+    mapping = data.draw(mappings(layer))
+    rows, nest = in_rows(layer, mapping)
+    assert rows.time_steps == 1
+    assert rows.macs == layer.macs
+    accelerator = sized_for(mapping)
+    assert evaluate(rows, accelerator, nest) == evaluate(layer, accelerator, mapping)
+    assert simulate(layer, accelerator, mapping) == simulate(rows, accelerator, nest)
+
+
+def test_time_steps_of_maps_are_refused() -> None:
+    layer = Layer("x", Extents(P=2, Q=2), time_steps=3)
+    mapping = Mapping((Stage(layer.bounds),))
+    with pytest.raises(PicojouleError, match="3 time steps of 2 x 2 outputs"):
+        simulate(layer, sized_for(mapping), mapping)

@@ -16,7 +16,8 @@ from picojoule.errors import InputError
 from picojoule.frontends import load
 from picojoule.frontends.energy_site import parse_energy_site
 from picojoule.frontends.scale_sim import parse_scale_sim
-from picojoule.frontends.table import COLUMNS, format_table, parse_table
+from picojoule.frontends.table import COLUMNS, parse_table
+from picojoule.reports.network_table import format_table
 from picojoule.workload import Workload, conv, matmul
 
 pytestmark = pytest.mark.filterwarnings("ignore")

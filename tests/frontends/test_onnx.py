@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,7 @@ def graph_of(
         nodes,
         "g",
         [value(name, shape) for name, shape in inputs.items()],
-        [value(output, None)],  # type: ignore[arg-type]
+        [value(output, None)],
         list(weights),
     )
 
@@ -211,7 +212,7 @@ def test_one_dimension_is_one_row_and_three_are_listed(tmp_path: Path) -> None:
     ],
 )
 def test_transposed_convolution(
-    tmp_path: Path, attributes: dict[str, object], outputs: tuple[int, int]
+    tmp_path: Path, attributes: dict[str, Any], outputs: tuple[int, int]
 ) -> None:
     nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], "up", **attributes)]
     network = network_of(tmp_path, nodes, {"x": [1, 2, 4, 4]}, ones("w", 2, 3, 3, 3))
@@ -221,7 +222,7 @@ def test_transposed_convolution(
     rows = {layer.name.split(",")[0]: layer.bounds.P for layer in network}
     columns = {layer.name.split(",")[-1]: layer.bounds.Q for layer in network}
     assert (sum(rows.values()), sum(columns.values())) == outputs
-    assert len(network) == strides[0] * strides[1]  # type: ignore[index]
+    assert len(network) == strides[0] * strides[1]
     assert network.weights == 2 * 3 * 9
 
 
@@ -360,7 +361,7 @@ def quantized(name: str, values: list[int], kind: type, *shape: int) -> TensorPr
 
 
 def test_integer_operators_have_their_widths(tmp_path: Path) -> None:
-    scale = numpy_helper.from_array(np.float32(1.0), "s")
+    scale = numpy_helper.from_array(np.array(1.0, np.float32), "s")
     nodes = [
         helper.make_node("QLinearConv", ["x", "s", "zx", "w", "s", "zw", "s", "zx"], ["y"], "conv"),
         helper.make_node("MatMulInteger", ["y", "m"], ["z"], "product"),
@@ -369,10 +370,10 @@ def test_integer_operators_have_their_widths(tmp_path: Path) -> None:
         nodes,
         "g",
         [value("x", [1, 1, 2, 2], TensorProto.UINT8)],
-        [value("z", None, TensorProto.INT32)],  # type: ignore[arg-type]
+        [value("z", None, TensorProto.INT32)],
         [
             scale,
-            numpy_helper.from_array(np.uint8(0), "zx"),
+            numpy_helper.from_array(np.array(0, np.uint8), "zx"),
             # Two filters with zero points 1 and 2: 1 and 3 of their 4 weights mean zero.
             quantized("zw", [1, 2], np.int8, 2),
             quantized("w", [1, 5, 6, 7, 2, 2, 2, 1], np.int8, 2, 1, 2, 2),
@@ -400,9 +401,9 @@ def test_quantize_dequantize_pairs_give_widths(tmp_path: Path) -> None:
         tmp_path,
         nodes,
         {"x": [1, 4]},
-        numpy_helper.from_array(np.float32(1.0), "s"),
-        numpy_helper.from_array(np.uint8(0), "z"),
-        numpy_helper.from_array(np.int8(0), "zw"),
+        numpy_helper.from_array(np.array(1.0, np.float32), "s"),
+        numpy_helper.from_array(np.array(0, np.uint8), "z"),
+        numpy_helper.from_array(np.array(0, np.int8), "zw"),
         quantized("w", [0, 0, 1, 2], np.int8, 1, 4),
     )
     assert network["fc"].bits == PerOperand(8, 8, 8)
@@ -591,7 +592,7 @@ def with_external_weights(
 
 
 def test_external_weights_are_measured_at_their_offset(tmp_path: Path) -> None:
-    (tmp_path / "w.bin").write_bytes(b"x" * 8 + np.float32([0, 1, 0, 2, 0, 0]).tobytes())
+    (tmp_path / "w.bin").write_bytes(b"x" * 8 + np.array([0, 1, 0, 2, 0, 0], np.float32).tobytes())
     network = load(with_external_weights(tmp_path, (2, 3), offset=8))
     assert network["fc"].density.weight == pytest.approx(2 / 6)
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from picojoule.errors import InputError
 from picojoule.frontends import load
-from picojoule.frontends.table import COLUMNS, format_table, parse_table, read_table, write_table
+from picojoule.frontends.table import COLUMNS, parse_table, read_table
+from picojoule.reports.network_table import format_table, write_table
 from picojoule.workload import Extents, Layer, PerOperand, Workload, conv, linear, matmul
 
 HEADER = ",".join(COLUMNS)

@@ -72,7 +72,9 @@ def test_rows_and_columns_share_their_windows():
 def test_factors_are_those_of_each_option():
     picojoule.search(layer(24, 16), CHIP)
     channels = next(b for b in blocks._kept.values() if b.dims == (picojoule.workload.Dim.M,))
-    count = blocks.Words(picojoule.workload.OPERANDS[0], 2, 1, 0, None)
+    count = blocks.Words(
+        operand=picojoule.workload.OPERANDS[0], child=2, grain=1, still=0, slide=None
+    )
     found = channels.factors(blocks.Column(count))
     expected = repeats(channels.tiles[0], channels.fans[0], 2, 1, 0)
     np.testing.assert_array_equal(found.values, expected)

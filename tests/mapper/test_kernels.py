@@ -9,6 +9,7 @@ import pytest
 
 from picojoule import traffic
 from picojoule.mapper import kernels
+from picojoule.workload import WindowAxis
 
 
 def _chain(rng, bound, depth):
@@ -56,10 +57,10 @@ def test_window_words(seed):
         slides = rng.random() < 0.7 and all(
             moved.step(n) >= moved.tiles[n] for n in range(level + 1, child)
         )
-        expected = traffic.window_words(
-            outputs, taps, stride, dilation, low, high, 0, child, grain,
-            (level, which) if slides else None,
-        )  # fmt: skip
+        bounds = (outputs.tiles[0], taps.tiles[0])
+        axis = WindowAxis(*bounds, stride, dilation, stored=range(low, high))
+        slide = (level, which) if slides else None
+        expected = traffic.window_words(outputs, taps, axis, 0, child, grain, slide)
         found = kernels.window_words(
             *_arrays(outputs), *_arrays(taps), stride, dilation, low, high, child, grain,
             level if slides else -1, bool(which) and slides,

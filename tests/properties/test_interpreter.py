@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from picojoule.cost import evaluate
 from picojoule.traffic import compute_steps, flows
-from picojoule.workload import Operand
+from picojoule.workload import DEFAULT_BITS, DENSE, Operand
 from tests.interpreter import interpret
 from tests.strategies import layers, mappings, sized_for
 
@@ -17,7 +19,7 @@ CASES = 2500
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_words_agree(data):
-    layer = data.draw(layers())
+    layer = data.draw(layers(largest=32))
     mapping = data.draw(mappings(layer))
     padded = data.draw(st.booleans())
     tally = interpret(layer, mapping, padded)
@@ -25,17 +27,15 @@ def test_words_agree(data):
         edge = (flow.operand, flow.parent, flow.child)
         walked = tuple(tally.loads[edge, grain] for grain in range(flow.parent, flow.child + 1))
         assert flow.words == walked, edge
-    assert compute_steps(mapping) == tally.steps
+    assert layer.time_steps * compute_steps(mapping) == tally.steps
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_accesses_agree(data):
     """Reads and writes of every memory, both ends charged, no zeros."""
-    layer = data.draw(layers())
-    layer = type(layer)(
-        "dense", layer.bounds, layer.stride, layer.dilation, layer.padding, layer.input_size
-    )
+    layer = data.draw(layers(largest=32))
+    layer = replace(layer, bits=DEFAULT_BITS, density=DENSE)
     mapping = data.draw(mappings(layer))
     tally = interpret(layer, mapping, False)
     cost = evaluate(layer, sized_for(mapping), mapping)

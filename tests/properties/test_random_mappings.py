@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from picojoule.cost import evaluate, violations
+from picojoule.cost import evaluate
 from picojoule.frontends import load
+from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator

@@ -18,20 +18,23 @@ from picojoule.accelerator import (
     SparseSupport,
     ZeroSkip,
 )
-from picojoule.cost import evaluate, violations
+from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError
+from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand
 from tests.strategies import machine
 
 PROBLEMS = 60
+MAPPINGS = 1500  # of a problem, at most; slow tests take larger ones
 
 
 def _layer(rng):
     """Two or three dimensions that matter, small bounds, windows now and then."""
     bounds = dict.fromkeys("NGMCPQRS", 1)
     kind = rng.choice(["window", "window", "gemm", "mixed"])
+    time_steps = rng.choice([1, 1, 1, 2, 20])
     names = {"window": "PR", "gemm": "MC", "mixed": rng.choice(["MPR", "CPR", "MCP", "NMC"])}[kind]
     for name in names:
         bounds[name] = rng.randint(2, 5 if len(names) == 2 else 3)
@@ -47,6 +50,7 @@ def _layer(rng):
         dilation=(dilation, 1),
         padding=(before, after, 0, 0),
         density=PerOperand(rng.choice([0.4, 1.0]), rng.choice([0.4, 1.0]), 1.0),
+        time_steps=time_steps,
     )
 
 
@@ -63,7 +67,7 @@ def _machine(rng):
         padded=rng.random() < 0.3,
         capacities=capacities,
         sparse=SparseSupport(
-            rng.choice(list(ZeroSkip)), frozenset({Operand.INPUT, Operand.WEIGHT})
+            zeros=rng.choice(list(ZeroSkip)), of=frozenset({Operand.INPUT, Operand.WEIGHT})
         ),
         bypass=rng.choice([(), (), (Operand.WEIGHT,), (Operand.INPUT, Operand.OUTPUT)]),
     )
@@ -85,27 +89,25 @@ def _narrowed(part, rng):
     )
 
 
-def _every_mapping(layer, accelerator):
-    """All legal mappings: every tile, every unrolling, every order, every bypass."""
-    depth = len(accelerator.levels)
-    live = [n for n in range(8) if layer.bounds[n] > 1]
-    orders = list(itertools.permutations([DIMS[n] for n in live]))
-    sizes = [math.prod(a.size for a in array.axes) if array else 1 for array in accelerator.arrays]
+def _chains(bound, sizes):
+    """Every tile and every unrolling of one dimension at every level."""
 
-    def chains(bound):
-        def walk(tiles, fans):
-            level = len(tiles) - 1
-            inner = [1] if level == depth - 1 else range(1, tiles[-1] + 1)
-            for piece in inner:
-                for fan in range(1, min(sizes[level], -(-tiles[-1] // piece)) + 1):
-                    if level == depth - 1:
-                        yield tiles, (*fans, fan)
-                    else:
-                        yield from walk((*tiles, piece), (*fans, fan))
+    def walk(tiles, fans):
+        level = len(tiles) - 1
+        last = level == len(sizes) - 1
+        for piece in [1] if last else range(1, tiles[-1] + 1):
+            for fan in range(1, min(sizes[level], -(-tiles[-1] // piece)) + 1):
+                if last:
+                    yield tiles, (*fans, fan)
+                else:
+                    yield from walk((*tiles, piece), (*fans, fan))
 
-        return list(walk((bound,), ()))
+    return list(walk((bound,), ()))
 
-    keeps = [
+
+def _keeps(accelerator):
+    """Every bypass at every level."""
+    return [
         [
             level.keeps - frozenset(skipped)
             for n in range(len(level.may_bypass) + 1)
@@ -113,31 +115,81 @@ def _every_mapping(layer, accelerator):
         ]
         for level in accelerator.levels
     ]
-    for picked in itertools.product(*(chains(layer.bounds[n]) for n in live)):
-        tiles = [[1] * 8 for _ in range(depth)]
-        fans = [[1] * 8 for _ in range(depth)]
-        for n, (tile, fan) in zip(live, picked, strict=True):
-            for level in range(depth):
+
+
+class _Enumeration:
+    """All legal mappings of a problem: every tile, unrolling, order and bypass."""
+
+    def __init__(self, layer, accelerator):
+        self.layer, self.accelerator = layer, accelerator
+        self.depth = len(accelerator.levels)
+        self.live = [n for n in range(8) if layer.bounds[n] > 1]
+        orders = list(itertools.permutations([DIMS[n] for n in self.live]))
+        self.orders = list(itertools.product(orders, repeat=self.depth - 1))
+        self.sizes = [
+            math.prod(axis.size for axis in array.axes) if array else 1
+            for array in accelerator.arrays
+        ]
+        self.chains = [_chains(layer.bounds[n], self.sizes) for n in self.live]
+        self.keeps = list(itertools.product(*_keeps(accelerator)))
+
+    def stages(self, most):
+        """The stages of all mappings, without their orders; None if there are too many."""
+        if math.prod(map(len, self.chains)) > 8 * most:
+            return None  # not even worth counting
+        found = []
+        for picked in itertools.product(*self.chains):
+            found += self._legal(picked)
+            if len(found) * len(self.orders) > most:
+                return None
+        return found
+
+    def _legal(self, picked):
+        tiles = [[1] * 8 for _ in range(self.depth)]
+        fans = [[1] * 8 for _ in range(self.depth)]
+        for n, (tile, fan) in zip(self.live, picked, strict=True):
+            for level in range(self.depth):
                 tiles[level][n], fans[level][n] = tile[level], fan[level]
-        if any(math.prod(fan) > size for fan, size in zip(fans, sizes, strict=True)):
-            continue
-        spreads = [_spread(fan, array) for fan, array in zip(fans, accelerator.arrays, strict=True)]
+        if any(math.prod(fan) > size for fan, size in zip(fans, self.sizes, strict=True)):
+            return
+        arrays = self.accelerator.arrays
+        spreads = [_spread(fan, array) for fan, array in zip(fans, arrays, strict=True)]
         if any(spread is None for spread in spreads):
-            continue
-        for kept in itertools.product(*keeps):
+            return
+        for kept in self.keeps:
             stages = [
                 Stage(Extents(*tile), (), k, spread)
                 for tile, k, spread in zip(tiles, kept, spreads, strict=True)
             ]
-            if violations(layer, accelerator, Mapping(tuple(stages))):
-                continue
-            for order in itertools.product(orders, repeat=depth - 1):
-                yield Mapping(
-                    tuple(
-                        Stage(s.tile, o, s.keeps, s.spatial)
-                        for s, o in zip(stages, [*order, ()], strict=True)
-                    )
-                )
+            if not violations(self.layer, self.accelerator, Mapping(tuple(stages))):
+                yield stages
+
+    def costs(self, most):
+        """The costs of all mappings; None if there are more than *most*."""
+        legal = self.stages(most)
+        if legal is None:
+            return None
+        return [
+            evaluate(self.layer, self.accelerator, Mapping(tuple(map(_ordered, stages, order))))
+            for stages in legal
+            for order in ((*outer, ()) for outer in self.orders)
+        ]
+
+
+def _ordered(stage, order):
+    return Stage(stage.tile, order, stage.keeps, stage.spatial)
+
+
+def _problem(rng, most):
+    """A layer, an accelerator, and the costs of all mappings, which are at most *most*.
+
+    They are counted before one is priced, and of those with too many another is drawn.
+    """
+    while True:
+        layer, accelerator = _layer(rng), _machine(rng)
+        costs = _Enumeration(layer, accelerator).costs(most)
+        if costs is not None:
+            return layer, accelerator, costs
 
 
 def _spread(fan, array):
@@ -166,15 +218,11 @@ def _value(cost, objective):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_front(seed):
-    rng = random.Random(1000 + seed)
-    layer, accelerator = _layer(rng), _machine(rng)
-    points = set()
-    for tried, mapping in enumerate(_every_mapping(layer, accelerator), start=1):
-        cost = evaluate(layer, accelerator, mapping)
-        points.add((cost.cycles, cost.energy))
-        if tried > 20_000:
-            pytest.skip("too many mappings to enumerate")
+    layer, accelerator, costs = _problem(random.Random(1000 + seed), MAPPINGS)
+    points = {(cost.cycles, cost.energy) for cost in costs}
     if not points:
+        with pytest.raises(NoMappingError):
+            search(layer, accelerator, "flexible", pareto=True)
         return
     front, least = [], math.inf
     for cycles, energy in sorted(points):
@@ -230,18 +278,23 @@ def test_monotone(seed):
 
 @pytest.mark.parametrize("seed", range(PROBLEMS))
 def test_exhaustive(seed):
-    rng = random.Random(seed)
-    layer, accelerator = _layer(rng), _machine(rng)
+    _compare_with_all(random.Random(seed), MAPPINGS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_exhaustive_larger(seed):
+    _compare_with_all(random.Random(3000 + seed), 20_000)
+
+
+def _compare_with_all(rng, most):
+    layer, accelerator, costs = _problem(rng, most)
     objective = rng.choice(["energy", "energy", "energy", "edp", "latency"])
-    least = math.inf
-    for tried, mapping in enumerate(_every_mapping(layer, accelerator), start=1):
-        least = min(least, _value(evaluate(layer, accelerator, mapping), objective))
-        if tried > 40_000:
-            pytest.skip("too many mappings to enumerate")
-    if least == math.inf:
+    if not costs:
         with pytest.raises(NoMappingError):
             search(layer, accelerator, "flexible", objective)
         return
+    least = min(_value(cost, objective) for cost in costs)
     found = search(layer, accelerator, "flexible", objective)
     assert found.status == "optimal"
     assert found.lower_bound == found.value

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from picojoule.pruning.graph.tracing import TracedNetwork, trace
 
 
 def _conv(ins: int, outs: int, kernel: int = 3, **settings: Any) -> nn.Sequential:
@@ -291,6 +294,12 @@ def made(pattern: type[nn.Module]) -> nn.Module:
                 part.weight.uniform_(0.5, 1.5)
                 part.bias.normal_(0, 0.3)
     return model.eval()
+
+
+@cache
+def traced(pattern: type[nn.Module]) -> TracedNetwork:
+    """The network traced with one image; not to be changed."""
+    return trace(made(pattern), (images(1),))
 
 
 def images(count: int = 2) -> torch.Tensor:

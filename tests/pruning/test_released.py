@@ -12,6 +12,7 @@ from safetensors.torch import load  # noqa: E402
 
 import picojoule  # noqa: E402
 from picojoule.errors import PicojouleError  # noqa: E402
+from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers  # noqa: E402
 from picojoule.pruning.networks import NETWORKS  # noqa: E402
 from picojoule.pruning.released import cards, packed, unpacked  # noqa: E402
@@ -57,7 +58,7 @@ def test_an_unknown_model() -> None:
 def test_a_model_is_what_its_card_says(card: dict[str, object]) -> None:
     model = picojoule.load_model(str(card["name"]))
     _, shape = NETWORKS[str(card["network"])]
-    layers = find_layers(model, torch.zeros(1, *shape))
+    layers = find_layers(trace(model, (torch.zeros(1, *shape),)))
     by_layer = card["weights_kept_by_layer"]
     assert isinstance(by_layer, dict)
     assert set(by_layer) == {layer.name for layer in layers}

@@ -21,7 +21,8 @@ class Reader(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.text, self.fetched, self.scripts, self.data = "", [], 0, ""
+        self.text, self.scripts, self.data = "", 0, ""
+        self.fetched: list[str] = []
         self._open: list[str] = []
         self._block = False
         self.feed(page)

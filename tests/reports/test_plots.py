@@ -36,7 +36,7 @@ def test_bars_add_up_to_the_energies(dense: Estimate) -> None:
         factor = {"kMAC": 1e3, "MAC": 1.0}[unit]
         expected = [layer.energy / factor for layer in dense.layers]
         assert heights == pytest.approx(expected)
-        pyplot.close(axes.figure)
+        pyplot.close(axes.get_figure(root=True))
 
 
 def test_the_callers_axes_are_used(dense: Estimate, sparse: Estimate) -> None:
@@ -49,11 +49,11 @@ def test_the_callers_axes_are_used(dense: Estimate, sparse: Estimate) -> None:
 
 def test_text_is_legible_at_one_column(dense: Estimate) -> None:
     axes = plot_layers(dense)
-    figure = axes.figure
+    figure = axes.get_figure(root=True)
     assert figure.get_size_inches()[0] == pytest.approx(COLUMN)
     figure.canvas.draw()
     texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), *axes.get_legend().get_texts()]
-    assert min(text.get_fontsize() for text in texts if text.get_text()) >= 6
+    assert min(float(text.get_fontsize()) for text in texts if text.get_text()) >= 6
     edge = figure.bbox
     for text in texts:
         box = text.get_window_extent()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.server.conftest import Start
 from tests.server_files import CHIP, TABLE
@@ -48,6 +49,7 @@ async def client(url: str, number: int) -> dict[str, Any]:
         return {"id": job["id"], "energy": result["total"]["energy"], "batch": question["batch"]}
 
 
+@pytest.mark.slow
 def test_fifty_clients_at_once(start: Start, tmp_path: Path) -> None:
     server = start(tmp_path / "store.sqlite3", "--searches", "2")
 

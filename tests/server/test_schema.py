@@ -27,6 +27,7 @@ def server(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     made.stop()
 
 
+@pytest.mark.slow
 def test_the_api_does_as_it_says(server: Server) -> None:
     schema = schemathesis.openapi.from_url(f"{server.url}/api/openapi.json")
     # A stream of events ends with its job, which may be long.

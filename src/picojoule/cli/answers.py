@@ -16,12 +16,11 @@ from picojoule.version import SCHEMA_VERSION, __version__
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from picojoule.accelerator import Accelerator
     from picojoule.alternatives import Alternative
     from picojoule.cli.options import AnswerOptions
     from picojoule.estimate_records import Estimate
     from picojoule.mapper.found import Found
-    from picojoule.workload import Layer
+    from picojoule.question import Question
 
 YES, NO = 0, 1
 
@@ -66,48 +65,48 @@ def give_answer(
 
 
 def give_mapping(
-    found: Estimate,
-    layer: Layer,
-    machine: Accelerator,
+    question: Question,
+    priced: Estimate,
     answer: AnswerOptions,
     alternatives: Sequence[Alternative] | None = None,
     front: Sequence[Found] | None = None,
 ) -> int:
-    """Give the mapping of the one layer of *found*.
+    """Give the mapping of the one layer of *question*, whose price is *priced*.
 
     Also, if there, what *alternatives* to it would cost, and the *front* of energy and cycles.
     """
-    nest = found.layers[0].mapping
+    (layer,), accelerator = question.network, question.accelerator
+    nest = priced.layers[0].mapping
 
     def text() -> RenderableType:
         from picojoule.reports.text import mapping_report
 
-        return mapping_report(found, layer, machine, alternatives or (), front or ())
+        return mapping_report(priced, layer, accelerator, alternatives or (), front or ())
 
     def as_yaml() -> str:
         import yaml
 
-        made = yaml.safe_dump(nest.to_dict(), sort_keys=False, default_flow_style=None)
-        title = f"{layer.name} of {found.network} on {machine.name}, batch {found.batch}"
-        return f"# {title.encode('unicode_escape').decode()}\n{made}"
+        lines = yaml.safe_dump(nest.to_dict(), sort_keys=False, default_flow_style=None)
+        title = f"{layer.name} of {priced.network} on {accelerator.name}, batch {priced.batch}"
+        return f"# {title.encode('unicode_escape').decode()}\n{lines}"
 
+    from picojoule.estimate_records import contents
     from picojoule.reports.explanation import edges, front_rows, loop_nest
-    from picojoule.reports.text import contents
 
-    whole = found.to_dict()
+    whole = priced.to_dict()
     shared = ("network", "accelerator", "batch", "dataflow", "objective", "energy_unit")
     record = {
         **json_head(),
         **{name: whole[name] for name in shared},
         "layer": whole["layers"][0],
-        "contents": contents(layer, machine, nest),
-        "edges": edges(layer, machine, nest, found.batch),
-        "loop_nest": loop_nest(layer, machine, nest),
+        "contents": contents(layer, accelerator, nest),
+        "edges": edges(layer, accelerator, nest, priced.batch),
+        "loop_nest": loop_nest(layer, accelerator, nest),
     }
     if alternatives is not None:
         record["alternatives"] = [x.to_dict() for x in alternatives]
     if front is not None:
-        record["front"] = front_rows(front, found.batch)
+        record["front"] = front_rows(front, priced.batch)
     writers: dict[str, Callable[[], str]] = {
         ".yaml": as_yaml,
         ".yml": as_yaml,

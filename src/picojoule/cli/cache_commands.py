@@ -18,8 +18,8 @@ def cache(
     as_json: Json = False,
 ) -> int:
     """Show where searches are kept and how many; with --clear, delete them."""
-    from picojoule.mapper.archive import cache_folder, census
-    from picojoule.mapper.archive import clear as delete
+    from picojoule.mapper.cache import cache_folder, census
+    from picojoule.mapper.cache import clear as delete
 
     place = cache_folder(read_cache(folder, no_cache=False))
     if place is None:
@@ -27,14 +27,14 @@ def cache(
         return YES
     if clear:
         say(f"{delete(place)} searches deleted")
-    found = census(place)
+    counts = census(place)
     if as_json:
-        print_json({**json_head(), "folder": str(place), **found._asdict()})
+        print_json({**json_head(), "folder": str(place), **counts._asdict()})
     else:
         from picojoule.units import show_capacity
 
         print_text(
-            f"{place}: {found.usable + found.outdated} searches, "
-            f"{show_capacity(8 * found.bytes)}; {found.outdated} of them by other versions"
+            f"{place}: {counts.usable + counts.outdated} searches, "
+            f"{show_capacity(8 * counts.bytes)}; {counts.outdated} of them by other versions"
         )
     return YES

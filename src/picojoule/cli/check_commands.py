@@ -20,6 +20,7 @@ from picojoule.cli.lists import (
     list_dataflows,
     list_models,
     list_networks,
+    list_rules,
     machine_record,
 )
 from picojoule.cli.options import Json
@@ -33,7 +34,10 @@ def check(
     *,
     as_json: Json = False,
 ) -> int:
-    """Say whether a file is well formed, with all of its mistakes; 1 if it is not."""
+    """Say whether a file is well formed, with all of its mistakes; 1 if it is not.
+
+    Of a mapping also the rules that price holds it to: they need a layer and an accelerator.
+    """
     kind, read = reader(file)
     mistakes: tuple[Mistake, ...] = ()
     summary = ""
@@ -45,38 +49,54 @@ def check(
         mistakes = (Mistake("$", str(error)),)
     if as_json:
         listed = [{"path": x.path, "message": x.message} for x in mistakes]
-        answer = {"file": file, "kind": kind, "ok": not mistakes, "mistakes": listed}
-        print_json({**json_head(), **answer, **({"summary": summary} if summary else {})})
+        answer: dict[str, object] = {
+            "file": file,
+            "kind": kind,
+            "ok": not mistakes,
+            "mistakes": listed,
+        }
+        if summary:
+            answer["summary"] = summary
+        if kind == "mapping":
+            answer["rules"], _ = list_rules()
+        print_json({**json_head(), **answer})
     elif mistakes:
         print_text(str(InputError(f"{file} is no well-formed {kind}", mistakes)))
     else:
         print_text(f"{file} is a well-formed {kind}: {summary}")
+        if kind == "mapping":
+            print_text("For a layer on an accelerator, price holds it to these rules:")
+            print_report(list_rules()[1])
     return NO if mistakes else YES
 
 
 def list_shipped(
     what: Annotated[
-        str | None, Parameter(help="chips, networks, dataflows or models; all.")
+        str | None, Parameter(help="chips, networks, dataflows, rules or models; all.")
     ] = None,
     /,
     *,
     as_json: Json = False,
 ) -> int:
-    """List what comes with picojoule: chips, networks, dataflows, pruned models."""
+    """List what comes with picojoule: chips, networks, dataflows, pruned models.
+
+    And the rules that a mapping must keep to.
+    """
     kinds = {
         "chips": list_chips,
         "networks": list_networks,
         "dataflows": list_dataflows,
+        "rules": list_rules,
         "models": list_models,
     }
     if what is not None and what not in kinds:
         near = did_you_mean(what, tuple(kinds))
         raise PicojouleError(f"no list of {what!r}{near}; there are {', '.join(kinds)}")
-    made = {name: make() for name, make in kinds.items() if what in (None, name)}
+    lists = {name: make() for name, make in kinds.items() if what in (None, name)}
     if as_json:
-        print_json({**json_head(), **{name: records for name, (records, _) in made.items()}})
+        print_json({**json_head(), **{name: records for name, (records, _) in lists.items()}})
     else:
-        for _, table in made.values():
+        for _, table in lists.values():
             print_report(table)
     return YES
 
@@ -90,13 +110,13 @@ def show(
     """Show a machine: memories, arrays, energies, and the source of each number."""
     from picojoule.specs import load_accelerator
 
-    machine = load_accelerator(chip)
+    accelerator = load_accelerator(chip)
     if as_json:
-        print_json({**json_head(), "accelerator": machine_record(machine)})
+        print_json({**json_head(), "accelerator": machine_record(accelerator)})
     else:
         from picojoule.reports.text import accelerator_report
 
-        print_report(accelerator_report(machine))
+        print_report(accelerator_report(accelerator))
     return YES
 
 
@@ -105,13 +125,10 @@ def validate(*, as_json: Json = False) -> int:
     from picojoule.validation import validate as compare
 
     rows = list(compare())
-    failed = [row for row in rows if not getattr(row, "ok", True)]
+    failed = [row for row in rows if not row.ok]
     if as_json:
-        names = ("figure", "quantity", "paper", "ours", "ratio", "note")
-        records = [
-            {**{name: getattr(row, name) for name in names}, "ok": getattr(row, "ok", True)}
-            for row in rows
-        ]
+        names = ("figure", "quantity", "paper", "ours", "ratio", "note", "ok")
+        records = [{name: getattr(row, name) for name in names} for row in rows]
         print_json({**json_head(), "ok": not failed, "rows": records})
     else:
         from picojoule.reports.text import validation_table

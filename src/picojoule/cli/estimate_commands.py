@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +26,7 @@ from picojoule.cli.options import (
     QuestionOptions,
     SearchOptions,
 )
-from picojoule.cli.questions import read_mapping, read_question, read_search
+from picojoule.cli.questions import read_mapping, read_question
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,25 +45,24 @@ def estimate(
     OUTPUT ends in .json, .csv (one line per layer) or .txt (this report).
     """
     check_output(answer.output, (".json", ".csv", ".txt"))
-    how = read_search(search)
-    workload, machine = read_question(network, question)
+    asked = read_question(network, question, search)
 
-    from picojoule.estimation import estimate as price
+    from picojoule.estimation import price
 
     with progress_bar() as progress:
-        found = price(workload, machine, **how, progress=progress)
+        result = price(asked, progress=progress)
 
     def text() -> RenderableType:
         from picojoule.reports.text import estimate_report
 
-        return estimate_report(found)
+        return estimate_report(result)
 
     writers: dict[str, Callable[[], str]] = {
-        ".json": lambda: as_json_text(found.to_dict()),
-        ".csv": lambda: as_csv(found.rows()),
+        ".json": lambda: as_json_text(result.to_dict()),
+        ".csv": lambda: as_csv(result.rows()),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(found.to_dict(), text, answer, writers)
+    return give_answer(result.to_dict(), text, answer, writers)
 
 
 def map_layer(
@@ -95,39 +93,30 @@ def map_layer(
     OUTPUT ends in .yaml or .json (the mapping, as price reads it) or .txt (this report).
     """
     check_output(answer.output, (".yaml", ".yml", ".json", ".txt"))
-    how = read_search(search)
-    workload, machine = read_question(network, question)
-    one = replace(workload, layers=(workload[layer],))
+    asked = read_question(network, question, search).of_layer(layer)
 
-    from picojoule.estimation import estimate as price
+    from picojoule.estimation import price
 
-    found = price(one, machine, **how)
+    priced = price(asked)
     others = None
     if explain:
-        from picojoule.alternatives import alternatives
+        from picojoule.alternatives import weigh
 
         with progress_bar() as progress:
-            others = alternatives(
-                one[layer],
-                machine,
-                batch=one.batch,
-                **how,
-                chosen=found.layers[0],
-                progress=progress,
-            )
+            others = weigh(asked, chosen=priced.layers[0], progress=progress)
     front = None
     if pareto:
         from picojoule.mapper.solver import search as search_mapping
 
         front = search_mapping(
-            one[layer],
-            machine,
-            how["dataflow"],
-            factors=how["factors"],
-            budget=how["budget"],
+            asked.network[layer],
+            asked.accelerator,
+            asked.dataflow,
+            factors=asked.factors,
+            budget=asked.budget,
             pareto=True,
         ).front
-    return give_mapping(found, one[layer], machine, answer, others, front)
+    return give_mapping(asked, priced, answer, others, front)
 
 
 def price_mapping(
@@ -147,10 +136,8 @@ def price_mapping(
     """
     check_output(answer.output, (".yaml", ".yml", ".json", ".txt"))
     nest = read_mapping(mapping)
-    workload, machine = read_question(network, question)
-    one = replace(workload, layers=(workload[layer],))
+    asked = read_question(network, question).of_layer(layer)
 
-    from picojoule.estimation import estimate as price
+    from picojoule.estimation import price
 
-    found = price(one, machine, mappings={layer: nest})
-    return give_mapping(found, one[layer], machine, answer)
+    return give_mapping(asked, price(asked, mappings={layer: nest}), answer)

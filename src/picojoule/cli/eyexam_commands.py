@@ -30,8 +30,8 @@ from picojoule.cli.options import (
     QuestionOptions,
     SearchOptions,
 )
-from picojoule.cli.questions import read_question, read_search
-from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.cli.questions import read_question
+from picojoule.errors import PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,29 +66,20 @@ def eyexam(
     if plot not in PLOTS:
         near = did_you_mean(plot, PLOTS)
         raise PicojouleError(f"no plot {plot!r}{near}; there are {', '.join(PLOTS)}")
-    how = read_search(
-        SearchOptions(
-            dataflow=dataflow, objective="latency", budget=budget, cache=cache, no_cache=no_cache
-        )
+    search = SearchOptions(
+        dataflow=dataflow, objective="latency", budget=budget, cache=cache, no_cache=no_cache
     )
-    workload, machine = read_question(network, question)
+    asked = read_question(network, question, search)
     if layer is not None:
-        workload = replace(workload, layers=(workload[layer],))
+        asked = asked.of_layer(layer)
 
-    from picojoule.eyexam.examination import examine
+    from picojoule.eyexam.examination import find_bounds
 
     with progress_bar() as progress:
-        found = examine(
-            workload,
-            machine,
-            dataflow=how["dataflow"],
-            budget=how["budget"],
-            cache=how["cache"],
-            progress=progress,
-        )
+        examination = find_bounds(asked, progress=progress)
 
     if answer.output is not None and answer.output.suffix.lower() in PICTURES:
-        draw(found, plot, layer, answer.output)
+        draw(examination, plot, layer, answer.output)
         say(f"written: {answer.output}")
         if not answer.as_json:
             return YES
@@ -97,18 +88,23 @@ def eyexam(
     def text() -> RenderableType:
         from picojoule.reports.steps import eyexam_report, layer_report
 
-        return eyexam_report(found) if layer is None else layer_report(found, found[layer])
+        return (
+            eyexam_report(examination)
+            if layer is None
+            else layer_report(examination, examination[layer])
+        )
 
     writers: dict[str, Callable[[], str]] = {
-        ".json": lambda: as_json_text(found.to_dict()),
-        ".csv": lambda: as_csv(found.rows()),
+        ".json": lambda: as_json_text(examination.to_dict()),
+        ".csv": lambda: as_csv(examination.rows()),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(found.to_dict(), text, answer, writers)
+    return give_answer(examination.to_dict(), text, answer, writers)
 
 
 def draw(result: Examination, plot: str, layer: str | None, output: Path) -> None:
     """Draw one picture into a file; the same numbers give the same bytes."""
+    from picojoule.reports.plots import write_figure
     from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
 
     if plot == "rooflines":
@@ -121,11 +117,5 @@ def draw(result: Examination, plot: str, layer: str | None, output: Path) -> Non
     assert figure is not None
     import matplotlib as mpl
 
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with mpl.rc_context({"svg.hashsalt": "picojoule", "pdf.fonttype": 42}):
-        try:
-            figure.savefig(output, dpi=150, metadata=undated.get(output.suffix.lower()))
-        except OSError as error:
-            raise InputError(
-                str(output), [Mistake("file", f"cannot be written: {error}")]
-            ) from None
+        write_figure(figure, output, dpi=150)

@@ -56,6 +56,13 @@ def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, dataflows_table()
 
 
+def list_rules() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.legality import RULES
+    from picojoule.reports.text import rules_table
+
+    return [{"name": rule.name, "says": rule.says} for rule in RULES], rules_table()
+
+
 def list_models() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.pruning.released import cards
     from picojoule.reports.pruning import models_table
@@ -64,7 +71,7 @@ def list_models() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, models_table(records)
 
 
-def machine_record(machine: Accelerator) -> dict[str, Any]:
+def machine_record(accelerator: Accelerator) -> dict[str, Any]:
     """A machine as plain data: capacities in bits, energies in its unit for one word."""
     from picojoule.accelerator import Array
 
@@ -72,32 +79,32 @@ def machine_record(machine: Accelerator) -> dict[str, Any]:
         _array_record(part)
         if isinstance(part, Array)
         else {"memories": [_memory_record(memory) for memory in part.memories]}
-        for part in machine.nest
+        for part in accelerator.nest
     ]
-    sparse = machine.sparse
+    sparse = accelerator.sparse
     return {
-        "name": machine.name,
-        "description": machine.description,
-        "elements": machine.elements,
-        "energy_unit": machine.energy_unit,
-        "word_bits": machine.word_bits,
-        "charging": machine.charging.value,
-        "charge_padding": machine.charge_padding,
-        "resident_images": machine.resident_images,
-        "default_dataflow": machine.default_dataflow,
-        "static_power": machine.static_power,
-        "clock": machine.clock,
+        "name": accelerator.name,
+        "description": accelerator.description,
+        "elements": accelerator.elements,
+        "energy_unit": accelerator.energy_unit,
+        "word_bits": accelerator.word_bits,
+        "charging": accelerator.charging.value,
+        "charge_padding": accelerator.charge_padding,
+        "resident_images": accelerator.resident_images,
+        "default_dataflow": accelerator.default_dataflow,
+        "static_power": accelerator.static_power,
+        "clock": accelerator.clock,
         "compute": {
-            "mac_energy": machine.compute.mac_energy,
-            "per_cycle": machine.compute.per_cycle,
-            "psum_bits": machine.compute.psum_bits,
+            "mac_energy": accelerator.compute.mac_energy,
+            "per_cycle": accelerator.compute.per_cycle,
+            "psum_bits": accelerator.compute.psum_bits,
         },
         "sparse": {
             "zeros": sparse.zeros.value,
             "of": [o.value for o in OPERANDS if o in sparse.of],
         },
         "nest": nest,
-        "sources": [constant._asdict() for constant in machine.sources],
+        "sources": [constant._asdict() for constant in accelerator.sources],
     }
 
 

@@ -88,10 +88,10 @@ def prune(
     model, data = read_task(task)
 
     from picojoule.pruning.energy_aware.finetuning import FineTuning
-    from picojoule.pruning.energy_aware.options import Options
+    from picojoule.pruning.energy_aware.options import PruningOptions
     from picojoule.pruning.energy_aware.pruning import prune as run_prune
 
-    options = Options(
+    options = PruningOptions(
         training=FineTuning(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
         constraint=constraint,
         narrow=not keep_widths,
@@ -156,7 +156,7 @@ def profile(
         return profile_table(found.rows(), found.samples)
 
     def table() -> str:
-        from picojoule.frontends import format_table
+        from picojoule.reports.network_table import format_table
 
         return format_table(found.workload)
 

@@ -6,66 +6,43 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any
 
+from picojoule.cli.options import SEARCH
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
-    from picojoule.accelerator import Accelerator
     from picojoule.cli.options import QuestionOptions, SearchOptions
     from picojoule.mapping import Mapping as LoopNest
-    from picojoule.workload import Workload
+    from picojoule.question import Question
 
 
-class Search(TypedDict):
-    """The options of a search, as ``estimate`` takes them."""
-
-    dataflow: str | None
-    objective: str
-    factors: str
-    budget: float | None
-    cache: bool | Path
-
-
-def read_question(network: str, options: QuestionOptions) -> tuple[Workload, Accelerator]:
-    """The network and the machine that the user names, with the batch, widths and densities given.
+def read_question(
+    network: str, options: QuestionOptions, search: SearchOptions = SEARCH
+) -> Question:
+    """What the user asks: the network, the accelerator, and how mappings are searched.
 
     Mistakes in the options are found before any file is read.
     """
-    widths, densities = read_bits(options.bits), read_densities(options.density)
-    dims = read_dims(options.dims)
-
-    from picojoule.specs import load_accelerator
-
-    machine = load_accelerator(options.accelerator)
-
-    from picojoule.estimation import prepared
-    from picojoule.frontends import load
-
-    loaded = load(network, dims=dims)
-    return prepared(loaded, batch=options.batch, bits=widths, density=densities), machine
-
-
-def read_search(options: SearchOptions) -> Search:
-    """The options of a search, checked."""
-    for what, word, known in (
-        ("objective", options.objective, ("energy", "latency", "edp")),
-        ("--factors", options.factors, ("all", "perfect")),
-    ):
-        if word not in known:
-            near = did_you_mean(word, known)
-            raise PicojouleError(f"no {what} {word!r}{near}; there are {', '.join(known)}")
-    if options.dataflow is not None:
-        from picojoule.dataflow import dataflow as named
-
-        named(options.dataflow)
-    return {
-        "dataflow": options.dataflow,
-        "objective": options.objective,
-        "factors": options.factors,
-        "budget": read_seconds(options.budget),
-        "cache": read_cache(options.cache, options.no_cache),
+    settings: dict[str, Any] = {
+        "bits": read_bits(options.bits),
+        "density": read_densities(options.density),
+        "dims": read_dims(options.dims),
+        "budget": read_seconds(search.budget),
+        "cache": read_cache(search.cache, search.no_cache),
     }
+
+    from picojoule.question import ask
+
+    return ask(
+        network,
+        options.accelerator,
+        batch=options.batch,
+        dataflow=search.dataflow,
+        objective=search.objective,
+        factors=search.factors,
+        **settings,
+    )
 
 
 def read_bits(texts: Sequence[str] | None) -> dict[str, int]:
@@ -83,9 +60,9 @@ def read_bits(texts: Sequence[str] | None) -> dict[str, int]:
     single = [text for text in texts or () if "=" not in text]
     if len(single) > 1:
         raise PicojouleError(f"--bits: two widths for all operands, {' and '.join(single)}")
-    found = dict.fromkeys(("input", "weight", "output"), width(single[0])) if single else {}
+    widths = dict.fromkeys(("input", "weight", "output"), width(single[0])) if single else {}
     pairs = _per_operand("--bits", [text for text in texts or () if "=" in text])
-    return {**found, **{name: width(value) for name, value in pairs.items()}}
+    return {**widths, **{name: width(value) for name, value in pairs.items()}}
 
 
 def read_densities(texts: Sequence[str] | None) -> dict[str, float]:
@@ -94,12 +71,12 @@ def read_densities(texts: Sequence[str] | None) -> dict[str, float]:
     >>> read_densities(["weight=0.4", "input=1"])
     {'weight': 0.4, 'input': 1.0}
     """
-    found = {}
+    densities = {}
     for name, text in _per_operand("--density", texts or ()).items():
         if not re.fullmatch(r"\d*\.?\d+|\d+\.", text, re.ASCII) or not 0 <= float(text) <= 1:
             raise PicojouleError(f"--density: {text!r} is not a number from 0 to 1")
-        found[name] = float(text)
-    return found
+        densities[name] = float(text)
+    return densities
 
 
 def read_dims(texts: Sequence[str] | None) -> dict[str, int]:
@@ -108,35 +85,35 @@ def read_dims(texts: Sequence[str] | None) -> dict[str, int]:
     >>> read_dims(["sequence=128", "batch=1"])
     {'sequence': 128, 'batch': 1}
     """
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for text in texts or ():
         name, equals, size = text.rpartition("=")
         if not equals or not name:
             raise PicojouleError(f"--dim: {text!r} is not NAME=SIZE, as in sequence=128")
         if not re.fullmatch(r"\d{1,8}", size, re.ASCII) or int(size) < 1:
             raise PicojouleError(f"--dim: {size!r} is not a size of {name}: a whole number from 1")
-        if name in found:
+        if name in sizes:
             raise PicojouleError(f"--dim: {name} is given twice")
-        found[name] = int(size)
-    return found
+        sizes[name] = int(size)
+    return sizes
 
 
 def _per_operand(option: str, texts: Sequence[str]) -> dict[str, str]:
-    known = ("input", "weight", "output")
-    found: dict[str, str] = {}
+    operands = ("input", "weight", "output")
+    values: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise PicojouleError(f"{option}: {text!r} names no operand; write weight={text}")
-        if name not in known:
-            near = did_you_mean(name, known)
+        if name not in operands:
+            near = did_you_mean(name, operands)
             raise PicojouleError(
-                f"{option}: no operand {name!r}{near}; there are {', '.join(known)}"
+                f"{option}: no operand {name!r}{near}; there are {', '.join(operands)}"
             )
-        if name in found:
+        if name in values:
             raise PicojouleError(f"{option}: {name} is given twice")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def read_seconds(text: str | None) -> float | None:
@@ -202,8 +179,8 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
     def network() -> str:
         from picojoule.frontends import load
 
-        found = load(file)
-        return f"{found.name}, {len(found)} layers, {found.macs} MACs"
+        loaded = load(file)
+        return f"{loaded.name}, {len(loaded)} layers, {loaded.macs} MACs"
 
     def accelerator() -> str:
         from picojoule.specs import load_accelerator
@@ -217,8 +194,8 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
     def saved() -> str:
         from picojoule.estimate_records import load_estimate
 
-        found = load_estimate(path)
-        return f"{found.network} on {found.accelerator}, {len(found.layers)} layers"
+        result = load_estimate(path)
+        return f"{result.network} on {result.accelerator}, {len(result.layers)} layers"
 
     if re.fullmatch(r".+\.py:[^:/\\]+", file):
         return "network", network

@@ -95,21 +95,21 @@ def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
     ending = output.suffix.lower()
     if not alone:
         raise PicojouleError("--before, --eyexam and --by have no effect on a run")
-    found = read_run(folder)
+    tradeoff = read_run(folder)
     if ending in PLOTS:
         from picojoule.reports.plots import save_plot
 
-        save_plot(found, output)
+        save_plot(tradeoff, output)
     elif ending == ".html":
         from picojoule.reports.tradeoff_page import tradeoff_page
 
-        write_atomically(output, tradeoff_page(found))
+        write_atomically(output, tradeoff_page(tradeoff))
     elif ending == ".md":
         from picojoule.reports.markdown import tradeoff_markdown
 
-        write_atomically(output, tradeoff_markdown(found))
+        write_atomically(output, tradeoff_markdown(tradeoff))
     else:
-        write_atomically(output, as_csv(found.rows()))
+        write_atomically(output, as_csv(tradeoff.rows()))
 
 
 def _examination(file: Path | None) -> ExaminedNetwork | None:
@@ -152,11 +152,11 @@ def compare(
     from picojoule.comparison import compare as set_beside
     from picojoule.estimate_records import load_estimate
 
-    found = set_beside(load_estimate(before), load_estimate(after))
+    comparison = set_beside(load_estimate(before), load_estimate(after))
     if output is not None and output.suffix.lower() in PLOTS:
         from picojoule.reports.plots import save_plot
 
-        save_plot(found, output)
+        save_plot(comparison, output)
         say(f"written: {output}")
         if not answer.as_json:
             return YES
@@ -165,26 +165,28 @@ def compare(
     def text() -> RenderableType:
         from picojoule.reports.comparison_text import comparison_report
 
-        return comparison_report(found)
+        return comparison_report(comparison)
 
-    return give_answer(found.to_dict(), text, answer, _writers(found, text))
+    return give_answer(comparison.to_dict(), text, answer, _writers(comparison, text))
 
 
-def _writers(found: Comparison, text: Callable[[], RenderableType]) -> dict[str, Callable[[], str]]:
+def _writers(
+    comparison: Comparison, text: Callable[[], RenderableType]
+) -> dict[str, Callable[[], str]]:
     def as_html() -> str:
         from picojoule.reports.page import comparison_page
 
-        return comparison_page(found)
+        return comparison_page(comparison)
 
     def as_markdown() -> str:
         from picojoule.reports.markdown import comparison_markdown
 
-        return comparison_markdown(found)
+        return comparison_markdown(comparison)
 
     return {
         ".html": as_html,
         ".md": as_markdown,
-        ".csv": lambda: as_csv(found.rows()),
-        ".json": lambda: as_json_text(found.to_dict()),
+        ".csv": lambda: as_csv(comparison.rows()),
+        ".json": lambda: as_json_text(comparison.to_dict()),
         ".txt": lambda: plain_text(text()),
     }

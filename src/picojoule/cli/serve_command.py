@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,12 +53,15 @@ def serve(
         import uvicorn
 
         from picojoule.server.app import create_app
-        from picojoule.server.limits import Limits
+        from picojoule.server.limits import ServerLimits
     except ImportError:
         raise PicojouleError("the web page needs more: pip install 'picojoule[web]'") from None
-    limits = Limits(searches=searches)
+    limits = ServerLimits(searches=searches)
     app = create_app(store or default_store(), door=door, limits=limits, runs=runs)
     listening = _listen(host, port)
+    # A shell starts what it puts in the background with Ctrl-C ignored; this ends on it all the
+    # same, and says so: uvicorn raises the signal once more after it has shut down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     shown = f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"
     print_text(address if door.token is None else f"{address}?token={door.token}")
@@ -84,26 +88,26 @@ def _door(host: str, token: str | None, names: list[str]) -> Door:
 
 
 def _checked(token: str | None) -> str | None:
-    known = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    if token is not None and (len(token) < 16 or any(c not in known for c in token)):
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    if token is not None and (len(token) < 16 or any(c not in letters for c in token)):
         raise PicojouleError("--token: at least 16 letters, digits, - and _")
     return token
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
-        made.listen(1024)
+        listening.bind((host, port))
+        listening.listen(1024)
     except OSError as error:
-        made.close()
+        listening.close()
         raise PicojouleError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}; --port 0 takes a "
             "free one"
         ) from None
-    return made
+    return listening
 
 
 def default_store() -> Path:

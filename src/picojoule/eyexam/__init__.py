@@ -1,1 +1,1 @@
-"""Eyexam: seven steps from a layer's own limits to what a machine really attains."""
+"""Eyexam: seven steps from a layer's own limits to what an accelerator really attains."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Ledger
-from picojoule.traffic import Flow
+from picojoule.traffic import flow_of, rows_under
 from picojoule.workload import OPERANDS, Layer, Operand
 
 
@@ -28,16 +28,18 @@ class Compulsory:
     channel: str
 
 
-def compulsory(layer: Layer, machine: Accelerator) -> Compulsory:
+def compulsory(layer: Layer, accelerator: Accelerator) -> Compulsory:
     """The channel that takes longest to pass once what it must pass; none takes no cycles."""
-    sizes = [array.size if array else 1 for array in machine.arrays]
+    sizes = [array.size if array else 1 for array in accelerator.arrays]
     least: dict[str, float] = {}
     for operand in OPERANDS:
-        ways = [_bits(layer, machine, operand, holders) for holders in _ways(machine, operand)]
+        ways = [
+            _bits(layer, accelerator, operand, holders) for holders in _ways(accelerator, operand)
+        ]
         for name in ways[0]:
             least[name] = least.get(name, 0.0) + min(way[name] for way in ways)
     longest = Compulsory(0.0, "")
-    for channel in Ledger(layer, machine).channels():
+    for channel in Ledger(layer, accelerator, one=1.0).channels():
         together = channel.bandwidth * math.prod(sizes[: channel.level])
         cycles = least[channel.name] / together
         if cycles > longest.cycles:
@@ -45,11 +47,11 @@ def compulsory(layer: Layer, machine: Accelerator) -> Compulsory:
     return longest
 
 
-def _ways(machine: Accelerator, operand: Operand) -> Iterator[tuple[int, ...]]:
+def _ways(accelerator: Accelerator, operand: Operand) -> Iterator[tuple[int, ...]]:
     """The levels that may hold an operand on its way in: with and without those it may pass by."""
     levels = [
         ((n,), ()) if operand in level.may_bypass else ((n,),)
-        for n, level in enumerate(machine.levels)
+        for n, level in enumerate(accelerator.levels)
         if operand in level.keeps
     ]
     for choice in itertools.product(*levels):
@@ -58,33 +60,25 @@ def _ways(machine: Accelerator, operand: Operand) -> Iterator[tuple[int, ...]]:
 
 
 def _bits(
-    layer: Layer, machine: Accelerator, operand: Operand, holders: tuple[int, ...]
+    layer: Layer, accelerator: Accelerator, operand: Operand, holders: tuple[int, ...]
 ) -> dict[str, float]:
     """Bits through each channel if every word passes every edge once."""
-    words = _words(layer, operand, padded=machine.charge_padding)
-    ledger = Ledger(layer, machine)
+    words = _words(layer, operand, padded=accelerator.charge_padding)
+    ledger = Ledger(layer, accelerator, one=1.0)
     ledger.book(
         [
-            Flow(operand, parent, child, (words,) * (child - parent + 1))
-            for parent, child in zip(holders, [*holders[1:], len(machine.levels)], strict=True)
+            flow_of(operand, parent, child, (words,) * (child - parent + 1))
+            for parent, child in zip(holders, [*holders[1:], len(accelerator.levels)], strict=True)
         ]
     )
-    return {channel.name: float(channel.bits) for channel in ledger.channels()}
+    return {channel.name: channel.bits for channel in ledger.channels()}
 
 
 def _words(layer: Layer, operand: Operand, *, padded: bool) -> int:
     """Words of an operand that are needed: of the input those that some window covers."""
     if operand is not Operand.INPUT:
         return layer.size(operand)
-    words = layer.bounds.N * layer.bounds.G * layer.bounds.C
-    for axis in (0, 1):
-        before, after = layer.padding[2 * axis], layer.padding[2 * axis + 1]
-        size = layer.input_size[axis]
-        low, high = (0, before + size + after) if padded else (before, before + size)
-        rows = {
-            p * layer.stride[axis] + r * layer.dilation[axis]
-            for p in range(layer.bounds[4 + axis])
-            for r in range(layer.bounds[6 + axis])
-        }
-        words *= sum(low <= row < high for row in rows)
+    words = layer.time_steps * layer.bounds.N * layer.bounds.G * layer.bounds.C
+    for axis in (layer.axis(0, padded=padded), layer.axis(1, padded=padded)):
+        words *= len(rows_under(axis, 0, axis.outputs, 0, axis.taps))
     return words

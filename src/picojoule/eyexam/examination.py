@@ -1,8 +1,8 @@
 """Eyexam: where the performance goes, in seven steps, each a tighter bound than the one before.
 
 The analysis of Eyeriss v2 (JETCAS 2019, arXiv:1807.07928): from the parallelism of a layer to what
-a machine makes of it. Each bound is the best that any legal mapping reaches under the limits of its
-step and of those before, in MACs of the layer per cycle:
+an accelerator makes of it. Each bound is the best that any legal mapping reaches under the limits
+of its step and of those before, in MACs of the layer per cycle:
 
 1. layer shape: every MAC at once;
 2. dataflow: only the loops that it (and the array's wiring) may run across elements;
@@ -14,7 +14,7 @@ step and of those before, in MACs of the layer per cycle:
 
 An element does ``per_cycle`` MACs a cycle, and more of the layer's MACs where zeros are skipped; a
 bound divided by this *rate* is a number of elements at work. ``lift`` says what would raise the
-bound of a step, and to how much: each such statement is computed with the changed machine.
+bound of a step, and to how much: each such statement is computed with the changed accelerator.
 """
 
 from __future__ import annotations
@@ -30,21 +30,18 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator
 from picojoule.dataflow import Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import PicojouleError, did_you_mean
-from picojoule.estimation import images_at_once, prepared
 from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
 from picojoule.files import write_atomically
-from picojoule.frontends import load
-from picojoule.mapper.archive import Cache
-from picojoule.specs import load_accelerator
+from picojoule.mapper.cache import Cache
+from picojoule.question import Progress, Question, ask
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import PerOperand
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """The seven steps of every layer of a network on a machine."""
+    """The seven steps of every layer of a network on an accelerator."""
 
     network: str
     accelerator: str
@@ -82,9 +79,9 @@ class Examination:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        known = [layer.name for layer in self.layers]
+        names = [layer.name for layer in self.layers]
         raise PicojouleError(
-            f"the examination of {self.network!r} has no layer {name!r}{did_you_mean(name, known)}"
+            f"the examination of {self.network!r} has no layer {name!r}{did_you_mean(name, names)}"
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -136,7 +133,7 @@ def examine(
     density: Mapping[str, float] | None = None,
     budget: float | None = None,
     cache: Cache = True,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Examination:
     """Find the seven bounds of every layer.
 
@@ -146,39 +143,52 @@ def examine(
         batch, dataflow, bits, density: as in :func:`estimation.estimate`.
         budget: seconds for the search of step 6 per distinct layer; if it runs out, the bound is
             that of the best mapping found, and ``search.status`` is "feasible".
-        cache: where searches are kept, as in :func:`archive.find`.
+        cache: where searches are kept, as in :func:`cache.find`.
         progress: called with (layers done, layers in all, layer name).
 
     Raises:
         InputError: if the network or the accelerator cannot be read.
         NoMappingError: if a layer has no legal mapping.
     """
-    machine = load_accelerator(accelerator)
-    network = prepared(load(source), batch=batch, bits=bits, density=density)
-    flow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or machine.default_dataflow)
+    question = ask(
+        source,
+        accelerator,
+        batch=batch,
+        bits=bits,
+        density=density,
+        dataflow=dataflow,
+        objective="latency",
+        budget=budget,
+        cache=cache,
     )
-    known: dict[tuple[object, ...], LayerExamination] = {}
+    return find_bounds(question, progress=progress)
+
+
+def find_bounds(question: Question, *, progress: Progress | None = None) -> Examination:
+    """Answer *question*, whose objective is "latency": the seven bounds of every layer.
+
+    Raises:
+        NoMappingError: if a layer has no legal mapping.
+    """
+    network, accelerator = question.network, question.accelerator
+    examined: dict[tuple[object, ...], LayerExamination] = {}
     layers = []
-    for done, whole in enumerate(network):
+    for done, share in enumerate(question.shares()):
         if progress is not None:
-            progress(done, len(network), whole.name)
-        images = images_at_once(whole, machine, network.batch)
-        layer = whole.with_batch_share(images, network.batch)
-        key = (*layer.signature(), images)
-        if key not in known:
-            known[key] = Examiner(layer, machine, flow, images).examine(budget, cache)
-        layers.append(replace(known[key], name=layer.name))
-    notes = [] if machine.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
+            progress(done, len(network), share.layer.name)
+        key = (*share.part.signature(), share.images)
+        if key not in examined:
+            examiner = Examiner(share.part, accelerator, question.dataflow, share.images)
+            examined[key] = examiner.examine(question.budget, question.cache)
+        layers.append(replace(examined[key], name=share.layer.name))
+    notes = [] if accelerator.bandwidths_known else [f"steps 6 and 7: {NOT_GIVEN}"]
     return Examination(
-        network.name,
-        machine.name,
-        network.batch,
-        flow.name,
-        machine.elements,
-        tuple(layers),
-        tuple(notes),
-        network.not_counted,
+        network=network.name,
+        accelerator=accelerator.name,
+        batch=network.batch,
+        dataflow=question.dataflow.name,
+        elements=accelerator.elements,
+        layers=tuple(layers),
+        notes=tuple(notes),
+        not_counted=network.not_counted,
     )

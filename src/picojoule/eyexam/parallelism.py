@@ -1,4 +1,4 @@
-"""How far a layer can be spread over a machine: the fewest compute steps, exactly.
+"""How far a layer can be spread over an accelerator: the fewest compute steps, exactly.
 
 A step is one MAC in every element at once. Of a dimension of bound D that is unrolled F times in
 all, a mapping takes at least ``ceil(D / F)`` steps (:func:`traffic.compute_steps`), and it takes no
@@ -19,16 +19,16 @@ from functools import cache
 from typing import NamedTuple
 
 from picojoule.accelerator import Accelerator, Level
-from picojoule.cost import tile_bits
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
+from picojoule.legality import tile_bits
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import Chain, repeats
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand
 
 
 class Limit(IntEnum):
-    """What of a machine limits a mapping; each includes those before it (the steps of Eyexam)."""
+    """What limits a mapping; each includes those before it (the steps of Eyexam)."""
 
     LAYER = 1
     DATAFLOW = 2
@@ -37,13 +37,13 @@ class Limit(IntEnum):
     STORAGE = 5
 
 
-class _Axis(NamedTuple):
+class _PlacedAxis(NamedTuple):
     gap: int  # the level above the array
     size: int
     dims: frozenset[Dim]
 
 
-class _Plan(NamedTuple):
+class _Unrolling(NamedTuple):
     """One dimension: its bound, what an element must hold of it, where it may be unrolled."""
 
     dim: Dim
@@ -54,7 +54,7 @@ class _Plan(NamedTuple):
     axes: tuple[int, ...]
 
 
-_Choice = tuple[int, ...]  # a factor for each axis
+_AxisFactors = tuple[int, ...]  # a factor for each axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +66,21 @@ class Spread:
 
 
 class Parallelism:
-    """One layer on one machine under one dataflow.
+    """One layer on one accelerator under one dataflow.
 
     Raises:
-        NoMappingError: if the dataflow does not store what the machine's elements must.
+        NoMappingError: if the dataflow does not store what the accelerator's elements must.
     """
 
-    def __init__(self, layer: Layer, machine: Accelerator, flow: Dataflow) -> None:
-        self.layer, self.machine, self.flow = layer, machine, flow
-        self.levels = machine.levels
-        gaps = [n for n, array in enumerate(machine.arrays) if array]
+    def __init__(self, layer: Layer, accelerator: Accelerator, dataflow: Dataflow) -> None:
+        self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
+        self.levels = accelerator.levels
+        gaps = [n for n, array in enumerate(accelerator.arrays) if array]
         self.gap = gaps[-1] if gaps else None
         self.keeps = tuple(self._keeps(n, level) for n, level in enumerate(self.levels))
         self.axes = tuple(
-            _Axis(n, axis.size, self._may_unroll(n, axis.dims))
-            for n, array in enumerate(machine.arrays)
+            _PlacedAxis(n, axis.size, self._may_unroll(n, axis.dims))
+            for n, array in enumerate(accelerator.arrays)
             if array
             for axis in array.axes
         )
@@ -90,10 +90,10 @@ class Parallelism:
         """The mapping with the fewest steps if only *limit* and what comes before it holds.
 
         Args:
-            elements: for ``Limit.ELEMENTS``, instead of the machine's.
+            elements: for ``Limit.ELEMENTS``, instead of the accelerator's.
 
         Raises:
-            NoMappingError: if no memory of the machine can hold what the dataflow wants held.
+            NoMappingError: if no memory of the accelerator can hold what the dataflow wants held.
         """
         if limit is Limit.STORAGE:
             return self._stored()
@@ -101,10 +101,10 @@ class Parallelism:
             axes, plans = self.axes, self.plans
         else:
             # One long axis: the innermost array's, so that every rule of the dataflow applies.
-            size = self.machine.elements if elements is None else elements
+            size = self.accelerator.elements if elements is None else elements
             size = self.layer.macs if limit < Limit.ELEMENTS else size
             gap = self.gap or 0
-            axes = (_Axis(gap, size, frozenset(DIMS)),)
+            axes = (_PlacedAxis(gap, size, frozenset(DIMS)),)
             plans = tuple(
                 p._replace(axes=(0,) if p.axes or limit is Limit.LAYER else ()) for p in self.plans
             )
@@ -117,59 +117,59 @@ class Parallelism:
 
     def overfull(self, mapping: Mapping) -> dict[str, float]:
         """Bits that memories would need for *mapping*, of those that are too small."""
-        found = {}
+        needs = {}
         for index, level in enumerate(self.levels):
             for memory in level.memories:
                 if memory.capacity is None:
                     continue
                 need = self._bits(mapping.stages[index].tile, index, memory.keeps)
                 if need > memory.capacity:
-                    found[memory.name] = need
-        return found
+                    needs[memory.name] = need
+        return needs
 
     # -- the rules -----------------------------------------------------------------------------
 
     def _keeps(self, index: int, level: Level) -> frozenset[Operand]:
         """The least that a level keeps: everything that may bypass it does."""
-        wanted = self.flow.element_keeps
+        wanted = self.dataflow.element_keeps
         if wanted is None or self.gap is None or index <= self.gap:
             return level.keeps - level.may_bypass
         stuck = level.keeps - wanted - level.may_bypass
         if stuck:
             names = ", ".join(o.value for o in OPERANDS if o in stuck)
             raise NoMappingError(
-                f"dataflow {self.flow.name!r} does not store the {names} in level {index} "
-                f"({level.name}), which {self.machine.name!r} does not let bypass it"
+                f"dataflow {self.dataflow.name!r} does not store the {names} in level {index} "
+                f"({level.name}), which {self.accelerator.name!r} does not let bypass it"
             )
         return level.keeps & wanted
 
     def _may_unroll(self, gap: int, dims: frozenset[Dim]) -> frozenset[Dim]:
-        flow = self.flow
+        dataflow = self.dataflow
         if gap == self.gap:
-            return dims & flow.spatial
-        if flow.stationary is not None and self.gap is not None:
+            return dims & dataflow.spatial
+        if dataflow.stationary is not None and self.gap is not None:
             # A copy of the stationary operand outside the elements enters them once: elements that
             # share it must sit beneath one copy.
-            holders = [n for n in range(self.gap + 1) if flow.stationary in self.keeps[n]]
+            holders = [n for n in range(self.gap + 1) if dataflow.stationary in self.keeps[n]]
             if gap < max(holders):
-                return dims & RELEVANT[flow.stationary]
+                return dims & RELEVANT[dataflow.stationary]
         return dims
 
-    def _plan(self, dim: Dim) -> _Plan:
+    def _plan(self, dim: Dim) -> _Unrolling:
         bound = self.layer.bounds[DIMS.index(dim)]
         axes = tuple(n for n, axis in enumerate(self.axes) if dim in axis.dims) if bound > 1 else ()
         if self.gap is None:
-            return _Plan(dim, bound, 1, False, False, ())
-        flow, array = self.flow, self.machine.arrays[self.gap]
+            return _Unrolling(dim=dim, bound=bound, held=1, whole=False, strict=False, axes=())
+        dataflow, array = self.dataflow, self.accelerator.arrays[self.gap]
         assert array is not None
         held = 1
-        if flow.element_tile.get(dim) is Size.FULL and self._holdable(dim, bound):
+        if dataflow.element_tile.get(dim) is Size.FULL and self._holdable(dim, bound):
             held = bound
         whole = False
-        if dim in flow.spanned:
-            beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in flow.unrolled)
+        if dim in dataflow.spanned:
+            beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in dataflow.unrolled)
             whole = beside * bound <= array.size
-        if dim in flow.unrolled:
+        if dim in dataflow.unrolled:
             longest = max((a.size for a in array.axes if dim in a.dims), default=1)
             whole = whole or bound <= longest
         whole = whole and held < bound
@@ -177,8 +177,10 @@ class Parallelism:
             axes = tuple(n for n in axes if self.axes[n].gap == self.gap)
         inside = self.gap + 1
         bare = inside >= len(self.levels) or not self.keeps[inside]
-        strict = bare or flow.element_tile.get(dim) is Size.ONE
-        return _Plan(dim, bound, held, whole, whole and strict, axes)
+        strict = bare or dataflow.element_tile.get(dim) is Size.ONE
+        return _Unrolling(
+            dim=dim, bound=bound, held=held, whole=whole, strict=whole and strict, axes=axes
+        )
 
     def _holdable(self, dim: Dim, size: int) -> bool:
         """Whether the memories down to the elements' can hold *size* of one dimension alone."""
@@ -202,11 +204,11 @@ class Parallelism:
         keeps: frozenset[Operand] | None = None,
     ) -> float:
         held = kept & (self.keeps[level] if keeps is None else keeps)
-        return sum(tile_bits(self.layer, self.machine, tile, o) for o in OPERANDS if o in held)
+        return sum(tile_bits(self.layer, self.accelerator, tile, o) for o in OPERANDS if o in held)
 
     # -- mappings ------------------------------------------------------------------------------
 
-    def _chain(self, plan: _Plan, fans: dict[int, int]) -> Chain:
+    def _chain(self, plan: _Unrolling, fans: dict[int, int]) -> Chain:
         """The smallest tiles for given unrollings beneath the levels."""
         depth = len(self.levels)
         tiles = [1] * (depth + 1)
@@ -218,14 +220,17 @@ class Parallelism:
                 if plan.whole:
                     tiles[level] = max(tiles[level], -(-plan.bound // fans.get(self.gap, 1)))
             if self.gap is not None and level == self.gap:
-                wanted = self.flow.buffer_tile.get(plan.dim)
+                wanted = self.dataflow.buffer_tile.get(plan.dim)
                 if wanted is Size.FULL:
                     tiles[level] = plan.bound
         tiles[0] = plan.bound
         return Chain(tuple(tiles), tuple(fans.get(level, 1) for level in range(depth)))
 
     def _spread(
-        self, axes: Sequence[_Axis], plans: Sequence[_Plan], choices: dict[Dim, _Choice]
+        self,
+        axes: Sequence[_PlacedAxis],
+        plans: Sequence[_Unrolling],
+        choices: dict[Dim, _AxisFactors],
     ) -> Spread:
         chains = {}
         for plan in plans:
@@ -236,13 +241,16 @@ class Parallelism:
         return self._mapped(axes, choices, chains)
 
     def _mapped(
-        self, axes: Sequence[_Axis], choices: dict[Dim, _Choice], chains: dict[Dim, Chain]
+        self,
+        axes: Sequence[_PlacedAxis],
+        choices: dict[Dim, _AxisFactors],
+        chains: dict[Dim, Chain],
     ) -> Spread:
         depth = len(self.levels)
-        steps = math.prod(repeats(chains[dim], 0, depth, 0, ()) for dim in DIMS)
+        each = math.prod(repeats(chains[dim], 0, depth, 0, ()) for dim in DIMS)
         stages = []
         # What the dataflow wants stationary rests while the loops that do not index it run.
-        still = self.flow.stationary
+        still = self.dataflow.stationary
         inner = [d for d in DIMS if still is not None and d not in RELEVANT[still]]
         order = (*(d for d in DIMS if d not in inner), *inner)
         for level in range(depth):
@@ -253,7 +261,7 @@ class Parallelism:
             )
             tile = Extents(*(chains[dim].tiles[level] for dim in DIMS))
             stages.append(Stage(tile, order, self.keeps[level], spatial))
-        return Spread(steps, Mapping(tuple(stages)))
+        return Spread(self.layer.time_steps * each, Mapping(tuple(stages)))
 
     # -- capacities ----------------------------------------------------------------------------
 
@@ -264,7 +272,7 @@ class Parallelism:
             return easy
         sizes, inner = tuple(axis.size for axis in self.axes), _inner(self.axes)
         plans = sorted(self.plans, key=lambda plan: plan.bound)
-        best: list[tuple[float, dict[Dim, _Choice], dict[Dim, Chain]]] = [(math.inf, {}, {})]
+        best: list[tuple[float, dict[Dim, _AxisFactors], dict[Dim, Chain]]] = [(math.inf, {}, {})]
         limits = [
             (level, memory.keeps, memory.capacity)
             for level, each in enumerate(self.levels)
@@ -275,8 +283,8 @@ class Parallelism:
         def walk(
             index: int,
             steps: int,
-            left: _Choice,
-            choices: dict[Dim, _Choice],
+            left: _AxisFactors,
+            choices: dict[Dim, _AxisFactors],
             chains: dict[Dim, Chain],
         ) -> None:
             for level, kept, capacity in limits:
@@ -305,13 +313,15 @@ class Parallelism:
         walk(0, 1, sizes, {}, {})
         if best[0][0] == math.inf:
             raise NoMappingError(
-                f"layer {self.layer.name!r}: nothing fits the memories of {self.machine.name!r} "
-                f"with the dataflow {self.flow.name!r}; larger memories, fewer bits or another "
-                "dataflow may help"
+                f"layer {self.layer.name!r}: nothing fits the memories of "
+                f"{self.accelerator.name!r} with the dataflow {self.dataflow.name!r}; larger "
+                "memories, fewer bits or another dataflow may help"
             )
         return self._mapped(self.axes, best[0][1], best[0][2])
 
-    def _finer(self, plan: _Plan, left: _Choice) -> Iterator[tuple[_Choice, dict[int, int]]]:
+    def _finer(
+        self, plan: _Unrolling, left: _AxisFactors
+    ) -> Iterator[tuple[_AxisFactors, dict[int, int]]]:
         """Every unrolling of a dimension that could be best under some capacity.
 
         Unlike without capacities, a fan below the product of its factors may be the better one.
@@ -343,7 +353,7 @@ class Parallelism:
                 yield tuple(split.get(n, 1) for n in range(len(left))), fans
 
 
-def _inner(axes: Sequence[_Axis]) -> frozenset[int]:
+def _inner(axes: Sequence[_PlacedAxis]) -> frozenset[int]:
     """The axes of the innermost array."""
     last = max((axis.gap for axis in axes), default=0)
     return frozenset(n for n, axis in enumerate(axes) if axis.gap == last)
@@ -355,17 +365,17 @@ def _distinct(bound: int, most: int) -> list[int]:
     >>> _distinct(7, 5)
     [1, 2, 3, 4]
     """
-    found, factor = [], 1
+    factors, factor = [], 1
     while factor <= min(bound, most):
-        found.append(factor)
+        factors.append(factor)
         pieces = -(-bound // factor)
         if pieces == 1:
             break
         factor = -(-bound // (pieces - 1))
-    return found
+    return factors
 
 
-def _covers(fan: int, axes: Sequence[int], left: _Choice) -> Iterator[dict[int, int]]:
+def _covers(fan: int, axes: Sequence[int], left: _AxisFactors) -> Iterator[dict[int, int]]:
     """Factors along *axes*, within what is *left* of them, whose product is at least *fan*."""
     if fan == 1:
         yield {}
@@ -379,8 +389,8 @@ def _covers(fan: int, axes: Sequence[int], left: _Choice) -> Iterator[dict[int, 
 
 
 def _fewest(
-    plans: tuple[_Plan, ...], sizes: _Choice, inner: frozenset[int]
-) -> tuple[int, list[_Choice]]:
+    plans: tuple[_Unrolling, ...], sizes: _AxisFactors, inner: frozenset[int]
+) -> tuple[int, list[_AxisFactors]]:
     """The fewest steps on axes of the given *sizes*, and the factors of each dimension."""
     order = sorted(range(len(plans)), key=lambda n: (len(plans[n].axes), plans[n].bound))
     bounds = [plans[n].bound for n in order]
@@ -389,7 +399,7 @@ def _fewest(
         alone[n] = alone[n + 1] * bounds[n]
 
     @cache
-    def best(index: int, left: _Choice) -> tuple[float, _Choice]:
+    def best(index: int, left: _AxisFactors) -> tuple[float, _AxisFactors]:
         if index == len(order):
             return 1, ()
         plan = plans[order[index]]
@@ -412,7 +422,9 @@ def _fewest(
     return int(total), [choices[n] for n in range(len(plans))]
 
 
-def _splits(plan: _Plan, left: _Choice, inner: frozenset[int]) -> Iterator[tuple[_Choice, int]]:
+def _splits(
+    plan: _Unrolling, left: _AxisFactors, inner: frozenset[int]
+) -> Iterator[tuple[_AxisFactors, int]]:
     """Ways to unroll a dimension over the axes, and the steps that each leaves."""
     # The innermost axes first, so that what must be whole there is seen early.
     axes = sorted(plan.axes, key=lambda n: n not in inner)

@@ -1,7 +1,7 @@
 """What ``picojoule eyexam --json`` wrote, read back for a report: seven bounds of each layer.
 
 Eyexam (Eyeriss v2, arXiv:1807.07928) bounds the speed of a layer in seven steps, each below the
-one before: from the parallelism of its shape to what a machine makes of it.
+one before: from the parallelism of its shape to what an accelerator makes of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from picojoule.version import SCHEMA_VERSION
 STEPS = 7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """The bound of one step in MACs per cycle; None where it is not known."""
 
@@ -42,7 +42,7 @@ class ExaminedLayer:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedNetwork:
-    """The seven bounds of every layer of a network on a machine."""
+    """The seven bounds of every layer of a network on an accelerator."""
 
     network: str
     accelerator: str
@@ -95,12 +95,12 @@ def parse_examination(raw: Any, source: str) -> ExaminedNetwork:
             problem = f"{raw['schema_version']!r}; this picojoule reads {SCHEMA_VERSION}"
             raise InputError(source, [Mistake("$.schema_version", problem)])
         layers = tuple(_layer(item) for item in raw["layers"])
-        found = ExaminedNetwork(str(raw["network"]), str(raw["accelerator"]), layers)
+        network = ExaminedNetwork(str(raw["network"]), str(raw["accelerator"]), layers)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(source, [Mistake("$", f"not an examination: {error!r}")]) from None
     if not layers:
         raise InputError(source, [Mistake("$.layers", "there are none")])
-    return found
+    return network
 
 
 def stored_examination(result: dict[str, Any]) -> ExaminedNetwork | None:
@@ -112,11 +112,11 @@ def stored_examination(result: dict[str, Any]) -> ExaminedNetwork | None:
 def _layer(raw: dict[str, Any]) -> ExaminedLayer:
     bounds = tuple(
         Bound(
-            int(x["step"]),
-            str(x.get("title", x["step"])),
-            None if x["bound"] is None else float(x["bound"]),
-            str(x["limited_by"]),
-            str(x["lift"]),
+            step=int(x["step"]),
+            title=str(x.get("title", x["step"])),
+            bound=None if x["bound"] is None else float(x["bound"]),
+            limited_by=str(x["limited_by"]),
+            lift=str(x["lift"]),
         )
         for x in raw["steps"]
     )

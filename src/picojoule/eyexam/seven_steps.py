@@ -1,7 +1,7 @@
 """The seven steps of one layer: its bounds, what binds at each, and what would lift it.
 
 :mod:`eyexam` says what the steps are. A statement of what would lift a bound is computed with the
-changed machine, never guessed: the least number of elements, the best shape of the array, the
+changed accelerator, never guessed: the least number of elements, the best shape of the array, the
 smallest memory, the bandwidth at which something else binds.
 """
 
@@ -20,7 +20,7 @@ from picojoule.estimate_records import SearchRecord
 from picojoule.eyexam.compulsory import compulsory
 from picojoule.eyexam.parallelism import Limit, Parallelism, Spread
 from picojoule.eyexam.simulation import Simulation, simulate
-from picojoule.mapper.archive import Cache, find
+from picojoule.mapper.cache import Cache, find
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.traffic import flows
 from picojoule.units import show_capacity, show_count
@@ -40,7 +40,7 @@ NOT_GIVEN = "not known: the accelerator's file gives no bandwidth"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class BoundStep:
     """One of the seven bounds.
 
     Args:
@@ -70,7 +70,7 @@ class Step:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Roof:
     """The slanted part of one operand's roofline, under the mapping of step 6.
 
@@ -94,7 +94,7 @@ class Roof:
         return self.intensity * self.bandwidth
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerExamination:
     """The seven steps of one layer.
 
@@ -110,7 +110,7 @@ class LayerExamination:
     name: str
     macs: float
     peak: float
-    steps: tuple[Step, ...]
+    steps: tuple[BoundStep, ...]
     roofs: tuple[Roof, ...] = ()
     mapping: LoopNest | None = None
     search: SearchRecord | None = None
@@ -127,21 +127,21 @@ class LayerExamination:
         return [step.bound for step in self.steps if step.bound is not None][-1]
 
     @property
-    def worst(self) -> Step:
+    def worst(self) -> BoundStep:
         """The step that takes most of what the elements could do."""
         lost, left = -1.0, self.peak
-        found = self.steps[0]
+        worst = self.steps[0]
         for step in self.steps:
             if step.bound is None:
                 continue
             now = min(left, step.bound)
             if left - now > lost:
-                lost, found = left - now, step
+                lost, worst = left - now, step
             left = now
-        return found
+        return worst
 
     def to_dict(self) -> dict[str, Any]:
-        made: dict[str, Any] = {
+        record: dict[str, Any] = {
             "name": self.name,
             "macs": self.macs,
             "peak": finite(self.peak),
@@ -160,39 +160,42 @@ class LayerExamination:
             ],
         }
         if self.mapping is not None and self.search is not None:
-            made["mapping"] = self.mapping.to_dict()
-            made["search"] = {
+            record["mapping"] = self.mapping.to_dict()
+            record["search"] = {
                 "status": self.search.status,
                 "lower_bound": self.search.lower_bound,
                 "seconds": self.search.seconds,
                 "cheapest": self.cheapest,
             }
         if self.simulation is not None:
-            made["simulation"] = {
+            record["simulation"] = {
                 "cycles": self.simulation.cycles,
                 "computing": self.simulation.computing,
                 "ramp_up": self.simulation.ramp_up,
                 "drain": self.simulation.drain,
                 "stalls": dict(self.simulation.stalls),
             }
-        return made
+        return record
 
 
 class Examiner:
-    """One layer on one machine."""
+    """One layer on one accelerator."""
 
-    def __init__(self, layer: Layer, machine: Accelerator, flow: Dataflow, images: int) -> None:
-        self.layer, self.machine, self.flow, self.images = layer, machine, flow, images
-        cycles = Ledger(layer, machine).cycles_per_step
+    def __init__(
+        self, layer: Layer, accelerator: Accelerator, dataflow: Dataflow, images: int
+    ) -> None:
+        self.layer, self.images = layer, images
+        self.accelerator, self.dataflow = accelerator, dataflow
+        cycles = Ledger(layer, accelerator, one=1.0).cycles_per_step
         self.rate = 1 / cycles if cycles else math.inf  # all of its MACs are skipped
-        self.space = Parallelism(layer, machine, flow)
-        self.least = compulsory(layer, machine)
+        self.space = Parallelism(layer, accelerator, dataflow)
+        self.least = compulsory(layer, accelerator)
 
     def examine(self, budget: float | None, cache: Cache) -> LayerExamination:
         spreads = {limit: self.space.widest(limit) for limit in Limit}
         bounds = {limit: self._bound(spread) for limit, spread in spreads.items()}
         steps = [
-            Step(
+            BoundStep(
                 1,
                 bounds[Limit.LAYER],
                 f"the layer's {show_count(self.layer.macs)} MACs",
@@ -204,13 +207,13 @@ class Examiner:
             self._storage(spreads, bounds),
         ]
         shown = LayerExamination(
-            self.layer.name,
-            self.layer.macs / self.images,
-            self.machine.elements * self.rate,
-            tuple(steps),
+            name=self.layer.name,
+            macs=self.layer.macs / self.images,
+            peak=self.accelerator.elements * self.rate,
+            steps=tuple(steps),
         )
-        if not self.machine.bandwidths_known:
-            unknown = (Step(6, None, NOT_GIVEN, ""), Step(7, None, NOT_GIVEN, ""))
+        if not self.accelerator.bandwidths_known:
+            unknown = (BoundStep(6, None, NOT_GIVEN, ""), BoundStep(7, None, NOT_GIVEN, ""))
             return replace(shown, steps=(*steps, *unknown))
         return self._in_time(shown, spreads[Limit.STORAGE], budget, cache)
 
@@ -226,41 +229,46 @@ class Examiner:
         double = self.layer.with_batch(2)
         return f"two such layers at once (batch): {_rate(double.macs * self.rate)}"
 
-    def _dataflow(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> Step:
+    def _dataflow(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> BoundStep:
         bound = bounds[Limit.DATAFLOW]
         if bound == bounds[Limit.LAYER]:
-            return Step(2, bound, self._nothing(f"{self.flow.name} can unroll every loop"), "")
+            return BoundStep(
+                2, bound, self._nothing(f"{self.dataflow.name} can unroll every loop"), ""
+            )
         nest = spreads[Limit.DATAFLOW].mapping.stages
         fans = [math.prod(stage.fanout[n] for stage in nest) for n in range(8)]
         serial = [d.value for n, d in enumerate(DIMS) if fans[n] < self.layer.bounds[n]]
-        text = f"{self.flow.name} on {self.machine.name} runs {', '.join(serial)} one after another"
+        name, place = self.dataflow.name, self.accelerator.name
+        text = f"{name} on {place} runs {', '.join(serial)} one after another"
         better = (bound, "")
         for name, other in DATAFLOWS.items():
             try:
-                space = Parallelism(self.layer, self.machine, other)
+                space = Parallelism(self.layer, self.accelerator, other)
             except NoMappingError:
                 continue
             reached = self._bound(space.widest(Limit.DATAFLOW))
             if reached > better[0]:
                 better = (reached, name)
         lift = f"the dataflow {better[1]}: {_rate(better[0])}" if better[1] else ""
-        return Step(2, bound, text, lift or "no dataflow that the machine can run does better")
+        return BoundStep(
+            2, bound, text, lift or "no dataflow that the accelerator can run does better"
+        )
 
-    def _elements(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> Step:
-        bound, count = bounds[Limit.ELEMENTS], self.machine.elements
+    def _elements(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> BoundStep:
+        bound, count = bounds[Limit.ELEMENTS], self.accelerator.elements
         if bound == bounds[Limit.DATAFLOW]:
-            return Step(3, bound, self._nothing(f"it fits {count} elements whole"), "")
+            return BoundStep(3, bound, self._nothing(f"it fits {count} elements whole"), "")
         text = f"{count} elements"
         if bound < count * self.rate * (1 - 1e-12):
             spread = _spread_text(spreads[Limit.ELEMENTS])
             text += f", {bound / self.rate:.4g} at work on average ({spread})"
         fewest = self._fewest_elements(spreads[Limit.ELEMENTS].steps)
         more = self._bound(self.space.widest(Limit.ELEMENTS, elements=fewest))
-        return Step(3, bound, text, f"{fewest} elements instead of {count}: {_rate(more)}")
+        return BoundStep(3, bound, text, f"{fewest} elements instead of {count}: {_rate(more)}")
 
     def _fewest_elements(self, steps: int) -> int:
         """The least number of elements with which a layer takes fewer steps."""
-        low, step = self.machine.elements, 1
+        low, step = self.accelerator.elements, 1
 
         def better(count: int) -> bool:
             return self.space.widest(Limit.ELEMENTS, elements=count).steps < steps
@@ -273,18 +281,18 @@ class Examiner:
             low, high = (low, middle) if better(middle) else (middle, high)
         return high
 
-    def _axes(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> Step:
+    def _axes(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> BoundStep:
         bound = bounds[Limit.AXES]
-        sizes = " and ".join(_shape(array) for array in self.machine.arrays if array) or "1"
+        sizes = " and ".join(_shape(array) for array in self.accelerator.arrays if array) or "1"
         if bound == bounds[Limit.ELEMENTS]:
-            return Step(4, bound, self._nothing(f"arrays of {sizes} hold as much"), "")
+            return BoundStep(4, bound, self._nothing(f"arrays of {sizes} hold as much"), "")
         text = f"arrays of {sizes}: {_spread_text(spreads[Limit.AXES])}"
-        return Step(4, bound, text, self._reshaped(spreads[Limit.AXES].steps))
+        return BoundStep(4, bound, text, self._reshaped(spreads[Limit.AXES].steps))
 
     def _reshaped(self, steps: int) -> str:
         """The best shape of the innermost array with as many elements; else one longer axis."""
         gap = self.space.gap
-        array = self.machine.arrays[gap] if gap is not None else None
+        array = self.accelerator.arrays[gap] if gap is not None else None
         assert array is not None  # without one there are no axes to bind
         tried: list[tuple[int, int, Array]] = []
         if len(array.axes) == 2:
@@ -315,41 +323,43 @@ class Examiner:
     ) -> list[tuple[int, int, Array]]:
         axes = tuple(replace(a, size=n) for a, n in zip(array.axes, sizes, strict=True))
         other = replace(array, axes=axes)
-        space = Parallelism(self.layer, _with(self.machine, array.name, axes=axes), self.flow)
+        space = Parallelism(
+            self.layer, _with(self.accelerator, array.name, axes=axes), self.dataflow
+        )
         return [(space.widest(Limit.AXES).steps, merit, other)]
 
-    def _storage(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> Step:
+    def _storage(self, spreads: dict[Limit, Spread], bounds: dict[Limit, float]) -> BoundStep:
         bound, spread = bounds[Limit.STORAGE], spreads[Limit.STORAGE]
         if bound == bounds[Limit.AXES]:
-            return Step(5, bound, self._nothing("the tiles of so many elements fit"), "")
+            return BoundStep(5, bound, self._nothing("the tiles of so many elements fit"), "")
         needed = self.space.overfull(spreads[Limit.AXES].mapping)
-        memories = self.machine.memories
+        memories = self.accelerator.memories
         text = "; ".join(
             f"{name} of {show_capacity(memories[name].capacity or 0)}" for name in needed
         )
         options = []
         for name, most in needed.items():
-            found = self._least_capacity(name, most, spread.steps)
-            if found is not None:
-                options.append((found[0] / (memories[name].capacity or 1), name, *found))
+            least = self._least_capacity(name, most, spread.steps)
+            if least is not None:
+                options.append((least[0] / (memories[name].capacity or 1), name, *least))
         if options:
             _, name, capacity, steps = min(options)
             now = show_capacity(memories[name].capacity or 0)
             lift = f"{name} of {show_capacity(capacity)} instead of {now}: "
-            return Step(5, bound, text, lift + _rate(self.layer.macs / steps * self.rate))
+            return BoundStep(5, bound, text, lift + _rate(self.layer.macs / steps * self.rate))
         every = " and ".join(f"{name} of {show_capacity(most)}" for name, most in needed.items())
-        return Step(5, bound, text, f"{every}: {_rate(bounds[Limit.AXES])}")
+        return BoundStep(5, bound, text, f"{every}: {_rate(bounds[Limit.AXES])}")
 
     def _least_capacity(self, name: str, most: float, steps: int) -> tuple[float, int] | None:
         """The smallest capacity of one memory alone that saves steps, and the steps then."""
 
         def taken(capacity: float) -> int:
-            machine = _with(self.machine, name, capacity=capacity)
-            return Parallelism(self.layer, machine, self.flow).widest(Limit.STORAGE).steps
+            accelerator = _with(self.accelerator, name, capacity=capacity)
+            return Parallelism(self.layer, accelerator, self.dataflow).widest(Limit.STORAGE).steps
 
         if taken(most) >= steps:
             return None
-        low, high = self.machine.memories[name].capacity or 0.0, most
+        low, high = self.accelerator.memories[name].capacity or 0.0, most
         while high - low > 1:
             middle = float((low + high) // 2)
             low, high = (low, middle) if taken(middle) < steps else (middle, high)
@@ -361,13 +371,13 @@ class Examiner:
         self, shown: LayerExamination, spread: Spread, budget: float | None, cache: Cache
     ) -> LayerExamination:
         mapping, record, cheapest = self._fastest(spread, budget, cache)
-        cost = evaluate(self.layer, self.machine, mapping)
-        simulation = simulate(self.layer, self.machine, mapping)
+        cost = evaluate(self.layer, self.accelerator, mapping)
+        simulation = simulate(self.layer, self.accelerator, mapping)
         # Arrays are followed in their first element, which at the edge of an image may have less
         # to fetch than the average that step 6 counts.
         cycles = max(simulation.cycles, cost.cycles)
         sixth = self._bandwidth(mapping, spread)
-        seventh = Step(
+        seventh = BoundStep(
             7,
             self._per_cycle(cycles),
             self._waits(simulation),
@@ -390,10 +400,10 @@ class Examiner:
 
         The widest spread is legal, so there is an answer whenever the search has none yet.
         """
-        found = find(
+        fastest = find(
             self.layer,
-            self.machine,
-            self.flow,
+            self.accelerator,
+            self.dataflow,
             "latency",
             budget=budget,
             cache=cache,
@@ -401,24 +411,24 @@ class Examiner:
             floor=max(spread.steps / self.rate, self.least.cycles),
         )
         # Out of time, the cycles may be proved and only the choice among the fastest not.
-        proved = found.lower_bound >= found.value * (1 - 1e-12)
+        proved = fastest.lower_bound >= fastest.value * (1 - 1e-12)
         record = SearchRecord(
-            "optimal" if proved else "feasible",
-            found.lower_bound / self.images,
-            found.explored,
-            found.pruned,
-            found.seconds,
-            found.space,
+            status="optimal" if proved else "feasible",
+            lower_bound=fastest.lower_bound / self.images,
+            explored=fastest.explored,
+            pruned=fastest.pruned,
+            seconds=fastest.seconds,
+            space=fastest.space,
         )
-        return found.mapping, record, found.status == "optimal"
+        return fastest.mapping, record, fastest.status == "optimal"
 
     def _per_cycle(self, cycles: float) -> float:
         return self.layer.macs / cycles if cycles else math.inf
 
-    def _channels(self, mapping: LoopNest) -> dict[str, tuple[Channel, int]]:
+    def _channels(self, mapping: LoopNest) -> dict[str, tuple[Channel[float], int]]:
         """Every limited channel with what passes, and how many of it work side by side."""
-        ledger = Ledger(self.layer, self.machine)
-        ledger.book(flows(self.layer, mapping, padded=self.machine.charge_padding))
+        ledger = Ledger(self.layer, self.accelerator, one=1.0)
+        ledger.book(flows(self.layer, mapping, padded=self.accelerator.charge_padding))
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         return {c.name: (c, math.prod(used[: c.level])) for c in ledger.channels()}
 
@@ -429,12 +439,12 @@ class Examiner:
             for name, (channel, side_by_side) in self._channels(mapping).items()
         }
 
-    def _bandwidth(self, mapping: LoopNest, widest: Spread) -> Step:
-        cost = evaluate(self.layer, self.machine, mapping)
+    def _bandwidth(self, mapping: LoopNest, widest: Spread) -> BoundStep:
+        cost = evaluate(self.layer, self.accelerator, mapping)
         bound = self._per_cycle(cost.cycles)
         least = widest.steps / self.rate
         if cost.cycles <= least:
-            return Step(6, bound, self._nothing("no memory or network is slower"), "")
+            return BoundStep(6, bound, self._nothing("no memory or network is slower"), "")
         if cost.limited_by == "compute":
             # Mappings that are spread wider need more than some channel gives.
             times = self._times(widest.mapping)
@@ -443,7 +453,7 @@ class Examiner:
             text = f"{worst}: a wider spread moves more than {rate:.4g} bit/cycle allow"
             need = rate * times[worst] / least
             lift = f"{worst} of {need:.4g} bit/cycle instead of {rate:.4g}, for a wider spread"
-            return Step(6, bound, text, lift)
+            return BoundStep(6, bound, text, lift)
         times = self._times(mapping)
         slow = [name for name, time in times.items() if time >= cost.cycles * (1 - LEAST_GAIN)]
         others = {k: v for k, v in times.items() if k not in slow}
@@ -453,7 +463,7 @@ class Examiner:
         rates = {name: channels[name][0].bandwidth for name in slow}
         text = " and ".join(f"{name} at {rate:.4g} bit/cycle" for name, rate in rates.items())
         if others[following] >= cost.cycles * (1 - LEAST_GAIN):
-            return Step(6, bound, text, f"{following} takes as long")
+            return BoundStep(6, bound, text, f"{following} takes as long")
         lift = " and ".join(
             f"{name} of {rate * times[name] / others[following]:.4g} bit/cycle "
             f"instead of {rate:.4g}"
@@ -461,7 +471,7 @@ class Examiner:
         )
         reached = _rate(self._per_cycle(others[following]))
         then = f"by the same mapping, then limited by {following}"
-        return Step(6, bound, text, f"{lift}: {reached} {then}")
+        return BoundStep(6, bound, text, f"{lift}: {reached} {then}")
 
     def _waits(self, simulation: Simulation) -> str:
         cycles = simulation.cycles
@@ -474,20 +484,20 @@ class Examiner:
         return ", ".join(f"{name} {100 * parts[name] / cycles:.2g} %" for name in ranked[:3])
 
     def _smoother(self, mapping: LoopNest, simulation: Simulation, cycles: float) -> str:
-        """Of a few changes of the machine, the one with which the same mapping ends soonest."""
+        """Of a few changes of the accelerator, the one with which the same mapping ends soonest."""
         if not simulation.stalls:
             return ""
         worst = max(simulation.stalls, key=lambda name: simulation.stalls[name])
         operand, _, way = worst.partition(": ")
         ends = way.split(" > ")
         best = (cycles * (1 - LEAST_GAIN), "")
-        memories = self.machine.memories
+        memories = self.accelerator.memories
         options: list[tuple[str, Accelerator]] = []
         for name in reversed(ends):
             held = memories.get(name)
-            if held is None or held.double_buffered or held in self.machine.levels[0].memories:
+            if held is None or held.double_buffered or held in self.accelerator.levels[0].memories:
                 continue
-            changed = _with(self.machine, name, double_buffered=True)
+            changed = _with(self.accelerator, name, double_buffered=True)
             options.append((f"{name} double-buffered", changed))
         channels = self._channels(mapping)
         busiest = max(simulation.channels, key=lambda name: simulation.channels[name])
@@ -495,12 +505,12 @@ class Examiner:
             carries = name in ends or name.endswith(f".{operand}")
             if name == busiest or (carries and channel.bits > 0):
                 rate = channel.bandwidth
-                faster = _faster(self.machine, name, 2 * rate)
+                faster = _faster(self.accelerator, name, 2 * rate)
                 text = f"{name} of {2 * rate:.4g} bit/cycle instead of {rate:.4g}"
                 options.append((text, faster))
-        for text, machine in options:
-            taken = simulate(self.layer, machine, mapping).cycles
-            taken = max(taken, evaluate(self.layer, machine, mapping).cycles)
+        for text, accelerator in options:
+            taken = simulate(self.layer, accelerator, mapping).cycles
+            taken = max(taken, evaluate(self.layer, accelerator, mapping).cycles)
             if taken < best[0]:
                 best = (taken, text)
         if not best[1]:
@@ -512,18 +522,18 @@ class Examiner:
             passing = {o: bits for o, bits in channel.by_operand.items() if bits > 0}
             for operand, bits in passing.items():
                 yield Roof(
-                    operand.value,
-                    channel.name,
-                    self.layer.macs / bits,
-                    channel.bandwidth * side_by_side,
-                    len(passing) > 1,
+                    operand=operand.value,
+                    channel=channel.name,
+                    intensity=self.layer.macs / bits,
+                    bandwidth=channel.bandwidth * side_by_side,
+                    shared=len(passing) > 1,
                 )
 
 
-def _with(machine: Accelerator, name: str, **changes: Any) -> Accelerator:
-    """The machine with one memory or array changed."""
+def _with(accelerator: Accelerator, name: str, **changes: Any) -> Accelerator:
+    """The accelerator with one memory or array changed."""
     nest: list[Level | Array] = []
-    for part in machine.nest:
+    for part in accelerator.nest:
         if isinstance(part, Array):
             nest.append(replace(part, **changes) if part.name == name else part)
         else:
@@ -532,17 +542,17 @@ def _with(machine: Accelerator, name: str, **changes: Any) -> Accelerator:
                 for memory in part.memories
             )
             nest.append(Level(memories))
-    return replace(machine, nest=tuple(nest))
+    return replace(accelerator, nest=tuple(nest))
 
 
-def _faster(machine: Accelerator, channel: str, bandwidth: float) -> Accelerator:
-    """The machine with another bandwidth of one channel."""
+def _faster(accelerator: Accelerator, channel: str, bandwidth: float) -> Accelerator:
+    """The accelerator with another bandwidth of one channel."""
     name, _, operand = channel.partition(".")
     if not operand:
-        return _with(machine, name, bandwidth=bandwidth)
-    array = next(a for a in machine.arrays if a is not None and a.name == name)
+        return _with(accelerator, name, bandwidth=bandwidth)
+    array = next(a for a in accelerator.arrays if a is not None and a.name == name)
     own = array.bandwidths._replace(**{Operand(operand).value: bandwidth})
-    return _with(machine, name, bandwidths=own)
+    return _with(accelerator, name, bandwidths=own)
 
 
 def _shape(array: Array) -> str:
@@ -551,8 +561,8 @@ def _shape(array: Array) -> str:
 
 def _spread_text(spread: Spread) -> str:
     """How a mapping spreads over the arrays: ``R11 M2 along rows``."""
-    found = [str(axis) for stage in spread.mapping.stages for axis in stage.spatial]
-    return " by ".join(found)
+    unrolled = [str(axis) for stage in spread.mapping.stages for axis in stage.spatial]
+    return " by ".join(unrolled)
 
 
 def _rate(bound: float) -> str:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ import numpy as np
 
 from picojoule.accelerator import Accelerator, Memory, Network
 from picojoule.cost import Ledger
+from picojoule.errors import PicojouleError
 from picojoule.eyexam.playback import Script, play
 from picojoule.eyexam.visit_tables import SUMMED, VisitTables, visit_tables
 from picojoule.mapper.kernels import Floats
@@ -42,7 +43,7 @@ from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 OUTPUT = Operand.OUTPUT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
     """Where the cycles of a mapping go, for all inferences of the layer's batch.
 
@@ -72,24 +73,68 @@ class Simulation:
 def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simulation:
     """Play *mapping*, which must be legal, through in time.
 
+    Raises:
+        PicojouleError: time steps of a layer that has rows and columns of outputs as well.
+
     >>> from picojoule import load, load_accelerator, search
-    >>> layer, chip = load("squeezenet1.1")["fire2/squeeze1x1"], load_accelerator("eyeriss")
-    >>> found = search(layer, chip, objective="latency")
-    >>> simulate(layer, chip, found.mapping).cycles >= found.cost.cycles
+    >>> layer, accelerator = load("squeezenet1.1")["fire2/squeeze1x1"], load_accelerator("eyeriss")
+    >>> best = search(layer, accelerator, objective="latency")
+    >>> simulate(layer, accelerator, best.mapping).cycles >= best.cost.cycles
     True
     """
+    layer, mapping = in_rows(layer, mapping)
     plan = _Planner(layer, accelerator, mapping).plan()
     times, stalls, used, visits = play(plan.script())
     named = {
         name: float(cycles) for name, cycles in zip(plan.names, stalls, strict=True) if cycles > 0
     }
     return Simulation(
-        float(times[0]),
-        float(times[1]),
-        float(times[2]) + _skew(accelerator, mapping),
-        MappingProxyType(named),
-        MappingProxyType(dict(zip(plan.channels, map(float, used), strict=True))),
-        int(visits),
+        computing=float(times[0]),
+        ramp_up=float(times[1]),
+        drain=float(times[2]) + _skew(accelerator, mapping),
+        stalls=MappingProxyType(named),
+        channels=MappingProxyType(dict(zip(plan.channels, map(float, used), strict=True))),
+        visits=int(visits),
+    )
+
+
+def in_rows(layer: Layer, mapping: LoopNest) -> tuple[Layer, LoopNest]:
+    """The same work with time steps as rows of outputs, outermost of all loops.
+
+    Rows under one tap share no inputs and do not index the weights: just so for time steps.
+
+    Raises:
+        PicojouleError: the layer has outputs and taps along both axes already.
+    """
+    if layer.time_steps == 1:
+        return layer, mapping
+    sizes = zip(layer.bounds[4:6], layer.bounds[6:8], layer.input_size, strict=True)
+    free = [axis for axis, numbers in enumerate(sizes) if numbers == (1, 1, 1)]
+    if not free:
+        raise PicojouleError(
+            f"layer {layer.name!r}: {layer.time_steps} time steps of {layer.bounds.P} x "
+            f"{layer.bounds.Q} outputs cannot be played through in time"
+        )
+    dim = (Dim.P, Dim.Q)[free[0]]
+    rows, strides = list(layer.input_size), list(layer.stride)
+    rows[free[0]], strides[free[0]] = layer.time_steps, 1
+    grown = {dim.value: layer.time_steps}
+    first = mapping.stages[0]
+    order = (dim, *(d for d in DIMS if d not in first.order and d is not dim))
+    outermost = replace(
+        first,
+        tile=first.tile._replace(**grown),
+        order=(*order, *(d for d in first.order if d is not dim)),
+    )
+    return (
+        replace(
+            layer,
+            bounds=layer.bounds._replace(**grown),
+            input_size=(rows[0], rows[1]),
+            stride=(strides[0], strides[1]),
+            time_steps=1,
+        ),
+        LoopNest((outermost, *mapping.stages[1:])),
     )
 
 
@@ -102,19 +147,19 @@ def _skew(accelerator: Accelerator, mapping: LoopNest) -> float:
     return float(late)
 
 
-class _Part(NamedTuple):
+class _ChannelShare(NamedTuple):
     """What a transfer takes of one channel: factors over the clocks of the dimensions."""
 
     channel: int
     stage: int  # 0: on its way to where it waits, 1: to the child
-    fetched: float  # cycles per word that comes
-    leaves: float  # cycles per partial sum that leaves to come back
-    finished: float  # cycles per output that leaves for good
     tables: tuple[Floats, ...]  # N, G, M, C; then (P, R) and (Q, S)
-    sliding: tuple[Floats, ...]  # the same where only what is new is fetched
+    sliding: tuple[Floats, ...] = ()  # the same where only what is new is fetched
+    fetched: float = 0.0  # cycles per word that comes
+    leaves: float = 0.0  # cycles per partial sum that leaves to come back
+    finished: float = 0.0  # cycles per output that leaves for good
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Transfer:
     """An edge (or what flows over it to the multipliers) with its parts."""
 
@@ -127,13 +172,13 @@ class _Transfer:
     double: bool = False
     waits: bool = False  # passes by a memory in which it can wait
     source: int = -1  # the transfer that fills what this one is cut from
-    parts: list[_Part] = field(default_factory=list)
-    fresh: list[_Part] = field(default_factory=list)  # flows only: not fetched at first
+    parts: list[_ChannelShare] = field(default_factory=list)
+    fresh: list[_ChannelShare] = field(default_factory=list)  # flows only: not fetched at first
     first: tuple[Floats, ...] = ()  # per summed dimension and clock: nothing was added before
     final: tuple[Floats, ...] = ()  # per summed dimension and clock: nothing is added after
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Plan:
     loops: list[tuple[int, Dim, int]]  # level, dimension, steps
     tables: VisitTables
@@ -196,18 +241,18 @@ class _Plan:
                     ints.append([part.channel, part.stage, *tables, *sliding])
                     scales.append((part.fetched, part.leaves, part.finished))
         return Script(
-            loops,
-            sizes,
-            steps,
-            self.cycles_per_step,
-            moves,
-            len(self.flows),
-            summed,
-            np.array(owners, np.int64).reshape(-1, 2),
-            np.array(ints, np.int64).reshape(-1, 14),
-            np.array(scales, float).reshape(-1, 3),
-            np.concatenate(pool),
-            len(self.channels),
+            loops=loops,
+            sizes=sizes,
+            steps=steps,
+            cycles_per_step=self.cycles_per_step,
+            moves=moves,
+            flows=len(self.flows),
+            summed=summed,
+            owners=np.array(owners, np.int64).reshape(-1, 2),
+            ints=np.array(ints, np.int64).reshape(-1, 14),
+            scales=np.array(scales, float).reshape(-1, 3),
+            data=np.concatenate(pool),
+            channels=len(self.channels),
         )
 
 
@@ -215,8 +260,8 @@ class _Planner:
     """Finds what is moved when, and how long each piece of it takes."""
 
     def __init__(self, layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> None:
-        self.layer, self.machine, self.mapping = layer, accelerator, mapping
-        self.ledger = Ledger(layer, accelerator)
+        self.layer, self.accelerator, self.mapping = layer, accelerator, mapping
+        self.ledger = Ledger(layer, accelerator, one=1.0)
         self.depth = len(mapping.stages)
         self.channels = [(c.name, c.bandwidth) for c in self.ledger.channels()]
         self.nest = [
@@ -246,14 +291,14 @@ class _Planner:
             if mine:
                 needed.append(max(mine, key=lambda n: moves[n].child))
         return _Plan(
-            self.loops,
-            self.tables,
-            [self.tables.steps(dim) for dim in DIMS],
-            self.ledger.cycles_per_step,
-            moves,
-            flows,
-            needed,
-            tuple(name for name, _ in self.channels),
+            loops=self.loops,
+            tables=self.tables,
+            steps=[self.tables.steps(dim) for dim in DIMS],
+            cycles_per_step=self.ledger.cycles_per_step,
+            moves=moves,
+            flows=flows,
+            needed=needed,
+            channels=tuple(name for name, _ in self.channels),
         )
 
     # -- transfers -----------------------------------------------------------------------------
@@ -276,13 +321,13 @@ class _Planner:
                 ]
                 moves.append(
                     _Transfer(
-                        f"{operand.value}: {source.name} > {target.name}",
-                        operand,
-                        parent,
-                        child,
-                        max(inside, default=-1),
-                        stay(self.mapping, operand, child)[1] is not None,
-                        target.double_buffered,
+                        name=f"{operand.value}: {source.name} > {target.name}",
+                        operand=operand,
+                        parent=parent,
+                        child=child,
+                        last=max(inside, default=-1),
+                        slides=stay(self.mapping, operand, child)[1] is not None,
+                        double=target.double_buffered,
                     )
                 )
         return sorted(moves, key=lambda move: (move.child, OPERANDS.index(move.operand)))
@@ -293,28 +338,28 @@ class _Planner:
         for operand in OPERANDS:
             parent, child = self._edges(operand)[-1]
             name = f"{operand.value}: {self._holder(parent, operand).name} > MACs"
-            flows.append(_Transfer(name, operand, parent, child))
+            flows.append(_Transfer(name=name, operand=operand, parent=parent, child=child))
         return flows
 
     def _holder(self, level: int, operand: Operand) -> Memory:
-        memory = self.machine.levels[level].holder(operand)
+        memory = self.accelerator.levels[level].holder(operand)
         assert memory is not None
         return memory
 
     def _ways(self, transfer: _Transfer) -> list[tuple[int, int, int, str, float]]:
         """Limited channels on the way: (channel, stage, grain, what is counted, bits per word)."""
-        found: list[tuple[int, int, int, str, float]] = []
+        ways: list[tuple[int, int, int, str, float]] = []
         operand, parent, child = transfer.operand, transfer.parent, transfer.child
         to_mac = child == self.depth
-        word = self.machine.word_bits
+        word = self.accelerator.word_bits
         psum = self.ledger.plain_words(operand) * word
         wait = self._waiting_place(transfer)
 
         def add(name: str, level: int, grain: int, counted: str, bits: float) -> None:
-            for n, (known, _) in enumerate(self.channels):
-                if known == name:
+            for n, (limited, _) in enumerate(self.channels):
+                if limited == name:
                     stage = 0 if wait is not None and level < wait else 1
-                    found.append((n, stage, grain, counted, bits))
+                    ways.append((n, stage, grain, counted, bits))
 
         source = self._holder(parent, operand)
         bits = (
@@ -322,7 +367,7 @@ class _Planner:
         )
         add(source.name, parent, parent, "distinct", bits)
         for level in range(parent, child):
-            array = self.machine.arrays[level]
+            array = self.accelerator.arrays[level]
             if array is None:
                 continue
             for name in (array.name, f"{array.name}.{operand.value}"):
@@ -340,14 +385,14 @@ class _Planner:
             target = self._holder(child, operand)
             fill = psum if operand is OUTPUT else self.ledger.coded_words(target, operand) * word
             add(target.name, child, child, "distinct", fill)
-        return found
+        return ways
 
     def _waiting_place(self, transfer: _Transfer) -> int | None:
         """The innermost level passed by with a double-buffered memory for the operand."""
         if transfer.operand is OUTPUT or transfer.child == self.depth:
             return None
         for level in reversed(range(transfer.parent + 1, transfer.child)):
-            memory = self.machine.levels[level].holder(transfer.operand)
+            memory = self.accelerator.levels[level].holder(transfer.operand)
             if memory is not None and memory.double_buffered:
                 return level
         return None
@@ -358,7 +403,7 @@ class _Planner:
         wait = self._waiting_place(transfer)
         share = 1.0
         if child == self.depth:
-            held = self.machine.sparse.charge_register_reads_of
+            held = self.accelerator.sparse.charge_register_reads_of
             share = 1.0 if operand in held else self.ledger.effectual
         for channel, stage, grain, counted, bits in self._ways(transfer):
             scale = bits * share / self.channels[channel][1]
@@ -366,7 +411,9 @@ class _Planner:
             if operand is OUTPUT and transfer.parent == 0 and child < self.depth:
                 outermost = self._holder(0, operand)
                 if self.channels[channel][0] == outermost.name:
-                    finished = self.ledger.coded_words(outermost, operand) * self.machine.word_bits
+                    finished = (
+                        self.ledger.coded_words(outermost, operand) * self.accelerator.word_bits
+                    )
                     finished /= self.channels[channel][1]
             tables = self.tables.factors(operand, child, grain, counted, None)
             sliding: tuple[Floats, ...] = ()
@@ -380,12 +427,22 @@ class _Planner:
                     back = self.tables.factors(operand, child, grain, "distinct", None)
                 if child == self.depth:
                     for part in (tables, back):
-                        transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, part, ()))
+                        transfer.parts.append(
+                            _ChannelShare(channel=channel, stage=stage, fetched=scale, tables=part)
+                        )
                     once = self.tables.factors(operand, child, grain, "first", None)
-                    transfer.fresh.append(_Part(channel, stage, scale, 0.0, 0.0, once, ()))
+                    transfer.fresh.append(
+                        _ChannelShare(channel=channel, stage=stage, fetched=scale, tables=once)
+                    )
                     continue
-                transfer.parts.append(_Part(channel, stage, 0.0, scale, finished, tables, ()))
-                transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, back, ()))
+                transfer.parts.append(
+                    _ChannelShare(
+                        channel=channel, stage=stage, leaves=scale, finished=finished, tables=tables
+                    )
+                )
+                transfer.parts.append(
+                    _ChannelShare(channel=channel, stage=stage, fetched=scale, tables=back)
+                )
                 continue
             if stage == 0:
                 assert wait is not None
@@ -393,9 +450,17 @@ class _Planner:
                 room = self._fitting(transfer, wait)
                 if room < 1:
                     late = scale * (1 - room)
-                    transfer.parts.append(_Part(channel, 1, late, 0.0, 0.0, tables, sliding))
+                    transfer.parts.append(
+                        _ChannelShare(
+                            channel=channel, stage=1, fetched=late, tables=tables, sliding=sliding
+                        )
+                    )
                     scale *= room
-            transfer.parts.append(_Part(channel, stage, scale, 0.0, 0.0, tables, sliding))
+            transfer.parts.append(
+                _ChannelShare(
+                    channel=channel, stage=stage, fetched=scale, tables=tables, sliding=sliding
+                )
+            )
         if not transfer.parts:
             return
         transfer.first = tuple(self.tables.first(dim, child) for dim in SUMMED)

@@ -15,7 +15,7 @@ import numpy as np
 
 from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping
-from picojoule.traffic import Chain, chain
+from picojoule.traffic import Chain, chains_of, rows_under
 from picojoule.workload import DIMS, RELEVANT, Dim, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -42,9 +42,9 @@ class VisitTables:
         padded: bool,
         loops: tuple[tuple[int, Dim, int], ...],
     ) -> None:
-        self.layer, self.padded = layer, padded
+        self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.depth = len(mapping.stages)
-        self.chains = {dim: chain(mapping, dim) for dim in DIMS}
+        self.chains = chains_of(mapping)
         self.visited: dict[Dim, list[tuple[int, int]]] = {d: [] for d in DIMS}
         for level, dim, count in loops:
             self.visited[dim].append((level, count))
@@ -62,14 +62,14 @@ class VisitTables:
     def _clocks(self, dim: Dim) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(range(count) for _, count in self.visited[dim]))
 
-    def _made(self, key: tuple[object, ...], make: Callable[[], list[float]]) -> Floats:
+    def _table(self, key: tuple[object, ...], make: Callable[[], list[float]]) -> Floats:
         if key not in self._tables:
             self._tables[key] = np.array(make(), float)
         return self._tables[key]
 
     def steps(self, dim: Dim) -> Floats:
         """Compute steps of a visit in one dimension; none where a clock points past the end."""
-        return self._made(
+        return self._table(
             ("steps", dim),
             lambda: [
                 float(len(self._moments(dim, clock, self.depth, self.depth)))
@@ -79,7 +79,7 @@ class VisitTables:
 
     def first(self, dim: Dim, child: int) -> Floats:
         """Whether no loop outside the child has advanced: nothing has been added up before."""
-        return self._made(
+        return self._table(
             ("first", dim, child),
             lambda: [
                 float(
@@ -108,7 +108,7 @@ class VisitTables:
             last = max((key for key, n in zip(keys, steps, strict=True) if n), default=())
             return [float(key == last) for key in keys]
 
-        return self._made(("final", dim, outer), make)
+        return self._table(("final", dim, outer), make)
 
     def factors(
         self,
@@ -131,7 +131,7 @@ class VisitTables:
         return 1.0 if counted == "first" else float(len(moments))
 
     def _single(self, operand: Operand, dim: Dim, child: int, grain: int, counted: str) -> Floats:
-        return self._made(
+        return self._table(
             (operand, dim, child, grain, counted),
             lambda: [
                 self._count(operand, dim, self._held(dim, clock, child, grain), counted)
@@ -152,7 +152,7 @@ class VisitTables:
         along = slide if slide is not None and slide[1] in (outer, tap) else None
 
         def make() -> list[float]:
-            found = []
+            counts = []
             for a in self._clocks(outer):
                 for b in self._clocks(tap):
                     now = (
@@ -160,7 +160,7 @@ class VisitTables:
                         self._held(tap, b, child, grain),
                     )
                     if operand is not Operand.INPUT:
-                        found.append(
+                        counts.append(
                             self._count(operand, outer, now[0], counted)
                             * self._count(operand, tap, now[1], counted)
                         )
@@ -171,10 +171,10 @@ class VisitTables:
                             self._before(outer, a, child, grain, along),
                             self._before(tap, b, child, grain, along),
                         )
-                    found.append(self._rows(axis, now, old, along is not None, counted))
-            return found
+                    counts.append(self._rows(axis, now, old, along is not None, counted))
+            return counts
 
-        return self._made((operand, axis, child, grain, counted, along), make)
+        return self._table((operand, axis, child, grain, counted, along), make)
 
     def _before(
         self,
@@ -202,21 +202,17 @@ class VisitTables:
         counted: str,
     ) -> float:
         """Input rows (columns) under outputs and taps, moment by moment; if it slides, new ones."""
-        stride, dilation = self.layer.stride[axis], self.layer.dilation[axis]
-        before, after = self.layer.padding[2 * axis : 2 * axis + 2]
-        low, high = before, before + self.layer.input_size[axis]
-        if self.padded:
-            low, high = 0, high + after
+        window = self.axes[axis]
         total = 0
         for i, outputs in enumerate(now[0]):
             for j, taps in enumerate(now[1]):
                 unions: dict[tuple[int, int], set[int]] = {}
                 for m, (p, n_p, outer) in enumerate(outputs):
                     for n, (r, n_r, inner) in enumerate(taps):
-                        rows = _rows(p, n_p, r, n_r, stride, dilation, low, high)
+                        rows = _rows(window, p, p + n_p, r, r + n_r)
                         if slides and m < len(old[0][i]) and n < len(old[1][j]):
-                            q, s = old[0][i][m][:2], old[1][j][n][:2]
-                            rows = rows - _rows(*q, *s, stride, dilation, low, high)
+                            (q, n_q, _), (s, n_s, _) = old[0][i][m], old[1][j][n]
+                            rows = rows - _rows(window, q, q + n_q, s, s + n_s)
                         # Elements that are sent their own copies are counted one by one.
                         key = (outer, inner) if counted == "delivered" else (0, 0)
                         unions.setdefault(key, set()).update(rows)
@@ -236,16 +232,7 @@ class VisitTables:
         return _moments(self.chains[dim], tuple(sorted(times.items())), child, grain)
 
 
-@cache
-def _rows(
-    p: int, outputs: int, r: int, taps: int, stride: int, dilation: int, low: int, high: int
-) -> frozenset[int]:
-    return frozenset(
-        row
-        for a in range(p, p + outputs)
-        for b in range(r, r + taps)
-        if low <= (row := a * stride + b * dilation) < high
-    )
+_rows = cache(rows_under)
 
 
 @cache
@@ -262,7 +249,7 @@ def _moments(
         if level == child:
             return [((start, size, element),)]
         step, tile = dim.step(level), dim.tiles[level + 1]
-        found: list[Ranges] = []
+        moments: list[Ranges] = []
         for now in [times[level]] if level in times else range(-(-size // step)):
             low = start + now * step
             high = min(low + step, start + size)
@@ -274,14 +261,14 @@ def _moments(
                 for n, x in enumerate(lows)
             ]
             # Elements work side by side; the first never has fewer moments than the others.
-            found += [
+            moments += [
                 tuple(itertools.chain.from_iterable(x for x in side if x is not None))
                 for side in itertools.zip_longest(*parts)
             ]
-        return found
+        return moments
 
     return walk(0, 0, dim.tiles[0], 0)
 
 
 visit_tables = lru_cache(maxsize=8)(VisitTables)
-"""The tables of a mapping, kept for machines that differ only in how fast they are."""
+"""The tables of a mapping, kept for accelerators that differ only in how fast they are."""

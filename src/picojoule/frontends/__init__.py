@@ -22,12 +22,11 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.frontends.energy_site import parse_energy_site, read_energy_site, write_energy_site
 from picojoule.frontends.scale_sim import is_scale_sim_header, parse_scale_sim, read_scale_sim
 from picojoule.frontends.source_file import check_file, read_text, shortened
-from picojoule.frontends.table import format_table, parse_table, read_table, write_table
+from picojoule.frontends.table import parse_table, read_table
 from picojoule.workload import Workload
 
 __all__ = [
     "call_function",
-    "format_table",
     "function_of",
     "load",
     "parse_energy_site",
@@ -38,7 +37,6 @@ __all__ = [
     "read_table",
     "shipped_networks",
     "write_energy_site",
-    "write_table",
 ]
 
 FORMATS = (".onnx", ".tflite", ".gguf", ".csv", ".txt")

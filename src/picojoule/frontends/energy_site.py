@@ -177,7 +177,7 @@ def _not_expressible(layer: Layer, batch: int) -> list[str]:
     problems = []
     if layer.weight_is_activation:
         problems.append("a product of two activations has no place in this format")
-    if any(layer.dilation[axis] > 1 and layer.bounds[6 + axis] > 1 for axis in (0, 1)):
+    if any(axis.dilation > 1 and axis.taps > 1 for axis in (layer.axis(0), layer.axis(1))):
         problems.append(f"dilation {layer.dilation} has no place in this format")
     if batch != layer.bounds.N:
         problems.append(f"{layer.bounds.N} maps in a network for a batch of {batch}")

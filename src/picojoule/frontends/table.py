@@ -50,12 +50,17 @@ DEFAULTS: Mapping[str, int | float | str] = {
     "output_density": 1.0,
 }
 SCALES = ("input_scale_bits", "weight_scale_bits", "output_scale_bits")
-"""Columns of bits per value for scales and zero points; written only where a layer has some."""
+"""Columns of bits per value for scales and zero points."""
+
+TIME_STEPS = "time_steps"
+RARE = (*SCALES, TIME_STEPS)
+"""Columns that are written only where a layer of the network has something to say there."""
 COLUMNS = ("name", "batch", "groups", "in_channels", "out_channels", *list(DEFAULTS)[2:])
 """All columns, in the order in which they are written."""
 
 KINDS = ("weight", "activation")
-_BATCH, _NOT_COUNTED = "batch", "not counted"
+BATCH, NOT_COUNTED, UNMODELLED = "batch", "not counted", "not modelled"
+"""Comments that hold numbers."""
 
 
 def read_table(path: str | PathLike[str], *, name: str | None = None) -> Workload:
@@ -102,10 +107,13 @@ def parse_table(text: str, *, source: str, name: str | None = None) -> Workload:
         lines[layer.name] = line
         layers.append(layer)
     batch = 1
-    if _BATCH in comments:
-        at, value = comments[_BATCH]
+    if BATCH in comments:
+        at, value = comments[BATCH]
         batch = findings.whole(f"line {at}, batch", value, least=1) or 1
-    not_counted = _read_counts(*comments.get(_NOT_COUNTED, (0, "")), findings)
+    not_counted, unmodelled = (
+        _read_counts(key, *comments.get(key, (0, "")), findings)
+        for key in (NOT_COUNTED, UNMODELLED)
+    )
     if not layers and not findings:
         findings.add(f"line {header_line}", "the table has no layers")
     findings.raise_if_any()
@@ -114,6 +122,7 @@ def parse_table(text: str, *, source: str, name: str | None = None) -> Workload:
         tuple(layers),
         batch=batch,
         not_counted=not_counted,
+        unmodelled=unmodelled,
         source=comments.get("source", (0, ""))[1] or source,
     )
 
@@ -155,10 +164,10 @@ def records(
 
 def _check_header(columns: list[str], line: int, findings: Findings) -> None:
     for place, column in enumerate(columns):
-        if column not in COLUMNS + SCALES:
+        if column not in COLUMNS + RARE:
             findings.add(
                 f"line {line}, column {place + 1}",
-                f"unknown column {shortened(column)}{did_you_mean(column[:40], COLUMNS + SCALES)}",
+                f"unknown column {shortened(column)}{did_you_mean(column[:40], COLUMNS + RARE)}",
             )
         elif column in columns[:place]:
             findings.add(f"line {line}, column {place + 1}", f"{column} is there twice")
@@ -194,6 +203,8 @@ def _layer(
         findings.real(f"line {line}, column {column}", row[column]) if row.get(column) else 0.0
         for column in SCALES
     ]
+    steps = row.get(TIME_STEPS, "").strip()
+    time_steps = findings.whole(f"line {line}, column {TIME_STEPS}", steps, 1) if steps else 1
     if len(findings) > before:
         return None
     try:
@@ -219,74 +230,20 @@ def _layer(
             ),
             weight_is_activation=row.get("kind", "").strip() == "activation",
             scale_bits=PerOperand(*(value or 0.0 for value in scales)),
+            time_steps=time_steps or 1,
         )
     except WorkloadError as error:
         findings.add(f"line {line}", str(error))
         return None
 
 
-def _read_counts(line: int, text: str, findings: Findings) -> dict[str, int]:
+def _read_counts(key: str, line: int, text: str, findings: Findings) -> dict[str, int]:
     counts: dict[str, int] = {}
     for item in filter(None, (item.strip() for item in text.split(","))):
         op, _, count = item.rpartition(" ")
-        value = findings.whole(f"line {line}, not counted", count, least=1)
+        value = findings.whole(f"line {line}, {key}", count, least=1)
         if not op.strip():
-            findings.add(f"line {line}, not counted", f"{shortened(item)} is not 'Operator count'")
+            findings.add(f"line {line}, {key}", f"{shortened(item)} is not 'Operator count'")
         elif value is not None:
             counts[op.strip()] = counts.get(op.strip(), 0) + value
     return counts
-
-
-def write_table(workload: Workload, path: str | PathLike[str]) -> None:
-    """Write *workload* as a CSV file that :func:`read_table` reads back exactly."""
-    Path(path).write_text(format_table(workload), encoding="utf-8", newline="")
-
-
-def format_table(workload: Workload) -> str:
-    """The text of *workload* as picojoule's own CSV table."""
-    text = io.StringIO(newline="")
-    comments = {"name": workload.name, "source": workload.source}
-    if workload.batch != 1:
-        comments[_BATCH] = str(workload.batch)
-    # A comma separates operators, so one inside an operator's name becomes a semicolon.
-    comments[_NOT_COUNTED] = ", ".join(
-        f"{op.replace(',', ';')} {count}" for op, count in workload.not_counted.items()
-    )
-    for key, value in comments.items():
-        if value:
-            text.write(f"# {key}: {' '.join(value.split())}\n")
-    plain = csv.writer(text, lineterminator="\n")
-    scaled = any(any(layer.scale_bits) for layer in workload)
-    plain.writerow(COLUMNS + SCALES if scaled else COLUMNS)
-    for layer in workload:
-        cells = io.StringIO(newline="")
-        scales = [repr(float(value)) for value in layer.scale_bits] if scaled else []
-        csv.writer(cells, lineterminator="\n").writerow([*_cells(layer)[1:], *scales])
-        text.write(f"{_quoted(layer.name)},{cells.getvalue()}")
-    return text.getvalue()
-
-
-def _quoted(name: str) -> str:
-    # csv.writer does not protect a leading "#" or blanks, which here mean something.
-    special = name != name.strip() or name.startswith("#") or set(name) & set(',"\r\n') or not name
-    return '"' + name.replace('"', '""') + '"' if special else name
-
-
-def _cells(layer: Layer) -> list[object]:
-    b = layer.bounds
-    return [
-        layer.name,
-        b.N,
-        b.G,
-        b.G * b.C,
-        b.G * b.M,
-        *layer.input_size,
-        b.R,
-        b.S,
-        *layer.stride,
-        *layer.dilation,
-        *layer.padding,
-        KINDS[layer.weight_is_activation],
-        *layer.bits,
-        *(repr(float(value)) for value in layer.density),
-    ]

@@ -9,17 +9,15 @@ name, except those that only give a tensor another shape (:data:`BOOKKEEPING`).
 from __future__ import annotations
 
 import operator
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from picojoule.errors import InputError, Mistake, WorkloadError
+from picojoule.errors import WorkloadError
 from picojoule.frontends.products import (
     NotABatchError,
     ProblemError,
@@ -28,6 +26,7 @@ from picojoule.frontends.products import (
     product,
 )
 from picojoule.frontends.source_file import Findings, shortened
+from picojoule.frontends.torch_export import batch_of, export_program, first_names, layer_name
 from picojoule.workload import DENSE, Layer, PerOperand, Workload, conv, transposed_conv
 
 BOOKKEEPING = frozenset(
@@ -78,19 +77,56 @@ def read_torch(module: nn.Module, inputs: Sequence[object], *, name: str | None 
     Raises:
         InputError: the module cannot be exported, or a layer cannot exist.
     """
-    name = name or type(module).__name__
     source = f"torch:{type(module).__qualname__}"
-    with _evaluating(module):
-        try:
-            program = torch.export.export(module, tuple(inputs))
-        except Exception as error:
-            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                source, [Mistake("forward", f"torch.export cannot follow it: {first_line[:300]}")]
-            ) from error
+    return read_program(
+        export_program(module, inputs, source=source),
+        name=name or type(module).__name__,
+        source=source,
+        batch=batch_of(inputs),
+        names=first_names(module),
+    )
+
+
+def read_program(
+    program: torch.export.ExportedProgram,
+    *,
+    name: str,
+    source: str,
+    batch: int = 1,
+    names: Mapping[str, str] | None = None,
+) -> Workload:
+    """The workload of a program that was exported already.
+
+    Args:
+        name, source: of the network.
+        batch: inferences that the program computes at once; one if its work does not divide.
+        names: name of a parameter -> the name to call it by (:func:`first_names`).
+
+    Raises:
+        InputError: a layer cannot exist.
+    """
+    return read_nodes(program, name=name, source=source, batch=batch, names=names).workload
+
+
+@dataclass(frozen=True, slots=True)
+class ReadProgram:
+    """A program's workload and, by layer, the name of the program's node that it stands for."""
+
+    workload: Workload
+    nodes: tuple[str, ...]
+
+
+def read_nodes(
+    program: torch.export.ExportedProgram,
+    *,
+    name: str,
+    source: str,
+    batch: int = 1,
+    names: Mapping[str, str] | None = None,
+) -> ReadProgram:
+    """As :func:`read_program`, with the node of each layer."""
+    stored = _stored_tensors(program, names or {})
     findings = Findings(source)
-    batch = _batch(inputs)
-    stored = _stored_tensors(program, module)
     try:
         graph = _Graph(program.graph, stored, findings, batch)
         graph.walk()
@@ -100,46 +136,14 @@ def read_torch(module: nn.Module, inputs: Sequence[object], *, name: str | None 
         graph = _Graph(program.graph, stored, findings, batch)
         graph.walk()
     findings.raise_if_any()
-    return Workload(
+    workload = Workload(
         name,
         tuple(graph.layers),
         batch=batch,
         not_counted=dict(sorted(graph.not_counted.items())),
         source=source,
     )
-
-
-def layer_name(parameter: str) -> str:
-    """``conv1`` for ``conv1.weight``, ``attention.in_proj`` for ``attention.in_proj_weight``."""
-    # Masks and parametrizations keep the original values beside the weight.
-    return re.sub(
-        r"([._]|parametrizations)*weight([._]orig|\.original\d?|_mask|_[gv])*$", "", parameter
-    )
-
-
-def first_names(module: nn.Module) -> dict[str, str]:
-    """Name of a parameter -> the first of its names, where modules share one."""
-    first = {id(parameter): name for name, parameter in module.named_parameters()}
-    return {
-        name: first[id(parameter)]
-        for name, parameter in module.named_parameters(remove_duplicate=False)
-    }
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    before = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before:
-            part.training = training
-
-
-def _batch(inputs: Sequence[object]) -> int:
-    firsts = {x.shape[0] for x in inputs if isinstance(x, torch.Tensor) and x.dim() > 1}
-    return max(1, firsts.pop()) if len(firsts) == 1 else 1
+    return ReadProgram(workload, tuple(graph.nodes))
 
 
 class _Graph:
@@ -149,6 +153,7 @@ class _Graph:
         self, graph: fx.Graph, stored: Mapping[str, _Stored], findings: Findings, batch: int
     ) -> None:
         self.layers: list[Layer] = []
+        self.nodes: list[str] = []
         self.not_counted: Counter[str] = Counter()
         self._findings = findings
         self._batch = batch
@@ -186,6 +191,7 @@ class _Graph:
         if not layers:
             return op
         self.layers += layers
+        self.nodes += [node.name] * len(layers)
         self._names.update(layer.name for layer in layers)
         self._names.add(name)
         return None
@@ -451,9 +457,10 @@ class _Stored:
     tensor: torch.Tensor
 
 
-def _stored_tensors(program: torch.export.ExportedProgram, module: nn.Module) -> dict[str, _Stored]:
+def _stored_tensors(
+    program: torch.export.ExportedProgram, first: Mapping[str, str]
+) -> dict[str, _Stored]:
     """Name of a placeholder -> the parameter, buffer or constant it stands for."""
-    first = first_names(module)
     signature = program.graph_signature
     stored: dict[str, _Stored] = {}
     for table, tensors in (

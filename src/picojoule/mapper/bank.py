@@ -44,7 +44,12 @@ class Bank:
                     dims[b, n] = DIMS.index(dim)
             groups = np.concatenate([block.group for block in self.blocks])
             self._options = Options(
-                starts.astype(np.int64), self._raw, self._logs, fans, dims, groups
+                starts=starts.astype(np.int64),
+                raw=self._raw,
+                logs=self._logs,
+                fans=fans,
+                dims=dims,
+                groups=groups,
             )
         return self._options
 
@@ -89,12 +94,12 @@ class Bank:
             limits[a, 1 + a] = 1 / array.size
         return fewest(
             Options(
-                np.array(starts),
-                factors,
-                np.log(factors),
-                np.concatenate(fans),
-                options.dims,
-                np.zeros(count, np.int64),
+                starts=np.array(starts),
+                raw=factors,
+                logs=np.log(factors),
+                fans=np.concatenate(fans),
+                dims=options.dims,
+                groups=np.zeros(count, np.int64),
             ),
             where,
             limits,

@@ -2,8 +2,8 @@
 
 A count is a product of one factor per block (:mod:`traffic`). A :class:`Column` names a count, and
 a :class:`Block` computes its factors for all of its options, once. Blocks are the same for every
-layer that has the same bound on the same machine, so :func:`block` keeps the last ones: in a sweep
-over channels, or of one layer under other densities, little is counted anew.
+layer that has the same bound on the same accelerator, so :func:`block` keeps the last ones: in a
+sweep over channels, or of one layer under other densities, little is counted anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxis
 
 P, R = Dim.P, Dim.R
 INPUT = OPERANDS[0]
@@ -77,24 +77,15 @@ class Window(NamedTuple):
     """One axis of a sliding window.
 
     Args:
-        stored: first and last-but-one row that is stored, counted from the first padded one.
-        rows: no tile has more.
         room: for each level, the most rows that its memory holds, if it holds inputs at all.
     """
 
-    stride: int
-    dilation: int
-    stored: tuple[int, int]
-    rows: int
+    axis: WindowAxis
     room: tuple[int | None, ...]
 
     def extent(self, outputs: Ints, taps: Ints) -> Ints:
         """Input rows (columns) under tiles of outputs and taps; at most what is stored."""
-        common = math.gcd(self.stride, self.dilation)
-        rows = outputs * taps - np.maximum(0, outputs - self.dilation // common) * np.maximum(
-            0, taps - self.stride // common
-        )
-        return np.asarray(np.minimum(rows, self.rows))
+        return np.asarray(np.minimum(self.axis.extent(outputs, taps), len(self.axis.stored)))
 
 
 class Key(NamedTuple):
@@ -133,8 +124,8 @@ class Block:
         if twin is None:
             self._chains = [chains(cuts) for cuts in key.cuts]
             pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
-            made = zip(self._chains, pick, strict=True)
-            group = _group([tiles[which] for (tiles, _), which in made])
+            picked = zip(self._chains, pick, strict=True)
+            group = _group([tiles[which] for (tiles, _), which in picked])
             order = np.argsort(group, kind="stable")
             self.group, self._pick = group[order], [which[order] for which in pick]
             self._windows = {}
@@ -254,17 +245,18 @@ class Block:
         table = window_words(
             *picks[0],
             *picks[1],
-            window.stride,
-            window.dilation,
-            *window.stored,
+            window.axis.stride,
+            window.axis.dilation,
+            window.axis.stored.start,
+            window.axis.stored.stop,
             child,
             grain,
             level,
             tap,
         )
-        found = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
-        self._windows[child, grain, level, tap] = found
-        return found
+        words = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
+        self._windows[child, grain, level, tap] = words
+        return words
 
     def _tile(self, tile: Tile) -> Floats:
         """The factor in the words of a tile."""
@@ -283,11 +275,11 @@ _kept: OrderedDict[Key, Block] = OrderedDict()
 
 def block(key: Key) -> Block:
     """The block of a key, perhaps one that an earlier search has worked with."""
-    found = _kept.pop(key, None)
-    if found is None:  # rows and columns often have the same window
-        found = Block(key, _kept.get(key._replace(dims=(P, R))))
-    _kept[key] = found
-    return found
+    kept = _kept.pop(key, None)
+    if kept is None:  # rows and columns often have the same window
+        kept = Block(key, _kept.get(key._replace(dims=(P, R))))
+    _kept[key] = kept
+    return kept
 
 
 def trim(room: int = ROOM) -> None:

@@ -23,6 +23,7 @@ from picojoule.mapper.programme import (
     log_of,
     value_of,
 )
+from picojoule.mapper.tuning import TUNING
 
 
 @njit(cache=True)
@@ -50,18 +51,18 @@ def packable(fans: Ints, dims: Ints, axes: Ints, allowed: Ints) -> bool:
         # Next split of dimension i: count up the factors of all axes but the last.
         if fresh:
             split[i] = 1
-            found = True
+            more = True
         else:
-            found = False
+            more = False
             for a in range(k - 1):
                 limit = left[i, a] if allowed[a] >> which[i] & 1 else 1
                 if split[i, a] < min(limit, need[i]):
                     split[i, a] += 1
                     for b in range(a):
                         split[i, b] = 1
-                    found = True
+                    more = True
                     break
-        if not found:
+        if not more:
             i -= 1
             if i < 0:
                 return False
@@ -132,7 +133,7 @@ def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _For
                 most[i, k] = max(most[i + 1, k], most[other, k])
                 if weights[k] > 0 and most[i, k] > least[i, k]:
                     spread[i] += weights[k] * np.log(most[i, k] / least[i, k])
-    return _Forest(first, begin, end, least, score, spread)
+    return _Forest(first=first, begin=begin, end=end, least=least, score=score, spread=spread)
 
 
 @njit(cache=True)
@@ -174,7 +175,7 @@ def _descend(
     chosen = np.empty(blocks, np.int64)
     stack, bounds = np.empty((64 * blocks, blocks), np.int64), np.empty(64 * blocks)
     gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
-    found = 0
+    count = 0
     best, target = incumbent, log_of(programme, incumbent)
     line = np.empty(columns)
     box = np.empty(blocks, np.int64)
@@ -203,17 +204,17 @@ def _descend(
                 which, widest = b, forest.spread[i]
         if which < 0:
             if room > 0:
-                if found == len(values):
-                    more, larger = np.empty((2 * found, blocks), np.int64), np.empty(2 * found)
-                    for i in range(found):
+                if count == len(values):
+                    more, larger = np.empty((2 * count, blocks), np.int64), np.empty(2 * count)
+                    for i in range(count):
                         larger[i] = values[i]
                         for b in range(blocks):
                             more[i, b] = gathered[i, b]
                     gathered, values = more, larger
                 for b in range(blocks):
-                    gathered[found, b] = forest.begin[box[b]]
-                values[found] = bounds[depth]
-                found += 1
+                    gathered[count, b] = forest.begin[box[b]]
+                values[count] = bounds[depth]
+                count += 1
                 continue
             fits = True
             for a in range(len(programme.axes)):
@@ -259,7 +260,7 @@ def _descend(
                 depth += 1
             else:
                 pruned += 1
-    return best, chosen, gathered[:found], values[:found], explored, pruned
+    return best, chosen, gathered[:count], values[:count], explored, pruned
 
 
 @njit(cache=True)
@@ -292,21 +293,21 @@ def _part(
             for j in range(2):
                 fans[i, a, j] = options.fans[kept[i], a, j]
     return (
-        Options(first, raw, logs, fans, options.dims, groups),
+        Options(starts=first, raw=raw, logs=logs, fans=fans, dims=options.dims, groups=groups),
         Programme(
-            where,
-            programme.mode,
-            programme.constant,
-            programme.base,
-            programme.discount,
-            programme.energy,
-            programme.static,
-            programme.times,
-            programme.relief,
-            programme.cycle_limit,
-            programme.limits,
-            programme.axes,
-            programme.allowed,
+            where=where,
+            mode=programme.mode,
+            constant=programme.constant,
+            base=programme.base,
+            discount=programme.discount,
+            energy=programme.energy,
+            static=programme.static,
+            times=programme.times,
+            relief=programme.relief,
+            cycle_limit=programme.cycle_limit,
+            limits=programme.limits,
+            axes=programme.axes,
+            allowed=programme.allowed,
         ),
         factors,
     )
@@ -321,7 +322,7 @@ def _least(values: Floats) -> float:
 
 
 @njit(cache=True)
-def _alive(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
+def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
     """Options that do not lift the dual bound to *target*, and by how much they lift it."""
     blocks = len(starts) - 1
     kept, lifts = np.empty(len(scores), np.int64), np.empty(len(scores))
@@ -368,7 +369,7 @@ def search(
     best, chosen = incumbent, np.empty(blocks, np.int64)
     for b in range(blocks):
         chosen[b] = -1
-    kept, first, lifts = _alive(options.starts, scores, floor, log_of(programme, best))
+    kept, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
     nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
     explored, pruned = 0, len(scores) - len(kept)
     for b in range(blocks):
@@ -426,7 +427,7 @@ def search(
             closer,
             np.zeros(size),
             here,
-            np.zeros((blocks, 17), np.int64),
+            np.zeros((blocks, 1 + TUNING.box_candidates), np.int64),
             rounds,
             turns,
             target,
@@ -437,7 +438,7 @@ def search(
         if bound >= target:
             pruned += 1
             continue
-        alive, alive_first, alive_lifts = _alive(part_first, inner_scores, bound, target)
+        alive, alive_first, alive_lifts = living(part_first, inner_scores, bound, target)
         pruned += size - len(alive)
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
@@ -459,31 +460,51 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
     steps = np.zeros((1, columns + 1))
     steps[0, 0] = 1.0
     problem = Programme(
-        where,
-        LATENCY,
-        0.0,
-        0.0,
-        0.0,
-        np.zeros(columns),
-        0.0,
-        steps,
-        np.ones(1),
-        np.inf,
-        limits,
-        axes,
-        allowed,
+        where=where,
+        mode=LATENCY,
+        constant=0.0,
+        base=0.0,
+        discount=0.0,
+        energy=np.zeros(columns),
+        static=0.0,
+        times=steps,
+        relief=np.ones(1),
+        cycle_limit=np.inf,
+        limits=limits,
+        axes=axes,
+        allowed=allowed,
     )
     count = len(options.groups)
     scores, weights = np.empty(count), np.empty(columns + 1)
     rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
     at = Multipliers(np.zeros(columns + 1), rates)
-    known = np.zeros((len(where), 33), np.int64)
-    bound, _ = dual(options, problem, np.zeros(count), at, known, 8, 100, np.inf, scores, weights)
+    candidates = np.zeros((len(where), 1 + TUNING.fewest_candidates), np.int64)
+    bound, _ = dual(
+        options,
+        problem,
+        np.zeros(count),
+        at,
+        candidates,
+        TUNING.fewest_rounds,
+        TUNING.fewest_turns,
+        np.inf,
+        scores,
+        weights,
+    )
     limit = np.inf
-    for gap in (0.01, 0.1, 1.0, np.inf):
+    for gap in (*TUNING.fewest_gaps, np.inf):
         limit = np.exp(bound) * (1 + gap)
         value, choice, _, _ = search(
-            options, problem, scores, weights, bound, at, 4, 25, limit, 0.0
+            options,
+            problem,
+            scores,
+            weights,
+            bound,
+            at,
+            TUNING.box_rounds,
+            TUNING.box_turns,
+            limit,
+            0.0,
         )
         if choice[0] >= 0:
             return float(value)

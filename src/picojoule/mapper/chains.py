@@ -23,7 +23,7 @@ class Cuts(NamedTuple):
     Args:
         limits: for each level, the largest tile; the first is the bound of the dimension.
         fans: for each level, the most unrolled beneath it; 0 where there is no array.
-        edge: as for :func:`tilings.complete_chains`.
+        edge: as for :func:`kernels.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
     """
@@ -126,26 +126,26 @@ def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
 def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
     """Chains in which every step divides the tile around it, and every tile its step."""
     depth = len(cuts.limits)
-    found: list[tuple[list[int], list[int]]] = [([cuts.bound], [])]
+    started: list[tuple[list[int], list[int]]] = [([cuts.bound], [])]
     for level in range(depth):
         most = cuts.limits[level + 1] if level < depth - 1 else 1
-        found = [
+        started = [
             ([*tiles, tile], [*fans, step // tile])
-            for tiles, fans in found
+            for tiles, fans in started
             for step in _divisors(tiles[-1])
             for tile in ([step] if cuts.fans[level] <= 1 else _divisors(step))
             if tile <= most and step // tile <= max(1, cuts.fans[level])
         ]
     return (
-        np.array([tiles for tiles, _ in found], np.int64).reshape(-1, depth + 1),
-        np.array([fans for _, fans in found], np.int64).reshape(-1, depth),
+        np.array([tiles for tiles, _ in started], np.int64).reshape(-1, depth + 1),
+        np.array([fans for _, fans in started], np.int64).reshape(-1, depth),
     )
 
 
 def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     """Chains for other depths: every tile an even split of the one outside; few if small."""
     depth = len(cuts.limits)
-    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    listed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
         level, size = len(tiles) - 1, tiles[-1]
@@ -154,13 +154,13 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
             units = -(-size // piece)
             for factor in _pieces(units, min(max(1, cuts.fans[level]), units), cuts._few):
                 if last:
-                    found.append((tiles, (*fans, factor)))
+                    listed.append((tiles, (*fans, factor)))
                 else:
                     walk((*tiles, piece), (*fans, factor))
 
     walk((cuts.bound,), ())
-    tiles = np.array([(*tiles, 1) for tiles, _ in found], np.int64)
-    return tiles, np.array([fans for _, fans in found], np.int64)
+    tiles = np.array([(*tiles, 1) for tiles, _ in listed], np.int64)
+    return tiles, np.array([fans for _, fans in listed], np.int64)
 
 
 def _pieces(size: int, most: int, every: bool) -> Sequence[int]:
@@ -171,11 +171,11 @@ def _pieces(size: int, most: int, every: bool) -> Sequence[int]:
 @functools.lru_cache(maxsize=1 << 14)
 def _even(size: int) -> tuple[int, ...]:
     """The largest parts of all even splits of *size*, ascending."""
-    found = [size]
-    while found[-1] > 1:
+    parts = [size]
+    while parts[-1] > 1:
         # The fewest pieces that are smaller than the last.
-        found.append(-(-size // -(-size // (found[-1] - 1))))
-    return tuple(reversed(found))
+        parts.append(-(-size // -(-size // (parts[-1] - 1))))
+    return tuple(reversed(parts))
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -11,7 +11,7 @@ from picojoule.cost import Cost
 from picojoule.mapping import Mapping
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """The result of a search.
 

@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from picojoule.mapper.tuning import TUNING
+
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -167,7 +169,7 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
             inner = tiles[c, level + 1]
             step = min(tiles[c, level], fans[c, level] * inner)
             new = 1 - now
-            made = 0
+            distinct = 0
             for i in range(have):
                 size, weight = sizes[now, i], times[now, i]
                 full, rest = size // step, size % step
@@ -188,15 +190,15 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
                             break
                         if below == 0 or number == 0:
                             continue
-                        for j in range(made):
+                        for j in range(distinct):
                             if sizes[new, j] == below:
                                 times[new, j] += number
                                 break
                         else:
-                            sizes[new, made] = below
-                            times[new, made] = number
-                            made += 1
-            have, now = made, new
+                            sizes[new, distinct] = below
+                            times[new, distinct] = number
+                            distinct += 1
+            have, now = distinct, new
         total = 0
         for i in range(have):
             total += times[now, i]
@@ -262,7 +264,7 @@ def _visits(
     heads = np.empty(n, np.int64)
     visits = 0
     for i in range(n):
-        found = -1
+        visit = -1
         for v in range(visits - 1, -1, -1):
             same = True
             for k in range(levels):
@@ -273,13 +275,13 @@ def _visits(
                     same = False
                     break
             if same:
-                found = v
+                visit = v
                 break
-        if found < 0:
+        if visit < 0:
             heads[visits] = i
-            found = visits
+            visit = visits
             visits += 1
-        visit_of[i] = found
+        visit_of[i] = visit
     first = np.zeros(visits + 1, np.int64)
     for i in range(n):
         first[visit_of[i] + 1] += 1
@@ -337,9 +339,6 @@ class _Moments(NamedTuple):
     high: Ints
 
 
-BUCKETS = 1 << 12  # of the table in which moments are found again
-
-
 @njit(cache=True)
 def _moments(
     tiles: Ints, fans: Ints, child: int, grain: int, slide: int, join: bool, low: int, high: int
@@ -352,7 +351,7 @@ def _moments(
     first, before = np.zeros(room + 1, np.int64), np.empty(room, np.int64)
     inside = np.empty(room, np.bool_)
     lows, highs = np.empty(2 * room, np.int64), np.empty(2 * room, np.int64)
-    newest, older = np.full(BUCKETS, -1, np.int64), np.empty(room, np.int64)
+    newest, older = np.full(TUNING.buckets, -1, np.int64), np.empty(room, np.int64)
     entries = n = 0
     for c in range(chains):
         visit, previous, start, stop = _visits(tiles[c], fans[c], child, grain, slide, join)
@@ -375,7 +374,7 @@ def _moments(
                     mix = (31 * mix + lows[m]) * 31 + highs[m]
                     m += 1
             first[n + 1] = m
-            bucket = (mix ^ (mix >> 17)) & (BUCKETS - 1)
+            bucket = (mix ^ (mix >> 17)) & (TUNING.buckets - 1)
             seen = newest[bucket]
             while seen >= 0 and not _same(first, inside, before, lows, highs, seen, n):
                 seen = older[seen]
@@ -394,14 +393,14 @@ def _moments(
         chain_first[c + 1] = entries
     m = first[n]
     return _Moments(
-        chain_first,
-        entry[:entries],
-        times[:entries],
-        first[: n + 1],
-        before[:n],
-        inside[:n],
-        lows[:m],
-        highs[:m],
+        chain=chain_first,
+        entry=entry[:entries],
+        times=times[:entries],
+        first=first[: n + 1],
+        before=before[:n],
+        inside=inside[:n],
+        low=lows[:m],
+        high=highs[:m],
     )
 
 

@@ -1,6 +1,6 @@
 """Discrete geometric programmes, and a bound on them.
 
-The search problem, whatever the machine: choose one option for each *block* (a dimension, or a
+The search problem, whatever the accelerator: choose one option for each *block* (a dimension, or a
 window pair). Every quantity is a product over the blocks of one factor per option, its *column*;
 the objective and the limits are sums of such products with positive coefficients.
 
@@ -19,10 +19,9 @@ import numpy as np
 from numba import njit
 
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.tuning import TUNING
 
 ENERGY, LATENCY, EDP = 0, 1, 2
-STALE = 1e-5  # a bound that rises by less (in its logarithm) has as good as settled
-PATIENCE = 40  # steps in which it rises by less
 
 
 class Options(NamedTuple):
@@ -168,13 +167,15 @@ def _constant(
 def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats, turn: int) -> None:
     """Move the multipliers towards what the options picked."""
     times = len(programme.times)
-    pull = max(0.02, 1.0 / (turn + 2.0))
+    pull = max(TUNING.least_pull, 1.0 / (turn + 2.0))
     for k in range(len(picked)):
         at.means[k] += pull * (picked[k] - at.means[k])
-    step = 0.1 / (1.0 + 0.1 * turn)
+    step = TUNING.price_step / (1.0 + TUNING.price_decay * turn)
     for r in range(1 + times, len(at.rates)):
         over = _log_sum(sums, r, picked)
-        at.rates[r] = max(0.0, at.rates[r] + step * min(2.0, max(-2.0, over)))
+        at.rates[r] = max(
+            0.0, at.rates[r] + step * min(TUNING.price_clip, max(-TUNING.price_clip, over))
+        )
     if programme.mode != ENERGY:
         longest, slowest = -np.inf, 1
         for r in range(1, 1 + times):
@@ -241,16 +242,16 @@ def dual(
                     least, pick = part[i], i
             bound += least
             pick += low
-            known = False
+            listed = False
             for i in range(min(room, candidates[b, room])):
                 if candidates[b, i] == pick:
-                    known = True
-            if not known:
+                    listed = True
+            if not listed:
                 new = True
                 candidates[b, candidates[b, room] % room] = pick
                 candidates[b, room] += 1
-        if bound > best:
-            best = bound
+        if bound > best or turn == 0:  # at first also where there is no bound
+            best = max(best, bound)
             _copy(weights, trial)
             if best >= target:
                 return best, False
@@ -289,9 +290,9 @@ def dual(
                 _copy(top.means, at.means)
                 _copy(top.rates, at.rates)
             idle += 1
-            if inner > last + STALE:
+            if inner > last + TUNING.stale:
                 last, idle = inner, 0
-            if idle == PATIENCE or inner >= target + STALE:
+            if idle == TUNING.patience or inner >= target + TUNING.stale:
                 break
             _advance(programme, sums, at, picked, t)
         _copy(at.means, top.means)

@@ -1,9 +1,10 @@
-"""Classes of mappings as discrete geometric programmes.
+"""Classes of mappings as discrete geometric programmes, and the way back.
 
-Within a class a mapping's price is a sum of products of per-dimension factors. The ledger of
-:mod:`cost` books symbolic flows, which gives the coefficients; :mod:`tilings` gives the factors.
-A class prices a mapping at no less than :func:`cost.evaluate` does and some class prices it
-exactly, so the least over all classes is the optimum.
+:meth:`Relaxation.relax` turns a class into a programme, :meth:`Relaxation.realise` a point of that
+programme into a mapping. Within a class a mapping's price is a sum of products of per-dimension
+factors. The ledger of :mod:`cost` books symbolic flows, which gives the coefficients, and
+:mod:`bank` holds the factors. A class prices a mapping at no less than :func:`cost.evaluate` does
+and some class prices it exactly, so the least over all classes is the optimum.
 """
 
 from __future__ import annotations
@@ -16,42 +17,27 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from picojoule.accelerator import Axis
 from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block, Column, Elements, One, Steps, Tile, Words
-from picojoule.mapper.kernels import Bools, Floats
+from picojoule.mapper.kernels import Bools, Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
-from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
+from picojoule.mapping import Mapping, Stage
+from picojoule.traffic import Flow
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Operand
 
-INPUT, _, OUTPUT = OPERANDS
-
-
-class _SymbolicFlow(NamedTuple):
-    """A flow whose words are coefficient vectors over symbolic counts."""
-
-    operand: Operand
-    parent: int
-    child: int
-    words: tuple[Floats, ...]
-    sharing: dict[int, Floats]
-
-    @property
-    def at_parent(self) -> Floats:
-        return self.words[0]
-
-    @property
-    def at_child(self) -> Floats:
-        return self.words[-1]
-
-    def passed(self, level: int) -> tuple[Floats, Floats]:
-        return self.words[level - self.parent], self.words[level + 1 - self.parent]
-
-    def shared(self, level: int) -> Floats:
-        return self.sharing[level]
+INPUT, WEIGHT, OUTPUT = OPERANDS
 
 
 Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
+
+
+def words_of(edge: Edge, grain: int, stay: Stay) -> Words:
+    """The count of an edge's words at a grain, under a pattern of stays."""
+    still, slide = stay
+    return Words(operand=edge.operand, child=edge.child, grain=grain, still=still, slide=slide)
 
 
 class Term(NamedTuple):
@@ -69,14 +55,15 @@ class Hop(NamedTuple):
     inside: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What all classes that keep the same operands have in common.
+    """What all classes that keep the same operands, as long, have in common.
 
     Every coefficient vector is over ``[1, terms, hops]``.
     """
 
     number: int
+    options: int  # which of the problem's sets of options
     edges: tuple[Edge, ...]
     terms: tuple[Term, ...]
     hops: tuple[Hop, ...]
@@ -95,7 +82,7 @@ class Slot(NamedTuple):
     inverse: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """A model's coefficients over columns, with each hop priced, free, or left open.
 
@@ -113,7 +100,7 @@ class Rows:
     limits: Floats  # [limits, columns]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Relaxed:
     """One class, with every hop priced, free, or left open (and then counted as free)."""
 
@@ -140,7 +127,7 @@ class Relaxation:
     def __init__(self, space: Space) -> None:
         self.space = space
         self._banks = [Bank(space, blocks) for blocks in space.blocks]
-        self._models: dict[tuple[frozenset[Operand], ...], Model] = {}
+        self._models: dict[tuple[tuple[frozenset[Operand], ...], int], Model] = {}
         self._numbers: dict[tuple[Operand, int, int], int] = {}
         self._rows: dict[object, Rows] = {}
         self._factors: dict[object, int] = {}
@@ -171,10 +158,10 @@ class Relaxation:
             sharing: for each hop, whether to price it (True), or to forbid every option that
                 shares words there (False); None leaves it open.
         """
-        model = self._model(cls.keeps)
+        model = self._model(cls)
         if sharing is None:
             sharing = (None,) * len(model.hops)
-        which = self.space.shapes.index(empty_levels(cls.keeps))
+        which = model.options
         stays = [self.space.stay(cls, edge) for edge in model.edges]
         penalty = self._penalty(cls, model, stays, sharing, which)
         if penalty is None:
@@ -189,7 +176,8 @@ class Relaxation:
         ]
         numbers += [bank.number(column) for column in rows.fixed]
         where, scale, least = bank.factors(numbers)
-        by = np.where(rows.inverse, 1 / scale, scale)  # a column of reciprocals divides
+        # A column of reciprocals divides; another may be nothing at all, all of it padding.
+        by = np.divide(1.0, scale, out=scale.copy(), where=rows.inverse)
         energy, times, limits = rows.energy * by, rows.times.copy(), rows.limits * by
         times[:, :-1] *= by
         plain: Bools = np.asarray((times[:, :-1] >= 0).all(axis=1))
@@ -201,19 +189,19 @@ class Relaxation:
         base = rows.constant + float(np.minimum(energy, 0) @ (1 / least))
         varies = float(np.maximum(energy, 0) @ least)
         problem = Programme(
-            where,
-            mode,
-            rows.constant,
-            base,
-            _discount(base, varies),
-            energy,
-            rows.static,
-            times,
-            np.maximum(relief, 0.0),
-            cycle_limit,
-            limits,
-            self._axes,
-            self._allowed,
+            where=where,
+            mode=mode,
+            constant=rows.constant,
+            base=base,
+            discount=_discount(base, varies),
+            energy=energy,
+            static=rows.static,
+            times=times,
+            relief=np.maximum(relief, 0.0),
+            cycle_limit=cycle_limit,
+            limits=limits,
+            axes=self._axes,
+            allowed=self._allowed,
         )
         bound = base + varies
         if mode != ENERGY:
@@ -221,7 +209,39 @@ class Relaxation:
                 rows.per_step * self._steps(which), *(times[plain, :-1] @ least + times[plain, -1])
             )
             bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
-        return Relaxed(cls, model, sharing, which, problem, penalty, bound)
+        return Relaxed(
+            cls=cls,
+            model=model,
+            sharing=sharing,
+            options=which,
+            programme=problem,
+            penalty=penalty,
+            least=bound,
+        )
+
+    def realise(self, relaxed: Relaxed, choice: Ints) -> Mapping:
+        """The mapping that a point of a class's programme stands for: the inverse of ``relax``.
+
+        Args:
+            choice: ``[blocks]`` the number of each block's option among all options.
+        """
+        space, cls = self.space, relaxed.cls
+        starts = self.options(relaxed.options).starts
+        tile = np.ones((8, space.depth), np.int64)
+        fan = np.ones((8, space.depth), np.int64)
+        for block, option in zip(self.blocks(relaxed.options), choice - starts[:-1], strict=True):
+            for n, dim in enumerate(block.dims):
+                tile[DIMS.index(dim)] = block.tiles[n][option][: space.depth]
+                fan[DIMS.index(dim)] = block.fans[n][option]
+        stages = []
+        for level, array in enumerate(space.arrays):
+            spatial: tuple[Extents, ...] = ()
+            if array is not None:
+                spatial = _spread([int(x) for x in fan[:, level]], array.axes)
+            order = cls.orders[level].loops() if level < space.depth - 1 else ()
+            extents = Extents(*(int(x) for x in tile[:, level]))
+            stages.append(Stage(extents, order, cls.keeps[level], spatial))
+        return Mapping(tuple(stages))
 
     def variants(self, relaxed: Relaxed) -> Iterator[tuple[bool, ...]]:
         """Every way to price its hops."""
@@ -236,7 +256,7 @@ class Relaxation:
 
     def _words(self, model: Model, term: int, stay: Stay) -> Words:
         edge = model.edges[model.terms[term].edge]
-        return Words(edge.operand, edge.child, model.terms[term].grain, *stay)
+        return words_of(edge, model.terms[term].grain, stay)
 
     def _number(self, which: int, model: Model, slot: Slot, stay: Stay) -> int:
         key = (which, model.terms[slot.term].number, slot.divided, slot.inverse, stay)
@@ -281,17 +301,17 @@ class Relaxation:
 
     def _once(self, cls: MappingClass) -> tuple[Words, ...]:
         """Counts that may not repeat: the stationary operand enters the elements once."""
-        flow, gap = self.space.dataflow, self.space.element_gap
-        if flow.stationary is None or gap is None:
+        dataflow, gap = self.space.dataflow, self.space.element_gap
+        if dataflow.stationary is None or gap is None:
             return ()
         return tuple(
-            Words(edge.operand, edge.child, edge.parent, *self.space.stay(cls, edge))
+            words_of(edge, edge.parent, self.space.stay(cls, edge))
             for edge in self.space.edges(cls.keeps)
-            if edge.operand is flow.stationary and edge.parent <= gap < edge.child
+            if edge.operand is dataflow.stationary and edge.parent <= gap < edge.child
         )
 
     def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:
-        space, ledger = self.space, Ledger(self.space.layer, self.space.machine)
+        space, ledger = self.space, Ledger(self.space.layer, self.space.accelerator, one=1.0)
         slots: dict[Slot, int] = {}
         fixed: dict[Column, int] = {}
         first = 1 + len(model.terms)
@@ -319,7 +339,7 @@ class Relaxation:
         times: list[dict[object, float]] = []
         if space.timed:
             fixed[Column(Steps())] = 0
-            times.append({Column(Steps()): ledger.cycles_per_step})
+            times.append({Column(Steps()): ledger.cycles_per_step * space.layer.time_steps})
             times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
         limits: list[dict[object, float]] = []
         for part in model.capacity:
@@ -345,26 +365,31 @@ class Relaxation:
             return table
 
         return Rows(
-            tuple(slots),
-            tuple(fixed),
-            np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
-            energy.pop(None),
-            dense([energy], 0)[0],
-            ledger.static_per_cycle if space.timed else 0.0,
-            ledger.cycles_per_step,
-            dense(times, 1),
-            dense(limits, 0),
+            slots=tuple(slots),
+            fixed=tuple(fixed),
+            inverse=np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
+            constant=energy.pop(None),
+            energy=dense([energy], 0)[0],
+            static=ledger.static_per_cycle if space.timed else 0.0,
+            per_step=ledger.cycles_per_step * space.layer.time_steps,
+            times=dense(times, 1),
+            limits=dense(limits, 0),
         )
 
     # -- coefficients ----------------------------------------------------------------------
 
-    def _model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
-        if keeps not in self._models:
-            self._models[keeps] = self._make_model(keeps)
-        return self._models[keeps]
+    def _model(self, cls: MappingClass) -> Model:
+        key = (cls.keeps, self.space.lasting(cls))
+        if key not in self._models:
+            self._models[key] = self._make_model(*key)
+        return self._models[key]
 
-    def _make_model(self, keeps: tuple[frozenset[Operand], ...]) -> Model:
-        """The coefficients of all counts, priced by the ledger of ``cost``."""
+    def _make_model(self, keeps: tuple[frozenset[Operand], ...], lasting: int) -> Model:
+        """The coefficients of all counts, priced by the ledger of ``cost``.
+
+        Args:
+            lasting: weights down to this level are fetched in the first time step alone.
+        """
         space = self.space
         edges = tuple(space.edges(keeps))
         terms: list[Term] = []
@@ -375,12 +400,12 @@ class Relaxation:
                 grain = self._grain(edge.parent, grain)
                 words = (edge.operand, edge.child, grain)
                 term = Term(n, grain, self._numbers.setdefault(words, len(self._numbers)))
-                known = edge.child == space.depth and not any(
+                constant = edge.child == space.depth and not any(
                     space.arrays[n] for n in range(edge.parent, space.depth)
                 )
-                if not known and term not in terms:
+                if not constant and term not in terms:
                     terms.append(term)
-                per_grain.append(None if known else term)
+                per_grain.append(None if constant else term)
             shapes.append((edge, per_grain))
         pairs: list[Hop] = []
         for edge, per_grain in shapes:
@@ -392,22 +417,33 @@ class Relaxation:
                     pairs.append(Hop(terms.index(outside), terms.index(inside)))
         size = 1 + len(terms) + len(pairs)
         unit: Floats = np.eye(size)
-        flows, used = [], 1 + len(terms)
+        flows: list[Flow[Floats]] = []
+        used = 1 + len(terms)
         for edge, per_grain in shapes:
-            sharing = {}
+            lasts = edge.operand is WEIGHT and edge.child <= lasting
+            often = 1 if lasts else space.layer.time_steps
+            sharing = []
             for level in range(edge.parent, edge.child):
-                if edge.operand is not OUTPUT and space.arrays[level] is not None:
-                    sharing[level] = unit[used]
-                    used += 1
+                counts = edge.operand is not OUTPUT and space.arrays[level] is not None
+                sharing.append(often * unit[used] if counts else 0 * unit[0])
+                used += counts
             words_at = tuple(
-                self._mac_words(edge.operand) * unit[0]
+                often * self._mac_words(edge.operand) * unit[0]
                 if term is None
-                else unit[1 + terms.index(term)]
+                else often * unit[1 + terms.index(term)]
                 for term in per_grain
             )
-            flows.append(_SymbolicFlow(edge.operand, edge.parent, edge.child, words_at, sharing))
-        ledger = Ledger(space.layer, space.machine, one=unit[0])
-        ledger.book(flows)  # type: ignore[arg-type]
+            flows.append(
+                Flow(
+                    operand=edge.operand,
+                    parent=edge.parent,
+                    child=edge.child,
+                    words=words_at,
+                    sharing=tuple(sharing),
+                )
+            )
+        ledger = Ledger(space.layer, space.accelerator, one=unit[0])
+        ledger.book(flows)
         energy = sum(
             access.energy
             for table in (ledger.accesses, ledger.hops)
@@ -423,15 +459,16 @@ class Relaxation:
         chosen = [*range(first), *(first + n for n in priced)]
         tiles, capacity = self._capacities(keeps)
         return Model(
-            len(self._models),
-            edges,
-            tuple(terms),
-            tuple(pairs[n] for n in priced),
-            energy[chosen],
-            tuple(time[chosen] for time in times),
-            tuple(outside_of),
-            tiles,
-            capacity,
+            number=len(self._models),
+            options=space.shapes.index(empty_levels(keeps)),
+            edges=edges,
+            terms=tuple(terms),
+            hops=tuple(pairs[n] for n in priced),
+            energy=energy[chosen],
+            times=tuple(time[chosen] for time in times),
+            outside=tuple(outside_of),
+            tiles=tiles,
+            capacity=capacity,
         )
 
     def _grain(self, parent: int, grain: int) -> int:
@@ -440,7 +477,7 @@ class Relaxation:
             grain -= 1
         return grain
 
-    def _times(self, ledger: Ledger) -> tuple[list[Floats], list[int]]:
+    def _times(self, ledger: Ledger[Floats]) -> tuple[list[Floats], list[int]]:
         arrays_outside = np.cumsum([0, *(array is not None for array in self.space.arrays)])
         vectors, outside = [], []
         for channel in ledger.channels():
@@ -449,19 +486,15 @@ class Relaxation:
         return vectors, outside
 
     def _mac_words(self, operand: Operand) -> float:
-        """Words that the multipliers take from a memory right above them."""
+        """Words that the multipliers take from a memory right above them, in one time step."""
         layer = self.space.layer
         if operand is not INPUT:
-            return float(layer.macs)
+            return float(layer.macs // layer.time_steps)
         total = float(layer.bounds.N * layer.bounds.G * layer.bounds.M * layer.bounds.C)
-        for axis in (0, 1):
-            low, high = self.space.stored(axis)
-            outputs, taps = layer.bounds[4 + axis], layer.bounds[6 + axis]
-            rows = (
-                np.arange(outputs)[:, None] * layer.stride[axis]
-                + np.arange(taps)[None, :] * layer.dilation[axis]
-            )
-            total *= int(((rows >= low) & (rows < high)).sum())
+        for axis in self.space.axes:
+            outputs, taps, stride, dilation, stored = axis
+            rows = np.arange(outputs)[:, None] * stride + np.arange(taps)[None, :] * dilation
+            total *= int(((rows >= stored.start) & (rows < stored.stop)).sum())
         return total
 
     def _capacities(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[tuple[Tile, ...], Floats]:
@@ -482,6 +515,32 @@ class Relaxation:
             for column, part in row.items():
                 weights[n, column] = part
         return tuple(tiles), weights
+
+
+def _spread(fans: Sequence[int], axes: Sequence[Axis]) -> tuple[Extents, ...]:
+    """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to.
+
+    What no axes multiply to (3 on 2 x 2) becomes the next that they do, at no higher price.
+    """
+
+    def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+        if index == len(fans):
+            return []
+        ranges = [
+            range(1, min(room, fans[index]) + 1 if DIMS[index] in axis.dims else 2)
+            for room, axis in zip(left, axes, strict=True)
+        ]
+        for split in itertools.product(*ranges):
+            if math.prod(split) < fans[index]:
+                continue
+            rest = place(index + 1, tuple(r // f for r, f in zip(left, split, strict=True)))
+            if rest is not None:
+                return [split, *rest]
+        return None
+
+    placed = place(0, tuple(axis.size for axis in axes))
+    assert placed is not None
+    return tuple(Extents(*(split[n] for split in placed)) for n in range(len(axes)))
 
 
 def _discount(constant: float, varies: float) -> float:

@@ -1,4 +1,4 @@
-"""The space of mappings of one layer on one machine under one dataflow.
+"""The space of mappings of one layer on one accelerator under one dataflow.
 
 Once three discrete things are fixed, a mapping is a choice of one chain (tiles and unrollings) for
 each dimension: which operands each level keeps, which operand stays in place while each level's
@@ -21,13 +21,13 @@ from typing import NamedTuple
 import numpy as np
 
 from picojoule.accelerator import Accelerator, Charging, Level
-from picojoule.cost import tile_words
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
+from picojoule.legality import tile_words
 from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
-from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand
+from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand, WindowAxis
 
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
@@ -79,7 +79,7 @@ class Edge(NamedTuple):
 
 
 class Space:
-    """One layer on one machine under one dataflow.
+    """One layer on one accelerator under one dataflow.
 
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
@@ -95,13 +95,15 @@ class Space:
         timed: bool,
         perfect: bool = False,
     ) -> None:
-        self.layer, self.machine, self.dataflow = layer, accelerator, dataflow
+        self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
         self.timed, self.perfect = timed, perfect
         self.levels = accelerator.levels
         self.depth = len(self.levels)
         self.arrays = accelerator.arrays
         self.array_gaps = [n for n, array in enumerate(self.arrays) if array]
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
+        padded = accelerator.charge_padding
+        self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.every_chain = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
@@ -114,23 +116,24 @@ class Space:
 
     def _is_mirrored(self) -> bool:
         """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
-        layer, flow = self.layer, self.dataflow
-        pairs = (layer.stride, layer.dilation, layer.input_size, layer.bounds[4:6])
-        square = all(a == b for a, b in (*pairs, layer.bounds[6:8]))
-        if not square or layer.padding[:2] != layer.padding[2:]:
+        layer, dataflow = self.layer, self.dataflow
+        if self.axes[0] != self.axes[1] or layer.padding[:2] != layer.padding[2:]:
             return False
         for array in self.arrays:
             axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
             if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
                 return False
         return (
-            all(dims == _mirror(dims) for dims in (flow.spatial, flow.unrolled, flow.spanned))
+            all(
+                dims == _mirror(dims)
+                for dims in (dataflow.spatial, dataflow.unrolled, dataflow.spanned)
+            )
             and all(
                 tile.get(dim) == tile.get(MIRROR.get(dim, dim))
-                for tile in (flow.element_tile, flow.buffer_tile)
+                for tile in (dataflow.element_tile, dataflow.buffer_tile)
                 for dim in DIMS
             )
-            and flow.inner_loop not in MIRROR
+            and dataflow.inner_loop not in MIRROR
         )
 
     def _adding_up_pays(self) -> bool:
@@ -138,7 +141,7 @@ class Space:
 
         Then spreading wider may pay although it saves no step, and no chain can be left out.
         """
-        if self.machine.charging is not Charging.DEARER_END:
+        if self.accelerator.charging is not Charging.DEARER_END:
             return False
         return any(
             memory.read_energy + memory.write_energy > array.hop_energy
@@ -173,7 +176,7 @@ class Space:
             names = ", ".join(o.value for o in OPERANDS if o in stuck)
             raise NoMappingError(
                 f"dataflow {self.dataflow.name!r} does not store the {names} in level {index} "
-                f"({level.name}), which {self.machine.name!r} does not let bypass it"
+                f"({level.name}), which {self.accelerator.name!r} does not let bypass it"
             )
         return level.keeps & wanted
 
@@ -196,7 +199,8 @@ class Space:
             if memory.capacity is None:
                 continue
             need = sum(
-                tile_words(self.layer, tile, o, padded=self.machine.charge_padding) * self.width(o)
+                tile_words(self.layer, tile, o, padded=self.accelerator.charge_padding)
+                * self.width(o)
                 for o in OPERANDS
                 if o in memory.keeps & keeps and o not in memory.may_bypass
             )
@@ -205,35 +209,35 @@ class Space:
         return True
 
     def width(self, operand: Operand) -> float:
-        """Bits of a word of *operand* on the chip."""
+        """Bits of a word of *operand* on the accelerator."""
         if operand is OUTPUT:
-            return self.machine.psum_bits(self.layer.bits.output)
+            return self.accelerator.psum_bits(self.layer.bits.output)
         return self.layer.stored_bits(operand)
 
     def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""
         bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
-        single = dim is G and not self.timed
+        single = dim is G and not self.timed and self.layer.time_steps == 1
         return Cuts(
-            (
+            limits=(
                 bound,
                 *(
                     1 if single or (n == last and n in empty) else self._largest(dim, n)
                     for n in range(1, self.depth)
                 ),
             ),
-            tuple(
+            fans=tuple(
                 0 if array is None else self._fan_limit(dim, n, array.size)
                 for n, array in enumerate(self.arrays)
             ),
-            bound if self.every_chain else self._edge(dim),
-            self.perfect,
-            self._rules(dim),
+            edge=bound if self.every_chain else self._edge(dim),
+            perfect=self.perfect,
+            rules=self._rules(dim),
         )
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""
-        gap, flow = self.element_gap, self.dataflow
+        gap, dataflow = self.element_gap, self.dataflow
         if gap is None:
             return None
         array, bounds = self.arrays[gap], self.layer.bounds
@@ -243,15 +247,15 @@ class Space:
         def size(wanted: Size | None) -> int | None:
             return None if wanted is None else 1 if wanted is Size.ONE else bound
 
-        beside = math.prod(bounds[DIMS.index(d)] for d in flow.unrolled)
+        beside = math.prod(bounds[DIMS.index(d)] for d in dataflow.unrolled)
         longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
         return Rules(
-            gap,
-            size(flow.element_tile.get(dim)),
-            size(flow.buffer_tile.get(dim)),
-            spanned=dim in flow.spanned,
-            whole=dim in flow.spanned and beside * bound <= array.size,
-            spread=dim in flow.unrolled and bound <= longest,
+            gap=gap,
+            element=size(dataflow.element_tile.get(dim)),
+            buffer=size(dataflow.buffer_tile.get(dim)),
+            spanned=dim in dataflow.spanned,
+            whole=dim in dataflow.spanned and beside * bound <= array.size,
+            spread=dim in dataflow.unrolled and bound <= longest,
         )
 
     def _edge(self, dim: Dim) -> int:
@@ -262,15 +266,12 @@ class Space:
         """
         if dim not in (P, Q, R, S):
             return 0
-        axis = 0 if dim in (P, R) else 1
-        bounds = self.layer.bounds
-        outputs, taps = bounds[4 + axis], bounds[6 + axis]
-        low, high = self.stored(axis)
-        stride, reach = self.layer.stride[axis], (taps - 1) * self.layer.dilation[axis]
+        outputs, taps, stride, dilation, stored = self.axes[0 if dim in (P, R) else 1]
+        low, high, reach = stored.start, stored.stop, (taps - 1) * dilation
         last = (outputs - 1) * stride + reach
         if taps == 1:
             return 0
-        if self.layer.dilation[axis] // math.gcd(self.layer.dilation[axis], stride) > 1:
+        if dilation // math.gcd(dilation, stride) > 1:
             return outputs if dim in (P, Q) else taps  # far outputs share rows, so size matters
         if low == 0 and high > last:
             return 0
@@ -286,7 +287,7 @@ class Space:
         assert array is not None
         if gap == self.element_gap and dim not in self.dataflow.spatial:
             return 1
-        if dim is G and not self.timed:
+        if dim is G and not self.timed and self.layer.time_steps == 1:
             return 1
         reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
         return min(size, reach)
@@ -294,34 +295,25 @@ class Space:
     def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
         sizes = tuple(0 if array is None else array.size for array in self.arrays)
 
-        def made(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
+        def keyed(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
             return block(Key(dims, tuple(self._cuts(d, empty) for d in dims), sizes, window))
 
-        windows = (made((P, R), self._window(0)), made((Q, S), self._window(1)))
-        return (*windows, *(made((dim,)) for dim in (M, C, N, G)))
+        windows = (
+            *(
+                keyed(dims, self._window(axis))
+                for dims, axis in zip(((P, R), (Q, S)), self.axes, strict=True)
+            ),
+        )
+        return (*windows, *(keyed((dim,)) for dim in (M, C, N, G)))
 
-    def _window(self, axis: int) -> Window:
-        layer = self.layer
-        rows = layer.input_size[axis]
-        if self.machine.charge_padding:
-            rows += sum(layer.padding[2 * axis : 2 * axis + 2])
+    def _window(self, axis: WindowAxis) -> Window:
         room: list[int | None] = [None] * self.depth
         for level in range(1, self.depth):
             memory = self.levels[level].holder(INPUT)
             always = all(INPUT in keeps[level] for keeps in self.keeps)
             if always and memory is not None and memory.capacity is not None:
                 room[level] = int(memory.capacity // self.width(INPUT))
-        return Window(
-            layer.stride[axis], layer.dilation[axis], self.stored(axis), rows, tuple(room)
-        )
-
-    def stored(self, axis: int) -> tuple[int, int]:
-        """First and last-but-one row (column) that is stored, counted from the first padded one."""
-        before, after = self.layer.padding[2 * axis : 2 * axis + 2]
-        size = self.layer.input_size[axis]
-        return (
-            (0, before + size + after) if self.machine.charge_padding else (before, before + size)
-        )
+        return Window(axis, tuple(room))
 
     @functools.cached_property
     def _orders(self) -> tuple[Order, ...]:
@@ -333,25 +325,25 @@ class Space:
             OUTPUT: (S, R),
         }
         useful = {P: bounds[R] > 1, R: bounds[R] > 1, Q: bounds[S] > 1, S: bounds[S] > 1}
-        found = []
+        orders = []
         for operand, dims in slides.items():
             chosen = [d for d in dims if useful[d] and bounds[d] > 1] or [dims[0]]
-            found += [Order(operand, d) for d in chosen]
-        return tuple(found)
+            orders += [Order(operand, d) for d in chosen]
+        return tuple(orders)
 
     def classes(self) -> Iterator[MappingClass]:
         """Every combination of kept operands, orders and levels stayed across."""
-        flow, gap = self.dataflow, self.element_gap
+        dataflow, gap = self.dataflow, self.element_gap
         for keeps in self.keeps:
             choices: list[list[tuple[Order, Runs]]] = []
             for level in range(self.depth - 1):
                 orders = self._orders
-                if level == gap and flow.inner_loop is not None:
-                    inner = flow.inner_loop
+                if level == gap and dataflow.inner_loop is not None:
+                    inner = dataflow.inner_loop
                     if self.layer.bounds[DIMS.index(inner)] > 1:
                         orders = (Order(WEIGHT, inner),)
                 states = [(order, Runs.ANY) for order in orders]
-                if level > 0:
+                if level > 0 or self.layer.time_steps > 1:
                     states += [(order, Runs.OWN) for order in orders]
                     states.append((orders[0], Runs.NONE))
                 choices.append(states)
@@ -372,11 +364,13 @@ class Space:
 
     def _worthwhile(self, cls: MappingClass) -> bool:
         """Whether staying across levels gains anything that another class does not cover."""
-        outside: Order | None = None
+        outside: Order | None = None  # nothing but time steps, over which weights alone stay
         for order, runs in zip(cls.orders, cls.runs, strict=True):
             if runs is Runs.OWN:
-                assert outside is not None
-                if order.stays is INPUT:
+                if outside is None:
+                    if order.stays is not WEIGHT:
+                        return False
+                elif order.stays is INPUT:
                     # Only M runs here, so what this level slides on is idle: one name for it.
                     if order != next(o for o in self._orders if o.stays is INPUT):
                         return False
@@ -408,6 +402,17 @@ class Space:
                     continue
             return still, (level, order.slides) if edge.operand is INPUT else None
         return still, None
+
+    def lasting(self, cls: MappingClass) -> int:
+        """The innermost level that holds weights over all time steps (:func:`traffic.lasts`)."""
+        if self.layer.time_steps == 1:
+            return 0
+        level = 0
+        for order, runs in zip(cls.orders, cls.runs, strict=True):
+            if runs is Runs.ANY or (runs is Runs.OWN and order.stays is not WEIGHT):
+                break
+            level += 1
+        return level
 
     def array_limits(self) -> tuple[Ints, Ints]:
         """For each array, the lengths of its axes and bit masks of their dimensions."""

@@ -35,10 +35,10 @@ def cards() -> tuple[Mapping[str, Any], ...]:
 def _cards() -> tuple[Mapping[str, Any], ...]:
     folder = resources.files("picojoule") / "data" / "models"
     try:
-        found = [entry for entry in folder.iterdir() if entry.name.endswith(".json")]
+        entries = [entry for entry in folder.iterdir() if entry.name.endswith(".json")]
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    read = [json.loads(entry.read_text("utf-8")) for entry in found]
+    read = [json.loads(entry.read_text("utf-8")) for entry in entries]
     return tuple(sorted(read, key=lambda card: str(card["name"])))
 
 
@@ -52,19 +52,20 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     Raises:
         PicojouleError: there is none of that name.
     """
-    known = {card["name"]: card for card in cards()}
-    if name not in known:
+    by_name = {card["name"]: card for card in cards()}
+    if name not in by_name:
         raise PicojouleError(
-            f"no released model {name!r}{did_you_mean(name, tuple(known))}; there are "
-            f"{', '.join(known) or 'none'}"
+            f"no released model {name!r}{did_you_mean(name, tuple(by_name))}; there are "
+            f"{', '.join(by_name) or 'none'}"
         )
     import torch
 
     from picojoule.pruning.energy_aware.narrowing import Narrowing
+    from picojoule.pruning.graph.tracing import trace
     from picojoule.pruning.layers.capture import find_layers
     from picojoule.pruning.networks import NETWORKS
 
-    card = known[name]
+    card = by_name[name]
     file = resources.files("picojoule") / "data" / "models" / f"{name}.safetensors"
     make, shape = NETWORKS[card["network"]]
     model = make(card["classes"])
@@ -74,7 +75,8 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     if not narrow:
         return model
     example = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
-    return Narrowing(model, example, find_layers(model, example[:1])).checked(tensors, example)
+    traced = trace(model, (example[:1],))
+    return Narrowing(traced, example, find_layers(traced)).checked(tensors, example)
 
 
 def packed(tensors: Mapping[str, torch.Tensor]) -> bytes:
@@ -87,10 +89,10 @@ def packed(tensors: Mapping[str, torch.Tensor]) -> bytes:
     import torch
     from safetensors.torch import save
 
-    made: dict[str, torch.Tensor] = {}
+    tensors_packed: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            made[name] = tensor.detach().clone()
+            tensors_packed[name] = tensor.detach().clone()
             continue
         flat = tensor.detach().reshape(-1)
         support = flat != 0
@@ -99,14 +101,14 @@ def packed(tensors: Mapping[str, torch.Tensor]) -> bytes:
             grid = _grid(tensor.detach().flatten(1).numpy())
         if grid is not None:
             flat = torch.from_numpy(grid[0]).reshape(-1)
-            made[STEPS + name] = torch.from_numpy(grid[1])
+            tensors_packed[STEPS + name] = torch.from_numpy(grid[1])
         if int(support.sum()) > _WORTH_PACKING * len(flat):
-            made[name] = flat.reshape(tensor.shape).clone()
+            tensors_packed[name] = flat.reshape(tensor.shape).clone()
             continue
-        made[BITMAP + name] = torch.from_numpy(np.packbits(support.numpy()))
-        made[VALUES + name] = flat[support].clone()
-        made[SHAPE + name] = torch.tensor(tensor.shape, dtype=torch.int32)
-    return save({key: made[key] for key in sorted(made)})
+        tensors_packed[BITMAP + name] = torch.from_numpy(np.packbits(support.numpy()))
+        tensors_packed[VALUES + name] = flat[support].clone()
+        tensors_packed[SHAPE + name] = torch.tensor(tensor.shape, dtype=torch.int32)
+    return save({key: tensors_packed[key] for key in sorted(tensors_packed)})
 
 
 def _grid(
@@ -147,7 +149,7 @@ def unpacked(raw: bytes) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     stored = load(raw)
-    made: dict[str, torch.Tensor] = {}
+    tensors_unpacked: dict[str, torch.Tensor] = {}
     for key, tensor in stored.items():
         if key.startswith(BITMAP):
             name = key.removeprefix(BITMAP)
@@ -157,11 +159,11 @@ def unpacked(raw: bytes) -> dict[str, torch.Tensor]:
             values = stored[VALUES + name]
             flat = torch.zeros(count, dtype=values.dtype)
             flat[support] = values
-            made[name] = flat.reshape(shape)
+            tensors_unpacked[name] = flat.reshape(shape)
         elif not key.startswith((VALUES, SHAPE, STEPS)):
-            made[key] = tensor
-    for name, codes in made.items():
+            tensors_unpacked[key] = tensor
+    for name, codes in tensors_unpacked.items():
         if STEPS + name in stored:
             steps = stored[STEPS + name].reshape(-1, *(1,) * (codes.dim() - 1))
-            made[name] = (codes.double() * steps).float()
-    return made
+            tensors_unpacked[name] = (codes.double() * steps).float()
+    return tensors_unpacked

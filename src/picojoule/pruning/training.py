@@ -25,7 +25,7 @@ class DivergedError(PicojouleError):
     """A loss that is not a number."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """How a network is trained.
 

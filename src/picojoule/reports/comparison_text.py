@@ -31,11 +31,11 @@ def comparison_report(comparison: Comparison) -> Group:
 def _changes_table(name: str, changes: Sequence[Change], unit: str) -> Table:
     values = [x for change in changes for x in (change.before, change.after) if x is not None]
     scale = Scale(max(values, default=0.0), unit)
-    made = table(name, f"before [{scale.name}]", f"after [{scale.name}]", "after / before")
+    rows = table(name, f"before [{scale.name}]", f"after [{scale.name}]", "after / before")
     for change in changes:
-        made.add_row(
+        rows.add_row(
             cell(change.name),
             *("-" if x is None else scale(x) for x in (change.before, change.after)),
             "-" if change.ratio is None else f"{change.ratio:.3f}",
         )
-    return made
+    return rows

@@ -11,13 +11,14 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
-from picojoule.estimate_records import Estimate, LayerEstimate
-from picojoule.estimation import images_at_once
+from picojoule.estimate_records import Estimate, LayerEstimate, contents
+from picojoule.question import images_at_once
 from picojoule.reports.explanation import edges, loop_nest
+from picojoule.reports.network_table import format_table
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import Roofline, rooflines
 from picojoule.reports.scale import percent
-from picojoule.reports.text import certificate, contents, meaning
+from picojoule.specs import dump_accelerator
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer
 
@@ -30,7 +31,7 @@ NOT_MODELLED = (
 FEW = 3  # dearest layers named in the summary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPage:
     """One layer as it is shown: numbers stay numbers, what is read is text."""
 
@@ -52,8 +53,8 @@ class Fact:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
     """Everything a report says about one estimate."""
 
     title: str
@@ -72,23 +73,23 @@ class Document:
     operand_colors: dict[str, str]
 
 
-def document(estimate: Estimate) -> Document:
+def document(estimate: Estimate) -> Report:
     """What there is to say about *estimate*; less where its file does not hold the machine."""
-    return Document(
-        f"{estimate.network} on {estimate.accelerator}",
-        estimate,
-        tuple(_summary(estimate)),
-        tuple(_facts(estimate)),
-        tuple(_page(estimate, layer) for layer in estimate.layers),
-        rooflines(estimate),
-        tuple(_assumptions(estimate)),
-        tuple(sorted(estimate.not_counted.items())),
-        NOT_MODELLED,
-        meaning(estimate).removeprefix("meaning: "),
-        command(estimate),
-        tuple(_files(estimate)),
-        place_colors([estimate]),
-        {name: OPERAND_COLORS[name] for name in estimate.by_operand},
+    return Report(
+        title=f"{estimate.network} on {estimate.accelerator}",
+        estimate=estimate,
+        summary=tuple(_summary(estimate)),
+        facts=tuple(_facts(estimate)),
+        layers=tuple(_page(estimate, layer) for layer in estimate.layers),
+        rooflines=rooflines(estimate),
+        assumptions=tuple(_assumptions(estimate)),
+        not_counted=tuple(sorted(estimate.not_counted.items())),
+        not_modelled=NOT_MODELLED,
+        meaning=estimate.meaning,
+        command=command(estimate),
+        files=tuple(_files(estimate)),
+        place_colors=place_colors([estimate]),
+        operand_colors={name: OPERAND_COLORS[name] for name in estimate.by_operand},
     )
 
 
@@ -212,24 +213,24 @@ def _pair(values: tuple[int, int]) -> str:
 
 
 def _page(estimate: Estimate, priced: LayerEstimate) -> LayerPage:
-    machine, layer = estimate.machine, priced.layer
-    if machine is None or layer is None:
+    accelerator, layer = estimate.machine, priced.layer
+    if accelerator is None or layer is None:
         levels = [f"level {n}" for n in range(len(priced.mapping.stages))]
         nest, held, moved = priced.mapping.text(levels), [], []
     else:
-        images = images_at_once(layer, machine, estimate.batch)
+        images = images_at_once(layer, accelerator, estimate.batch)
         share = layer.with_batch_share(images, estimate.batch)
-        nest = loop_nest(share, machine, priced.mapping)
-        held = contents(share, machine, priced.mapping)
-        moved = edges(layer, machine, priced.mapping, estimate.batch)
+        nest = loop_nest(share, accelerator, priced.mapping)
+        held = contents(share, accelerator, priced.mapping)
+        moved = edges(layer, accelerator, priced.mapping, estimate.batch)
     return LayerPage(
-        priced.name,
-        "" if layer is None else describe(layer),
-        priced,
-        certificate(estimate, priced),
-        nest,
-        tuple(_readable(x) for x in held),
-        tuple(moved),
+        name=priced.name,
+        shape="" if layer is None else describe(layer),
+        estimate=priced,
+        certificate=priced.certificate(estimate.objective),
+        loop_nest=nest,
+        contents=tuple(_readable(x) for x in held),
+        edges=tuple(moved),
     )
 
 
@@ -248,13 +249,13 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _assumptions(estimate: Estimate) -> Iterator[str]:
-    machine = estimate.machine
-    flow = DATAFLOWS.get(estimate.dataflow)
-    yield f"Dataflow {estimate.dataflow}" + (f": {flow.title}." if flow else ".")
-    if machine is None:
+    accelerator = estimate.machine
+    dataflow = DATAFLOWS.get(estimate.dataflow)
+    yield f"Dataflow {estimate.dataflow}" + (f": {dataflow.title}." if dataflow else ".")
+    if accelerator is None:
         yield "This file does not hold the machine; estimate anew to see its assumptions."
         return
-    yield from _conventions(machine)
+    yield from _conventions(accelerator)
     densities = [x.layer.density for x in estimate.layers if x.layer is not None]
     if all(density == (1.0, 1.0, 1.0) for density in densities):
         yield "All values are taken as non-zero; give densities to count zeros."
@@ -262,42 +263,42 @@ def _assumptions(estimate: Estimate) -> Iterator[str]:
         yield "Zeros are spread at random: each value is zero with the density's probability."
     if any(x.layer.weight_is_activation for x in estimate.layers if x.layer is not None):
         yield "The second operand of an attention product is an activation, not a stored weight."
-    known = Counter(constant.status for constant in machine.sources)
-    if known:
-        parts = ", ".join(f"{n} {status}" for status, n in known.most_common())
-        yield f"The machine's {known.total()} numbers: {parts}."
-    for constant in machine.sources:
+    statuses = Counter(constant.status for constant in accelerator.sources)
+    if statuses:
+        parts = ", ".join(f"{n} {status}" for status, n in statuses.most_common())
+        yield f"The machine's {statuses.total()} numbers: {parts}."
+    for constant in accelerator.sources:
         if constant.status == "assumed":
-            name = _named(machine, constant.path)
+            name = _named(accelerator, constant.path)
             yield f"Assumed: {name} = {constant.value}; {constant.source}."
 
 
-def _named(machine: Accelerator, path: str) -> str:
+def _named(accelerator: Accelerator, path: str) -> str:
     """A path of the machine's file with the names of its parts: ``dram bandwidth``."""
     match = re.fullmatch(r"\$\.nest\[(\d+)\](?:\.(memories|axes)\[(\d+)\])?\.(\w+)", path)
     if match is None:
         return path.removeprefix("$.").replace(".", " ").replace("_", " ")
-    part, inner = machine.nest[int(match[1])], int(match[3] or 0)
+    part, inner = accelerator.nest[int(match[1])], int(match[3] or 0)
     name = part.memories[inner].name if isinstance(part, Level) else part.name
     if match[2] == "axes" and not isinstance(part, Level):
         name += f" {part.axes[inner].name}"
     return f"{name} {match[4].replace('_', ' ')}"
 
 
-def _conventions(machine: Accelerator) -> Iterator[str]:
-    if machine.charging is Charging.DEARER_END:
+def _conventions(accelerator: Accelerator) -> Iterator[str]:
+    if accelerator.charging is Charging.DEARER_END:
         yield "A transfer is charged once, at the dearer of its two memories."
     else:
         yield "A transfer is charged at both ends: read where it comes from, written where it goes."
-    if any(not isinstance(x, Level) and x.hop_charge is HopCharge.EVERY for x in machine.nest):
+    if any(not isinstance(x, Level) and x.hop_charge is HopCharge.EVERY for x in accelerator.nest):
         yield "Every word into and out of a processing element pays the network."
-    if machine.charge_padding:
+    if accelerator.charge_padding:
         yield "The zeros of the padding are stored and moved."
     else:
         yield "The zeros of the padding are neither stored nor moved."
-    if machine.resident_images:
+    if accelerator.resident_images:
         yield "A batch runs in sets of images whose output maps fit the buffer together."
-    sparse = machine.sparse
+    sparse = accelerator.sparse
     seen = " or ".join(o.value for o in OPERANDS if o in sparse.of)
     match sparse.zeros:
         case ZeroSkip.NONE:
@@ -306,17 +307,17 @@ def _conventions(machine: Accelerator) -> Iterator[str]:
             yield f"A MAC with a zero {seen} costs no energy, but its cycle passes."
         case ZeroSkip.SKIP:
             yield f"A MAC with a zero {seen} costs neither energy nor time."
-    for memory in machine.memories.values():
+    for memory in accelerator.memories.values():
         coded = {o.value: memory.formats.of(o).value for o in OPERANDS if o in memory.keeps}
         coded = {name: code for name, code in coded.items() if code != Format.DENSE.value}
         if coded:
             listed = ", ".join(f"{name}s as {code}" for name, code in coded.items())
             yield f"{memory.name} moves {listed}, where that saves."
-    free = [memory.name for memory in machine.memories.values() if memory.bandwidth is None]
+    free = [memory.name for memory in accelerator.memories.values() if memory.bandwidth is None]
     if free:
         yield f"No bandwidth is declared, so transfers take no time, at {', '.join(free)}."
-    if machine.static_power and machine.clock:
-        yield f"{machine.static_power:g} W are drawn whatever happens."
+    if accelerator.static_power and accelerator.clock:
+        yield f"{accelerator.static_power:g} W are drawn whatever happens."
 
 
 # -- how to make it anew -------------------------------------------------------------------
@@ -333,9 +334,6 @@ def command(estimate: Estimate) -> str:
 def _files(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if estimate.machine is None or any(layer.layer is None for layer in estimate.layers):
         return
-    from picojoule.frontends import format_table
-    from picojoule.specs import dump_accelerator
-
     yield "network.csv", format_table(estimate.workload())
     yield "chip.yaml", dump_accelerator(estimate.machine)
 

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
-from picojoule.cost import tile_words
-from picojoule.estimation import images_at_once
+from picojoule.legality import tile_words
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.question import images_at_once
 from picojoule.reports.tables import cell, facts_table, table
 from picojoule.traffic import Flow, flows
 from picojoule.units import show_count, show_energy
@@ -23,12 +23,12 @@ from picojoule.workload import OPERANDS, Layer, Operand
 MULTIPLIERS = "multipliers"
 
 
-def loop_nest(layer: Layer, machine: Accelerator, mapping: LoopNest) -> str:
+def loop_nest(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> str:
     """The loop nest as Timeloop draws it, with the words that one instance of each level holds."""
     titles = []
-    for level, stage in zip(machine.levels, mapping.stages, strict=True):
+    for level, stage in zip(accelerator.levels, mapping.stages, strict=True):
         words = [
-            f"{o.value}:{tile_words(layer, stage.tile, o, padded=machine.charge_padding)}"
+            f"{o.value}:{tile_words(layer, stage.tile, o, padded=accelerator.charge_padding)}"
             for o in OPERANDS
             if o in stage.keeps
         ]
@@ -40,7 +40,7 @@ def loop_nest(layer: Layer, machine: Accelerator, mapping: LoopNest) -> str:
 
 
 def edges(
-    layer: Layer, machine: Accelerator, mapping: LoopNest, batch: int = 1
+    layer: Layer, accelerator: Accelerator, mapping: LoopNest, batch: int = 1
 ) -> list[dict[str, Any]]:
     """Words moved per inference, for each operand and each edge from a memory to the next inward.
 
@@ -51,54 +51,58 @@ def edges(
     Args:
         layer: for *batch* inferences, as the network has it.
     """
-    images = images_at_once(layer, machine, batch)
+    images = images_at_once(layer, accelerator, batch)
     part = layer.with_batch_share(images, batch)
-    every = flows(part, mapping, padded=machine.charge_padding)
-    found: list[dict[str, Any]] = []
+    every = flows(part, mapping, padded=accelerator.charge_padding)
+    records: list[dict[str, Any]] = []
     for operand in OPERANDS:
-        chain = [flow for flow in every if flow.operand is operand]
-        for flow, (down, up) in zip(chain, _ends(part, operand, chain), strict=True):
-            outer = machine.levels[flow.parent].holder(operand)
-            inner = machine.levels[flow.child].holder(operand) if _inside(flow, machine) else None
-            found.append(
+        chain = [dataflow for dataflow in every if dataflow.operand is operand]
+        for dataflow, (down, up) in zip(chain, _ends(part, operand, chain), strict=True):
+            outer = accelerator.levels[dataflow.parent].holder(operand)
+            inner = (
+                accelerator.levels[dataflow.child].holder(operand)
+                if _inside(dataflow, accelerator)
+                else None
+            )
+            records.append(
                 {
                     "operand": operand.value,
                     "from": "" if outer is None else outer.name,
                     "to": MULTIPLIERS if inner is None else inner.name,
                     "down": down / images,
                     "up": up / images,
-                    "inside": flow.at_child / images,
+                    "inside": dataflow.at_child / images,
                 }
             )
-    return found
+    return records
 
 
-def _inside(flow: Flow, machine: Accelerator) -> bool:
-    return flow.child < len(machine.levels)
+def _inside(flow: Flow[int], accelerator: Accelerator) -> bool:
+    return flow.child < len(accelerator.levels)
 
 
-def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow]) -> Iterator[tuple[int, int]]:
+def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow[int]]) -> Iterator[tuple[int, int]]:
     """For each edge of an operand, outermost first, the words (down, up) at its outer end.
 
     Partial sums come down again unless they start afresh: at the outermost memory once for each
     output, further in for each stay to which none was handed down (DESIGN: first touch).
     """
     fresh = layer.size(operand)
-    for flow in chain:
+    for dataflow in chain:
         if operand is not Operand.OUTPUT:
-            yield flow.at_parent, 0
+            yield dataflow.at_parent, 0
             continue
-        down = flow.at_parent - fresh
-        yield down, flow.at_parent
-        fresh = flow.at_child - down
+        down = dataflow.at_parent - fresh
+        yield down, dataflow.at_parent
+        fresh = dataflow.at_child - down
 
 
 def edges_table(rows: Sequence[dict[str, Any]]) -> Table:
-    made = table("edge", "operand", "down", "up", "at the inner end", "shared by")
-    made.title = cell("words moved per inference, edge by edge", "bold")
+    shown = table("edge", "operand", "down", "up", "at the inner end", "shared by")
+    shown.title = cell("words moved per inference, edge by edge", "bold")
     for row in rows:
         outside = row["up"] if row["operand"] == Operand.OUTPUT.value else row["down"]
-        made.add_row(
+        shown.add_row(
             cell(f"{row['from']} - {row['to']}"),
             row["operand"],
             show_count(row["down"]),
@@ -106,27 +110,27 @@ def edges_table(rows: Sequence[dict[str, Any]]) -> Table:
             show_count(row["inside"]),
             f"{row['inside'] / outside:.3g}" if outside else "-",
         )
-    return made
+    return shown
 
 
 # -- other choices -------------------------------------------------------------------------
 
 
 def alternatives_report(
-    found: Sequence[Alternative], objective: str, unit: str
+    alternatives: Sequence[Alternative], objective: str, unit: str
 ) -> list[RenderableType]:
     """What else would cost, as a table, and why some choices have no mapping."""
-    made = table("one thing different", "energy", "energy ratio", "cycles ratio", "status")
-    made.title = cell("what other choices would cost, each with its best mapping", "bold")
-    made.columns[0].max_width = 56
+    shown = table("one thing different", "energy", "energy ratio", "cycles ratio", "status")
+    shown.title = cell("what other choices would cost, each with its best mapping", "bold")
+    shown.columns[0].max_width = 56
     if objective == "edp":
-        made.add_column(cell("edp ratio"), justify="right", no_wrap=True)
-    for x in found:
+        shown.add_column(cell("edp ratio"), justify="right", no_wrap=True)
+    for x in alternatives:
         if x.estimate is None:
             continue
         proved = x.ratio_range is not None and x.ratio_range[1] - x.ratio_range[0] < 1e-9
         ends = "" if proved or x.ratio_range is None else _range(x.ratio_range, objective)
-        made.add_row(
+        shown.add_row(
             cell(x.change),
             show_energy(x.estimate.energy, unit),
             _times(x.energy_ratio),
@@ -134,8 +138,8 @@ def alternatives_report(
             cell(x.estimate.search.status + ends, "" if proved else "yellow"),
             *([_times(x.ratio)] if objective == "edp" else []),
         )
-    parts: list[RenderableType] = [made]
-    without = [(x.change, x.reason) for x in found if x.estimate is None]
+    parts: list[RenderableType] = [shown]
+    without = [(x.change, x.reason) for x in alternatives if x.estimate is None]
     if without:
         parts += [cell("no mapping", "bold"), facts_table(without)]
     return parts
@@ -148,31 +152,31 @@ def front_rows(front: Sequence[Found], batch: int) -> list[dict[str, Any]]:
     """The points of a front, per inference, as ``--json`` has them."""
     return [
         {
-            "energy": found.cost.energy / batch,
-            "cycles": found.cost.cycles / batch,
-            "utilization": found.cost.utilization,
-            "limited_by": found.cost.limited_by,
-            "status": found.status,
-            "mapping": found.mapping.to_dict(),
+            "energy": point.cost.energy / batch,
+            "cycles": point.cost.cycles / batch,
+            "utilization": point.cost.utilization,
+            "limited_by": point.cost.limited_by,
+            "status": point.status,
+            "mapping": point.mapping.to_dict(),
         }
-        for found in front
+        for point in front
     ]
 
 
 def front_table(front: Sequence[Found], batch: int, unit: str) -> RenderableType:
     """The points of a front: none is beaten in both energy and cycles."""
-    made = table("cycles", "energy", "energy ratio", "utilization", "limited by", "status")
-    made.title = cell("energy against cycles: no mapping beats one of these in both", "bold")
-    for found in front:
-        made.add_row(
-            show_count(found.cost.cycles / batch),
-            show_energy(found.cost.energy / batch, unit),
-            _times(found.cost.energy / front[0].cost.energy),
-            f"{100 * found.cost.utilization:.0f} %",
-            cell(found.cost.limited_by),
-            cell(found.status, "" if found.status == "optimal" else "yellow"),
+    shown = table("cycles", "energy", "energy ratio", "utilization", "limited by", "status")
+    shown.title = cell("energy against cycles: no mapping beats one of these in both", "bold")
+    for point in front:
+        shown.add_row(
+            show_count(point.cost.cycles / batch),
+            show_energy(point.cost.energy / batch, unit),
+            _times(point.cost.energy / front[0].cost.energy),
+            f"{100 * point.cost.utilization:.0f} %",
+            cell(point.cost.limited_by),
+            cell(point.status, "" if point.status == "optimal" else "yellow"),
         )
-    return made
+    return shown
 
 
 def _times(ratio: float | None) -> str:

@@ -68,8 +68,8 @@ def estimate_fragment(estimate: Estimate) -> str:
 
 
 def _row(cells: Iterable[str], tag: str = "td") -> str:
-    made = [
+    values = [
         f"<{tag}{_NUMBER if index else _NAME}>{escape(cell)}</{tag}>"
         for index, cell in enumerate(cells)
     ]
-    return f"<tr>{''.join(made)}</tr>"
+    return f"<tr>{''.join(values)}</tr>"

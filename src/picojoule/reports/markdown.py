@@ -59,16 +59,16 @@ def estimate_markdown(estimate: Estimate) -> str:
     return "\n".join(lines)
 
 
-def tradeoff_markdown(found: TradeOff) -> str:
+def tradeoff_markdown(tradeoff: TradeOff) -> str:
     """A compression run: its steps, its first network beside its result, published points."""
-    values = tradeoff_values(found)
+    values = tradeoff_values(tradeoff)
     cost, before = values["cost"], values["before"]
     lines = [f"# {_text(values['title'])}", "", _text(values["words"]), "", "## Each step", ""]
     lines += _table(
         ["step", "cost", "of the first", "accuracy"],
         [
-            [x.name, cost(x.cost), f"{found.relative(x):.3f}", f"{100 * x.accuracy:.2f} %"]
-            for x in found.moments
+            [x.name, cost(x.cost), f"{tradeoff.relative(x):.3f}", f"{100 * x.accuracy:.2f} %"]
+            for x in tradeoff.moments
         ],
     )
     if before["rows"]:
@@ -96,7 +96,7 @@ def tradeoff_markdown(found: TradeOff) -> str:
         f"({_text(x.source)})"
         for x in values["published"]
     ]
-    asked = json.dumps(dict(found.recipe), indent=1)
+    asked = json.dumps(dict(tradeoff.recipe), indent=1)
     lines += ["", "## What was asked", "", *_fenced(asked), ""]
     return "\n".join(lines)
 

@@ -93,15 +93,15 @@ def comparison_words(comparison: Comparison) -> str:
 @cache
 def templates() -> Environment:
     """The templates, in which every value is escaped."""
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("picojoule.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["version"] = __version__
-    made.filters |= {
+    environment.globals["version"] = __version__
+    environment.filters |= {
         "count": show_count,
         "energy": show_energy,
         "percent": percent,
@@ -109,7 +109,7 @@ def templates() -> Environment:
         "ratio": _ratio,
         "scale": _scale,
     }
-    return made
+    return environment
 
 
 def _pretty(value: Any) -> str:

@@ -30,10 +30,11 @@ NETWORKS = ("#E8D24C", "#8A6A1F")
 REGISTERS = ("#135E4B", "#86D46A", "#C4F0D6", "#9C4A9A", "#E58AC0")
 
 
-def memory_colors(machine: Accelerator) -> dict[str, str]:
+def memory_colors(accelerator: Accelerator) -> dict[str, str]:
     """The colour of every place of *machine*: memories, arrays, compute, static."""
     first_array = next(
-        (n for n, part in enumerate(machine.nest) if not isinstance(part, Level)), len(machine.nest)
+        (n for n, part in enumerate(accelerator.nest) if not isinstance(part, Level)),
+        len(accelerator.nest),
     )
     groups: dict[tuple[str, ...], list[str]] = {
         OUTERMOST: [],
@@ -41,31 +42,31 @@ def memory_colors(machine: Accelerator) -> dict[str, str]:
         NETWORKS: [],
         REGISTERS: [],
     }
-    for index, part in enumerate(machine.nest):
+    for index, part in enumerate(accelerator.nest):
         if not isinstance(part, Level):
             groups[NETWORKS].append(part.name)
             continue
         colors = OUTERMOST if index == 0 else BUFFERS if index < first_array else REGISTERS
         groups[colors] += [memory.name for memory in part.memories]
-    found = {
+    by_memory = {
         name: colors[index % len(colors)]
         for colors, names in groups.items()
         for index, name in enumerate(names)
     }
-    return {**found, **_shared()}
+    return {**by_memory, **_shared()}
 
 
 def place_colors(estimates: Sequence[Estimate]) -> dict[str, str]:
     """The colour of every place of the *estimates*; one name has one colour in all of them."""
-    found: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for estimate in estimates:
         if estimate.machine is not None:
-            found = {**memory_colors(estimate.machine), **found}
+            colors = {**memory_colors(estimate.machine), **colors}
     fallback = (*OUTERMOST, *BUFFERS, *REGISTERS, *NETWORKS)
     names = dict.fromkeys(name for x in estimates for name in x.by_memory)
     for index, name in enumerate(n for n in names if n not in _shared()):
-        found.setdefault(name, fallback[index % len(fallback)])
-    return {name: found.get(name, OPERAND_COLORS.get(name, "#8C8C8C")) for name in names}
+        colors.setdefault(name, fallback[index % len(fallback)])
+    return {name: colors.get(name, OPERAND_COLORS.get(name, "#8C8C8C")) for name in names}
 
 
 def _shared() -> dict[str, str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from picojoule.comparison import Comparison
-from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.files import replacing
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import rooflines
 from picojoule.reports.scale import Scale
@@ -22,6 +23,7 @@ from picojoule.tradeoffs import TradeOff, published_name, published_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 P = ParamSpec("P")
 
@@ -172,9 +174,9 @@ def plot_roofline(result: Estimate, ax: Axes | None = None, *, memory: str | Non
     """
     roofs = {roof.memory: roof for roof in rooflines(result)}
     if not roofs or (memory is not None and memory not in roofs):
-        known = f"; there are {', '.join(roofs)}" if roofs else ""
+        names = f"; there are {', '.join(roofs)}" if roofs else ""
         wanted = "any memory" if memory is None else repr(memory)
-        raise PicojouleError(f"{result.accelerator} declares no bandwidth of {wanted}{known}")
+        raise PicojouleError(f"{result.accelerator} declares no bandwidth of {wanted}{names}")
     roof = roofs[memory] if memory is not None else next(iter(roofs.values()))
     axes = _axes(ax)
     ridge = roof.peak / roof.bandwidth
@@ -264,11 +266,19 @@ def save_plot(result: Estimate | Comparison | TradeOff, path: Path, *, by: str =
             plot_tradeoff(result, figure.subplots())
         else:
             plot_layers(result, figure.subplots(), by=by)
-        undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        try:
-            figure.savefig(path, dpi=400, metadata=undated.get(path.suffix.lower()))
-        except OSError as error:
-            raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None
+        write_figure(figure, path, dpi=400)
+
+
+def write_figure(figure: Figure, path: Path, *, dpi: int) -> None:
+    """Write *figure* as its ending says; the same figure gives the same bytes on any day.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    kind = path.suffix[1:].lower()
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with replacing(path) as file:
+        figure.savefig(file, format=kind, dpi=dpi, metadata=undated.get(kind))
 
 
 def _require_matplotlib() -> None:

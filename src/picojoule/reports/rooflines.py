@@ -87,8 +87,8 @@ def plot_waterfall(
 
 def _finite_peak(peak: float, bounds: Sequence[float | None]) -> float:
     """The peak, or where no MAC is left to do the highest bound that is finite."""
-    known = [bound for bound in bounds if bound is not None and math.isfinite(bound)]
-    return peak if math.isfinite(peak) else max(known, default=1.0)
+    finite = [bound for bound in bounds if bound is not None and math.isfinite(bound)]
+    return peak if math.isfinite(peak) else max(finite, default=1.0)
 
 
 def _count(value: float) -> str:
@@ -157,21 +157,21 @@ def plot_roofline(result: Examination, operand: str, ax: Axes | None = None) -> 
     mark (step 6) and, played through in time, an open one (step 7).
     """
     ax = _axes(ax, (5.4, 4.6))
-    found: list[tuple[LayerExamination, Roof]] = []
+    points: list[tuple[LayerExamination, Roof]] = []
     for layer in result.layers:
         roofs = [r for r in layer.roofs if r.operand == operand and 0 < r.intensity < math.inf]
         if roofs and math.isfinite(layer.peak) and math.isfinite(layer.last):
-            found.append((layer, min(roofs, key=lambda roof: roof.bound)))
+            points.append((layer, min(roofs, key=lambda roof: roof.bound)))
     ax.set_title(f"{operand}: {result.network} on {result.accelerator}", loc="left", fontsize=10)
-    if not found:
+    if not points:
         text = "nothing carries it at a bandwidth that is known"
         ax.text(0.5, 0.5, text, ha="center", transform=ax.transAxes)
         ax.set_axis_off()
         return ax
-    xs = [roof.intensity for _, roof in found]
+    xs = [roof.intensity for _, roof in points]
     low, high = min(xs) / 4, max(xs) * 4
-    top = max(layer.peak for layer, _ in found)
-    floor = min(layer.bound(7) or layer.last for layer, _ in found) / 2.5
+    top = max(layer.peak for layer, _ in points)
+    floor = min(layer.bound(7) or layer.last for layer, _ in points) / 2.5
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
@@ -179,9 +179,9 @@ def plot_roofline(result: Examination, operand: str, ax: Axes | None = None) -> 
     ax.plot([low, high], [top, top], color=INK, linewidth=1.0)
     ax.text(high, top * 1.06, f"all elements: {top:.4g}", fontsize=8, color=INK, ha="right")
     keys = _colors(result)
-    for channel in dict.fromkeys(roof.channel for _, roof in found):
+    for channel in dict.fromkeys(roof.channel for _, roof in points):
         color, marker = keys[channel.partition(".")[0]]
-        mine = [(layer, roof) for layer, roof in found if roof.channel == channel]
+        mine = [(layer, roof) for layer, roof in points if roof.channel == channel]
         for bandwidth in sorted({roof.bandwidth for _, roof in mine}):
             start, end = max(low, floor / bandwidth), min(high, top / bandwidth)
             if end > start:
@@ -195,10 +195,10 @@ def plot_roofline(result: Examination, operand: str, ax: Axes | None = None) -> 
             ax.plot(x, flat, marker="_", color=color, ms=9, mew=1.4, zorder=2)
             ax.plot(x, last, marker=marker, mfc="white", color=color, ms=4.5, zorder=3)
             ax.plot(x, sixth, marker=marker, color=color, ms=5, zorder=4, ls="")
-    _name(ax, found)
+    _name(ax, points)
     ax.set_xlabel(f"MACs per bit of {operand} moved")
     ax.set_ylabel("MAC/cycle")
-    _explain(ax, found, keys)
+    _explain(ax, points, keys)
     _quiet(ax)
     return ax
 
@@ -216,17 +216,17 @@ def _colors(result: Examination) -> dict[str, tuple[str, str]]:
 
 def _explain(
     ax: Axes,
-    found: Sequence[tuple[LayerExamination, Roof]],
+    points: Sequence[tuple[LayerExamination, Roof]],
     keys: dict[str, tuple[str, str]],
 ) -> None:
     """The legend: what carries the operand, and what the marks are."""
     from matplotlib.lines import Line2D
 
     lines, names = [], []
-    for channel in dict.fromkeys(roof.channel for _, roof in found):
+    for channel in dict.fromkeys(roof.channel for _, roof in points):
         color, marker = keys[channel.partition(".")[0]]
-        rates = sorted({roof.bandwidth for _, roof in found if roof.channel == channel})
-        shared = any(roof.shared for _, roof in found if roof.channel == channel)
+        rates = sorted({roof.bandwidth for _, roof in points if roof.channel == channel})
+        shared = any(roof.shared for _, roof in points if roof.channel == channel)
         most = f"{rates[0]:.4g}" if len(rates) == 1 else f"{rates[0]:.4g} to {rates[-1]:.4g}"
         lines.append(Line2D([], [], color=color, marker=marker, ms=5, lw=1.0))
         names.append(f"{channel}, {most} bit/cycle{', shared' if shared else ''}")
@@ -291,9 +291,9 @@ def _condensed(names: Sequence[str]) -> str:
         else:
             plain.append(name)
     parts = []
-    for stem, found in numbers.items():
+    for stem, values in numbers.items():
         runs: list[list[int]] = []
-        for number in sorted(found):
+        for number in sorted(values):
             if runs and runs[-1][-1] == number - 1:
                 runs[-1].append(number)
             else:
@@ -302,7 +302,7 @@ def _condensed(names: Sequence[str]) -> str:
     return ", ".join([*parts, *plain])
 
 
-def _name(ax: Axes, found: Sequence[tuple[LayerExamination, Roof]]) -> None:
+def _name(ax: Axes, points: Sequence[tuple[LayerExamination, Roof]]) -> None:
     """Name the layers below their points, those that lie together with one name.
 
     Of many layers only those are named that there is room for, and that a short name describes.
@@ -314,9 +314,9 @@ def _name(ax: Axes, found: Sequence[tuple[LayerExamination, Roof]]) -> None:
             top / bottom
         )
 
-    many = len(found) > _FEW
+    many = len(points) > _FEW
     groups: list[_Group] = []
-    for layer, roof in sorted(found, key=lambda pair: (pair[1].intensity, pair[0].last)):
+    for layer, roof in sorted(points, key=lambda pair: (pair[1].intensity, pair[0].last)):
         x, y = place(roof.intensity, layer.last)
         new = _Group(x, y, (layer.name,))
         for n, group in enumerate(groups):
@@ -329,7 +329,7 @@ def _name(ax: Axes, found: Sequence[tuple[LayerExamination, Roof]]) -> None:
             groups.append(new)
     marks = [
         place(roof.intensity, bound)
-        for layer, roof in found
+        for layer, roof in points
         for bound in (layer.bound(6), layer.bound(7))
         if bound is not None
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from picojoule.accelerator import Accelerator, Memory
 from picojoule.cost import Ledger
 from picojoule.estimate_records import Estimate, LayerEstimate
-from picojoule.estimation import images_at_once
+from picojoule.question import images_at_once
 from picojoule.traffic import flows
 
 
@@ -53,12 +53,12 @@ class Roofline:
 
 def rooflines(estimate: Estimate) -> tuple[Roofline, ...]:
     """A roofline for every memory outside all arrays that declares a bandwidth."""
-    machine = estimate.machine
-    if machine is None:
+    accelerator = estimate.machine
+    if accelerator is None:
         return ()
-    found = []
-    moved = {layer.name: _moved(estimate, machine, layer) for layer in estimate.layers}
-    for memory in _shared_memories(machine):
+    roofs = []
+    moved = {layer.name: _moved(estimate, accelerator, layer) for layer in estimate.layers}
+    for memory in _shared_memories(accelerator):
         if memory.bandwidth is None:
             continue
         points = []
@@ -68,30 +68,32 @@ def rooflines(estimate: Estimate) -> tuple[Roofline, ...]:
                 intensity = priced.macs / (bits / 8)
                 points.append(RooflinePoint(priced.name, intensity, priced.macs / priced.cycles))
         if points:
-            peak = float(machine.elements * machine.compute.per_cycle)
-            found.append(Roofline(memory.name, peak, memory.bandwidth / 8, tuple(points)))
-    return tuple(found)
+            peak = float(accelerator.elements * accelerator.compute.per_cycle)
+            roofs.append(Roofline(memory.name, peak, memory.bandwidth / 8, tuple(points)))
+    return tuple(roofs)
 
 
-def _shared_memories(machine: Accelerator) -> list[Memory]:
+def _shared_memories(accelerator: Accelerator) -> list[Memory]:
     """The memories of which there is one: those outside the first array."""
-    found: list[Memory] = []
-    for level, array in zip(machine.levels, machine.arrays, strict=True):
-        found += level.memories
+    shared: list[Memory] = []
+    for level, array in zip(accelerator.levels, accelerator.arrays, strict=True):
+        shared += level.memories
         if array is not None:
             break
-    return found
+    return shared
 
 
-def _moved(estimate: Estimate, machine: Accelerator, priced: LayerEstimate) -> Mapping[str, float]:
+def _moved(
+    estimate: Estimate, accelerator: Accelerator, priced: LayerEstimate
+) -> Mapping[str, float]:
     """Bits that one inference moves at each memory, after coding, whichever end pays for them."""
     if priced.layer is None:
         return {}
-    images = images_at_once(priced.layer, machine, estimate.batch)
+    images = images_at_once(priced.layer, accelerator, estimate.batch)
     layer = priced.layer.with_batch_share(images, estimate.batch)
-    ledger = Ledger(layer, machine)
-    ledger.book(flows(layer, priced.mapping, padded=machine.charge_padding))
-    found: dict[str, float] = {}
+    ledger = Ledger(layer, accelerator, one=1.0)
+    ledger.book(flows(layer, priced.mapping, padded=accelerator.charge_padding))
+    moved: dict[str, float] = {}
     for (name, _), bits in ledger.bits_moved.items():
-        found[name] = found.get(name, 0.0) + float(bits) / images
-    return found
+        moved[name] = moved.get(name, 0.0) + float(bits) / images
+    return moved

@@ -74,9 +74,9 @@ def _reasons(result: Examination) -> Table:
     told: dict[tuple[object, ...], list[str]] = {}
     for layer in result.layers:
         told.setdefault((layer.worst, layer.macs), []).append(layer.name)
-    known = {layer.name: layer for layer in result.layers}
+    by_name = {layer.name: layer for layer in result.layers}
     for names in told.values():
-        step = known[names[0]].worst
+        step = by_name[names[0]].worst
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         cells = (names[0] + more, f"{step.step} {step.title}", step.limited_by, step.lift)
         table.add_row(*(Text(printable(cell)) for cell in cells))
@@ -94,8 +94,8 @@ def _table(*columns: str) -> Table:
 
 
 def _bounds_row(name: str, peak: float, bounds: list[float | None]) -> list[Text]:
-    known = [bound for bound in bounds if bound is not None]
-    share = f"{100 * known[-1] / peak:.3g} %" if 0 < peak < math.inf else "-"
+    finite = [bound for bound in bounds if bound is not None]
+    share = f"{100 * finite[-1] / peak:.3g} %" if 0 < peak < math.inf else "-"
     cells = [name, _number(peak), *map(_number, bounds), share]
     return [Text(printable(cell)) for cell in cells]
 

@@ -71,7 +71,7 @@ def prose(text: str, style: str = "") -> Text:
 
 def table(*columns: str, title: str = "", footer: bool = False) -> Table:
     """A table whose first column is a name and whose other columns are numbers."""
-    made = Table(
+    empty = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -82,17 +82,17 @@ def table(*columns: str, title: str = "", footer: bool = False) -> Table:
     )
     for index, name in enumerate(columns):
         if index == 0:
-            made.add_column(cell(name), overflow="fold", max_width=30)
+            empty.add_column(cell(name), overflow="fold", max_width=30)
         else:
-            made.add_column(cell(name), justify="right", no_wrap=True)
-    return made
+            empty.add_column(cell(name), justify="right", no_wrap=True)
+    return empty
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     """Two columns: what, and its value."""
-    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold", max_width=WIDTH - 18)
+    shown = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold", max_width=WIDTH - 18)
     for name, value in facts:
-        made.add_row(cell(name, "bold"), cell(value))
-    return made
+        shown.add_row(cell(name, "bold"), cell(value))
+    return shown

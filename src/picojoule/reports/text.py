@@ -5,22 +5,20 @@ Every function returns something that :func:`show` prints and :func:`plain` turn
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from picojoule.accelerator import Accelerator, Array, Memory, ZeroSkip
+from picojoule.accelerator import Accelerator, Array, ZeroSkip
 from picojoule.alternatives import Alternative
-from picojoule.cost import tile_bits
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, LayerEstimate, contents
+from picojoule.legality import RULES
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
-from picojoule.mapping import Stage
 from picojoule.reports.explanation import (
     alternatives_report,
     edges,
@@ -39,6 +37,9 @@ from picojoule.reports.tables import show as show
 from picojoule.reports.tables import table as _table
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
+
+if TYPE_CHECKING:
+    from picojoule.validation import PublishedNumber
 
 _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
 
@@ -60,7 +61,7 @@ def estimate_report(estimate: Estimate) -> Group:
         facts_table(_totals(estimate)),
         Text(),
         _prose(not_counted_line(estimate.not_counted)),
-        _prose(meaning(estimate)),
+        _prose(f"meaning: {estimate.meaning}"),
     ]
     return Group(*parts)
 
@@ -160,40 +161,13 @@ def not_counted_line(not_counted: Mapping[str, int]) -> str:
     return f"not counted: {'; '.join([*operators, _NOT_MODELLED])}"
 
 
-def gap(estimate: Estimate, layer: LayerEstimate) -> float:
-    """How far a layer's value may be above the optimum, relative to the lower bound."""
-    value = layer.value(estimate.objective)
-    bound = layer.search.lower_bound
-    return max(0.0, value / bound - 1) if bound > 0 else math.inf
-
-
-def meaning(estimate: Estimate) -> str:
-    """One line that says what the numbers are."""
-    unit = "in multiples of the energy of one MAC" if estimate.energy_unit == "MAC" else "in joules"
-    statuses = [layer.search.status for layer in estimate.layers]
-    if statuses.count("optimal") == len(statuses):
-        proof = f"every mapping proved optimal ({estimate.objective})"
-    else:
-        counts = [(s, statuses.count(s)) for s in ("optimal", "feasible", "given")]
-        proof = "mappings: " + ", ".join(f"{n} {s}" for s, n in counts if n)
-        gaps = [gap(estimate, x) for x in estimate.layers if x.search.status == "feasible"]
-        if gaps:
-            worst = max(gaps)
-            far = f"at most {100 * worst:.2g} %" if math.isfinite(worst) else "unknown how far"
-            proof += f" ({far} above the optimum of the {estimate.objective})"
-    return (
-        f"meaning: energies, MACs and cycles are for one inference (batch {estimate.batch}), "
-        f"energies {unit}; dataflow {estimate.dataflow}; {proof}"
-    )
-
-
 # -- one layer's mapping -------------------------------------------------------------------
 
 
 def mapping_report(
     estimate: Estimate,
     layer: Layer,
-    machine: Accelerator,
+    accelerator: Accelerator,
     alternatives: Sequence[Alternative] = (),
     front: Sequence[Found] = (),
 ) -> Group:
@@ -201,19 +175,19 @@ def mapping_report(
 
     With *alternatives* also what they would cost; with a *front*, its points.
     """
-    found = estimate.layers[0]
+    priced = estimate.layers[0]
     unit = estimate.energy_unit
-    title = f"{layer.name} of {estimate.network} on {machine.name}: {layer.bounds}"
+    title = f"{layer.name} of {estimate.network} on {accelerator.name}: {layer.bounds}"
     facts = [
-        ("energy", f"{show_energy(found.energy, unit)} per inference"),
-        ("place", _shares(found.by_memory, found.energy)),
-        ("operand", _shares(found.by_operand, found.energy)),
+        ("energy", f"{show_energy(priced.energy, unit)} per inference"),
+        ("place", _shares(priced.by_memory, priced.energy)),
+        ("operand", _shares(priced.by_operand, priced.energy)),
         (
             "cycles",
-            f"{show_count(found.cycles)} per inference, limited by {found.limited_by}; "
-            f"utilization {100 * found.utilization:.0f} %",
+            f"{show_count(priced.cycles)} per inference, limited by {priced.limited_by}; "
+            f"utilization {100 * priced.utilization:.0f} %",
         ),
-        ("certificate", certificate(estimate, found)),
+        ("certificate", priced.certificate(estimate.objective)),
     ]
     others: list[RenderableType] = []
     if alternatives:
@@ -223,22 +197,22 @@ def mapping_report(
     return Group(
         _text(title, "bold"),
         Text(),
-        _text(loop_nest(layer, machine, found.mapping)),
+        _text(loop_nest(layer, accelerator, priced.mapping)),
         Text(),
-        _contents_table(layer, machine, found.mapping),
-        edges_table(edges(layer, machine, found.mapping, estimate.batch)),
-        _accesses_table(found, unit),
+        _contents_table(layer, accelerator, priced.mapping),
+        edges_table(edges(layer, accelerator, priced.mapping, estimate.batch)),
+        _accesses_table(priced, unit),
         facts_table(facts),
         *others,
         Text(),
-        _prose(meaning(estimate)),
+        _prose(f"meaning: {estimate.meaning}"),
     )
 
 
-def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Table:
+def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Table:
     table = _table("memory", "input", "weight", "output", "together", "capacity", "full")
     table.title = _text("what one instance holds", "bold")
-    for row in contents(layer, machine, mapping):
+    for row in contents(layer, accelerator, mapping):
         capacity = row["capacity"]
         table.add_row(
             _text(row["memory"]),
@@ -253,36 +227,13 @@ def _contents_table(layer: Layer, machine: Accelerator, mapping: LoopNest) -> Ta
     return table
 
 
-def contents(layer: Layer, machine: Accelerator, mapping: LoopNest) -> list[dict[str, Any]]:
-    """For each memory, the bits of each operand that one instance holds, and its capacity."""
-    return [
-        _held(layer, machine, memory, stage)
-        for level, stage in zip(machine.levels, mapping.stages, strict=True)
-        for memory in level.memories
-    ]
-
-
-def _held(layer: Layer, machine: Accelerator, memory: Memory, stage: Stage) -> dict[str, Any]:
-    holds = {
-        operand.value: tile_bits(layer, machine, stage.tile, operand)
-        for operand in OPERANDS
-        if operand in memory.keeps & stage.keeps
-    }
-    return {
-        "memory": memory.name,
-        "holds": holds,
-        "used": sum(holds.values()),
-        "capacity": memory.capacity,
-    }
-
-
-def _accesses_table(found: LayerEstimate, unit: str) -> Table:
-    scale = Scale(found.energy, unit)
+def _accesses_table(priced: LayerEstimate, unit: str) -> Table:
+    scale = Scale(priced.energy, unit)
     heads = [f"{o.value} {way}" for o in OPERANDS for way in ("read", "write")]
     table = _table("charged words", *heads, f"energy [{scale.name}]", "share")
     table.title = _text("accesses per inference", "bold")
-    for name, energy in found.by_memory.items():
-        operands = found.accesses.get(name, {})
+    for name, energy in priced.by_memory.items():
+        operands = priced.accesses.get(name, {})
         table.add_row(
             _text(name),
             *(
@@ -291,73 +242,55 @@ def _accesses_table(found: LayerEstimate, unit: str) -> Table:
                 for way in ("read", "write")
             ),
             scale(energy),
-            _percent(energy, found.energy),
+            _percent(energy, priced.energy),
         )
     return table
-
-
-def certificate(estimate: Estimate, found: LayerEstimate) -> str:
-    """In words, what is known about how good a mapping is."""
-    record = found.search
-    if record.status == "given":
-        return "the mapping was given; nothing was searched"
-    work = (
-        f"{record.explored:,} choices looked at, {record.pruned:,} discarded with all they "
-        f"contain, {record.seconds:.2f} s"
-    )
-    space = f"; space: {record.space}" if record.space else ""
-    if record.status == "optimal":
-        return f"optimal: no mapping of the space has less {estimate.objective} ({work}){space}"
-    far = gap(estimate, found)
-    how_far = f"at most {100 * far:.2g} %" if math.isfinite(far) else "unknown how far"
-    return (
-        f"feasible, not proved: {how_far} above the least {estimate.objective} "
-        f"(lower bound {record.lower_bound:.6g}; {work}){space}"
-    )
 
 
 # -- machines and lists --------------------------------------------------------------------
 
 
-def accelerator_report(machine: Accelerator) -> Group:
+def accelerator_report(accelerator: Accelerator) -> Group:
     """A machine: its nest, capacities and energies, and where each number comes from."""
-    clock = f"{show_count(machine.clock)}Hz" if machine.clock else "not given"
+    clock = f"{show_count(accelerator.clock)}Hz" if accelerator.clock else "not given"
     facts = [
-        ("elements", f"{machine.elements} processing elements"),
-        ("energies", f"in {machine.energy_unit}, for words of {machine.word_bits} bit"),
-        ("charging", machine.charging.value),
-        ("dataflow", machine.default_dataflow),
-        ("zeros", _zeros(machine)),
+        ("elements", f"{accelerator.elements} processing elements"),
+        ("energies", f"in {accelerator.energy_unit}, for words of {accelerator.word_bits} bit"),
+        ("charging", accelerator.charging.value),
+        ("dataflow", accelerator.default_dataflow),
+        ("zeros", _zeros(accelerator)),
         ("clock", clock),
     ]
-    if machine.static_power:
-        facts.append(("static", f"{machine.static_power:g} W"))
-    if machine.charge_padding:
+    if accelerator.static_power:
+        facts.append(("static", f"{accelerator.static_power:g} W"))
+    if accelerator.charge_padding:
         facts.append(("padding", "zeros of the padding are stored and moved"))
-    if machine.resident_images:
+    if accelerator.resident_images:
         facts.append(("batch", "in sets whose output maps fit the buffer"))
-    parts: list[RenderableType] = [_text(machine.name, "bold")]
-    if machine.description:
-        parts.append(_prose(machine.description))
-    parts += [_nest_table(machine), facts_table(facts)]
-    if machine.sources:
+    parts: list[RenderableType] = [_text(accelerator.name, "bold")]
+    if accelerator.description:
+        parts.append(_prose(accelerator.description))
+    parts += [_nest_table(accelerator), facts_table(facts)]
+    if accelerator.sources:
         parts += [Text(), _text("where the numbers come from", "bold")]
-        parts += [_text(f"{x.path} = {x.value} ({x.status}): {x.source}") for x in machine.sources]
+        parts += [
+            _text(f"{x.path} = {x.value} ({x.status}): {x.source}") for x in accelerator.sources
+        ]
     return Group(*parts)
 
 
-def _zeros(machine: Accelerator) -> str:
-    sparse = machine.sparse
+def _zeros(accelerator: Accelerator) -> str:
+    sparse = accelerator.sparse
     if sparse.zeros is ZeroSkip.NONE or not sparse.of:
         return "every MAC is done"
     of = " or ".join(o.value for o in OPERANDS if o in sparse.of)
     return f"{sparse.zeros.value}: MACs with a zero {of}"
 
 
-def _nest_table(machine: Accelerator) -> Table:
+def _nest_table(accelerator: Accelerator) -> Table:
     table = _table("part", "keeps", "capacity", "read", "write", "bit/cycle", "coding")
     depth = 0
-    for part in machine.nest:
+    for part in accelerator.nest:
         if isinstance(part, Array):
             size = " x ".join(f"{axis.size}" for axis in part.axes)
             table.add_row(
@@ -385,12 +318,12 @@ def _nest_table(machine: Accelerator) -> Table:
                 ", ".join(codes),
             )
         depth += 1
-    per_cycle = machine.compute.per_cycle
+    per_cycle = accelerator.compute.per_cycle
     table.add_row(
         _text(f"{'  ' * depth}multiplier"),
         "",
         f"{per_cycle}/cycle",
-        f"MAC {machine.compute.mac_energy:g}",
+        f"MAC {accelerator.compute.mac_energy:g}",
         "",
         "",
         "",
@@ -437,12 +370,21 @@ def dataflows_table(flows: Iterable[Dataflow] = DATAFLOWS.values()) -> Table:
     return table
 
 
+def rules_table() -> Table:
+    """The rules that a legal mapping keeps to, one a line."""
+    table = _table("rule", "what a mapping keeps to")
+    table.columns[1].justify = "left"
+    for rule in RULES:
+        table.add_row(_text(rule.name), _text(rule.says))
+    return table
+
+
 def _last_is_words(table: Table) -> None:
     last = table.columns[-1]
     last.justify, last.no_wrap, last.overflow, last.max_width = "left", False, "fold", 52
 
 
-def validation_table(rows: Sequence[Any]) -> Table:
+def validation_table(rows: Sequence[PublishedNumber]) -> Table:
     """What papers print beside what picojoule says; *rows* as ``validation.validate`` gives."""
     table = _table("figure", "quantity", "paper", "ours", "ratio", "note")
     table.columns[1].justify = "left"
@@ -458,8 +400,8 @@ def validation_table(rows: Sequence[Any]) -> Table:
             _value(row.paper),
             _value(row.ours),
             _value(row.ratio),
-            _text(row.note or ""),
-            style="" if getattr(row, "ok", True) else "red",
+            _text(row.note),
+            style="" if row.ok else "red",
         )
     return table
 

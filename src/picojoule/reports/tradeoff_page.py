@@ -12,31 +12,31 @@ from picojoule.units import show_count, show_energy
 WHICH = {"prune": "Pruning", "adapt": "Adaptation"}
 
 
-def tradeoff_page(found: TradeOff) -> str:
+def tradeoff_page(tradeoff: TradeOff) -> str:
     """One self-contained HTML file about a run."""
     return (
         templates()
         .get_template("tradeoff.html")
-        .render(**tradeoff_values(found), **inlined(tradeoff_data(found)))
+        .render(**tradeoff_values(tradeoff), **inlined(tradeoff_data(tradeoff)))
     )
 
 
-def tradeoff_values(found: TradeOff) -> dict[str, Any]:
+def tradeoff_values(tradeoff: TradeOff) -> dict[str, Any]:
     """What the templates say about a run."""
     return {
-        "title": f"{WHICH[found.kind]} run {found.name}",
-        "run": found,
-        "words": tradeoff_words(found),
-        "published": published_points(found.kind),
-        "paper": published_name(found.kind),
-        "cost": lambda value: show_cost(value, found.unit),
-        "before": before_and_after(found),
+        "title": f"{WHICH[tradeoff.kind]} run {tradeoff.name}",
+        "run": tradeoff,
+        "words": tradeoff_words(tradeoff),
+        "published": published_points(tradeoff.kind),
+        "paper": published_name(tradeoff.kind),
+        "cost": lambda value: show_cost(value, tradeoff.unit),
+        "before": before_and_after(tradeoff),
     }
 
 
-def before_and_after(found: TradeOff) -> dict[str, Any]:
+def before_and_after(tradeoff: TradeOff) -> dict[str, Any]:
     """Rows of the first network and of the result: layers, data types, widths; empty if unknown."""
-    first, last = found.moments[0], found.chosen
+    first, last = tradeoff.moments[0], tradeoff.chosen
     operands = [name for name in OPERAND_COLORS if name in first.by_operand]
     pairs: list[tuple[Any, ...]] = [
         ("all", first.cost, last.cost, first.by_operand, last.by_operand, None, None)
@@ -62,20 +62,21 @@ def before_and_after(found: TradeOff) -> dict[str, Any]:
     return {"rows": rows, "operands": operands, "narrower": narrower}
 
 
-def tradeoff_words(found: TradeOff) -> str:
+def tradeoff_words(tradeoff: TradeOff) -> str:
     """In two sentences, how far the run came."""
-    first, last = found.moments[0], found.chosen
-    steps = len(found.moments) - 1
-    state = "has ended" if found.ended else "goes on"
+    first, last = tradeoff.moments[0], tradeoff.chosen
+    steps = len(tradeoff.moments) - 1
+    state = "has ended" if tradeoff.ended else "goes on"
     if not steps:
         return f"The run {state}; only the network as it came has been judged."
     times = first.cost / last.cost if last.cost else float("inf")
-    which = f"Its result, {last.name}," if found.ended else "The last"
+    which = f"Its result, {last.name}," if tradeoff.ended else "The last"
     return (
         f"The run {state} after {steps} judged {'network' if steps == 1 else 'networks'}. {which} "
-        f"costs {times:.3g} times less than the first ({show_cost(first.cost, found.unit)} before, "
-        f"{show_cost(last.cost, found.unit)} after); accuracy changed by "
-        f"{found.change(last):+.2f} points, from {100 * first.accuracy:.2f} % to "
+        f"costs {times:.3g} times less than the first "
+        f"({show_cost(first.cost, tradeoff.unit)} before, "
+        f"{show_cost(last.cost, tradeoff.unit)} after); accuracy changed by "
+        f"{tradeoff.change(last):+.2f} points, from {100 * first.accuracy:.2f} % to "
         f"{100 * last.accuracy:.2f} %."
     )
 
@@ -87,18 +88,18 @@ def show_cost(value: float, unit: str) -> str:
     return f"{show_count(value)} {unit}".strip()
 
 
-def tradeoff_data(found: TradeOff) -> dict[str, Any]:
+def tradeoff_data(tradeoff: TradeOff) -> dict[str, Any]:
     """What the chart of a trade-off draws."""
     return {
-        "energy_unit": found.unit,
+        "energy_unit": tradeoff.unit,
         "place_colors": {},
         "operand_colors": dict(OPERAND_COLORS),
         "estimates": [],
         "tradeoff": {
             "steps": [
-                [found.relative(moment), found.change(moment), moment.name]
-                for moment in found.moments
+                [tradeoff.relative(moment), tradeoff.change(moment), moment.name]
+                for moment in tradeoff.moments
             ],
-            "published": [[x.relative, x.change, x.label] for x in published_points(found.kind)],
+            "published": [[x.relative, x.change, x.label] for x in published_points(tradeoff.kind)],
         },
     }

@@ -12,24 +12,25 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from picojoule.errors import PicojouleError
-from picojoule.server.api import ProblemError, Services, refusal, routes
+from picojoule.server import api, pages
+from picojoule.server.api.refusals import refusal
 from picojoule.server.guard import Door, Guard
 from picojoule.server.jobs import BusyError
-from picojoule.server.limits import Limits
-from picojoule.server.pages import pages
+from picojoule.server.limits import ServerLimits
 from picojoule.server.processes import DiedError, RefusedError, TooLongError
+from picojoule.server.services import Services, StatusError
 from picojoule.server.store import Store
 from picojoule.version import __version__
 
 LOOPBACK = Door(frozenset({"localhost", "127.0.0.1", "::1"}))
-NORMAL = Limits()
+NORMAL = ServerLimits()
 
 
 def create_app(
     store: Path,
     *,
     door: Door = LOOPBACK,
-    limits: Limits = NORMAL,
+    limits: ServerLimits = NORMAL,
     runs: tuple[Path, ...] = (),
 ) -> FastAPI:
     """The web page and its API, remembering in *store*, showing the folders of *runs*.
@@ -55,8 +56,9 @@ def create_app(
         openapi_url="/api/openapi.json",
     )
     app.state.services = services
-    app.include_router(routes(services))
-    app.include_router(pages(services))
+    app.state.page_memory = pages.PageMemory()
+    app.include_router(api.router)
+    app.include_router(pages.router)
     _errors(app)
     app.add_middleware(Guard, door=door, limits=limits)
     return app
@@ -80,8 +82,8 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(PicojouleError)
     async def refused(_: Request, error: PicojouleError) -> Response:
         match error:
-            case ProblemError():
-                return refusal(error.status, error.message, error.mistakes)
+            case StatusError():
+                return refusal(error.status, error.message)
             case RefusedError():
                 return refusal(422, error.detail["message"], error.detail["mistakes"])
             case TooLongError():

@@ -18,11 +18,12 @@ from typing import Any
 
 from picojoule.errors import InputError, Mistake, NoMappingError, PicojouleError
 from picojoule.estimate_records import Estimate, parse_estimate
-from picojoule.estimation import estimate, images_at_once, prepared
+from picojoule.estimation import price
 from picojoule.eyexam.saved import stored_examination
 from picojoule.frontends import load, parse_table, shipped_networks
 from picojoule.mapping import Mapping, Stage
-from picojoule.specs import load_accelerator, parse_accelerator
+from picojoule.question import Question, ask
+from picojoule.specs import parse_accelerator
 from picojoule.specs.document import Document, read_document
 from picojoule.workload import Extents, Layer, Workload
 
@@ -32,7 +33,7 @@ CHIP_FILE = "chip.yaml"
 
 def read_network(request: dict[str, Any]) -> dict[str, Any]:
     """Read an uploaded file; only structure and densities are kept, as our own table."""
-    from picojoule.frontends import format_table
+    from picojoule.reports.network_table import format_table
 
     network = load(request["path"], dims=request["dims"] or None)
     own = network.name if network.name != Path(request["path"]).stem else request["name"]
@@ -43,8 +44,12 @@ def read_network(request: dict[str, Any]) -> dict[str, Any]:
 
 def check_chip(request: dict[str, Any]) -> dict[str, Any]:
     """What is wrong with a machine's file, each mistake with its line where it has one."""
-    machine = own_accelerator(request["yaml"])
-    return {"name": machine.name, "elements": machine.elements, "unit": machine.energy_unit}
+    accelerator = own_accelerator(request["yaml"])
+    return {
+        "name": accelerator.name,
+        "elements": accelerator.elements,
+        "unit": accelerator.energy_unit,
+    }
 
 
 def own_accelerator(text: str) -> Any:
@@ -63,9 +68,8 @@ def describe_network(request: dict[str, Any]) -> dict[str, Any]:
 
 def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     """The estimate that a question asks for, with the examination under "eyexam" if it does."""
-    question = request["question"]
-    network, machine = _asked(request)
-    passes = 2 if question.get("eyexam") else 1
+    question = _question(request)
+    passes = 2 if request["question"].get("eyexam") else 1
 
     def progress(done: int, total: int, layer: str) -> None:
         send({"progress": {"done": done, "total": passes * total, "layer": layer}})
@@ -73,21 +77,13 @@ def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     def further(done: int, total: int, layer: str) -> None:
         send({"progress": {"done": total + done, "total": passes * total, "layer": layer}})
 
-    dataflow, budget = question.get("dataflow"), question.get("budget")
-    found = estimate(
-        network,
-        machine,
-        dataflow=dataflow,
-        objective=question.get("objective", "energy"),
-        budget=budget,
-        progress=progress,
-    ).to_dict()
+    priced = price(question, progress=progress).to_dict()
     if passes == 1:
-        return found
-    from picojoule.eyexam.examination import examine
+        return priced
+    from picojoule.eyexam.examination import find_bounds
 
-    seen = examine(network, machine, dataflow=dataflow, budget=budget, progress=further)
-    return {**found, "eyexam": seen.to_dict()}
+    examined = find_bounds(replace(question, objective="latency"), progress=further)
+    return {**priced, "eyexam": examined.to_dict()}
 
 
 def price_present(request: dict[str, Any]) -> dict[str, Any]:
@@ -95,23 +91,24 @@ def price_present(request: dict[str, Any]) -> dict[str, Any]:
 
     Layers of which the mapping is no longer legal are named, and their mapping is searched.
     """
-    from picojoule.cost import violations
+    from picojoule.legality import violations
 
     before: Estimate = parse_estimate(request["result"], "the stored result")
-    network, machine = _asked(request)
+    question = _question(request)
+    question = replace(
+        question,
+        dataflow=question.accelerator.dataflow(before.dataflow),
+        objective=before.objective,
+    )
     mappings, misfits = {}, []
-    for layer, old in zip(network, before.layers, strict=True):
-        images = images_at_once(layer, machine, network.batch)
-        share = layer.with_batch_share(images, network.batch)
-        mapping = fitted(old.mapping, share)
-        if violations(share, machine, mapping):
-            misfits.append(layer.name)
-        mappings[layer.name] = mapping
+    for share, old in zip(question.shares(), before.layers, strict=True):
+        mapping = fitted(old.mapping, share.part)
+        if violations(share.part, question.accelerator, mapping):
+            misfits.append(share.layer.name)
+        mappings[share.layer.name] = mapping
     if misfits:
         return {"misfits": misfits}
-    priced = estimate(network, machine, dataflow=before.dataflow, mappings=mappings)
-    after = replace(priced, objective=before.objective)
-    return {"misfits": [], **_beside(before, after)}
+    return {"misfits": [], **_beside(before, price(question, mappings=mappings))}
 
 
 def fitted(mapping: Mapping, layer: Layer) -> Mapping:
@@ -159,29 +156,29 @@ def read_folder(request: dict[str, Any]) -> dict[str, Any]:
 
 def render(request: dict[str, Any]) -> dict[str, Any]:
     """A result in one of the formats that can be downloaded."""
-    found = parse_estimate(request["result"], "the stored result")
+    estimate = parse_estimate(request["result"], "the stored result")
     match request["format"]:
         case "html":
             from picojoule.reports.page import estimate_page
 
             exam = stored_examination(request["result"])
-            return {"text": estimate_page(found, examination=exam)}
+            return {"text": estimate_page(estimate, examination=exam)}
         case "md":
             from picojoule.reports.markdown import estimate_markdown
 
-            return {"text": estimate_markdown(found)}
+            return {"text": estimate_markdown(estimate)}
         case "csv":
             from picojoule.reports.csv_text import csv_text
 
-            return {"text": csv_text(found.rows())}
+            return {"text": csv_text(estimate.rows())}
         case "txt":
             from picojoule.frontends.energy_site import format_energy_site
 
-            return {"text": format_energy_site(found.workload())}
+            return {"text": format_energy_site(estimate.workload())}
         case "yaml":
             from picojoule.specs import dump_accelerator
 
-            return {"text": dump_accelerator(found.machine) if found.machine else ""}
+            return {"text": dump_accelerator(estimate.machine) if estimate.machine else ""}
     raise PicojouleError(f"no format {request['format']!r}")
 
 
@@ -192,18 +189,15 @@ def page(request: dict[str, Any]) -> dict[str, Any]:
     return PAGES[request["page"]](request)
 
 
-def _asked(request: dict[str, Any]) -> tuple[Workload, Any]:
-    question = request["question"]
-    text = question.get("chip_yaml")
-    machine = load_accelerator(question["chip"]) if text is None else own_accelerator(text)
-    network = prepared(
-        _network(request), batch=question.get("batch"), density=question.get("density")
+def _question(request: dict[str, Any]) -> Question:
+    body = request["question"]
+    text = body.get("chip_yaml")
+    settings = ("batch", "bits", "density", "dataflow", "objective", "budget")
+    return ask(
+        _network(request),
+        body["chip"] if text is None else own_accelerator(text),
+        **{name: body[name] for name in settings if name in body},
     )
-    widths = question.get("bits")
-    if widths:
-        layers = tuple(x.with_widths(**widths) for x in network)
-        network = replace(network, layers=layers)
-    return network, machine
 
 
 def _network(request: dict[str, Any]) -> Workload:

@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from picojoule.server.limits import Limits
+from picojoule.server.limits import ServerLimits
 
 COOKIE = "picojoule_token"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -54,7 +54,7 @@ class _TooLargeError(Exception):
 class Guard:
     """ASGI middleware; refuses what the door, or a limit, forbids."""
 
-    def __init__(self, app: Any, door: Door, limits: Limits) -> None:
+    def __init__(self, app: Any, door: Door, limits: ServerLimits) -> None:
         self.app, self.door, self.limits = app, door, limits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -117,8 +117,8 @@ class Guard:
                 return 403, "a page of another site may not change anything here"
         if self.door.token is None:
             return None
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if given and hmac.compare_digest(given.encode(), self.door.token.encode()):
+        token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if token and hmac.compare_digest(token.encode(), self.door.token.encode()):
             cookie = f"{COOKIE}={self.door.token}; Path=/; HttpOnly; SameSite=Strict"
             if scope["method"] in SAFE_METHODS:
                 # Out of the address line, so that a shared link does not carry it.

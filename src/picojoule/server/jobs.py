@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from picojoule.errors import PicojouleError
-from picojoule.server.limits import Limits
+from picojoule.server.limits import ServerLimits
 from picojoule.server.processes import Pool, RefusedError, TooLongError
-from picojoule.server.questions import Question
+from picojoule.server.questions import QuestionBody
 from picojoule.server.store import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, Store
 
 PULSE = 15.0  # seconds after which a silent stream shows that it lives
@@ -23,7 +23,7 @@ class BusyError(PicojouleError):
 class Jobs:
     """Runs what waits in the store, oldest first."""
 
-    def __init__(self, store: Store, limits: Limits) -> None:
+    def __init__(self, store: Store, limits: ServerLimits) -> None:
         self.store, self.limits = store, limits
         self.pool = Pool(limits.searches, limits.process_memory, ("picojoule.mapper.solver",))
         self._progress: dict[str, dict[str, Any]] = {}
@@ -111,15 +111,15 @@ class Jobs:
 
     # -- what clients do -------------------------------------------------------------------
 
-    def submit(self, question: Question, title: str) -> Job:
+    def submit(self, question: QuestionBody, title: str) -> Job:
         """Queue a question, unless it is known; the same question is the same job.
 
         Raises:
             BusyError: too many jobs wait.
         """
         id_ = question.identity()
-        known = self.store.job(id_)
-        fresh = known is None or known.state in (FAILED, CANCELLED)
+        earlier = self.store.job(id_)
+        fresh = earlier is None or earlier.state in (FAILED, CANCELLED)
         if fresh and self.store.waiting() >= self.limits.queue:
             raise BusyError(f"{self.limits.queue} jobs wait already; try again later")
         self.store.add_job(id_, question.plain(), title)

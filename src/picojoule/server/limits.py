@@ -7,8 +7,8 @@ from dataclasses import dataclass
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
     """Sizes in bytes, times in seconds.
 
     Args:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -26,6 +27,7 @@ Width = Annotated[int, Field(ge=1, le=64, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NetworkId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
+Id = Annotated[JobId, Path(description="The id of a job and of its result.")]
 
 
 class Body(BaseModel):
@@ -58,7 +60,7 @@ class Settings(Body):
     density: DensityOf = DensityOf()
 
 
-class Question(Settings):
+class QuestionBody(Settings):
     """An estimate to be made."""
 
     network: NetworkId = Field(description="A shipped name, or the id of an uploaded network.")
@@ -82,7 +84,7 @@ class Question(Settings):
         return value or None  # not asked is one question, however it is written
 
     @model_validator(mode="after")
-    def _one_chip(self) -> Question:
+    def _one_chip(self) -> QuestionBody:
         if (self.chip is None) == (self.chip_yaml is None):
             raise ValueError("give either chip or chip_yaml")
         return self
@@ -97,9 +99,9 @@ class Question(Settings):
         asked = json.dumps([self.plain(), COUNTING, __version__], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:20]
 
-    def title(self, network: str, chip: str) -> str:
+    def title(self, network: str, accelerator: str) -> str:
         """One line for a list."""
-        parts = [f"{network} on {chip}"]
+        parts = [f"{network} on {accelerator}"]
         if self.batch not in (None, 1):
             parts.append(f"batch {self.batch}")
         if self.dataflow:

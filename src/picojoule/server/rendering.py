@@ -22,9 +22,9 @@ from picojoule.tradeoffs import read_run
 def page_templates() -> Environment:
     """The page's templates beside those of the report."""
     loaders = [PackageLoader("picojoule.server"), PackageLoader("picojoule.reports")]
-    made = templates().overlay(loader=ChoiceLoader(loaders))
-    made.globals["dataflows"] = [(x.name, x.title) for x in DATAFLOWS.values()]
-    return made
+    environment = templates().overlay(loader=ChoiceLoader(loaders))
+    environment.globals["dataflows"] = [(x.name, x.title) for x in DATAFLOWS.values()]
+    return environment
 
 
 def home_page(request: dict[str, Any]) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def compare_page(request: dict[str, Any]) -> dict[str, Any]:
 
 def run_page(request: dict[str, Any]) -> dict[str, Any]:
     """A compression run that the server was started with, as it stands now."""
-    found = read_run(request["folder"])
-    return _page("run.html", **tradeoff_values(found), data=data_block(tradeoff_data(found)))
+    tradeoff = read_run(request["folder"])
+    return _page("run.html", **tradeoff_values(tradeoff), data=data_block(tradeoff_data(tradeoff)))
 
 
 def problem_page(request: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed"
 STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One question and what became of it; times are UTC, ISO 8601."""
 
@@ -66,10 +66,10 @@ class Store:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute("PRAGMA busy_timeout=5000")
-            (found,) = self._database.execute("PRAGMA user_version").fetchone()
-            if found not in (0, VERSION):
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, VERSION):
                 raise InputError(
-                    str(path), [Mistake("file", f"a store of version {found}; {VERSION} is read")]
+                    str(path), [Mistake("file", f"a store of version {version}; {VERSION} is read")]
                 )
             self._database.executescript(SCHEMA)
             self._database.execute(f"PRAGMA user_version={VERSION}")
@@ -208,8 +208,8 @@ class Store:
         row = self._row("SELECT result FROM jobs WHERE id = ?", id_)
         if row is None or row[0] is None:
             return None
-        found: dict[str, Any] = json.loads(zlib.decompress(row[0]))
-        return found
+        estimate: dict[str, Any] = json.loads(zlib.decompress(row[0]))
+        return estimate
 
 
 _COLUMNS = "id, question, title, state, created, ended, error"
@@ -218,13 +218,13 @@ _COLUMNS = "id, question, title, state, created, ended, error"
 def _job(row: tuple[Any, ...]) -> Job:
     id_, question, title, state, created, ended, error = row
     return Job(
-        id_,
-        json.loads(question),
-        title,
-        state,
-        created,
-        ended,
-        None if error is None else json.loads(error),
+        id=id_,
+        question=json.loads(question),
+        title=title,
+        state=state,
+        created=created,
+        ended=ended,
+        error=None if error is None else json.loads(error),
     )
 
 

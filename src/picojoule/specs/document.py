@@ -25,7 +25,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 Node: TypeAlias = "str | list[Any] | dict[str, Any] | None"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Document:
     """What a file holds: texts, lists and mappings.
 
@@ -133,7 +133,7 @@ def read_document(text: str, source: str) -> Document:
         message = " ".join(re.sub(r'in "<[\w ]+>", ?', "", str(error)).split())
         message = message.encode("utf-8", "replace").decode()
         raise InputError(source, [Mistake("$", f"not readable as YAML: {message}")]) from error
-    document, mistakes = Document(source), list[Mistake]()
+    document, mistakes = Document(source=source), list[Mistake]()
     document.root = _plain(node, "$", document, mistakes)
     refuse(source, mistakes[:MOST_MISTAKES], max(0, len(mistakes) - MOST_MISTAKES))
     return document
@@ -147,19 +147,19 @@ def _plain(node: Any, path: str, document: Document, mistakes: list[Mistake]) ->
     if isinstance(node, yaml.SequenceNode):
         return [_plain(n, child(path, i), document, mistakes) for i, n in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
+        pairs: dict[str, Any] = {}
         for key, value in node.value:
             here = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE or _unwritable(key.value):
                 mistakes.append(Mistake(path, f"a key must be a plain word (line {here})"))
                 continue
             inner = child(path, key.value)
-            if key.value in found:
+            if key.value in pairs:
                 mistakes.append(Mistake(inner, f"this key is given twice (line {here})"))
                 continue
             document.lines[inner] = here
-            found[key.value] = _plain(value, inner, document, mistakes)
-        return found
+            pairs[key.value] = _plain(value, inner, document, mistakes)
+        return pairs
     if node.tag == _NULL and node.style is None:
         return None
     if node.tag not in _TAGS:

@@ -163,12 +163,12 @@ def _truth(text: Any) -> Any:
     return words[text]
 
 
-def _all_different(found: Any) -> Any:
-    if isinstance(found, list):
-        for item in found:
-            if found.count(item) > 1:
+def _all_different(items: Any) -> Any:
+    if isinstance(items, list):
+        for item in items:
+            if items.count(item) > 1:
                 raise ValueError(f"{_shown(item)} is listed twice")
-    return found
+    return items
 
 
 def _free_name(name: str) -> str:
@@ -210,8 +210,8 @@ class _MemoryPart(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> _MemoryPart:
-        given = [self.access_energy, self.read_energy, self.write_energy]
-        if [energy is not None for energy in given] not in (
+        energies = [self.access_energy, self.read_energy, self.write_energy]
+        if [energy is not None for energy in energies] not in (
             [True, False, False],
             [False, True, True],
         ):
@@ -234,14 +234,14 @@ class _MemoryPart(_Part):
         assert write is not None
         return Memory(
             self.name,
-            frozenset(self.keeps),
-            self.capacity.amount(unit) if self.capacity else None,
-            read.amount(unit),
-            write.amount(unit),
-            self.bandwidth.amount(unit) if self.bandwidth else None,
-            frozenset(self.may_bypass),
-            PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
-            self.double_buffered,
+            keeps=frozenset(self.keeps),
+            capacity=self.capacity.amount(unit) if self.capacity else None,
+            read_energy=read.amount(unit),
+            write_energy=write.amount(unit),
+            bandwidth=self.bandwidth.amount(unit) if self.bandwidth else None,
+            may_bypass=frozenset(self.may_bypass),
+            formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
+            double_buffered=self.double_buffered,
         )
 
 
@@ -371,7 +371,7 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
 def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseModel]) -> None:
     """Raise what pydantic found against *whole* in the words and places of the file."""
     details = error.errors(include_url=False)
-    found: dict[tuple[str, str], None] = {}
+    mistakes_by_place: dict[tuple[str, str], None] = {}
     for detail in details[:MOST_MISTAKES]:
         words = tuple(part for part in detail["loc"] if isinstance(part, str))
         path, node = "$", document.root
@@ -384,34 +384,34 @@ def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseM
                 if detail["type"] not in ("missing", "extra_forbidden"):
                     break  # within a number that is written short
             path = child(path, part)
-        known = _KEYS.get(words[:-1], Quantity) if words[:-1] else whole
-        found[path, _message(detail, words, known)] = None
-    document.refuse(found, more=max(0, len(details) - MOST_MISTAKES))
+        model = _KEYS.get(words[:-1], Quantity) if words[:-1] else whole
+        mistakes_by_place[path, _message(detail, words, model)] = None
+    document.refuse(mistakes_by_place, more=max(0, len(details) - MOST_MISTAKES))
 
 
-def _message(detail: Any, words: tuple[str, ...], known: type[BaseModel]) -> str:
-    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+def _message(detail: Any, words: tuple[str, ...], model: type[BaseModel]) -> str:
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     match kind:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            keys = tuple(known.model_fields)
+            keys = tuple(model.model_fields)
             near = did_you_mean(words[-1], keys)
             return f"unknown key{near or '; there are ' + ', '.join(keys)}"
         case "enum" | "literal_error":
             choices = re.findall(r"'([^']*)'", context["expected"])
-            near = did_you_mean(given, choices) if isinstance(given, str) else ""
-            return f"{_shown(given)} is not one of {', '.join(choices)}{near}"
+            near = did_you_mean(value, choices) if isinstance(value, str) else ""
+            return f"{_shown(value)} is not one of {', '.join(choices)}{near}"
         case "value_error":
             return str(context["error"])
         case "string_pattern_mismatch":
-            return f"{_shown(given)} is not a name: letters, digits, - and _, at most 64"
+            return f"{_shown(value)} is not a name: letters, digits, - and _, at most 64"
         case "string_type":
-            return f"must be a text, not {_shown(given)}"
+            return f"must be a text, not {_shown(value)}"
         case "tuple_type":
-            return f"must be a list, not {_shown(given)}"
+            return f"must be a list, not {_shown(value)}"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"must be {_wanted(words)}, not {_shown(given)}"
+            return f"must be {_wanted(words)}, not {_shown(value)}"
     return str(detail["msg"])
 
 
@@ -433,9 +433,9 @@ def _wanted(words: tuple[str, ...]) -> str:
     return "a number with its unit, or value, source and status"
 
 
-def _shown(given: Any) -> str:
-    if isinstance(given, str):
-        return repr(shortened(given))
-    if given is None:
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(shortened(value))
+    if value is None:
         return "nothing"
-    return "a list" if isinstance(given, list | tuple) else "a mapping"
+    return "a list" if isinstance(value, list | tuple) else "a mapping"

@@ -15,9 +15,9 @@ from picojoule.accelerator import (
     Array,
     Axis,
     Compute,
-    Constant,
     Format,
     Level,
+    Provenance,
     SparseSupport,
 )
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
@@ -71,11 +71,11 @@ def load_accelerator(source: str | PathLike[str] | Accelerator) -> Accelerator:
 def _read(source: str | PathLike[str]) -> str:
     name = fspath(source)
     if isinstance(source, str) and not _is_yaml(name):
-        known = shipped_accelerators()
-        if name not in known:
-            near = did_you_mean(name, known)
+        shipped = shipped_accelerators()
+        if name not in shipped:
+            near = did_you_mean(name, shipped)
             message = (
-                f"no such accelerator{near}; there are {', '.join(known)}, or give a .yaml file"
+                f"no such accelerator{near}; there are {', '.join(shipped)}, or give a .yaml file"
             )
             raise InputError(name, [Mistake("accelerator", message)])
         file = resources.files("picojoule") / "data" / "accelerators" / f"{name}.yaml"
@@ -160,39 +160,51 @@ def _build(file: MachineFile) -> Accelerator:
         )
         hop, bandwidth = number(part.hop_energy, 0.0), number(part.bandwidth, None)
         own = PerOperand(*(number(getattr(part.bandwidths, o.value), None) for o in OPERANDS))
-        nest.append(Array(part.array, axes, hop, part.hop_charge, bandwidth, part.network, own))
+        nest.append(
+            Array(
+                part.array,
+                axes,
+                hop_energy=hop,
+                hop_charge=part.hop_charge,
+                bandwidth=bandwidth,
+                network=part.network,
+                bandwidths=own,
+            )
+        )
     sparse = file.sparse
     return Accelerator(
         file.name,
         tuple(nest),
-        Compute(
+        compute=Compute(
             number(file.compute.mac_energy, 0.0),
             number(file.compute.per_cycle, 1),
             number(file.compute.psum_bits, None),
         ),
-        unit,
-        number(file.word_bits, 16),
-        file.charging,
-        file.charge_padding,
-        file.resident_images,
-        SparseSupport(
-            sparse.zeros,
-            frozenset(Operand(name) for name in sparse.of),
-            number(sparse.run_bits, SparseSupport().run_bits),
-            number(sparse.count_bits, SparseSupport().count_bits),
-            frozenset(Operand(name) for name in sparse.charge_register_reads_of),
+        energy_unit=unit,
+        word_bits=number(file.word_bits, 16),
+        charging=file.charging,
+        charge_padding=file.charge_padding,
+        resident_images=file.resident_images,
+        sparse=SparseSupport(
+            zeros=sparse.zeros,
+            of=frozenset(Operand(name) for name in sparse.of),
+            run_bits=number(sparse.run_bits, SparseSupport().run_bits),
+            count_bits=number(sparse.count_bits, SparseSupport().count_bits),
+            charge_register_reads_of=frozenset(
+                Operand(name) for name in sparse.charge_register_reads_of
+            ),
         ),
-        number(file.static_power, 0.0),
-        number(file.clock, None),
-        file.default_dataflow,
-        file.description,
-        tuple(_constants(file, "$")),
+        static_power=number(file.static_power, 0.0),
+        clock=number(file.clock, None),
+        default_dataflow=file.default_dataflow,
+        description=file.description,
+        sources=tuple(_constants(file, "$")),
     )
 
 
-def _constants(part: Any, path: str) -> Iterator[Constant]:
+def _constants(part: Any, path: str) -> Iterator[Provenance]:
     if isinstance(part, Quantity):
-        yield Constant(path, part.value, part.source or "", part.status or UNSTATED)
+        yield Provenance(path, part.value, part.source or "", part.status or UNSTATED)
     elif isinstance(part, BaseModel):
         for key in type(part).model_fields:
             yield from _constants(getattr(part, key), child(path, key))
@@ -221,7 +233,7 @@ def _complete(text: str, source: str, chain: tuple[str, ...]) -> Document:
             moved[_change(root, target, value)] = place
         except PicojouleError as error:
             wrong.append(document.mistake(place, str(error)))
-    return Document(source, root, document.lines, moved, tuple(wrong))
+    return Document(source=source, root=root, lines=document.lines, moved=moved, found=tuple(wrong))
 
 
 def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
@@ -242,12 +254,12 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
     *parts, last = target.split(".")
     place, path = root, "$"
     for word in parts:
-        known = _parts(place, path)
-        if word not in known:
-            near = did_you_mean(word, tuple(known))
-            there = f"; there are {', '.join(known)}" if known else ""
+        places = _parts(place, path)
+        if word not in places:
+            near = did_you_mean(word, tuple(places))
+            there = f"; there are {', '.join(places)}" if places else ""
             raise PicojouleError(f"there is no {shortened(word)!r}{near}{there}")
-        place, path = known[word]
+        place, path = places[word]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
     place[last] = value
@@ -256,15 +268,15 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
 
 def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:
     """What *place* contains under a name: memories and arrays, axes of an array, groups of keys."""
-    found = {
+    places = {
         key: (place[key], child(path, key)) for key in _GROUPS if isinstance(place.get(key), dict)
     }
     for i, part in enumerate(place.get("nest", ())):
         inner = child(child(path, "nest"), i)
         if "array" in part:
-            found[part["array"]] = (part, inner)
+            places[part["array"]] = (part, inner)
         for j, memory in enumerate(part.get("memories", ())):
-            found[memory["name"]] = (memory, child(child(inner, "memories"), j))
+            places[memory["name"]] = (memory, child(child(inner, "memories"), j))
     for i, axis in enumerate(place.get("axes", ())):
-        found[axis["name"]] = (axis, child(child(path, "axes"), i))
-    return found
+        places[axis["name"]] = (axis, child(child(path, "axes"), i))
+    return places

@@ -1,13 +1,21 @@
-"""From the machine to a file that reads as an equal machine."""
+"""From an accelerator to a file that reads as an equal one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from picojoule.accelerator import Accelerator, Format, Level, Memory, SparseSupport
+from picojoule.accelerator import (
+    Accelerator,
+    Array,
+    Axis,
+    Format,
+    Level,
+    Memory,
+    SparseSupport,
+)
 from picojoule.errors import UnitError
 from picojoule.specs.grammar import (
     Bandwidth,
@@ -33,121 +41,134 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     >>> parse_accelerator(dump_accelerator(machine), "copy") == machine
     True
     """
-    unit = accelerator.energy_unit
-    sources = {constant.path: constant for constant in accelerator.sources}
-
-    def number(kind: type[Quantity], path: str, amount: float | None) -> Any:
-        if amount is None:
-            return None
-        constant = sources.get(path)
-        if constant is None or not _still(kind, constant.value, amount, unit):
-            text = kind.write(amount, unit)
-            return int(text) if kind is Count else text
-        value = int(constant.value) if kind is Count else constant.value
-        if constant.status == UNSTATED:
-            return value
-        return _Flow(value=value, source=constant.source, status=constant.status)
-
-    compute, sparse, plain = accelerator.compute, accelerator.sparse, SparseSupport()
-    nest: list[Any] = []
-    for index, part in enumerate(accelerator.nest):
-        path = f"$.nest[{index}]"
-        if isinstance(part, Level):
-            nest.append(
-                {
-                    "memories": [
-                        _memory_out(memory, f"{path}.memories[{i}]", number)
-                        for i, memory in enumerate(part.memories)
-                    ]
-                }
-            )
-            continue
-        hop = part.hop_energy if part.hop_energy or f"{path}.hop_energy" in sources else None
-        axes = [
-            _given(
-                name=axis.name,
-                size=number(Count, f"{path}.axes[{i}].size", axis.size),
-                loops=None if axis.dims == set(DIMS) else _names(axis.dims, DIMS),
-            )
-            for i, axis in enumerate(part.axes)
-        ]
-        nest.append(
-            _given(
-                array=part.name,
-                axes=axes,
-                hop_energy=number(Energy, f"{path}.hop_energy", hop),
-                hop_charge=part.hop_charge.value,
-                network=part.network.value,
-                bandwidth=number(Bandwidth, f"{path}.bandwidth", part.bandwidth),
-                bandwidths=_given(
-                    **{
-                        o.value: number(Bandwidth, f"{path}.bandwidths.{o.value}", own)
-                        for o, own in zip(OPERANDS, part.bandwidths, strict=True)
-                    }
-                )
-                or None,
-            )
-        )
-    coded = {coding for memory in accelerator.memories.values() for coding in memory.formats}
-    run = sparse.run_bits if Format.RUN_LENGTH in coded else None
-    count = sparse.count_bits if Format.CSC in coded else None
-    many = compute.per_cycle if compute.per_cycle > 1 or "$.compute.per_cycle" in sources else None
-    power = accelerator.static_power if unit == "pJ" and accelerator.clock else 0.0
+    written = _Written(accelerator)
+    number = written.number
+    power = accelerator.static_power if written.unit == "pJ" and accelerator.clock else 0.0
+    stated = power or "$.static_power" in written.sources
     document = _given(
         name=accelerator.name,
         description=accelerator.description or None,
-        energy_unit=unit,
+        energy_unit=written.unit,
         word_bits=number(Width, "$.word_bits", accelerator.word_bits),
         charging=accelerator.charging.value,
         charge_padding=accelerator.charge_padding,
         resident_images=accelerator.resident_images,
         clock=number(Frequency, "$.clock", accelerator.clock),
-        static_power=number(Power, "$.static_power", power)
-        if power or "$.static_power" in sources
-        else None,
+        static_power=number(Power, "$.static_power", power if stated else None),
         default_dataflow=accelerator.default_dataflow,
-        sparse=None
-        if sparse == plain and run is None and count is None
-        else _given(
-            zeros=sparse.zeros.value,
-            of=_names(sparse.of, OPERANDS),
-            run_bits=number(Width, "$.sparse.run_bits", run),
-            count_bits=number(Width, "$.sparse.count_bits", count),
-            charge_register_reads_of=_names(sparse.charge_register_reads_of, OPERANDS),
-        ),
-        compute=_given(
-            mac_energy=number(Energy, "$.compute.mac_energy", compute.mac_energy),
-            per_cycle=number(Count, "$.compute.per_cycle", many),
-            psum_bits=number(Width, "$.compute.psum_bits", compute.psum_bits),
-        ),
-        nest=nest,
+        sparse=written.sparse(),
+        compute=written.compute(),
+        nest=[
+            written.level(part, f"$.nest[{index}]")
+            if isinstance(part, Level)
+            else written.array(part, f"$.nest[{index}]")
+            for index, part in enumerate(accelerator.nest)
+        ],
     )
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _memory_out(
-    memory: Memory, path: str, number: Callable[[type[Quantity], str, float | None], Any]
-) -> dict[str, Any]:
-    both = memory.read_energy == memory.write_energy
-    return _given(
-        name=memory.name,
-        keeps=_names(memory.keeps, OPERANDS),
-        may_bypass=_names(memory.may_bypass, OPERANDS) if memory.may_bypass else None,
-        capacity=number(Capacity, f"{path}.capacity", memory.capacity),
-        access_energy=number(Energy, f"{path}.access_energy", memory.read_energy) if both else None,
-        read_energy=None if both else number(Energy, f"{path}.read_energy", memory.read_energy),
-        write_energy=None if both else number(Energy, f"{path}.write_energy", memory.write_energy),
-        bandwidth=number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
-        double_buffered=True if memory.double_buffered else None,
-        formats=_Flow(
-            {
-                operand.value: coding.value
-                for operand, coding in zip(OPERANDS, memory.formats, strict=True)
-                if coding is not Format.DENSE
-            }
+class _Written:
+    """The parts of an accelerator as a file holds them, each number with where it comes from."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.unit = accelerator.energy_unit
+        self.sources = {origin.path: origin for origin in accelerator.sources}
+
+    def number(self, kind: type[Quantity], path: str, amount: float | None) -> Any:
+        """The number at *path*: in its author's words where they still say it."""
+        if amount is None:
+            return None
+        origin = self.sources.get(path)
+        if origin is None or not _still(kind, origin.value, amount, self.unit):
+            text = kind.write(amount, self.unit)
+            return int(text) if kind is Count else text
+        value = int(origin.value) if kind is Count else origin.value
+        if origin.status == UNSTATED:
+            return value
+        return _Flow(value=value, source=origin.source, status=origin.status)
+
+    def level(self, level: Level, path: str) -> dict[str, Any]:
+        memories = enumerate(level.memories)
+        return {"memories": [self.memory(one, f"{path}.memories[{i}]") for i, one in memories]}
+
+    def memory(self, memory: Memory, path: str) -> dict[str, Any]:
+        both = memory.read_energy == memory.write_energy
+        read = self.number(
+            Energy, f"{path}.{'access' if both else 'read'}_energy", memory.read_energy
         )
-        or None,
-    )
+        write = self.number(Energy, f"{path}.write_energy", memory.write_energy)
+        return _given(
+            name=memory.name,
+            keeps=_names(memory.keeps, OPERANDS),
+            may_bypass=_names(memory.may_bypass, OPERANDS) if memory.may_bypass else None,
+            capacity=self.number(Capacity, f"{path}.capacity", memory.capacity),
+            access_energy=read if both else None,
+            read_energy=None if both else read,
+            write_energy=None if both else write,
+            bandwidth=self.number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
+            double_buffered=True if memory.double_buffered else None,
+            formats=_Flow(
+                {
+                    operand.value: coding.value
+                    for operand, coding in zip(OPERANDS, memory.formats, strict=True)
+                    if coding is not Format.DENSE
+                }
+            )
+            or None,
+        )
+
+    def array(self, array: Array, path: str) -> dict[str, Any]:
+        stated = array.hop_energy or f"{path}.hop_energy" in self.sources
+        bandwidths = {
+            operand.value: self.number(Bandwidth, f"{path}.bandwidths.{operand.value}", own)
+            for operand, own in zip(OPERANDS, array.bandwidths, strict=True)
+        }
+        return _given(
+            array=array.name,
+            axes=[self.axis(axis, f"{path}.axes[{i}]") for i, axis in enumerate(array.axes)],
+            hop_energy=self.number(
+                Energy, f"{path}.hop_energy", array.hop_energy if stated else None
+            ),
+            hop_charge=array.hop_charge.value,
+            network=array.network.value,
+            bandwidth=self.number(Bandwidth, f"{path}.bandwidth", array.bandwidth),
+            bandwidths=_given(**bandwidths) or None,
+        )
+
+    def axis(self, axis: Axis, path: str) -> dict[str, Any]:
+        return _given(
+            name=axis.name,
+            size=self.number(Count, f"{path}.size", axis.size),
+            loops=None if axis.dims == set(DIMS) else _names(axis.dims, DIMS),
+        )
+
+    def sparse(self) -> dict[str, Any] | None:
+        sparse, memories = self.accelerator.sparse, self.accelerator.memories.values()
+        coded = {coding for memory in memories for coding in memory.formats}
+        run = sparse.run_bits if Format.RUN_LENGTH in coded else None
+        count = sparse.count_bits if Format.CSC in coded else None
+        if sparse == SparseSupport() and run is None and count is None:
+            return None
+        return _given(
+            zeros=sparse.zeros.value,
+            of=_names(sparse.of, OPERANDS),
+            run_bits=self.number(Width, "$.sparse.run_bits", run),
+            count_bits=self.number(Width, "$.sparse.count_bits", count),
+            charge_register_reads_of=_names(sparse.charge_register_reads_of, OPERANDS),
+        )
+
+    def compute(self) -> dict[str, Any]:
+        compute = self.accelerator.compute
+        several = compute.per_cycle > 1 or "$.compute.per_cycle" in self.sources
+        return _given(
+            mac_energy=self.number(Energy, "$.compute.mac_energy", compute.mac_energy),
+            per_cycle=self.number(
+                Count, "$.compute.per_cycle", compute.per_cycle if several else None
+            ),
+            psum_bits=self.number(Width, "$.compute.psum_bits", compute.psum_bits),
+        )
 
 
 def _still(kind: type[Quantity], text: str, amount: float, unit: str) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
-from itertools import product
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,16 @@ pytest.importorskip("safetensors")
 
 from torch import nn  # noqa: E402
 
-from picojoule.errors import BudgetError  # noqa: E402
-from picojoule.pruning.energy_aware.allocation import Choice, allocate, least_cost  # noqa: E402
 from picojoule.pruning.energy_aware.finetuning import FineTuning, top1  # noqa: E402
 from picojoule.pruning.energy_aware.narrowing import Narrowing  # noqa: E402
-from picojoule.pruning.energy_aware.offers import menu  # noqa: E402
-from picojoule.pruning.energy_aware.options import Options  # noqa: E402
+from picojoule.pruning.energy_aware.options import PruningOptions  # noqa: E402
 from picojoule.pruning.energy_aware.pricing import Pricing  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
-from picojoule.pruning.graph.importance import Trace  # noqa: E402
 from picojoule.pruning.graph.surgery import load_network  # noqa: E402
+from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers, measure_densities  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
-from tests.pruning.published import PUBLISHED, published  # noqa: E402
+from tests.pruning.published import SOME_QUICK, published  # noqa: E402
 from tests.pruning.small import make  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -42,10 +38,12 @@ REFUSED = {
 }
 
 
+@cache
 def narrowing_of(pattern: type[nn.Module]) -> tuple[nn.Module, Narrowing]:
     model = patterns.made(pattern)
     data = patterns.images(3)
-    return model, Narrowing(model, data, find_layers(model, data[:1]))
+    traced = patterns.traced(pattern)
+    return model, Narrowing(traced, data, find_layers(traced))
 
 
 def some_removed(narrowing: Narrowing, seed: int) -> Any:
@@ -80,10 +78,11 @@ def test_a_network_with_dead_channels_can_lose_them(pattern: Any) -> None:
         assert left < total or not narrowing.groups or keep.all()
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", SOME_QUICK)
 def test_published_networks_lose_channels_exactly(name: str) -> None:
     model, data = published(name)
-    narrowing = Narrowing(model, data, find_layers(model, data[:1]))
+    traced = trace(model, (data[:1],))
+    narrowing = Narrowing(traced, data, find_layers(traced))
     named = {group.name for group in narrowing.channels.groups}
     assert named == {group.name for group in narrowing.groups}  # none is refused
     keep = some_removed(narrowing, 0)
@@ -129,85 +128,13 @@ def test_what_is_unread_by_chance_is_swept_and_takes_others_along() -> None:
         torch.testing.assert_close(after(images), before(images))
 
 
-# -- the programme ---------------------------------------------------------------------------------
-
-
-def brute(choices: dict[str, list[Choice]], errors: dict[str, list[float]], budget: float) -> float:
-    best = math.inf
-    for numbers in product(*(range(len(e)) for e in errors.values())):
-        at = dict(zip(errors, numbers, strict=True))
-        fitting = [
-            [c for c in offered if all(at[b] == n for b, n in c.at)] for offered in choices.values()
-        ]
-        for taken in product(*fitting):
-            if sum(c.energy for c in taken) <= budget:
-                lost = sum(c.error for c in taken)
-                best = min(best, lost + sum(errors[b][n] for b, n in at.items()))
-    return best
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_programme_is_exact(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    errors = {
-        name: [0.0, *np.cumsum(rng.uniform(0, 1, rng.integers(1, 3))).tolist()] for name in "ab"
-    }
-    near = {"first": "a", "middle": "ab", "last": "b", "alone": ""}
-    choices: dict[str, list[Choice]] = {}
-    for name, bundles in near.items():
-        choices[name] = []
-        for numbers in product(*(range(len(errors[b])) for b in bundles)):
-            for density in (1.0, 0.5, 0.2):
-                energy = density * 0.5 ** sum(numbers) * rng.uniform(0.8, 1.2)
-                lost = (1 - density) * rng.uniform(0.5, 2)
-                at = tuple(zip(bundles, numbers, strict=True))
-                choices[name].append(Choice(density, float(energy), float(lost), at=at))
-    least = least_cost(choices, errors)
-    assert math.isinf(brute(choices, errors, least * 0.5))
-    with pytest.raises(BudgetError):
-        allocate(choices, least * 0.5, errors)
-    for budget in (1.2 * least, 2 * least, 3.0):
-        expected = brute(choices, errors, budget)
-        if math.isinf(expected):
-            continue
-        found = allocate(choices, budget, errors)
-        assert found.error == pytest.approx(expected, rel=2e-3, abs=1e-9)
-        assert found.spent <= budget * (1 + 1e-6)
-        assert found.bound <= found.error + 1e-9
-        for choice in found.chosen.values():
-            assert all(found.widths[bundle] == number for bundle, number in choice.at)
-
-
-def test_narrower_layers_are_cheaper_and_hold_fewer_weights() -> None:
-    model, narrowing = narrowing_of(patterns.Residual)
-    example = patterns.images(1)
-    layers = find_layers(model, example)
-    pricing = Pricing(model, example, layers, None, cost=lambda x: x.effectual_macs)
-    curves = {x.name: [[1.0, None, 0.0], [0.5, None, 0.1], [0.1, None, 0.3]] for x in layers}
-    traces = {g.name: Trace(g.channels, np.linspace(0, 1, g.width + 1)) for g in narrowing.groups}
-    offered = menu(pricing, layers, curves, {}, narrowing, narrowing.widths.full, traces)
-    for name, errors in offered.errors.items():
-        assert errors[0] == 0
-        assert errors == sorted(errors)
-        assert len(errors) == len(offered.widths[name]) > 1
-    for layer in layers:
-        size = math.prod(layer.shape)
-        by_cell: dict[Any, list[Choice]] = {}
-        for choice in offered.choices[layer.name]:
-            by_cell.setdefault(choice.at, []).append(choice)
-            assert choice.weights <= size
-            assert choice.density == pytest.approx(choice.weights / size)
-        whole = by_cell[tuple((b, 0) for b, _ in next(iter(by_cell)))]
-        for cell in by_cell.values():
-            assert max(c.energy for c in cell) <= max(c.energy for c in whole) * (1 + 1e-9)
-
-
 # -- a run -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
     model, data = make()
-    options = Options(
+    options = PruningOptions(
         calibration=128, profile=128, samples=64, levels=4, attempts=2,
         training=FineTuning(epochs=1, rate=0.02, batch=64, distilled=0.5),
     )  # fmt: skip
@@ -222,9 +149,9 @@ def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
     sizes = [sum(p.numel() for p in network.parameters()) for network in (model, small)]
     assert sizes[1] < sizes[0]
     # Priced anew, from the files alone.
-    example = data.train.inputs[:1]
-    layers = find_layers(small, example)
-    pricing = Pricing(small, example, layers, "eyeriss-cvpr17")
+    traced = trace(small, (data.train.inputs[:1],))
+    layers = find_layers(traced)
+    pricing = Pricing(traced, layers, "eyeriss-cvpr17")
     weights = {
         x.name: float((small.get_parameter(x.parameter) != 0).double().mean()) for x in layers
     }
@@ -238,11 +165,11 @@ def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
         data,
         accelerator="eyeriss-cvpr17",
         energy=0.3,
-        options=Options(**{**_fields(options), "narrow": False}),
+        options=PruningOptions(**{**_fields(options), "narrow": False}),
     )
     assert apart.narrow is None
     assert apart.widths == {}
 
 
-def _fields(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in Options.__dataclass_fields__}
+def _fields(options: PruningOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in PruningOptions.__dataclass_fields__}

@@ -29,14 +29,14 @@ from picojoule.errors import InputError, PicojouleError  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
 from picojoule.pruning.energy_aware import best_stages  # noqa: E402
 from picojoule.pruning.energy_aware.finetuning import FineTuning, top1  # noqa: E402
-from picojoule.pruning.energy_aware.options import Options  # noqa: E402
+from picojoule.pruning.energy_aware.options import PruningOptions  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
 from picojoule.pruning.runs.runs import RunError  # noqa: E402
 from picojoule.workload import Layer  # noqa: E402
 from tests.pruning.runs.test_runs import tree  # noqa: E402
 from tests.pruning.small import make  # noqa: E402
 
-FAST = Options(
+FAST = PruningOptions(
     calibration=128, profile=128, samples=64, levels=4, attempts=2,
     training=FineTuning(epochs=1, rate=0.02, batch=64, distilled=0.5),
 )  # fmt: skip
@@ -88,7 +88,7 @@ def test_a_described_machine_prices_it(task: Any) -> None:
     assert set(found.after.by_operand) == {"input", "weight", "output", "compute"}
 
 
-@pytest.mark.parametrize("mode", ["paper", "best"])
+@pytest.mark.parametrize("mode", ["paper", pytest.param("best", marks=pytest.mark.slow)])
 def test_the_last_network_within_tolerance_is_kept(task: Any, mode: str) -> None:
     model, data = task
     found = prune(
@@ -163,6 +163,7 @@ def test_filters_become_zeros_where_widths_are_kept(task: Any) -> None:
         assert bool(((full > 0.9) == rows).all())
 
 
+@pytest.mark.slow
 def test_joint_bits(task: Any) -> None:
     model, data = task
 
@@ -209,8 +210,7 @@ def test_users_own_finetune_and_accuracy(task: Any) -> None:
 
 
 SCRIPT = """
-import sys, torch
-sys.path.insert(0, {root!r})
+import torch
 torch.set_num_threads(1)
 from tests.pruning.small import make
 from tests.pruning.energy_aware.test_pruning import FAST, weights_and_macs
@@ -220,14 +220,15 @@ prune(model, data, cost=weights_and_macs, mode={mode!r}, energy=0.35, options=FA
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["paper", "best"])
 def test_killed_and_resumed_ends_with_the_same_bytes(mode: str, tmp_path: Path) -> None:
     """SIGKILL at random moments; the folder at the end is that of the run nobody touched."""
     root = str(Path(__file__).parents[3])
 
     def start(run: str) -> subprocess.Popen[bytes]:
-        code = SCRIPT.format(root=root, mode=mode, run=str(tmp_path / run))
-        return subprocess.Popen([sys.executable, "-c", code], env=os.environ.copy())
+        code = SCRIPT.format(mode=mode, run=str(tmp_path / run))
+        return subprocess.Popen([sys.executable, "-c", code], cwd=root)
 
     assert start("whole").wait() == 0
     draw = random.Random(mode)
@@ -306,8 +307,8 @@ def test_a_network_without_layers(task: Any) -> None:
         ({"energy": "40 µJ"}, "a cost function has no unit"),
         ({"max_accuracy_drop": 2}, "0.01 is one point"),
         ({"joint_bits": True, "mode": "paper"}, "no effect in paper mode"),
-        ({"options": Options(constraint="4:2")}, "no constraint '4:2'"),
-        ({"options": Options(selector="obs")}, "no selector 'obs'"),
+        ({"options": PruningOptions(constraint="4:2")}, "no constraint '4:2'"),
+        ({"options": PruningOptions(selector="obs")}, "no selector 'obs'"),
         ({"classes": (0, 9)}, "distinct numbers from 0 to 3"),
         ({"accelerator": "eyeriss-cvpr17"}, "one of the two"),
     ],

@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 
 from picojoule.pruning.datasets import Samples  # noqa: E402
 from picojoule.pruning.graph import importance  # noqa: E402
-from picojoule.pruning.graph.channels import find_channels  # noqa: E402
 from picojoule.pruning.graph.importance import (  # noqa: E402
     by_norm,
     by_reconstruction,
@@ -21,7 +20,6 @@ from picojoule.pruning.graph.importance import (  # noqa: E402
 )
 from picojoule.pruning.graph.records import copied  # noqa: E402
 from picojoule.pruning.graph.surgery import shrink  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.netadapt.candidates import loss_weights  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 
@@ -29,8 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def prepared(pattern: Any) -> tuple[Any, Any, Any, Any]:
-    network = trace(patterns.made(pattern), (patterns.images(1),))
-    channels = find_channels(network, (patterns.images(),))
+    traced = patterns.traced(pattern)
+    network, channels = copied(traced.graph).eval(), traced.channels
     data = patterns.images(40)
     moments = gather_inputs(network, channels, lambda: ((part,) for part in data.split(10)))
     return network, channels, data, moments

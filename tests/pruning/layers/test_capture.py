@@ -12,6 +12,7 @@ from torch.nn import functional  # noqa: E402
 
 from picojoule.frontends import load  # noqa: E402
 from picojoule.pruning.datasets import Samples  # noqa: E402
+from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers, gather, measure_densities  # noqa: E402
 
 
@@ -38,7 +39,7 @@ SHAPES = [
 def test_matrices_reproduce_the_layer(layer: nn.Module, shape: tuple[int, ...]) -> None:
     """W X = Y for every kind of layer, so H and G are the layer's own."""
     model, data = nn.Sequential(layer), samples(*shape)
-    (found,) = find_layers(model, data.inputs[:1])
+    (found,) = find_layers(trace(model, (data.inputs[:1],)))
     assert found.name == "0"
     gathered = gather(model, (found,), data, ridge=0.0, positions=10**6, kept=50)["0"]
     weight = layer.weight.detach()
@@ -56,7 +57,7 @@ def test_matrices_reproduce_the_layer(layer: nn.Module, shape: tuple[int, ...]) 
 
 
 def test_columns_run_tap_by_tap_with_channels_innermost() -> None:
-    (layer,) = find_layers(nn.Conv2d(4, 1, 3), torch.zeros(1, 4, 5, 5))
+    (layer,) = find_layers(trace(nn.Conv2d(4, 1, 3), (torch.zeros(1, 4, 5, 5),)))
     weight = torch.arange(36.0).reshape(1, 4, 3, 3)
     assert layer.to_matrices(weight)[0, 0, :4].tolist() == [0, 9, 18, 27]
 
@@ -66,7 +67,7 @@ def test_targets_come_from_the_teacher_and_inputs_from_the_network() -> None:
     teacher = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
     model = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
     data = samples(5, count=40)
-    layers = find_layers(model, data.inputs[:1])
+    layers = find_layers(trace(model, (data.inputs[:1],)))
     found = gather(model, layers[1:], data, teacher=teacher, ridge=0.0)["2"]
     with torch.no_grad():
         x = functional.relu(model[0](data.inputs)).double()
@@ -93,7 +94,7 @@ class Twice(nn.Module):
 
 def test_names_are_those_of_the_workload() -> None:
     data = samples(4, 6, 6)
-    layers = find_layers(Twice(), data.inputs[:1])
+    layers = find_layers(trace(Twice(), (data.inputs[:1],)))
     assert [layer.calls for layer in layers] == [("shared", "shared_2"), ("side",), ("fc",)]
     workload = load((Twice(), (data.inputs[:1],)))
     assert {call for layer in layers for call in layer.calls} == {x.name for x in workload}
@@ -102,7 +103,7 @@ def test_names_are_those_of_the_workload() -> None:
 def test_densities_are_counted_after_what_an_accelerator_fuses() -> None:
     torch.manual_seed(0)
     model, data = Twice().eval(), samples(4, 6, 6)
-    layers = find_layers(model, data.inputs[:1])
+    layers = find_layers(trace(model, (data.inputs[:1],)))
     found = measure_densities(model, layers, data, batch=4)
     with torch.no_grad():
         first = functional.relu(model.norm(model.shared(data.inputs)))
@@ -120,7 +121,7 @@ def test_the_modes_of_a_network_are_left_as_they_were() -> None:
     model = Twice()
     model.norm.eval()
     before = [part.training for part in model.modules()]
-    find_layers(model, torch.zeros(1, 4, 6, 6))
+    find_layers(trace(model, (torch.zeros(1, 4, 6, 6),)))
     assert [part.training for part in model.modules()] == before
 
 
@@ -144,7 +145,7 @@ class Attends(nn.Module):
 def test_projections_of_attention_are_layers() -> None:
     torch.manual_seed(0)
     model, data = Attends().eval(), samples(5, 8, count=12)
-    layers = find_layers(model, data.inputs[:1])
+    layers = find_layers(trace(model, (data.inputs[:1],)))
     seen = {layer.name: layer for layer in layers}
     assert list(seen) == [
         "layer.self_attn.in_proj", "layer.self_attn.out_proj", "layer.linear1", "layer.linear2",
@@ -169,7 +170,7 @@ def test_projections_of_attention_are_layers() -> None:
 def test_watching_changes_nothing() -> None:
     torch.manual_seed(0)
     model, data = Attends().eval(), samples(5, 8, count=4)
-    layers = find_layers(model, data.inputs[:1])
+    layers = find_layers(trace(model, (data.inputs[:1],)))
     fused = torch.backends.mha.get_fastpath_enabled()
     with torch.no_grad():
         wanted = model(data.inputs)
@@ -184,6 +185,6 @@ def test_a_weight_with_two_names_has_the_first() -> None:
     first, second = nn.Linear(6, 6), nn.Linear(6, 6)
     second.weight = first.weight
     model = nn.Sequential(first, nn.ReLU(), second)
-    (layer,) = find_layers(model, torch.zeros(1, 6))
+    (layer,) = find_layers(trace(model, (torch.zeros(1, 6),)))
     assert layer.calls == ("0", "0_2")
     assert [x.name for x in load((model, (torch.zeros(1, 6),)))] == ["0", "0_2"]

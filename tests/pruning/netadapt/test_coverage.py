@@ -16,9 +16,7 @@ from onnx import numpy_helper  # noqa: E402
 
 from picojoule.cli import main  # noqa: E402
 from picojoule.frontends.torch_module import read_torch as load_torch  # noqa: E402
-from picojoule.pruning.graph.channels import find_channels  # noqa: E402
 from picojoule.pruning.graph.surgery import load_network  # noqa: E402
-from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.graph.widths import Widths  # noqa: E402
 from picojoule.pruning.netadapt.coverage import covering  # noqa: E402
 from picojoule.pruning.netadapt.recipe import Recipe  # noqa: E402
@@ -36,9 +34,8 @@ IMAGE = patterns.images(1)
 
 @pytest.mark.parametrize("pattern", patterns.PATTERNS, ids=lambda p: p.__name__)
 def test_every_network_has_a_price(pattern: Any) -> None:
-    network = trace(patterns.made(pattern), (IMAGE,))
-    channels = find_channels(network, (IMAGE,))
-    widths = Widths(network, channels, (IMAGE,))
+    traced = patterns.traced(pattern)
+    channels, widths = traced.channels, Widths(traced)
     rng = np.random.default_rng(0)
     for recipe in (Recipe(), Recipe(mode="paper", step=3)):
         limits = recipe.limits(widths.full)
@@ -86,6 +83,7 @@ def recipe(tmp_path: Path) -> str:
     return str(tmp_path / "recipe.yaml")
 
 
+@pytest.mark.slow
 def test_a_table_filled_by_hand_drives(
     recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ from picojoule.pruning.platforms.stopwatches import (  # noqa: E402
 from picojoule.pruning.platforms.tables import Entry, Table, TableError, load_table  # noqa: E402
 from picojoule.workload import Layer, Workload  # noqa: E402
 
-QUICK = Effort(0.0, 3, 3, 0.0, 1)
+QUICK = Effort(warm_up=0.0, least=3, most=3, seconds=0.0, blocks=1)
 
 
 def dense(ins: int, outs: int) -> Layer:
@@ -231,7 +231,9 @@ def test_layers_are_measured_on_this_computer(layer: Layer) -> None:
 
 def test_more_work_takes_longer() -> None:
     pytest.importorskip("onnxruntime")
-    watch = OnnxRuntime(clock="cpu", effort=Effort(0.0, 5, 5, 0.0, 3))
+    watch = OnnxRuntime(
+        clock="cpu", effort=Effort(warm_up=0.0, least=5, most=5, seconds=0.0, blocks=3)
+    )
     small, large = (
         conv("c", input_size=(32, 32), in_channels=n, out_channels=n, kernel=(3, 3))
         for n in (8, 128)

@@ -48,6 +48,7 @@ def test_here() -> None:
     check_triples(Here())
 
 
+@pytest.mark.slow
 def test_processes(processes: Processes, tmp_path: Path) -> None:
     check_triples(processes)
     tasks = [(n, str(tmp_path)) for n in range(5)]
@@ -65,6 +66,7 @@ def test_what_cannot_be_sent_is_refused(processes: Processes) -> None:
         processes.share(lambda: 0)
 
 
+@pytest.mark.slow
 def test_ray_with_a_killed_worker(ray_here: Ray, tmp_path: Path) -> None:
     check_triples(ray_here)
     tasks = [(n, str(tmp_path)) for n in range(5)]

@@ -20,7 +20,7 @@ from picojoule.errors import BudgetError, PicojouleError
 from picojoule.pruning.milp import milp
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What a layer may become.
 
@@ -43,7 +43,7 @@ class Choice:
     at: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
     """One choice per layer.
 
@@ -105,7 +105,7 @@ def allocate(
     for (_, bundle, width), row in presupposed.items():
         equal.add({**row, first[bundle] + width: -1.0}, 0.0)
     scale = max(budget, np.finfo(float).tiny)  # HiGHS wants numbers near one
-    found = milp(
+    solution = milp(
         objective,
         integrality=np.ones(count),
         bounds=optimize.Bounds(0, 1),
@@ -115,7 +115,7 @@ def allocate(
         ],
         options={"mip_rel_gap": GAP, "node_limit": MOST_NODES},
     )
-    if found.x is None:
+    if solution.x is None:
         least = least_cost(choices, widths, cost)
         if least > budget:
             raise BudgetError(
@@ -123,17 +123,19 @@ def allocate(
                 "network on offer: feature maps and the layers that stay cost that much",
                 least,
             )
-        raise PicojouleError(f"the allocation was not solved: {found.message}")
-    taken = {name: choice for (name, choice), x in zip(flat, found.x, strict=False) if x > 0.5}
+        raise PicojouleError(f"the allocation was not solved: {solution.message}")
+    taken = {name: choice for (name, choice), x in zip(flat, solution.x, strict=False) if x > 0.5}
     return Allocation(
-        taken,
-        {
-            name: int(np.argmax(found.x[first[name] : first[name] + len(errors)]))
+        chosen=taken,
+        widths={
+            name: int(np.argmax(solution.x[first[name] : first[name] + len(errors)]))
             for name, errors in bundles.items()
         },
-        sum(cost(choice) for choice in taken.values()),
-        float(objective @ np.round(found.x)),
-        float(found.mip_dual_bound if found.mip_dual_bound is not None else found.fun),
+        spent=sum(cost(choice) for choice in taken.values()),
+        error=float(objective @ np.round(solution.x)),
+        bound=float(
+            solution.mip_dual_bound if solution.mip_dual_bound is not None else solution.fun
+        ),
     )
 
 

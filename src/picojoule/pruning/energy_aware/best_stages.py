@@ -24,8 +24,8 @@ from picojoule.errors import PicojouleError
 from picojoule.pruning.energy_aware.allocation import Allocation, Choice, allocate, least_cost
 from picojoule.pruning.energy_aware.offers import Menu, menu
 from picojoule.pruning.energy_aware.paper_rounds import relative
-from picojoule.pruning.energy_aware.subject import Candidate, State, Subject, constraint_of
-from picojoule.pruning.graph.importance import Trace
+from picojoule.pruning.energy_aware.subject import JudgedNetwork, State, Subject, constraint_of
+from picojoule.pruning.graph.importance import RemovalOrder
 from picojoule.pruning.graph.masks import mask_of
 from picojoule.pruning.layers.capture import Densities, Gathered, PrunableLayer
 from picojoule.pruning.layers.quantising import quantise
@@ -41,11 +41,11 @@ _FINER = 3  # how often a step that cost too much accuracy is tried again with l
 
 def prune_by_stages(
     subject: Subject,
-    start: Candidate,
+    start: JudgedNetwork,
     budget: float | None,
     least: float | None,
     widths: Sequence[int] = (),
-) -> list[Candidate]:
+) -> list[JudgedNetwork]:
     """The networks of all stages, the original first.
 
     With a budget alone, stages lead to it in equal ratios. With a least accuracy, stages go down by
@@ -53,7 +53,7 @@ def prune_by_stages(
     """
     if subject.options.guide not in GUIDES:
         raise PicojouleError(f"no guide {subject.options.guide!r}; there are {', '.join(GUIDES)}")
-    found = [start]
+    networks = [start]
     current, ratio, finer = start, subject.options.step, 0
     aim = 0.0 if budget is None else budget * (1 - _ROOM)
     if budget is not None and least is None:
@@ -66,7 +66,7 @@ def prune_by_stages(
         if goal < aim * 1.02:
             goal = aim
         candidate = _stage(subject, f"stage {number}", current, goal, widths)
-        found.append(candidate)
+        networks.append(candidate)
         if least is not None and candidate.accuracy < least:
             finer += 1
             if finer > _FINER:
@@ -76,12 +76,12 @@ def prune_by_stages(
         if candidate.price.energy >= current.price.energy * 0.995:
             break  # nothing is left to save
         current = candidate
-    return found
+    return networks
 
 
 def _stage(
-    subject: Subject, label: str, before: Candidate, goal: float, widths: Sequence[int]
-) -> Candidate:
+    subject: Subject, label: str, before: JudgedNetwork, goal: float, widths: Sequence[int]
+) -> JudgedNetwork:
     curves = _curves(subject, label, before, widths)
     traces = _traces(subject, label, before)
     densities: Mapping[str, Densities] = before.densities
@@ -100,9 +100,9 @@ def _stage(
     trained = subject.trained(label, state, choose=True)
     if bits:
         trained = _quantised(subject, label, trained, bits)
-    made = subject.judged(label, trained, bits)
+    judged = subject.judged(label, trained, bits)
     subject.run.forget_within(label)
-    return made
+    return judged
 
 
 def _quantised(subject: Subject, label: str, before: State, bits: Mapping[str, int]) -> State:
@@ -130,7 +130,7 @@ def _quantised(subject: Subject, label: str, before: State, bits: Mapping[str, i
 
 
 def _curves(
-    subject: Subject, label: str, before: Candidate, widths: Sequence[int]
+    subject: Subject, label: str, before: JudgedNetwork, widths: Sequence[int]
 ) -> Mapping[str, Sequence[Sequence[Any]]]:
     """By layer: (density, width or None, relative error) of all levels, measured."""
 
@@ -172,7 +172,7 @@ def _curve(
     layer: PrunableLayer,
     weight: torch.Tensor,
     matrices: Gathered,
-    before: Candidate,
+    before: JudgedNetwork,
     widths: Sequence[int],
 ) -> list[list[Any]]:
     old = layer.to_matrices(weight).to(matrices.gram.dtype)
@@ -223,7 +223,7 @@ def _error(weights: torch.Tensor, matrices: Gathered) -> float:
     return relative(error(weights, matrices.gram, matrices.cross), matrices.energy)
 
 
-def _traces(subject: Subject, label: str, before: Candidate) -> dict[str, Trace]:
+def _traces(subject: Subject, label: str, before: JudgedNetwork) -> dict[str, RemovalOrder]:
     """In which order each group of channels would get narrower, and what its readers would lose."""
     narrowing = subject.narrowing
     if narrowing is None:
@@ -236,23 +236,23 @@ def _traces(subject: Subject, label: str, before: Candidate) -> dict[str, Trace]
             return ((inputs,) for inputs, _ in samples.batches(128))
 
         seed = subject.run.seed_of(f"{label}/widths")
-        found = narrowing.traces(before.state.tensors(), batches, seed)
+        orders = narrowing.traces(before.state.tensors(), batches, seed)
         return {
             name: {"order": list(trace.order), "errors": trace.errors.tolist()}
-            for name, trace in found.items()
+            for name, trace in orders.items()
         }, {}
 
     record = subject.run.step(f"{label}/widths", find).record
     return {
-        name: Trace(tuple(table["order"]), np.array(table["errors"]))
+        name: RemovalOrder(tuple(table["order"]), np.array(table["errors"]))
         for name, table in record.items()
     }
 
 
 def _kept(
     subject: Subject,
-    before: Candidate,
-    traces: Mapping[str, Trace],
+    before: JudgedNetwork,
+    traces: Mapping[str, RemovalOrder],
     narrower: Mapping[str, int],
 ) -> Keep | None:
     """The channels that stay at these widths; None where all stay as they are."""
@@ -266,9 +266,9 @@ def _kept(
 def _allocated(
     subject: Subject,
     name: str,
-    before: Candidate,
+    before: JudgedNetwork,
     curves: Mapping[str, Sequence[Sequence[Any]]],
-    traces: Mapping[str, Trace],
+    traces: Mapping[str, RemovalOrder],
     densities: Mapping[str, Densities],
     goal: float,
 ) -> tuple[dict[str, Choice], dict[str, int]]:
@@ -284,16 +284,16 @@ def _allocated(
             before.widths,
             traces,
         )
-        found = _within(subject, offered, goal)
+        allocation = _within(subject, offered, goal)
         widths: dict[str, int] = {}
-        for bundle, number in found.widths.items():
+        for bundle, number in allocation.widths.items():
             widths |= offered.widths[bundle][number]
-        chosen = {layer: asdict(choice) for layer, choice in found.chosen.items()}
+        chosen = {layer: asdict(choice) for layer, choice in allocation.chosen.items()}
         return {
             "choices": chosen,
             "widths": widths,
-            "error": found.error,
-            "bound": found.bound,
+            "error": allocation.error,
+            "bound": allocation.bound,
         }, {}
 
     record = subject.run.step(f"{name}/allocation", decide).record
@@ -334,7 +334,7 @@ def _within(subject: Subject, offered: Menu, goal: float) -> Allocation:
 def _pruned(
     subject: Subject,
     name: str,
-    before: Candidate,
+    before: JudgedNetwork,
     chosen: Mapping[str, Choice],
     keep: Keep | None,
 ) -> State:
@@ -366,8 +366,8 @@ def _pruned(
                 layer, network, teacher, subject.run.seed_of(label), centre=True
             )
             alive = torch.ones(layer.shape, dtype=torch.bool)
-            if narrowing is not None and keep is not None and layer.name in narrowing.channels.axes:
-                alive = narrowing.support(layer.name, keep)
+            if narrowing is not None and keep is not None:
+                alive = narrowing.support(layer, keep)
             alive = layer.to_matrices(alive)
             matrices = matrices.of_rows(alive.any(-1))
             old = layer.to_matrices(weight).to(matrices.gram.dtype)
@@ -377,16 +377,18 @@ def _pruned(
                 "predicted": choice.error,
                 "error": _error(new, matrices),
             }
-            made = {layer.parameter: layer.from_matrices(new).to(weight.dtype).clone()}
+            changed = {layer.parameter: layer.from_matrices(new).to(weight.dtype).clone()}
             if layer.bias is not None and matrices.means is not None:
                 mean_x, mean_y = matrices.means
                 bias = mean_y - torch.einsum("grc,gc->gr", new, mean_x)
                 bias = (bias * alive.any(-1)).reshape(-1)
-                given = before.state.tensors()[layer.bias]
-                made[layer.bias] = torch.where(
-                    alive.any(-1).reshape(-1), given + bias.to(given), torch.zeros_like(given)
+                before_bias = before.state.tensors()[layer.bias]
+                changed[layer.bias] = torch.where(
+                    alive.any(-1).reshape(-1),
+                    before_bias + bias.to(before_bias),
+                    torch.zeros_like(before_bias),
                 )
-            return record, made
+            return record, changed
 
         step = subject.run.step(label, prune_layer)
         state = state.with_step(step)

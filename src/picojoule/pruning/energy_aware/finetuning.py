@@ -18,7 +18,7 @@ Accuracy = Callable[[nn.Module], float]
 Masks = Mapping[str, torch.Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuning:
     """How to fine-tune: SGD with momentum and a cosine from *rate* to nothing.
 

@@ -18,12 +18,17 @@ import numpy.typing as npt
 import torch
 from torch import fx, nn
 
-from picojoule.pruning.graph.channels import ChannelGroup, find_channels
-from picojoule.pruning.graph.importance import Batches, Trace, by_reconstruction, gather_inputs
+from picojoule.pruning.graph.channels import ChannelGroup
+from picojoule.pruning.graph.importance import (
+    Batches,
+    RemovalOrder,
+    by_reconstruction,
+    gather_inputs,
+)
 from picojoule.pruning.graph.masks import filled
-from picojoule.pruning.graph.records import GraphError, tensors_in
+from picojoule.pruning.graph.records import GraphError, copied, tensors_in
 from picojoule.pruning.graph.surgery import shrink
-from picojoule.pruning.graph.tracing import trace
+from picojoule.pruning.graph.tracing import TracedNetwork
 from picojoule.pruning.graph.widths import Widths
 from picojoule.pruning.layers.capture import PrunableLayer
 
@@ -40,7 +45,7 @@ class Narrowing:
     """The channels of a network, dead or alive.
 
     Args:
-        model: the network; its weights do not matter.
+        traced: the network; its weights do not matter.
         inputs: example inputs, batch first; a few, for the probe.
         layers: those that are pruned; a group is narrowed if only they produce and read it.
 
@@ -49,28 +54,30 @@ class Narrowing:
         bundles: name -> the groups that change width together.
 
     Raises:
-        GraphError: the network cannot be followed.
+        GraphError: there is no graph of the network.
     """
 
     def __init__(
-        self, model: nn.Module, inputs: torch.Tensor, layers: Sequence[PrunableLayer]
+        self, traced: TracedNetwork, inputs: torch.Tensor, layers: Sequence[PrunableLayer]
     ) -> None:
-        self.network: fx.GraphModule = trace(model, (inputs,)).eval()
-        self._names = tuple(self.network.state_dict())
-        strangers = set(self._names) - set(model.state_dict())
+        # Weights of states are loaded into it.
+        self.network: fx.GraphModule = copied(traced.graph)
+        self._sources = traced.tensors
+        strangers = set(self.network.state_dict()) - set(self._sources)
         if strangers:
             raise GraphError(f"{', '.join(sorted(strangers))}: not a tensor of the network")
-        self.channels = find_channels(self.network, (inputs,))
-        self.widths = Widths(self.network, self.channels, (inputs[:1],))
+        self.channels = traced.channels
+        self.widths = Widths(traced)
         self.refused = dict(self.channels.fixed)
-        self._layers = {layer.name: layer for layer in layers}
-        named = dict(model.named_parameters())
+        self._layers = {
+            layer.module: layer
+            for layer in layers
+            if layer.module is not None and layer.module in self.channels.axes
+        }
         groups = []
         for group in self.channels.groups:
             strange = [
-                path
-                for path in (*group.producers, *group.consumers)
-                if path not in self._layers or f"{path}.weight" not in named
+                path for path in (*group.producers, *group.consumers) if path not in self._layers
             ]
             if strange:
                 self.refused[group.name] = f"layer {strange[0]} is not pruned"
@@ -86,7 +93,8 @@ class Narrowing:
 
         A normalisation across channels, say, sees how many there are.
         """
-        tensors = self.network.state_dict()
+        state = self.network.state_dict()
+        tensors = {source: state[name] for name, source in self._sources.items()}
         # whole numbers, such as those of words, cannot be scaled
         probes = [inputs * scale for scale in SCALES] if inputs.is_floating_point() else [inputs]
 
@@ -125,7 +133,7 @@ class Narrowing:
 
     def _load(self, tensors: Tensors) -> None:
         """The graph has no tensors but those that are used."""
-        self.network.load_state_dict({name: tensors[name] for name in self._names})
+        self.network.load_state_dict({name: tensors[x] for name, x in self._sources.items()})
 
     # -- dead or alive -----------------------------------------------------------------------------
 
@@ -135,7 +143,7 @@ class Narrowing:
         for group in self.groups:
             keep[list(group.channels)] = False
         for path in dict.fromkeys(path for group in self.groups for path in group.consumers):
-            weight = tensors[f"{path}.weight"]
+            weight = tensors[self._layers[path].parameter]
             parts = self._layers[path].geometry.groups
             # [groups, filters, inputs of the group]: is any weight of the input not zero?
             read = weight.reshape(parts, -1, weight.shape[1], weight[0, 0].numel()) != 0
@@ -143,14 +151,16 @@ class Narrowing:
             keep[self.channels.axes[path].inputs[places]] = True
         return self.filled(keep)
 
-    def filled(self, keep: Mask, traces: Mapping[str, Trace] | None = None) -> Mask:
+    def filled(self, keep: Mask, traces: Mapping[str, RemovalOrder] | None = None) -> Mask:
         """The mask with a channel back, the best of its trace, where nothing would be left."""
-        unranked = {g.name: Trace(g.channels, np.zeros(0)) for g in self.channels.groups}
+        unranked = {g.name: RemovalOrder(g.channels, np.zeros(0)) for g in self.channels.groups}
         return filled(self.channels, {**unranked, **(traces or {})}, keep)
 
-    def support(self, path: str, keep: Mask) -> torch.Tensor:
+    def support(self, layer: PrunableLayer, keep: Mask) -> torch.Tensor:
         """Where a layer's weight may differ from zero: of the weight's shape, truth values."""
-        axes, layer = self.channels.axes[path], self._layers[path]
+        axes = self.channels.axes.get(layer.module or "")
+        if axes is None:
+            return torch.ones(layer.shape, dtype=torch.bool)
         parts = layer.geometry.groups
         outs = torch.from_numpy(keep[axes.outputs]).reshape(parts, -1, 1)
         ins = torch.from_numpy(keep[axes.inputs]).reshape(parts, 1, -1)
@@ -165,18 +175,18 @@ class Narrowing:
             if bool(outs.all()) and path not in self._layers:
                 continue
             for name, _ in self.network.get_submodule(path).named_parameters(recurse=False):
-                key = f"{path}.{name}"
+                key = self._sources[f"{path}.{name}"]
                 old = tensors[key]
                 if path in self._layers and name == "weight":
-                    stay = self.support(path, keep)
+                    stay = self.support(self._layers[path], keep)
                 else:
                     stay = outs.reshape(-1, *(1,) * (old.dim() - 1)).expand(old.shape)
                 if bool((old[~stay] != 0).any()):
                     changed[key] = torch.where(stay, old, torch.zeros_like(old))
         for (path, dim), ids in self.channels.tensors.items():
-            dead = torch.from_numpy(np.flatnonzero(~keep[ids]))
-            if len(dead) and bool(tensors[path].index_select(dim, dead).any()):
-                changed[path] = tensors[path].index_fill(dim, dead, 0)
+            dead, key = torch.from_numpy(np.flatnonzero(~keep[ids])), self._sources[path]
+            if len(dead) and bool(tensors[key].index_select(dim, dead).any()):
+                changed[key] = tensors[key].index_fill(dim, dead, 0)
         return changed
 
     def cleaned(self, tensors: Tensors) -> tuple[dict[str, torch.Tensor], Mask]:
@@ -184,24 +194,24 @@ class Narrowing:
 
         Sparse weights leave channels unread by chance; without them others may be unread in turn.
         """
-        made = dict(tensors)
+        clean = dict(tensors)
         while True:
-            keep = self.alive(made)
-            changed = self.swept(made, keep)
+            keep = self.alive(clean)
+            changed = self.swept(clean, keep)
             if not changed:
-                return made, keep
-            made |= changed
+                return clean, keep
+            clean |= changed
 
     def sides(self, keep: Mask) -> dict[str, tuple[int, int]]:
-        """Input and output channels that are left, by module."""
+        """Input and output channels that are left, by layer."""
         return {
-            path: (int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum()))
-            for path, axes in self.channels.axes.items()
+            layer.name: (int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum()))
+            for layer, axes in ((x, self.channels.axes[path]) for path, x in self._layers.items())
         }
 
     # -- what narrower costs -----------------------------------------------------------------------
 
-    def traces(self, tensors: Tensors, batches: Batches, seed: int) -> dict[str, Trace]:
+    def traces(self, tensors: Tensors, batches: Batches, seed: int) -> dict[str, RemovalOrder]:
         """In which order each group gives up channels, and its readers' errors."""
         self._load(tensors)
         moments = gather_inputs(self.network, self.channels, batches, seed=seed)
@@ -241,7 +251,7 @@ def _bundles(groups: Sequence[ChannelGroup]) -> dict[str, tuple[ChannelGroup, ..
             for path in getattr(group, side):
                 other = root(first.setdefault(path, group.name))
                 owner[root(group.name)] = other
-    found: dict[str, list[ChannelGroup]] = {}
+    bundles: dict[str, list[ChannelGroup]] = {}
     for group in groups:
-        found.setdefault(root(group.name), []).append(group)
-    return {name: tuple(members) for name, members in found.items()}
+        bundles.setdefault(root(group.name), []).append(group)
+    return {name: tuple(members) for name, members in bundles.items()}

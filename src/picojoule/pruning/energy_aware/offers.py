@@ -13,9 +13,9 @@ import numpy as np
 from picojoule.pruning.energy_aware.allocation import Choice
 from picojoule.pruning.energy_aware.narrowing import Narrowing
 from picojoule.pruning.energy_aware.pricing import Pricing
-from picojoule.pruning.graph.importance import Trace
-from picojoule.pruning.graph.limits import Limits
-from picojoule.pruning.graph.widths import Slot
+from picojoule.pruning.graph.importance import RemovalOrder
+from picojoule.pruning.graph.limits import WidthLimits
+from picojoule.pruning.graph.widths import WidthLayer
 from picojoule.pruning.layers.capture import Densities, PrunableLayer
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -47,8 +47,8 @@ def bundle_widths(
 ) -> dict[str, list[dict[str, int]]]:
     """The widths that each bundle may get, as widths of its groups; the present ones first."""
     first = narrowing.widths.full
-    limits = Limits(None, FLOOR, first)
-    made: dict[str, list[dict[str, int]]] = {}
+    limits = WidthLimits(None, FLOOR, first)
+    by_bundle: dict[str, list[dict[str, int]]] = {}
     for name, groups in narrowing.bundles.items():
         for share in SHARES:
             widths = {}
@@ -57,9 +57,9 @@ def bundle_widths(
                 least = limits.floor_of(group.name, width)
                 cut = round(width * share / step) * step if share < 1 else width
                 widths[group.name] = min(width, max(least, cut))
-            if widths not in made.setdefault(name, []):
-                made[name].append(widths)
-    return made
+            if widths not in by_bundle.setdefault(name, []):
+                by_bundle[name].append(widths)
+    return by_bundle
 
 
 def menu(
@@ -69,7 +69,7 @@ def menu(
     densities: Mapping[str, Densities],
     narrowing: Narrowing | None = None,
     present: Mapping[str, int] | None = None,
-    traces: Mapping[str, Trace] | None = None,
+    traces: Mapping[str, RemovalOrder] | None = None,
 ) -> Menu:
     """Every layer's choices at all widths around it.
 
@@ -79,11 +79,11 @@ def menu(
     """
     widths: dict[str, list[dict[str, int]]] = {}
     errors: dict[str, list[float]] = {}
-    slots: dict[str, Slot] = {}
+    by_module: dict[str | None, WidthLayer] = {}
     owner: dict[str, str] = {}
     if narrowing is not None and traces is not None:
         widths = bundle_widths(narrowing, present or narrowing.widths.full)
-        slots = {slot.path: slot for slot in narrowing.widths.slots if slot.path is not None}
+        by_module = {x.path: x for x in narrowing.widths.layers if x.path is not None}
         for name, groups in narrowing.bundles.items():
             owner |= {group.name: name for group in groups}
             errors[name] = [
@@ -92,8 +92,8 @@ def menu(
             ]
     choices = {}
     for layer in layers:
-        slot = slots.get(layer.name)
-        near = [] if slot is None else [*slot.inputs.per_group, *slot.outputs.per_group]
+        wide = by_module.get(layer.module)
+        near = [] if wide is None else [*wide.inputs.per_group, *wide.outputs.per_group]
         bundles = list(dict.fromkeys(owner[name] for name in near if name in owner))
         choices[layer.name] = [
             choice
@@ -103,7 +103,7 @@ def menu(
                 layer,
                 curves[layer.name],
                 densities,
-                _sides(slot, narrowing, widths, dict(zip(bundles, numbers, strict=True))),
+                _sides(wide, narrowing, widths, dict(zip(bundles, numbers, strict=True))),
                 tuple(zip(bundles, numbers, strict=True)),
             )
         ]
@@ -111,17 +111,17 @@ def menu(
 
 
 def _sides(
-    slot: Slot | None,
+    wide: WidthLayer | None,
     narrowing: Narrowing | None,
     widths: Mapping[str, Sequence[Mapping[str, int]]],
     at: Mapping[str, int],
 ) -> tuple[int, int] | None:
     """Channels on both sides of a layer."""
-    if slot is None or narrowing is None:
+    if wide is None or narrowing is None:
         return None
     chosen = {group: n for name, number in at.items() for group, n in widths[name][number].items()}
     full = narrowing.widths.full
-    return slot.inputs.at(chosen, full), slot.outputs.at(chosen, full)
+    return wide.inputs.at(chosen, full), wide.outputs.at(chosen, full)
 
 
 def _choices(
@@ -140,7 +140,7 @@ def _choices(
         key = (min(density * size, room) / room, bits)
         offered[key] = min(error, offered.get(key, math.inf))
     macs = sum(pricing.macs(call, sides) for call in layer.calls)
-    made = []
+    choices = []
     for bits in dict.fromkeys(bits for _, bits in offered):
         points = sorted(density for density, other in offered if other == bits)
         picked = np.unique(np.linspace(0, len(points) - 1, PRICED).round().astype(int))
@@ -160,12 +160,20 @@ def _choices(
         energies = np.interp(points, [points[n] for n in picked], priced)
         for density, energy in zip(points, energies.tolist(), strict=True):
             kept = density * room
-            made.append(
-                Choice(kept / size, energy, offered[density, bits], bits, density * macs, kept, at)
+            choices.append(
+                Choice(
+                    density=kept / size,
+                    energy=energy,
+                    error=offered[density, bits],
+                    bits=bits,
+                    macs=density * macs,
+                    weights=kept,
+                    at=at,
+                )
             )
-    made.sort(key=lambda choice: (choice.error, choice.energy))
+    choices.sort(key=lambda choice: (choice.error, choice.energy))
     least = math.inf
-    for choice in made:
+    for choice in choices:
         if choice.energy < least:
             least = choice.energy
             yield choice

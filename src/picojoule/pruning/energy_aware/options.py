@@ -15,8 +15,8 @@ Finetune = Callable[[nn.Module, int], None]
 """A user's own training: changes the network in place; called with the number of the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruningOptions:
     """What the papers leave open, and this project's choices.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from picojoule.errors import PicojouleError
-from picojoule.pruning.energy_aware.subject import Candidate, State, Subject
+from picojoule.pruning.energy_aware.subject import JudgedNetwork, State, Subject
 from picojoule.pruning.layers.capture import PrunableLayer
 from picojoule.pruning.layers.constraints import Unstructured
 from picojoule.pruning.layers.selectors import eap, error
@@ -16,8 +16,8 @@ ORDERS = ("energy", "macs", "weights", "network")
 
 
 def prune_by_rounds(
-    subject: Subject, start: Candidate, budget: float | None, least: float | None
-) -> list[Candidate]:
+    subject: Subject, start: JudgedNetwork, budget: float | None, least: float | None
+) -> list[JudgedNetwork]:
     """The networks of all rounds, the original first; the last may have failed.
 
     A round prices the network, takes its layers from the costliest down, prunes each and fits it
@@ -27,7 +27,7 @@ def prune_by_rounds(
     """
     if subject.options.order not in ORDERS:
         raise PicojouleError(f"no order {subject.options.order!r}; there are {', '.join(ORDERS)}")
-    found, current = [start], start
+    networks, current = [start], start
     rate, halvings = subject.options.rate, 0
     for number in range(1, subject.options.rounds + 1):
         if budget is not None and current.price.energy <= budget:
@@ -38,7 +38,7 @@ def prune_by_rounds(
         state = subject.trained(label, state, choose=False)
         candidate = subject.judged(label, state)
         subject.run.forget_within(label)
-        found.append(candidate)
+        networks.append(candidate)
         if candidate.weights == current.weights:
             break  # every layer is down to its last weights
         if least is None or candidate.accuracy >= least:
@@ -48,18 +48,20 @@ def prune_by_rounds(
         if halvings > subject.options.refinements:
             break
         rate /= 2
-    return found
+    return networks
 
 
-def ordered(subject: Subject, candidate: Candidate) -> list[PrunableLayer]:
+def ordered(subject: Subject, candidate: JudgedNetwork) -> list[PrunableLayer]:
     """The layers, what costs most first."""
-    known = {layer.name: layer for layer in subject.pricing.workload}
+    in_workload = {layer.name: layer for layer in subject.pricing.workload}
 
     def worth(layer: PrunableLayer) -> float:
         if subject.options.order == "energy":
             return sum(candidate.price.layers[call] for call in layer.calls)
         if subject.options.order == "macs":
-            return candidate.weights[layer.name] * sum(known[call].macs for call in layer.calls)
+            return candidate.weights[layer.name] * sum(
+                in_workload[call].macs for call in layer.calls
+            )
         groups, rows, columns = layer.matrix_shape
         return candidate.weights[layer.name] * groups * rows * columns
 
@@ -68,7 +70,7 @@ def ordered(subject: Subject, candidate: Candidate) -> list[PrunableLayer]:
     return sorted(subject.layers, key=worth, reverse=True)
 
 
-def _one_round(subject: Subject, label: str, before: Candidate, rate: float) -> State:
+def _one_round(subject: Subject, label: str, before: JudgedNetwork, rate: float) -> State:
     state = before.state
     order = ordered(subject, before)
     for place, layer in enumerate(order):

@@ -12,13 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import torch
-from torch import nn
-
 from picojoule.accelerator import Accelerator
 from picojoule.errors import PicojouleError
 from picojoule.estimation import estimate
-from picojoule.frontends import load
+from picojoule.pruning.graph.tracing import TracedNetwork
 from picojoule.pruning.graph.widths import resized
 from picojoule.pruning.layers.capture import Densities, PrunableLayer
 from picojoule.specs import load_accelerator
@@ -30,7 +27,7 @@ Sides = tuple[int, int]
 """Input and output channels of a layer, over all its groups."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """What one inference costs.
 
@@ -75,8 +72,7 @@ class Pricing:
     """Prices a network's layers for given densities and weight widths.
 
     Args:
-        model: the network; only its shapes are used.
-        inputs: one example input, batch first.
+        traced: the network, traced with one example.
         layers: those that are pruned; the others keep what the network has.
         accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
         batch: inferences at once.
@@ -87,8 +83,7 @@ class Pricing:
 
     def __init__(
         self,
-        model: nn.Module,
-        inputs: torch.Tensor,
+        traced: TracedNetwork,
         layers: Sequence[PrunableLayer],
         accelerator: str | os.PathLike[str] | Accelerator | None,
         *,
@@ -102,14 +97,8 @@ class Pricing:
         self.dataflow = dataflow
         self.batch = batch
         self._cost = cost
-        self.workload: Workload = load((model, (inputs[:1],))).with_batch(batch)
+        self.workload: Workload = traced.workload.with_batch(batch)
         self._owner = {call: layer.name for layer in layers for call in layer.calls}
-        named = {layer.name for layer in self.workload}
-        lost = [call for call in self._owner if call not in named]
-        if lost:
-            raise PicojouleError(
-                f"layers {', '.join(lost)} run in the network but are not in its exported graph"
-            )
         self.unpruned = tuple(x.name for x in self.workload if x.name not in self._owner)
         self._known: dict[tuple[object, ...], tuple[float, Mapping[str, float], float]] = {}
 
@@ -200,12 +189,12 @@ class Pricing:
             macs += changed.macs / self.batch
             effectual += done
         return Price(
-            math.fsum(energies.values()),
-            self.unit,
-            MappingProxyType(energies),
-            MappingProxyType(operands if self.machine is not None else {}),
-            macs,
-            effectual,
+            energy=math.fsum(energies.values()),
+            unit=self.unit,
+            layers=MappingProxyType(energies),
+            operands=MappingProxyType(operands if self.machine is not None else {}),
+            macs=macs,
+            effectual_macs=effectual,
         )
 
     @staticmethod
@@ -215,15 +204,15 @@ class Pricing:
     def _changed(
         self, layer: Layer, weight: float, densities: Densities | None, bits: int | None
     ) -> Layer:
-        given, stored = layer.density.input, layer.density.output
+        inputs, stored = layer.density.input, layer.density.output
         if densities is not None:
-            given, stored = densities.input, densities.output
+            inputs, stored = densities.input, densities.output
             if self.machine is not None and self.machine.charge_padding:
                 # The machine's inputs include the padding, and padding is zeros.
                 rows, columns = layer.input_size
                 top, bottom, left, right = layer.padding
-                given *= rows * columns / ((rows + top + bottom) * (columns + left + right))
-        density = layer.density._replace(input=given, weight=weight, output=stored)
+                inputs *= rows * columns / ((rows + top + bottom) * (columns + left + right))
+        density = layer.density._replace(input=inputs, weight=weight, output=stored)
         widths = layer.bits if bits is None else layer.bits._replace(weight=bits)
         return replace(layer, density=density, bits=widths)
 
@@ -237,11 +226,15 @@ class Pricing:
                 self._known[key] = (value, {}, layer.effectual_macs / self.batch)
             else:
                 assert self.machine is not None
-                found = estimate(
+                estimated = estimate(
                     Workload("layer", (layer,), batch=self.batch),
                     self.machine,
                     dataflow=self.dataflow,
                     cache=False,  # hardly any density comes twice; the user's cache stays theirs
                 ).layers[0]
-                self._known[key] = (found.energy, dict(found.by_operand), found.effectual_macs)
+                self._known[key] = (
+                    estimated.energy,
+                    dict(estimated.by_operand),
+                    estimated.effectual_macs,
+                )
         return self._known[key]

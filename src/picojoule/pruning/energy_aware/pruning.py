@@ -26,13 +26,14 @@ from picojoule.pruning.energy_aware.best_stages import prune_by_stages
 from picojoule.pruning.energy_aware.finetuning import Accuracy, top1
 from picojoule.pruning.energy_aware.narrowing import Narrowing
 from picojoule.pruning.energy_aware.obstacles import obstacles
-from picojoule.pruning.energy_aware.options import Finetune, Options, Progress
+from picojoule.pruning.energy_aware.options import Finetune, Progress, PruningOptions
 from picojoule.pruning.energy_aware.paper_rounds import prune_by_rounds
 from picojoule.pruning.energy_aware.pricing import Cost, Price, Pricing
-from picojoule.pruning.energy_aware.subject import Candidate, State, Subject, cloned, state_of
+from picojoule.pruning.energy_aware.subject import JudgedNetwork, State, Subject, cloned, state_of
 from picojoule.pruning.graph.records import GraphError
 from picojoule.pruning.graph.surgery import network_files
-from picojoule.pruning.layers.capture import PrunableLayer, find_layers
+from picojoule.pruning.graph.tracing import TracedNetwork, trace
+from picojoule.pruning.layers.capture import PrunableLayer, find_layers, last_layer
 from picojoule.pruning.layers.selectors import SELECTORS
 from picojoule.pruning.runs.runs import digest, open_run
 
@@ -51,7 +52,7 @@ class Point:
     kept: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Pruned:
     """The outcome of :func:`prune`.
 
@@ -95,7 +96,7 @@ class Pruned:
 
     def rows(self) -> list[dict[str, Any]]:
         """One record per layer: energies before and after, by operand, and densities."""
-        made = []
+        records = []
         for name, energy in self.after.layers.items():
             row: dict[str, Any] = {
                 "layer": name,
@@ -107,8 +108,8 @@ class Pruned:
             for moment, price in (("before", self.before), ("after", self.after)):
                 for operand, value in price.operands.get(name, {}).items():
                     row[f"{operand}_{moment}"] = value
-            made.append(row)
-        return made
+            records.append(row)
+        return records
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: ``result/result.json``."""
@@ -145,7 +146,7 @@ def prune(
     joint_bits: bool = False,
     batch: int = 1,
     dataflow: str | None = None,
-    options: Options | None = None,
+    options: PruningOptions | None = None,
     seed: int = 0,
     run: str | os.PathLike[str] | None = None,
     finetune: Finetune | None = None,
@@ -186,24 +187,22 @@ def prune(
         PicojouleError: the question cannot be answered as it was asked.
         RunError: the run stopped (a full disk, a loss that is not finite); its folder is intact.
     """
-    options = options or Options()
+    options = options or PruningOptions()
     _check(mode, energy, max_accuracy_drop, joint_bits, options)
     if energy is None and max_accuracy_drop is None:
         max_accuracy_drop = 0.01
     model = copy.deepcopy(model)
     own_training = finetune is not None or not options.training.epochs
     check_task(model, data, judged=accuracy is None or not own_training)
-    example = data.train.inputs[:1]
     if classes is not None:
         model, data = _with_classes(model, data, tuple(classes))
-    layers = find_layers(model, example)
+    traced = trace(model, (data.train.inputs[:1],))
+    layers = find_layers(traced)
     if not layers:
         raise PicojouleError(
             f"{type(model).__name__} runs no convolution or linear layer with weights of its own"
         )
-    pricing = Pricing(
-        model, example, layers, accelerator, batch=batch, dataflow=dataflow, cost=cost
-    )
+    pricing = Pricing(traced, layers, accelerator, batch=batch, dataflow=dataflow, cost=cost)
     recipe = {
         "mode": mode,
         "energy": energy,
@@ -217,20 +216,20 @@ def prune(
     }
     parts = {"model": digest(model), "data": digest(data.train.inputs, data.train.labels)}
     parts |= {"validation": digest(data.validate.inputs, data.validate.labels)}
-    narrowing, all_widths = _narrowing(model, data, layers, mode, options)
+    narrowing, all_widths = _narrowing(traced, data, layers, mode, options)
     with open_run(run, "prune", recipe, seed=seed, inputs=parts) as opened:
         subject = Subject(
-            model,
-            layers,
-            data,
-            pricing,
-            accuracy or top1(data.validate),
-            opened,
-            options,
-            finetune,
-            progress,
-            augment,
-            narrowing,
+            model=model,
+            layers=layers,
+            data=data,
+            pricing=pricing,
+            accuracy=accuracy or top1(data.validate),
+            run=opened,
+            options=options,
+            finetune=finetune,
+            progress=progress,
+            augment=augment,
+            narrowing=narrowing,
         )
         start = subject.judged("original", State(state_of(model)))
         budget = None if energy is None else pricing.budget(energy, start.price.energy)
@@ -249,7 +248,7 @@ def _check(
     energy: float | str | None,
     drop: float | None,
     joint_bits: bool,
-    options: Options,
+    options: PruningOptions,
 ) -> None:
     if mode not in MODES:
         raise PicojouleError(f"no mode {mode!r}{did_you_mean(mode, MODES)}; there are best, paper")
@@ -269,19 +268,19 @@ def _check(
     if kind != "unstructured" and mode == "paper":
         raise PicojouleError(f"constraint {kind!r} has no effect in paper mode; take mode='best'")
     if options.selector is not None and options.selector not in SELECTORS:
-        known = tuple(SELECTORS)
+        rules = tuple(SELECTORS)
         raise PicojouleError(
-            f"no selector {options.selector!r}{did_you_mean(options.selector, known)}; "
-            f"there are {', '.join(known)}"
+            f"no selector {options.selector!r}{did_you_mean(options.selector, rules)}; "
+            f"there are {', '.join(rules)}"
         )
 
 
 def _narrowing(
-    model: nn.Module,
+    traced: TracedNetwork,
     data: Data,
     layers: Sequence[PrunableLayer],
     mode: str,
-    options: Options,
+    options: PruningOptions,
 ) -> tuple[Narrowing | None, str | None]:
     """How channels go; or that none goes, and why."""
     if mode == "paper":
@@ -291,7 +290,7 @@ def _narrowing(
     if ":" in options.constraint:
         return None, f"the constraint is {options.constraint}"
     try:
-        return Narrowing(model, data.train.inputs[:4], layers), None
+        return Narrowing(traced, data.train.inputs[:4], layers), None
     except GraphError as error:
         return None, str(error)
 
@@ -299,7 +298,6 @@ def _narrowing(
 def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tuple[nn.Module, Data]:
     """The network with some of its outputs only, and the data for them (CVPR'17 §6)."""
     example = data.train.inputs[:1]
-    layers = find_layers(model, example)
     model.eval()
     with torch.no_grad():
         outputs = model(example).shape[-1]
@@ -311,11 +309,11 @@ def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tup
         raise PicojouleError(
             f"classes {list(classes)}: distinct numbers from 0 to {outputs - 1} are needed"
         )
-    last = layers[-1]
-    owner = model.get_submodule(last.parameter.rpartition(".")[0])
-    if last.shape[0] != outputs or not isinstance(owner, (nn.Linear, nn.Conv2d)):
+    parameter, owner = last_layer(model, example)
+    if not isinstance(owner, (nn.Linear, nn.Conv2d)) or owner.weight.shape[0] != outputs:
         raise PicojouleError(
-            f"classes: the last layer, {last.name!r}, does not give the {outputs} outputs itself"
+            f"classes: the last layer, with {parameter!r}, does not give the {outputs} outputs "
+            "itself"
         )
     with torch.no_grad():
         picked = torch.tensor(classes)
@@ -331,7 +329,7 @@ def _with_classes(model: nn.Module, data: Data, classes: tuple[int, ...]) -> tup
 
 def _finished(
     subject: Subject,
-    tried: Sequence[Candidate],
+    tried: Sequence[JudgedNetwork],
     budget: float | None,
     least: float | None,
     folder: Path | None,
@@ -350,8 +348,8 @@ def _finished(
     if test is not None:
 
         def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-            found = top1(test)
-            return {"before": found(subject.dense()), "after": found(network)}, {}
+            accuracy_of = top1(test)
+            return {"before": accuracy_of(subject.dense()), "after": accuracy_of(network)}, {}
 
         step = subject.run.step("test", judge)
         accuracy |= {f"test_{moment}": step.record[moment] for moment in ("before", "after")}
@@ -360,22 +358,22 @@ def _finished(
         narrow = narrowing.checked(chosen.state.tensors(), subject.data.validate.inputs[:16])
     met = budget is None or chosen.price.energy <= budget
     outcome = Pruned(
-        network,
-        met,
-        budget,
-        start.price,
-        chosen.price,
-        accuracy,
-        chosen.weights,
-        chosen.bits,
-        tuple(Point(x.name, x.price.energy, x.accuracy, x in passed) for x in tried),
-        subject.pricing.unpruned,
-        folder,
-        {name: (start.widths[name], width) for name, width in chosen.widths.items()},
-        narrow,
-        {} if narrowing is None else narrowing.refused,
-        chosen.name,
-        () if met else obstacles(subject, start, all_widths),
+        model=network,
+        met=met,
+        budget=budget,
+        before=start.price,
+        after=chosen.price,
+        accuracy=accuracy,
+        weights=chosen.weights,
+        bits=chosen.bits,
+        curve=tuple(Point(x.name, x.price.energy, x.accuracy, x in passed) for x in tried),
+        left_dense=subject.pricing.unpruned,
+        folder=folder,
+        widths={name: (start.widths[name], width) for name, width in chosen.widths.items()},
+        narrow=narrow,
+        refused={} if narrowing is None else narrowing.refused,
+        chosen=chosen.name,
+        obstacles=() if met else obstacles(subject, start, all_widths),
     )
     files: dict[str, bytes | str] = {
         "weights.safetensors": save_tensors(cloned(network.state_dict())),

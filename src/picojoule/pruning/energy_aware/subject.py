@@ -19,7 +19,7 @@ from picojoule.pruning.energy_aware.finetuning import (
     train_epoch,
 )
 from picojoule.pruning.energy_aware.narrowing import Narrowing
-from picojoule.pruning.energy_aware.options import Finetune, Options, Progress
+from picojoule.pruning.energy_aware.options import Finetune, Progress, PruningOptions
 from picojoule.pruning.energy_aware.pricing import Price, Pricing, Sides
 from picojoule.pruning.layers.capture import (
     Densities,
@@ -29,19 +29,19 @@ from picojoule.pruning.layers.capture import (
     measure_densities,
 )
 from picojoule.pruning.layers.constraints import Constraint, Filters, Pattern, Unstructured
-from picojoule.pruning.runs.runs import Run, Step
+from picojoule.pruning.runs.runs import Run, RunStep
 from picojoule.pruning.training import answers
 
 
 class State:
     """A network's tensors: a base and finished steps on top, read only when they are needed."""
 
-    def __init__(self, base: Mapping[str, torch.Tensor], *steps: Step) -> None:
+    def __init__(self, base: Mapping[str, torch.Tensor], *steps: RunStep) -> None:
         self._base = base
         self._steps = steps
         self._whole: dict[str, torch.Tensor] | None = None
 
-    def with_step(self, step: Step) -> State:
+    def with_step(self, step: RunStep) -> State:
         """The state after a step that changed some tensors."""
         return State(self._base, *self._steps, step)
 
@@ -58,8 +58,8 @@ class State:
 MOMENTUM = "momentum/"
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JudgedNetwork:
     """A network on the way, judged.
 
     Args:
@@ -80,7 +80,7 @@ class Candidate:
     widths: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Subject:
     """The network and its surroundings; shared by both modes."""
 
@@ -90,7 +90,7 @@ class Subject:
     pricing: Pricing
     accuracy: Accuracy
     run: Run
-    options: Options
+    options: PruningOptions
     finetune: Finetune | None = None
     progress: Callable[[Progress], None] | None = None
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -113,9 +113,9 @@ class Subject:
 
     def network(self, state: State) -> nn.Module:
         """A network with a state's tensors."""
-        made = copy.deepcopy(self.dense())
-        made.load_state_dict(state.tensors(), strict=False)  # other names of a tensor follow
-        return made.eval()
+        network = copy.deepcopy(self.dense())
+        network.load_state_dict(state.tensors(), strict=False)  # other names of a tensor follow
+        return network.eval()
 
     def gathered(
         self,
@@ -151,22 +151,24 @@ class Subject:
             centre=centre,
         )
 
-    def judged(self, name: str, state: State, bits: Mapping[str, int] | None = None) -> Candidate:
+    def judged(
+        self, name: str, state: State, bits: Mapping[str, int] | None = None
+    ) -> JudgedNetwork:
         """A network's accuracy, densities and price, as one step."""
         widths = dict(bits or {})
 
         def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             tensors, sides, alive = self._alive(state.tensors())
             network = self.network(State(tensors))
-            found = measure_densities(
+            densities = measure_densities(
                 network, self.layers, self.data.train.take(self.options.profile)
             )
             weights = self.weight_densities(tensors)
-            left, found = self._of_what_is_left(weights, found, sides)
-            price = self.pricing.network(left, found, widths, sides)
+            left, densities = self._of_what_is_left(weights, densities, sides)
+            price = self.pricing.network(left, densities, widths, sides)
             return {
                 "accuracy": self.accuracy(network),
-                "densities": {call: [x.input, x.output] for call, x in found.items()},
+                "densities": {call: [x.input, x.output] for call, x in densities.items()},
                 "weights": weights,
                 "bits": widths,
                 "widths": alive,
@@ -199,7 +201,7 @@ class Subject:
         """Densities without the dead channels, in which all is zero."""
         if not sides:
             return dict(weights), dict(densities)
-        left, found = {}, dict(densities)
+        left, alive = {}, dict(densities)
         for layer in self.layers:
             near = sides.get(layer.name)
             room = self.pricing.weights_left(layer.calls[0], near)
@@ -209,10 +211,10 @@ class Subject:
             for call in layer.calls:
                 ins, outs = self.pricing.channels(call)
                 seen = densities[call]
-                found[call] = Densities(
+                alive[call] = Densities(
                     min(1.0, seen.input * ins / near[0]), min(1.0, seen.output * outs / near[1])
                 )
-        return left, found
+        return left, alive
 
     def weight_densities(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Share of non-zero weights, by layer."""
@@ -265,7 +267,7 @@ class Subject:
         return best
 
     def _train(
-        self, state: State, previous: Step | None, epoch: int, judge: bool
+        self, state: State, previous: RunStep | None, epoch: int, judge: bool
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         network = self.network(state)
         masks = {
@@ -278,7 +280,7 @@ class Subject:
             self.finetune(network, epoch)
             apply_masks(network, masks)
         else:
-            known = {
+            before = {
                 key.removeprefix(MOMENTUM): value
                 for key, value in (previous.tensors() if previous else {}).items()
                 if key.startswith(MOMENTUM)
@@ -290,7 +292,7 @@ class Subject:
                 masks,
                 epoch=epoch,
                 taught=self._taught(),
-                momenta=known or None,
+                momenta=before or None,
                 augment=self.augment,
             )
         if judge:
@@ -324,19 +326,19 @@ class Subject:
         return state.with_step(self.run.step(name, again))
 
 
-def best_step(state: State) -> Step | None:
+def best_step(state: State) -> RunStep | None:
     """The last step a state rests on."""
     return state._steps[-1] if state._steps else None
 
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
     """Copies of a network's tensors; one that modules share is there once, by its first name."""
-    found, seen = {}, set()
+    tensors, seen = {}, set()
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            found[name] = tensor.detach().clone()
-    return found
+            tensors[name] = tensor.detach().clone()
+    return tensors
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -344,27 +346,27 @@ def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: value.detach().clone() for key, value in tensors.items()}
 
 
-def candidate_of(name: str, step: Step) -> Candidate:
+def candidate_of(name: str, step: RunStep) -> JudgedNetwork:
     """A candidate from the record of the step that judged it."""
     record = step.record
     price = record["price"]
     layers = price["layers"]
-    return Candidate(
-        name,
-        State({}, step),
-        record["accuracy"],
-        Price(
-            price["energy"],
-            price["unit"],
-            {layer: table["energy"] for layer, table in layers.items()},
-            {layer: t["by_operand"] for layer, t in layers.items() if t["by_operand"]},
-            price["macs"],
-            price["effectual_macs"],
+    return JudgedNetwork(
+        name=name,
+        state=State({}, step),
+        accuracy=record["accuracy"],
+        price=Price(
+            energy=price["energy"],
+            unit=price["unit"],
+            layers={layer: table["energy"] for layer, table in layers.items()},
+            operands={layer: t["by_operand"] for layer, t in layers.items() if t["by_operand"]},
+            macs=price["macs"],
+            effectual_macs=price["effectual_macs"],
         ),
-        {call: Densities(*pair) for call, pair in record["densities"].items()},
-        record["weights"],
-        record["bits"],
-        record.get("widths", {}),
+        densities={call: Densities(*pair) for call, pair in record["densities"].items()},
+        weights=record["weights"],
+        bits=record["bits"],
+        widths=record.get("widths", {}),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import fx
 
-from picojoule.pruning.graph.tracing import arguments, op_name
+from picojoule.pruning.graph.operators import arguments, op_name
 
 Ids = npt.NDArray[np.int64]
 
@@ -116,18 +116,18 @@ _VIEWS = frozenset(["view", "reshape", "flatten", "unflatten", "_unsafe_view"])
 def rule_of(walk: Walk, node: fx.Node) -> Rule | None:
     """The rule of a node's operator; None if it has none."""
     op = op_name(node).removesuffix("_")
-    found = _RULES.get(op)
-    if found is None and op in _POINTWISE and len(_tensor_inputs(walk, node)) <= 1:
-        found = _pointwise
-    if found is None and op in _TWO_OPERANDS:
-        found = _elementwise
-    if found is None and op in _POOLS:
-        found = _pool
-    if found is None and op in _REDUCTIONS:
-        found = _reduction
-    if found is None and op in _VIEWS:
-        found = _view
-    return found
+    rule = _RULES.get(op)
+    if rule is None and op in _POINTWISE and len(_tensor_inputs(walk, node)) <= 1:
+        rule = _pointwise
+    if rule is None and op in _TWO_OPERANDS:
+        rule = _elementwise
+    if rule is None and op in _POOLS:
+        rule = _pool
+    if rule is None and op in _REDUCTIONS:
+        rule = _reduction
+    if rule is None and op in _VIEWS:
+        rule = _view
+    return rule
 
 
 def _tensor_inputs(walk: Walk, node: fx.Node) -> list[fx.Node]:
@@ -181,14 +181,14 @@ def _reduction(walk: Walk, node: fx.Node) -> State | Refusal:
     if line is None:
         return None
     rank = len(walk.shape(node.args[0]))
-    given = arguments(node)
-    dims = given.get("dim")
+    operands = arguments(node)
+    dims = operands.get("dim")
     if dims is None:
         return Refusal("{op} runs over all dimensions")
     over = {int(x) % rank for x in (dims if isinstance(dims, (list, tuple)) else [dims])}
     if line.dim in over:
         return Refusal("{op} runs over channels")
-    shift = 0 if given.get("keepdim") else sum(x < line.dim for x in over)
+    shift = 0 if operands.get("keepdim") else sum(x < line.dim for x in over)
     return Line(line.dim - shift, line.ids)
 
 
@@ -209,19 +209,19 @@ def _cat(walk: Walk, node: fx.Node) -> State | Refusal:
     along = {line.dim for line in lines if line is not None}
     if len(along) > 1 or any(line is None for line in lines):
         return Refusal("{op} joins values whose channels lie along different dimensions")
-    known = [line for line in lines if line is not None]
-    for line in known[1:]:
-        walk.unite(known[0].ids, line.ids)
-    return known[0]
+    followed = [line for line in lines if line is not None]
+    for line in followed[1:]:
+        walk.unite(followed[0].ids, line.ids)
+    return followed[0]
 
 
 def _split(walk: Walk, node: fx.Node) -> State | Refusal:
     line = walk.line(node.args[0])
     if line is None:
         return None
-    given = arguments(node)
-    sizes = [int(x) for x in given["split_sizes"]]
-    dim = int(given.get("dim", 0)) % len(walk.shape(node.args[0]))
+    operands = arguments(node)
+    sizes = [int(x) for x in operands["split_sizes"]]
+    dim = int(operands.get("dim", 0)) % len(walk.shape(node.args[0]))
     if dim != line.dim:
         return [line for _ in sizes]
     pieces = np.split(line.ids, np.cumsum(sizes)[:-1])
@@ -234,12 +234,12 @@ def _slice(walk: Walk, node: fx.Node) -> State | Refusal:
     line = walk.line(node.args[0])
     if line is None:
         return None
-    given = arguments(node)
-    dim = int(given.get("dim", 0)) % len(walk.shape(node.args[0]))
+    operands = arguments(node)
+    dim = int(operands.get("dim", 0)) % len(walk.shape(node.args[0]))
     if dim != line.dim:
         return line
     size = len(line.ids)
-    start, end, step = given.get("start"), given.get("end"), given.get("step", 1)
+    start, end, step = operands.get("start"), operands.get("end"), operands.get("step", 1)
     start = 0 if start is None else start
     end = size if end is None else end
     if step != 1 or not isinstance(start, int) or not isinstance(end, int):

@@ -22,8 +22,8 @@ import torch
 from torch import fx, nn
 
 from picojoule.pruning.graph.channel_rules import Ids, Line, Refusal, State, rule_of
+from picojoule.pruning.graph.operators import annotate, op_name
 from picojoule.pruning.graph.records import Reorder
-from picojoule.pruning.graph.tracing import annotate, op_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class ChannelGroup:
         return len(self.channels)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Channels:
     """All channels of a network.
 
@@ -98,17 +98,17 @@ class Channels:
 
     def removed_with(self, channel: int) -> dict[tuple[str, str], tuple[int, ...]]:
         """What goes with a channel: (module, "in" or "out") -> positions."""
-        found = {}
+        gone = {}
         for path, axes in self.axes.items():
             for side, ids in (("in", axes.inputs), ("out", axes.outputs)):
                 positions = np.flatnonzero(ids == channel)
                 if len(positions):
-                    found[path, side] = tuple(int(x) for x in positions)
-        return found
+                    gone[path, side] = tuple(int(x) for x in positions)
+        return gone
 
 
 def find_channels(network: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> Channels:
-    """Follow the channels through a network (of :func:`graphs.trace`).
+    """Follow the channels through a network that is a graph.
 
     Args:
         inputs: example arguments; only their shapes matter.
@@ -175,8 +175,8 @@ class _Walk:
         for node in self._network.graph.nodes:
             if node.op == "placeholder":
                 shape = self.shape(node)
-                known = shape is not None and len(shape) > 1
-                ids = self.fresh(shape[1], "an input of the network") if known else None
+                counted = shape is not None and len(shape) > 1
+                ids = self.fresh(shape[1], "an input of the network") if counted else None
                 self._states[node.name] = None if ids is None else Line(1, ids)
             elif node.op == "output":
                 for source in node.all_input_nodes:
@@ -268,25 +268,27 @@ class _Walk:
         else:
             ids = line.ids
         if groups > 1 and groups == ins:
-            made = np.repeat(ids, outs // ins)  # depthwise: an output lives and dies with its input
+            results = np.repeat(
+                ids, outs // ins
+            )  # depthwise: an output lives and dies with its input
         else:
-            known = self._axes.get(path)
-            made = known.outputs if known else self.fresh(outs)
+            before = self._axes.get(path)
+            results = before.outputs if before else self.fresh(outs)
             self._producers[path] = None
             self._consumers[path] = None
             if groups > 1:
                 self.tie(ids, groups)
-                self.tie(made, groups)
-        self._register(path, ids, made)
-        return Line(dim, made)
+                self.tie(results, groups)
+        self._register(path, ids, results)
+        return Line(dim, results)
 
     def _register(self, path: str, ins: Ids, outs: Ids) -> None:
-        known = self._axes.get(path)
-        if known is None:
+        before = self._axes.get(path)
+        if before is None:
             self._axes[path] = Axes(ins, outs)
         else:  # one module called twice: both calls see the same tensors
-            self.unite(known.inputs, ins)
-            self.unite(known.outputs, outs)
+            self.unite(before.inputs, ins)
+            self.unite(before.outputs, outs)
 
     def _same_as_before(self, table: dict[Any, Ids], key: Any, ids: Ids) -> None:
         if key in table:
@@ -305,8 +307,8 @@ class _Walk:
         _, numbers = np.unique(roots, return_inverse=True)
         count = int(numbers.max()) + 1 if len(numbers) else 0
         axes = {
-            path: Axes(numbers[found.inputs], numbers[found.outputs])
-            for path, found in self._axes.items()
+            path: Axes(numbers[labels.inputs], numbers[labels.outputs])
+            for path, labels in self._axes.items()
         }
         why: dict[int, str] = {}
         for ids, reason in self._reasons:
@@ -325,13 +327,13 @@ class _Walk:
             else:
                 members.setdefault(tuple(producers), []).append(channel)
         return Channels(
-            count,
-            tuple(self._groups(members, axes)),
-            fixed,
-            axes,
-            {path: numbers[ids] for path, ids in self._orders.items()},
-            {key: numbers[ids] for key, ids in self._tensors.items()},
-            tuple(Edit(e.node, e.place, numbers[e.ids]) for e in self._edits),
+            count=count,
+            groups=tuple(self._groups(members, axes)),
+            fixed=fixed,
+            axes=axes,
+            orders={path: numbers[ids] for path, ids in self._orders.items()},
+            tensors={key: numbers[ids] for key, ids in self._tensors.items()},
+            edits=tuple(Edit(e.node, e.place, numbers[e.ids]) for e in self._edits),
         )
 
     def _groups(

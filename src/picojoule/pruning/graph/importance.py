@@ -40,7 +40,7 @@ POSITIONS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class RemovalOrder:
     """How a group gives up channels.
 
     Args:
@@ -57,12 +57,12 @@ class Trace:
         return self.order[len(self.order) - width :]
 
 
-def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, Trace]:
+def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, RemovalOrder]:
     """Channels in the order of the joint L2 norm of their filters, the least first.
 
     The errors are the share of the squared norm that is gone.
     """
-    made = {}
+    orders = {}
     for group in channels.groups:
         total = dict.fromkeys(group.channels, 0.0)
         for path in group.producers:
@@ -78,8 +78,8 @@ def by_norm(network: fx.GraphModule, channels: Channels) -> dict[str, Trace]:
                     total[channel] += norm
         order = tuple(sorted(group.channels, key=lambda channel: (total[channel], channel)))
         gone = np.cumsum([0.0, *(total[channel] for channel in order)])
-        made[group.name] = Trace(order, gone / max(gone[-1], 1e-30))
-    return made
+        orders[group.name] = RemovalOrder(order, gone / max(gone[-1], 1e-30))
+    return orders
 
 
 # -- statistics of inputs --------------------------------------------------------------------------
@@ -114,26 +114,26 @@ def gather_inputs(
         batches: gives the inputs of the network, batch by batch.
     """
     readers = {path for group in channels.groups for path in group.consumers}
-    found: dict[str, Inputs] = {}
+    moments: dict[str, Inputs] = {}
     generator = torch.Generator().manual_seed(seed)
     hooks = []
 
     def watch(path: str, layer: Any) -> None:
-        def see(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
-            columns = _columns(layer, given[0], generator)  # [groups, d, n]
+        def see(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+            columns = _columns(layer, arguments[0], generator)  # [groups, d, n]
             if columns.shape[1] > LARGEST_SYSTEM:
                 second = columns.square().sum(2)
             else:
                 second = columns @ columns.transpose(1, 2)
             # sums of many samples lose digits in single precision
             one = Inputs(second.double(), columns.sum(2).double(), columns.shape[2])
-            if path in found:
-                known = found[path]
-                known.total += one.total
-                known.sums += one.sums
-                known.count += one.count
+            if path in moments:
+                total = moments[path]
+                total.total += one.total
+                total.sums += one.sums
+                total.count += one.count
             else:
-                found[path] = one
+                moments[path] = one
 
         hooks.append(layer.register_forward_pre_hook(see))
 
@@ -151,7 +151,7 @@ def gather_inputs(
         network.train(training)
         for hook in hooks:
             hook.remove()
-    return found
+    return moments
 
 
 def _columns(layer: Any, data: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -198,7 +198,7 @@ class _Reader:
 
     def costs(self, left: Mask) -> npt.NDArray[np.float64]:
         """The error of removing each channel that is left, relative to the output's energy."""
-        made = np.zeros(len(left))
+        errors = np.zeros(len(left))
         for places, columns in self.blocks:
             alive = left[places]
             chosen = columns[torch.from_numpy(alive)]
@@ -206,20 +206,20 @@ class _Reader:
                 continue
             if chosen.shape[1] == 1:
                 flat = chosen[:, 0]
-                found = self.weight[:, flat].square().sum(0) / self.inverse[flat, flat]
+                each = self.weight[:, flat].square().sum(0) / self.inverse[flat, flat]
             else:
                 weights = self.weight[:, chosen].permute(1, 2, 0)  # [channels, k, o]
                 block = self.inverse[chosen.unsqueeze(2), chosen.unsqueeze(1)]
-                found = (weights * torch.linalg.solve(block, weights)).sum((1, 2))
-            made[places[alive]] = (found / self.energy).numpy()
-        return made
+                each = (weights * torch.linalg.solve(block, weights)).sum((1, 2))
+            errors[places[alive]] = (each / self.energy).numpy()
+        return errors
 
     def remove(self, place: int) -> None:
         for places, table in self.blocks:
-            found = np.flatnonzero(places == place)
-            if not len(found):
+            rows = np.flatnonzero(places == place)
+            if not len(rows):
                 continue
-            columns = table[int(found[0])]
+            columns = table[int(rows[0])]
             across = self.inverse[:, columns]
             solved = torch.linalg.solve(self.inverse[columns][:, columns], across.T)  # [k, d]
             self.weight -= self.weight[:, columns] @ solved
@@ -242,7 +242,7 @@ def by_reconstruction(
     inputs: Mapping[str, Inputs],
     *,
     groups: Sequence[ChannelGroup] | None = None,
-) -> dict[str, Trace]:
+) -> dict[str, RemovalOrder]:
     """The order in which each group gives up channels, and the error after each step."""
     return {
         group.name: _trace(list(_readers(network, channels, group, inputs)), group)
@@ -262,9 +262,9 @@ def _readers(
             continue
         layer: Any = network.get_submodule(path)
         flat, ids, kernel = _filters(layer, channels, path)
-        found = inputs[path]
-        diagonal = found.total.dim() == 2
-        second = found.total if diagonal else found.centred()
+        moments = inputs[path]
+        diagonal = moments.total.dim() == 2
+        second = moments.total if diagonal else moments.centred()
         for part in range(len(ids)):
             blocks = _blocks(ids[part], kernel, place)
             if diagonal:
@@ -300,10 +300,10 @@ class _Diagonal(_Reader):
         super().__init__(weight[:0], each, float(each.sum().clamp_min(1e-30)), blocks)
 
     def costs(self, left: Mask) -> npt.NDArray[np.float64]:
-        made = np.zeros(len(left))
+        errors = np.zeros(len(left))
         for places, columns in self.blocks:
-            made[places] = (self.inverse[columns].sum(1) / self.energy).numpy()
-        return made * left
+            errors[places] = (self.inverse[columns].sum(1) / self.energy).numpy()
+        return errors * left
 
     def remove(self, place: int) -> None:
         del place
@@ -326,7 +326,7 @@ def _blocks(
     ]
 
 
-def _trace(readers: list[_Reader], group: ChannelGroup) -> Trace:
+def _trace(readers: list[_Reader], group: ChannelGroup) -> RemovalOrder:
     left = np.ones(group.width, bool)
     order: list[int] = []
     errors = [0.0]
@@ -338,7 +338,7 @@ def _trace(readers: list[_Reader], group: ChannelGroup) -> Trace:
         order.append(group.channels[place])
         for reader in readers:
             reader.remove(place)
-    return Trace(tuple(order), np.array(errors))
+    return RemovalOrder(tuple(order), np.array(errors))
 
 
 # -- compensation ----------------------------------------------------------------------------------
@@ -352,21 +352,21 @@ def compensate(
     ``W_S = W H_:S H_SS^-1`` is the least-squares fit on the inputs S that are left; a bias takes up
     the mean of what is gone (a batch norm behind re-estimates it).
     """
-    for path, found in inputs.items():
+    for path, moments in inputs.items():
         layer: Any = network.get_submodule(path)
         flat, ids, kernel = _filters(layer, channels, path)
-        if keep[ids].all() or found.total.dim() == 2:
+        if keep[ids].all() or moments.total.dim() == 2:
             continue
-        second, mean = found.centred().double(), found.mean().double()
-        made = torch.zeros_like(flat)
+        second, mean = moments.centred().double(), moments.mean().double()
+        solved = torch.zeros_like(flat)
         for part in range(len(ids)):
             stay = torch.from_numpy(np.flatnonzero(np.repeat(keep[ids[part]], kernel)))
             damped = _damped(second[part])
             target = flat[part] @ damped[:, stay]
-            made[part][:, stay] = torch.linalg.solve(damped[stay][:, stay], target.T).T
-        shift = torch.einsum("pod,pd->po", flat - made, mean).reshape(-1)
+            solved[part][:, stay] = torch.linalg.solve(damped[stay][:, stay], target.T).T
+        shift = torch.einsum("pod,pd->po", flat - solved, mean).reshape(-1)
         with torch.no_grad():
-            layer.weight.copy_(made.reshape(layer.weight.shape))
+            layer.weight.copy_(solved.reshape(layer.weight.shape))
             if layer.bias is not None:
                 layer.bias.add_(shift.to(layer.bias))
 

@@ -13,7 +13,7 @@ MOST_OPTIONS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WidthLimits:
     """How narrow groups may become, and in what steps.
 
     Args:
@@ -41,19 +41,19 @@ class Limits:
     def below(self, name: str, width: int) -> list[int]:
         """Narrower widths, the widest first: multiples of the step, then the floor."""
         step, floor = self.step_of(name, width), self.floor_of(name, width)
-        found = [w for w in range((width - 1) // step * step, 0, -step) if w > floor]
-        return [*found, floor] if floor < width else []
+        widths = [w for w in range((width - 1) // step * step, 0, -step) if w > floor]
+        return [*widths, floor] if floor < width else []
 
     def options(self, name: str, width: int, least_share: float) -> list[int]:
         """At most :data:`MOST_OPTIONS` widths from the present one down, evenly spread."""
         floor = max(self.floor_of(name, width), math.floor(least_share * width))
-        found = [width, *(w for w in self.below(name, width) if w >= floor)]
-        if found[-1] != floor and floor >= self.floor_of(name, width):
-            found.append(floor)
-        if len(found) > MOST_OPTIONS:
-            picked = np.unique(np.linspace(0, len(found) - 1, MOST_OPTIONS).round().astype(int))
-            found = [found[n] for n in picked]
-        return found
+        widths = [width, *(w for w in self.below(name, width) if w >= floor)]
+        if widths[-1] != floor and floor >= self.floor_of(name, width):
+            widths.append(floor)
+        if len(widths) > MOST_OPTIONS:
+            picked = np.unique(np.linspace(0, len(widths) - 1, MOST_OPTIONS).round().astype(int))
+            widths = [widths[n] for n in picked]
+        return widths
 
 
 def natural_step(width: int) -> int:

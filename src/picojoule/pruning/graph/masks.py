@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from picojoule.pruning.graph.channels import Channels
-from picojoule.pruning.graph.importance import Trace
+from picojoule.pruning.graph.importance import RemovalOrder
 from picojoule.units import listed
 
 Mask = npt.NDArray[np.bool_]
 
 
-def mask_of(channels: Channels, traces: Mapping[str, Trace], widths: Mapping[str, int]) -> Mask:
+def mask_of(
+    channels: Channels, traces: Mapping[str, RemovalOrder], widths: Mapping[str, int]
+) -> Mask:
     """The mask that leaves each group the best channels of its trace."""
     keep = channels.all_kept()
     for group in channels.groups:
@@ -26,7 +28,7 @@ def mask_of(channels: Channels, traces: Mapping[str, Trace], widths: Mapping[str
     return keep
 
 
-def filled(channels: Channels, traces: Mapping[str, Trace], keep: Mask) -> Mask:
+def filled(channels: Channels, traces: Mapping[str, RemovalOrder], keep: Mask) -> Mask:
     """The mask with the best channel back wherever a layer or a part of a split would be empty."""
     keep = keep.copy()
     rank = {c: n for trace in traces.values() for n, c in enumerate(trace.order)}

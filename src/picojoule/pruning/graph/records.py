@@ -116,17 +116,17 @@ def from_record(record: Mapping[str, Any], source: str = "network") -> fx.GraphM
             one of ATen's.
     """
     if record.get("schema_version") != SCHEMA_VERSION:
-        found = record.get("schema_version")
+        version = record.get("schema_version")
         raise InputError(
-            source, [Mistake("$.schema_version", f"{found!r}; {SCHEMA_VERSION} is read")]
+            source, [Mistake("$.schema_version", f"{version!r}; {SCHEMA_VERSION} is read")]
         )
     try:
         root = nn.Module()
-        for path, made in record["modules"].items():
-            attach(root, path, _module_from(made))
-        for path, made in record["tensors"].items():
-            tensor = torch.zeros(made["shape"], dtype=getattr(torch, made["dtype"]))
-            attach(root, path, nn.Parameter(tensor) if made["parameter"] else tensor)
+        for path, part in record["modules"].items():
+            attach(root, path, _module_from(part))
+        for path, part in record["tensors"].items():
+            tensor = torch.zeros(part["shape"], dtype=getattr(torch, part["dtype"]))
+            attach(root, path, nn.Parameter(tensor) if part["parameter"] else tensor)
         graph = fx.Graph()
         nodes: dict[str, fx.Node] = {}
         for item in record["nodes"]:
@@ -150,10 +150,10 @@ def from_record(record: Mapping[str, Any], source: str = "network") -> fx.GraphM
 
 def copied(network: fx.GraphModule) -> fx.GraphModule:
     """An independent network with the same weights and mode."""
-    made = from_record(to_record(network))
-    made.load_state_dict(network.state_dict())
-    made.train(network.training)
-    return made
+    copy = from_record(to_record(network))
+    copy.load_state_dict(network.state_dict())
+    copy.train(network.training)
+    return copy
 
 
 def _module_record(module: nn.Module) -> dict[str, Any]:
@@ -179,8 +179,8 @@ def _module_from(record: Mapping[str, Any]) -> nn.Module:
         return Reorder(settings["dim"], settings["order"])
     if record["kind"] not in _FIELDS:
         raise ValueError(f"unknown module {record['kind']!r}")
-    made: nn.Module = getattr(nn, record["kind"])(**settings)
-    return made
+    module: nn.Module = getattr(nn, record["kind"])(**settings)
+    return module
 
 
 def _target_name(node: fx.Node) -> str:
@@ -205,9 +205,9 @@ def _target_from(item: Mapping[str, Any], source: str) -> Any:
         return _OPERATORS[name]
     if first == "aten" and name != "from_file" and not name.startswith("__"):
         packet = getattr(torch.ops.aten, name, None)
-        found = getattr(packet, overload, None) if packet is not None else None
-        if isinstance(found, torch._ops.OpOverload):
-            return found
+        overloaded = getattr(packet, overload, None) if packet is not None else None
+        if isinstance(overloaded, torch._ops.OpOverload):
+            return overloaded
     raise InputError(source, [Mistake(f"$.nodes[{item['name']!r}].target", f"{target!r} unknown")])
 
 
@@ -251,10 +251,10 @@ def _decode(value: Any, nodes: Mapping[str, fx.Node]) -> Any:
         return float(content)
     if kind == "device":
         return torch.device(content)
-    found = getattr(torch, content)
-    if not isinstance(found, _NAMED[kind]):
+    constant = getattr(torch, content)
+    if not isinstance(constant, _NAMED[kind]):
         raise ValueError(f"{content!r} is no {kind}")
-    return found
+    return constant
 
 
 def finish(network: fx.GraphModule) -> None:

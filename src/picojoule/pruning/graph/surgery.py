@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ import torch
 from torch import fx
 
 from picojoule.errors import InputError, Mistake
+from picojoule.files import write_atomically
 from picojoule.frontends.source_file import read_text
-from picojoule.pruning.graph.channels import Axes, Channels
+from picojoule.pruning.graph.channels import Axes, Channels, find_channels
 from picojoule.pruning.graph.records import GraphError, from_record, to_record
-from picojoule.pruning.runs.runs import write_bytes_atomically
+from picojoule.pruning.graph.tracing import TracedNetwork
+from picojoule.pruning.graph.widths import resized
 
 Mask = npt.NDArray[np.bool_]
 
@@ -66,6 +68,46 @@ def shrink(network: fx.GraphModule, channels: Channels, keep: Mask) -> fx.GraphM
     made_network.load_state_dict(_sliced(network, channels, keep))
     made_network.train(network.training)
     return made_network
+
+
+def cut(
+    traced: TracedNetwork, keep: Mask, tensors: Mapping[str, torch.Tensor] | None = None
+) -> TracedNetwork:
+    """What :func:`shrink` makes of a traced network, traced: its layers follow without an export.
+
+    Args:
+        keep: one truth value per channel.
+        tensors: all tensors of the smaller network, where they were trained since.
+    """
+    small = shrink(traced.graph, traced.channels, keep).eval()
+    if tensors is not None:
+        small.load_state_dict(tensors)
+    state, calls = small.state_dict(), []
+    stored: dict[str, str] = {}
+    for call in traced.calls:
+        weight = call.weight if call.module is None else f"{call.module}.weight"
+        bias = call.bias if call.module is None else f"{call.module}.bias"
+        calls.append(replace(call, weight=weight, bias=bias if bias in state else None))
+        stored |= dict.fromkeys(call.layers, weight) if weight in state else {}
+    modules = traced.module_of_layer()
+    layers = []
+    for layer in traced.workload:
+        if layer.name in modules:
+            axes = traced.channels.axes[modules[layer.name]]
+            layer = resized(layer, int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum()))
+        if layer.name in stored:
+            weights = state[stored[layer.name]]
+            density = int(torch.count_nonzero(weights)) / weights.numel()
+            layer = replace(layer, density=layer.density._replace(weight=density))
+        layers.append(layer)
+    return replace(
+        traced,
+        workload=replace(traced.workload, layers=tuple(layers)),
+        calls=tuple(calls),
+        followed=(small, find_channels(small, traced.example)),
+        tensors={name: name for name in state},
+        shapes={name: tuple(tensor.shape) for name, tensor in state.items()},
+    )
 
 
 def _count(keep: Mask, ids: npt.NDArray[np.int64], where: str) -> int:
@@ -164,7 +206,7 @@ def save_network(
     place.mkdir(parents=True, exist_ok=True)
     files = network_files(network, input_shapes, kept=kept, notes=notes)
     for name in (WEIGHTS, RECIPE):
-        write_bytes_atomically(place / name, files[name])
+        write_atomically(place / name, files[name], as_mistake=False)
 
 
 def network_files(
@@ -263,7 +305,7 @@ def export_onnx(
                 network, wide, dynamo=True, dynamic_shapes=dims, verbose=False
             )
         assert program is not None
-        write_bytes_atomically(Path(path), program.model_proto.SerializeToString())
+        write_atomically(Path(path), program.model_proto.SerializeToString(), as_mistake=False)
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import fx
 
-from picojoule.frontends.torch_module import read_torch
-from picojoule.pruning.graph.channels import Channels
+from picojoule.pruning.graph.tracing import TracedNetwork
 from picojoule.workload import Layer, Workload
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class Side:
     """How many positions of one side of a layer belong to each group, and to none."""
 
     fixed: int
@@ -34,66 +30,65 @@ class Axis:
 
 
 @dataclass(frozen=True, eq=False)
-class Slot:
-    """A layer of the workload whose widths follow channels; none of a product of activations."""
+class WidthLayer:
+    """A layer of the workload whose widths follow channels; none of a product of activations.
+
+    Args:
+        path: of the module in the graph that it is.
+    """
 
     layer: Layer
     path: str | None
-    inputs: Axis
-    outputs: Axis
+    inputs: Side
+    outputs: Side
 
 
 class Widths:
-    """The workload of a network as a function of what is kept.
+    """The workload of a network as a function of what is kept."""
 
-    Args:
-        network, channels: of :func:`graphs.trace` and :func:`channels.find_channels`.
-        inputs: example arguments; priced is one call with them, whatever their batch.
-    """
-
-    def __init__(
-        self, network: fx.GraphModule, channels: Channels, inputs: Sequence[torch.Tensor]
-    ) -> None:
-        self.channels = channels
+    def __init__(self, traced: TracedNetwork) -> None:
+        channels = self.channels = traced.channels
         self.full = {group.name: group.width for group in channels.groups}
-        self.workload: Workload = read_torch(network, tuple(inputs))
+        self.workload: Workload = traced.workload
         owner = np.full(channels.count, -1)
         for number, group in enumerate(channels.groups):
             owner[list(group.channels)] = number
         names = [group.name for group in channels.groups]
-        self.slots: list[Slot] = []
+        modules = traced.module_of_layer()
+        self.layers: list[WidthLayer] = []
         for layer in self.workload:
-            path = _path_of(layer.name, channels)
+            path = modules.get(layer.name)
             if path is None:
-                nothing = Axis(1, {})
-                self.slots.append(Slot(layer, None, nothing, nothing))
+                nothing = Side(1, {})
+                self.layers.append(WidthLayer(layer, None, nothing, nothing))
                 continue
             axes = channels.axes[path]
             sides = []
             for ids in (axes.inputs, axes.outputs):
                 owners, counts = np.unique(owner[ids], return_counts=True)
-                found = dict(zip(owners.tolist(), counts.tolist(), strict=True))
-                fixed = found.pop(-1, 0)
-                sides.append(Axis(fixed, {names[n]: count for n, count in found.items()}))
-            self.slots.append(Slot(layer, path, *sides))
+                positions = dict(zip(owners.tolist(), counts.tolist(), strict=True))
+                fixed = positions.pop(-1, 0)
+                sides.append(Side(fixed, {names[n]: count for n, count in positions.items()}))
+            self.layers.append(WidthLayer(layer, path, *sides))
 
     def at(self, widths: Mapping[str, int]) -> list[Layer]:
         """The layers when these groups have these widths; groups not named are whole."""
         return [
-            _at(slot, slot.inputs.at(widths, self.full), slot.outputs.at(widths, self.full))
-            for slot in self.slots
+            _at(each, each.inputs.at(widths, self.full), each.outputs.at(widths, self.full))
+            for each in self.layers
         ]
 
     def kept(self, keep: Mask) -> list[Layer]:
         """The layers when exactly these channels are kept."""
-        made = []
-        for slot in self.slots:
-            if slot.path is None:
-                made.append(slot.layer)
+        layers = []
+        for each in self.layers:
+            if each.path is None:
+                layers.append(each.layer)
                 continue
-            axes = self.channels.axes[slot.path]
-            made.append(_at(slot, int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum())))
-        return made
+            axes = self.channels.axes[each.path]
+            ins, outs = int(keep[axes.inputs].sum()), int(keep[axes.outputs].sum())
+            layers.append(_at(each, ins, outs))
+        return layers
 
     def of(self, keep: Mask) -> dict[str, int]:
         """The width of each group under a mask."""
@@ -103,24 +98,13 @@ class Widths:
         """Numbers of the layers whose size depends on a group."""
         return [
             number
-            for number, slot in enumerate(self.slots)
-            if group in slot.inputs.per_group or group in slot.outputs.per_group
+            for number, each in enumerate(self.layers)
+            if group in each.inputs.per_group or group in each.outputs.per_group
         ]
 
 
-def _path_of(name: str, channels: Channels) -> str | None:
-    if name in channels.axes:
-        return name
-    # a second call of one module, a phase of a transposed convolution
-    plain = re.sub(r"\[.*\]$", "", name)
-    for candidate in (plain, re.sub(r"_\d+$", "", plain)):
-        if candidate in channels.axes:
-            return candidate
-    return None
-
-
-def _at(slot: Slot, ins: int, outs: int) -> Layer:
-    return slot.layer if slot.path is None else resized(slot.layer, ins, outs)
+def _at(each: WidthLayer, ins: int, outs: int) -> Layer:
+    return each.layer if each.path is None else resized(each.layer, ins, outs)
 
 
 def resized(layer: Layer, ins: int, outs: int) -> Layer:
@@ -131,7 +115,7 @@ def resized(layer: Layer, ins: int, outs: int) -> Layer:
     if (ins, outs) == (whole_in, whole_out):
         return layer
     if bounds.G > 1 and bounds.C == 1:  # depthwise: as many groups as channels
-        made = bounds._replace(G=ins)
+        narrow = bounds._replace(G=ins)
     else:
-        made = bounds._replace(C=max(1, ins // bounds.G), M=max(1, outs // bounds.G))
-    return replace(layer, bounds=made)
+        narrow = bounds._replace(C=max(1, ins // bounds.G), M=max(1, outs // bounds.G))
+    return replace(layer, bounds=narrow)

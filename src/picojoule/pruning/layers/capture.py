@@ -1,15 +1,15 @@
 """What flows through a network on real data: layers found, densities counted, matrices gathered.
 
-Layers are found where they happen: every call of a convolution or a linear function with a
-parameter of the network as its weight, by module or by function, is seen by torch's own function
-mode. The names are those :func:`picojoule.frontends.torch_module.read_torch` gives, so that what is
-measured here can be priced there.
+Layers are found on the traced network; their calls are seen where they happen: every call of a
+convolution or a linear function with a parameter of the network as its weight, by module or by
+function, passes torch's own function mode. The n-th call of a parameter is the n-th of its layers
+in the workload, so that what is measured here can be priced there.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,17 +20,23 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from picojoule.errors import PicojouleError
-from picojoule.frontends.torch_module import layer_name
+from picojoule.frontends.torch_export import layer_name
 from picojoule.pruning.datasets import Samples
+from picojoule.pruning.graph.tracing import Call, TracedNetwork
 from picojoule.pruning.modes import evaluating
 
-_CONVOLUTIONS = {
-    torch.conv1d: 1,
-    torch.conv2d: 2,
-    functional.conv1d: 1,
-    functional.conv2d: 2,
-}
-_LINEAR = (functional.linear, torch._C._nn.linear)
+_LAYERS = frozenset(
+    {
+        torch.conv1d,
+        torch.conv2d,
+        functional.conv1d,
+        functional.conv2d,
+        functional.linear,
+        torch._C._nn.linear,
+    }
+)
+_OPERATORS = {"conv1d": 1, "conv2d": 2, "linear": 0}
+"""The operators whose weights are chosen, as the exported program names them, and their axes."""
 # What an accelerator does to a value before it stores it: the stored output has the density it
 # has after these. An addition of two maps is not among them; both maps are stored before it.
 _FUSED = frozenset(
@@ -48,7 +54,7 @@ _FUSED = frozenset(
         torch.batch_norm,
         functional.dropout,
         torch.dropout,
-        # as graphs call them (picojoule.pruning.graph.tracing)
+        # as graphs call them (picojoule.pruning.graph.rebuilding)
         torch.ops.aten.relu.default,
         torch.ops.aten.relu_.default,
         torch.ops.aten.relu6.default,
@@ -59,7 +65,7 @@ _FUSED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
     """How a layer's weight meets its input; a linear layer is a convolution over one tap."""
 
@@ -70,7 +76,7 @@ class Geometry:
     dilation: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PrunableLayer:
     """A layer whose weights can be chosen anew.
 
@@ -78,6 +84,8 @@ class PrunableLayer:
         name: as the network calls it; ``parameter`` is the name of its weight.
         calls: names of all uses in one inference: a weight that is used twice is two layers of
             the workload.
+        bias: the name of its bias, where it has one.
+        module: path in the traced graph, where it is a module there.
     """
 
     name: str
@@ -86,6 +94,7 @@ class PrunableLayer:
     shape: tuple[int, ...]
     calls: tuple[str, ...]
     bias: str | None = None
+    module: str | None = None
 
     @property
     def matrix_shape(self) -> tuple[int, int, int]:
@@ -144,7 +153,7 @@ class Densities:
     output: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Gathered:
     """A layer's matrices over calibration data, and some positions of it as they are.
 
@@ -183,7 +192,7 @@ class _Seen(Exception):  # noqa: N818 - no error: a way out
     """Ends a forward pass when what was wanted has been seen."""
 
 
-Call = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
+Seen = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
 
 
 class _Calls(TorchFunctionMode):
@@ -192,38 +201,38 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
+        settings = dict(kwargs or {})
         if func is functional.multi_head_attention_forward:
-            return self._attention(args, given)
-        result = func(*args, **given)
-        self.called(func, args, given, result)
+            return self._attention(args, settings)
+        result = func(*args, **settings)
+        self.called(func, args, settings, result)
         return result
 
-    def called(self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any) -> None:
+    def called(self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any) -> None:
         """Take note of a call."""
         raise NotImplementedError
 
-    def _attention(self, args: Sequence[Any], given: dict[str, Any]) -> Any:
+    def _attention(self, args: Sequence[Any], settings: dict[str, Any]) -> Any:
         """What nn.MultiheadAttention calls.
 
         It projects inside, where no mode sees it. Here its outputs are taken before the last
         projection (the identity stands for it), and the projections are made under this mode.
         Queries apart from keys share one stored matrix in part; such a matrix is not seen.
         """
-        asked = _ATTENTION.bind(*args, **given)
+        asked = _ATTENTION.bind(*args, **settings)
         asked.apply_defaults()
-        known = asked.arguments
-        weight, bias = known["out_proj_weight"], known["out_proj_bias"]
-        query, key, value = known["query"], known["key"], known["value"]
+        operands = asked.arguments
+        weight, bias = operands["out_proj_weight"], operands["out_proj_bias"]
+        query, key, value = operands["query"], operands["key"], operands["value"]
         with self:
-            if known["use_separate_proj_weight"]:
-                functional.linear(query, known["q_proj_weight"])
-                functional.linear(key, known["k_proj_weight"])
-                functional.linear(value, known["v_proj_weight"])
+            if operands["use_separate_proj_weight"]:
+                functional.linear(query, operands["q_proj_weight"])
+                functional.linear(key, operands["k_proj_weight"])
+                functional.linear(value, operands["v_proj_weight"])
             elif query is key and key is value:
-                functional.linear(query, known["in_proj_weight"], known["in_proj_bias"])
-        known["out_proj_weight"] = torch.eye(weight.shape[1]).to(weight)
-        known["out_proj_bias"] = None
+                functional.linear(query, operands["in_proj_weight"], operands["in_proj_bias"])
+        operands["out_proj_weight"] = torch.eye(weight.shape[1]).to(weight)
+        operands["out_proj_bias"] = None
         mixed, shares = functional.multi_head_attention_forward(*asked.args, **asked.kwargs)
         with self:
             return functional.linear(mixed, weight, bias), shares
@@ -232,33 +241,35 @@ class _Calls(TorchFunctionMode):
 _ATTENTION = inspect.signature(functional.multi_head_attention_forward)
 
 
-def _weight_and_bias(args: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any, Any]:
+def _weight_and_bias(args: Sequence[Any], settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """Of a convolution or a linear function."""
     return (
-        args[1] if len(args) > 1 else given.get("weight"),
-        args[2] if len(args) > 2 else given.get("bias"),
+        args[1] if len(args) > 1 else settings.get("weight"),
+        args[2] if len(args) > 2 else settings.get("bias"),
     )
+
+
+_NO_CALLS: Iterator[str] = iter(())
 
 
 class _Watch(_Calls):
     """Sees every layer's call; ``seen`` gets (name of the call, input, output, bias)."""
 
-    def __init__(self, names: Mapping[int, str], seen: Call, fused: Call | None = None) -> None:
+    def __init__(
+        self, layers: Mapping[int, PrunableLayer], seen: Seen, fused: Seen | None = None
+    ) -> None:
         super().__init__()
-        self._names = names
+        self._left = {key: iter(layer.calls) for key, layer in layers.items()}
         self._seen = seen
         self._fused = fused
-        self._count: dict[str, int] = {}
         self._origin: dict[int, tuple[str, torch.Tensor]] = {}
 
-    def called(self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any) -> None:
-        if func in _CONVOLUTIONS or func in _LINEAR:
-            weight, bias = _weight_and_bias(args, given)
-            name = self._names.get(id(weight))
-            if name is not None:
-                count = self._count[name] = self._count.get(name, 0) + 1
-                call = name if count == 1 else f"{name}_{count}"
-                self._seen(call, args[0] if args else given["input"], result, bias)
+    def called(self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any) -> None:
+        if func in _LAYERS:
+            weight, bias = _weight_and_bias(args, settings)
+            call = next(self._left.get(id(weight), _NO_CALLS), None)
+            if call is not None:
+                self._seen(call, args[0] if args else settings["input"], result, bias)
                 if self._fused is not None:
                     # The tensor is kept, so that no other can get its id in this pass.
                     self._origin[id(result)] = (call, result)
@@ -269,52 +280,42 @@ class _Watch(_Calls):
                 self._origin[id(result)] = (origin[0], result)
 
 
-def find_layers(model: nn.Module, inputs: torch.Tensor) -> tuple[PrunableLayer, ...]:
-    """The layers of a network that can be pruned, in the order in which they first run."""
-    by_id = {id(p): name for name, p in reversed(list(model.named_parameters()))}
-    names = {key: layer_name(name) or name for key, name in by_id.items()}
-    found: dict[str, PrunableLayer] = {}
+def find_layers(traced: TracedNetwork) -> tuple[PrunableLayer, ...]:
+    """The layers of a network that can be pruned, in the order in which they first run.
 
-    class Finder(_Calls):
-        def called(
-            self, func: Any, args: Sequence[Any], given: dict[str, Any], result: Any
-        ) -> None:
-            del result
-            if func not in _CONVOLUTIONS and func not in _LINEAR:
-                return
-            weight, bias = _weight_and_bias(args, given)
-            name = names.get(id(weight))
-            if name in found:
-                known = found[name]
-                again = f"{name}_{len(known.calls) + 1}"
-                found[name] = replace(known, calls=(*known.calls, again))
-            elif name is not None:
-                geometry = _geometry(func, args, given)
-                if geometry is not None:
-                    found[name] = PrunableLayer(
-                        name,
-                        by_id[id(weight)],
-                        geometry,
-                        tuple(weight.shape),
-                        (name,),
-                        by_id.get(id(bias)),
-                    )
-
-    with evaluating(model), torch.no_grad(), Finder():
-        model(inputs)
-    return tuple(found.values())
+    Those are convolutions and linear functions with a parameter of the network as their weight.
+    """
+    calls: dict[str, list[Call]] = {}
+    for call in traced.calls:
+        if call.weight is not None and call.operator in _OPERATORS:
+            calls.setdefault(call.weight, []).append(call)
+    layers = []
+    for parameter, uses in calls.items():
+        geometries = {_geometry(call, traced.shapes[parameter]) for call in uses}
+        geometry = geometries.pop()
+        if geometries or geometry is None:
+            continue  # used in two ways, or padded unevenly: it stays as it is
+        layers.append(
+            PrunableLayer(
+                name=layer_name(parameter) or uses[0].layers[0],
+                parameter=parameter,
+                geometry=geometry,
+                shape=traced.shapes[parameter],
+                calls=tuple(call.layers[0] for call in uses),
+                bias=uses[0].bias,
+                module=uses[0].module,
+            )
+        )
+    return tuple(layers)
 
 
-def _geometry(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Geometry | None:
-    if func in _LINEAR:
-        return Geometry("linear")
-    spatial = _CONVOLUTIONS[func]
-    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-    known = {**dict(zip(names, args, strict=False)), **given}
-    weight = known["weight"]
+def _geometry(call: Call, shape: tuple[int, ...]) -> Geometry | None:
+    if call.operator == "linear":
+        return Geometry(kind="linear")
+    spatial = _OPERATORS[call.operator]
 
     def numbers(name: str, default: int) -> tuple[int, ...]:
-        value = known.get(name, default)
+        value = call.settings.get(name, default)
         return (
             (value,) * spatial
             if isinstance(value, int)
@@ -323,21 +324,53 @@ def _geometry(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> Geome
 
     dilation = numbers("dilation", 1)
     padding: tuple[int, ...]
-    if known.get("padding") == "valid":
+    if call.settings.get("padding") == "valid":
         padding = (0,) * spatial
-    elif known.get("padding") == "same":
-        totals = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    elif call.settings.get("padding") == "same":
+        totals = [(k - 1) * d for k, d in zip(shape[2:], dilation, strict=True)]
         if any(total % 2 for total in totals):
-            return None  # torch pads such a layer at one end more; it stays as it is
+            return None  # torch pads such a layer at one end more
         padding = tuple(total // 2 for total in totals)
     else:
         padding = numbers("padding", 0)
-    return Geometry("conv", int(known.get("groups", 1)), numbers("stride", 1), padding, dilation)
+    return Geometry(
+        kind="conv",
+        groups=int(call.settings.get("groups", 1)),
+        stride=numbers("stride", 1),
+        padding=padding,
+        dilation=dilation,
+    )
 
 
-def _names(layers: Sequence[PrunableLayer], model: nn.Module) -> dict[int, str]:
+def last_layer(model: nn.Module, inputs: torch.Tensor) -> tuple[str, nn.Module]:
+    """The parameter that the last convolution or linear layer reads, and the module it is of.
+
+    Raises:
+        PicojouleError: there is no such layer.
+    """
+    by_id = {id(p): name for name, p in reversed(list(model.named_parameters()))}
+    parameters: list[str] = []
+
+    class Names(_Calls):
+        def called(
+            self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any
+        ) -> None:
+            del result
+            if func in _LAYERS and id(_weight_and_bias(args, settings)[0]) in by_id:
+                parameters.append(by_id[id(_weight_and_bias(args, settings)[0])])
+
+    with evaluating(model), torch.no_grad(), Names():
+        model(inputs)
+    if not parameters:
+        raise PicojouleError(
+            f"{type(model).__name__} runs no convolution or linear layer with weights of its own"
+        )
+    return parameters[-1], model.get_submodule(parameters[-1].rpartition(".")[0])
+
+
+def _names(layers: Sequence[PrunableLayer], model: nn.Module) -> dict[int, PrunableLayer]:
     parameters = dict(model.named_parameters())
-    return {id(parameters[layer.parameter]): layer.name for layer in layers}
+    return {id(parameters[layer.parameter]): layer for layer in layers}
 
 
 def watch_values(
@@ -347,23 +380,23 @@ def watch_values(
 
     An output is what an accelerator stores: behind its batch norm and ReLU where it has them.
     """
-    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    values: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def seen(
         call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
         del bias
-        found[call] = (data, result)
+        values[call] = (data, result)
 
     def fused(
         call: str, data: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
         del data, bias
-        found[call] = (found[call][0], result)
+        values[call] = (values[call][0], result)
 
     with evaluating(model), torch.no_grad(), _Watch(_names(layers, model), seen, fused):
         model(inputs)
-    return found
+    return values
 
 
 def measure_densities(
@@ -411,12 +444,12 @@ def gather(
     teacher = teacher or model
     generator = generator or torch.Generator().manual_seed(0)
     by_call = {call: layer for layer in layers for call in layer.calls}
-    sums: dict[str, _Sums] = {}
+    sums: dict[str, _LayerSums] = {}
     with evaluating(model), evaluating(teacher), torch.no_grad():
         parameters = dict(model.named_parameters())
         for layer in layers:
             precise = layer.matrix_shape[2] <= _PRECISE
-            sums[layer.name] = _Sums(layer, torch.float64 if precise else torch.float32)
+            sums[layer.name] = _LayerSums(layer, torch.float64 if precise else torch.float32)
         share = max(1, -(-kept // max(1, -(-len(samples) // batch))))
         for data, _ in samples.batches(batch):
             targets = _outputs(teacher, layers, data)
@@ -424,7 +457,7 @@ def gather(
 
             def seen(
                 call: str,
-                given: torch.Tensor,
+                inputs: torch.Tensor,
                 result: torch.Tensor,
                 bias: torch.Tensor | None,
                 targets: dict[str, torch.Tensor] = targets,
@@ -432,7 +465,7 @@ def gather(
             ) -> None:
                 del result, bias
                 layer = by_call[call]
-                sums[layer.name].add(given, targets[call], generator, positions, share)
+                sums[layer.name].add(inputs, targets[call], generator, positions, share)
                 wanted.discard(call)
                 if not wanted:
                     raise _Seen
@@ -457,18 +490,18 @@ def _outputs(
     teacher: nn.Module, layers: Sequence[PrunableLayer], data: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """The outputs of the layers' calls without their bias."""
-    found: dict[str, torch.Tensor] = {}
+    outputs: dict[str, torch.Tensor] = {}
     wanted = {call for layer in layers for call in layer.calls}
 
     def seen(
-        call: str, given: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
+        call: str, inputs: torch.Tensor, result: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
-        del given
+        del inputs
         if bias is not None:
             shape = (-1, *(1,) * (result.dim() - 2)) if result.dim() > 2 else (-1,)
             linear = by_call[call].geometry.kind == "linear"
             result = result - (bias if linear else bias.reshape(shape))
-        found[call] = result
+        outputs[call] = result
         wanted.discard(call)
         if not wanted:
             raise _Seen
@@ -476,13 +509,13 @@ def _outputs(
     by_call = {call: layer for layer in layers for call in layer.calls}
     with suppress(_Seen), _Watch(_names(layers, teacher), seen):
         teacher(data)
-    missing = wanted - set(found)
+    missing = wanted - set(outputs)
     if missing:
         raise PicojouleError(f"the network does not always run {', '.join(sorted(missing))}")
-    return found
+    return outputs
 
 
-class _Sums:
+class _LayerSums:
     """Running sums of one layer's matrices."""
 
     def __init__(self, layer: PrunableLayer, dtype: torch.dtype) -> None:
@@ -499,13 +532,13 @@ class _Sums:
 
     def add(
         self,
-        given: torch.Tensor,
+        inputs: torch.Tensor,
         target: torch.Tensor,
         generator: torch.Generator,
         positions: int,
         share: int,
     ) -> None:
-        x = self._layer.columns(given)
+        x = self._layer.columns(inputs)
         y = self._layer.rows(target)
         if x.shape[-1] > positions:
             picked = torch.randperm(x.shape[-1], generator=generator)[:positions]
@@ -542,4 +575,6 @@ class _Sums:
             pulled = weights.to(self._dtype) * size[:, None, None]
             cross = cross + pulled
             energies = energies + (pulled * weights).sum(-1)
-        return Gathered(gram, cross, energies.clamp_min(0), (x, y), means)
+        return Gathered(
+            gram=gram, cross=cross, energies=energies.clamp_min(0), samples=(x, y), means=means
+        )

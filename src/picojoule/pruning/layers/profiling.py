@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from picojoule.frontends import load
 from picojoule.pruning.checks import check_task
 from picojoule.pruning.datasets import Data, Samples
+from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import Densities, find_layers, watch_values
 from picojoule.workload import Workload
 
@@ -69,53 +69,52 @@ def profile(
     An output is recorded as it is stored, behind its batch norm and ReLU where it has them.
     """
     check_task(model, Data(samples, samples), judged=False)
-    example = samples.inputs[:1]
-    layers = find_layers(model, example)
+    traced = trace(model, (samples.inputs[:1],))
+    layers = find_layers(traced)
     totals: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     done = 0
 
     def add(call: str, kind: str, values: torch.Tensor) -> None:
         flat = values.detach().reshape(len(values), -1).numpy() != 0
-        found = np.array(
+        counts = np.array(
             [flat.sum(), flat.size, sum(run_length_bits(row) for row in flat)], np.float64
         )
-        totals[call, kind] = totals.get((call, kind), np.zeros(3)) + found
+        totals[call, kind] = totals.get((call, kind), np.zeros(3)) + counts
 
     for inputs, _ in samples.batches(batch):
         if progress is not None:
             progress(done, len(samples), "")
-        for call, (given, stored) in watch_values(model, layers, inputs).items():
-            add(call, "input", given)
+        for call, (read, stored) in watch_values(model, layers, inputs).items():
+            add(call, "input", read)
             add(call, "output", stored)
         done += len(inputs)
-    found = []
+    profiles = []
     for layer in layers:
         for call in layer.calls:
-            (given, given_all, given_bits), (stored, stored_all, stored_bits) = (
+            (read, given_all, given_bits), (stored, stored_all, stored_bits) = (
                 totals[call, kind] for kind in ("input", "output")
             )
-            found.append(
+            profiles.append(
                 LayerProfile(
                     call,
-                    Densities(given / given_all, stored / stored_all),
+                    Densities(read / given_all, stored / stored_all),
                     VALUE_BITS * given_all / given_bits,
                     VALUE_BITS * stored_all / stored_bits,
                 )
             )
-    return Profile(len(samples), tuple(found), _with_densities(model, example, found))
+    return Profile(len(samples), tuple(profiles), _with_densities(traced.workload, profiles))
 
 
-def _with_densities(model: nn.Module, example: torch.Tensor, found: list[LayerProfile]) -> Workload:
-    workload = load((model, (example,)))
-    known = {x.name: x.densities for x in found}
+def _with_densities(workload: Workload, profiles: list[LayerProfile]) -> Workload:
+    measured = {x.name: x.densities for x in profiles}
     layers = tuple(
         replace(
             layer,
             density=layer.density._replace(
-                input=known[layer.name].input, output=known[layer.name].output
+                input=measured[layer.name].input, output=measured[layer.name].output
             ),
         )
-        if layer.name in known
+        if layer.name in measured
         else layer
         for layer in workload
     )

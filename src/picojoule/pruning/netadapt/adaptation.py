@@ -29,18 +29,18 @@ from torch import fx, nn
 from picojoule.errors import BudgetError, PicojouleError
 from picojoule.pruning.checks import check_task
 from picojoule.pruning.datasets import Data
-from picojoule.pruning.graph.channels import Channels, find_channels
+from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.importance import by_norm, by_reconstruction, gather_inputs
 from picojoule.pruning.graph.masks import staying_channels
-from picojoule.pruning.graph.surgery import network_files, onnx_files, shrink
-from picojoule.pruning.graph.tracing import trace
+from picojoule.pruning.graph.surgery import cut, network_files, onnx_files
+from picojoule.pruning.graph.tracing import TracedNetwork, trace
 from picojoule.pruning.graph.widths import Widths
 from picojoule.pruning.netadapt.candidates import (
     Method,
-    Outcome,
     Parent,
     Task,
     loss_weights,
+    step_of,
     work_on,
 )
 from picojoule.pruning.netadapt.plans import (
@@ -53,7 +53,7 @@ from picojoule.pruning.netadapt.recipe import Adapted, Recipe, Round, budget_of,
 from picojoule.pruning.platforms.platforms import Platform
 from picojoule.pruning.platforms.platforms import platform as named_platform
 from picojoule.pruning.runs.executors import Done, Executor, Here
-from picojoule.pruning.runs.runs import Run, Step, digest, open_run
+from picojoule.pruning.runs.runs import Run, RunStep, digest, open_run
 from picojoule.pruning.training import Score, score, train
 
 LAST_TRIES = 4  # rounds after the budget should have been met, for what measuring finds
@@ -124,7 +124,7 @@ def adapt(
 class _Place:
     """Where a run is: its network, what is left of the first one, and the rounds to there."""
 
-    network: fx.GraphModule
+    traced: TracedNetwork
     kept: Mapping[str, npt.NDArray[np.int64]]
     rounds: tuple[Round, ...]
     scale: float
@@ -153,8 +153,8 @@ class _Adaptation:
         self.example, self.executor, self.seconds = example, executor, seconds
         self.finetune, self.accuracy, self.progress = finetune, accuracy, progress
         self.asked, self.keep_files = budget, kept
-        self.first = trace(model, example).eval()
-        self.network = self.first
+        self.traced = trace(model, example)
+        self.first = self.traced.graph
         self.held_out = data.validate.take(recipe.hold_out or len(data.validate))
         self.rounds: list[Round] = []
         self.scale = 1.0
@@ -164,7 +164,7 @@ class _Adaptation:
     # -- the run -----------------------------------------------------------------------------------
 
     def run(self) -> Adapted:
-        self._see(self.first)
+        self._see(self.traced)
         self.limits = self.recipe.limits(self.widths.full)
         self.kept = {
             path: np.arange(len(axes.outputs)) for path, axes in self.channels.axes.items()
@@ -190,17 +190,24 @@ class _Adaptation:
         self._check_met()
         return self._finish()
 
-    def _see(self, network: fx.GraphModule) -> None:
-        self.network = network
-        self.channels: Channels = find_channels(network, self.example)
-        self.widths = Widths(network, self.channels, self.example)
+    def _see(self, traced: TracedNetwork) -> None:
+        self.traced = traced
+        self.widths = Widths(traced)
+
+    @property
+    def network(self) -> fx.GraphModule:
+        return self.traced.graph
+
+    @property
+    def channels(self) -> Channels:
+        return self.traced.channels
 
     def _predicted(self) -> float:
         return math.fsum(self.platform.cost(layer) for layer in self.widths.at({}))
 
     def _start(self) -> None:
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-            found = self._score(self.first)
+            scored = self._score(self.first)
             predicted = self._predicted()
             measured = self._measured(self.first)
             least = least_cost(self.widths, self.limits, self.platform.cost)
@@ -209,8 +216,8 @@ class _Adaptation:
                 "predicted": predicted,
                 "measured": measured,
                 "least": least,
-                "accuracy": found.accuracy,
-                "loss": found.loss,
+                "accuracy": scored.accuracy,
+                "loss": scored.loss,
                 "widths": dict(self.widths.full),
                 "fixed": dict(self.channels.fixed),
                 "provenance": self.platform.provenance(),
@@ -233,8 +240,20 @@ class _Adaptation:
                 + "; ".join([*hint, *staying_channels(self.channels.fixed)]),
                 least,
             )
-        self._add(Round(0, begin, record["measured"], record["accuracy"], record["loss"],
-                        "", "", 0, 0, record["widths"]))  # fmt: skip
+        self._add(
+            Round(
+                number=0,
+                resource=begin,
+                measured=record["measured"],
+                accuracy=record["accuracy"],
+                loss=record["loss"],
+                chosen="",
+                note="",
+                candidates=0,
+                lost=0,
+                widths=record["widths"],
+            )
+        )
 
     def _target(self, number: int) -> float:
         """What the round aims at, as the table counts (before scaling)."""
@@ -268,7 +287,7 @@ class _Adaptation:
                 while n not in ended:
                     done = next(outcomes)
                     ended[waiting[done.number]] = done
-                return _answer(ended.pop(n))
+                return step_of(ended.pop(n))
 
             step = self.run_folder.step(f"{name} candidate {n}", compute)
             steps.append((candidate, step))
@@ -296,12 +315,12 @@ class _Adaptation:
                 return
 
     def _place(self) -> _Place:
-        return _Place(self.network, dict(self.kept), tuple(self.rounds), self.scale)
+        return _Place(self.traced, dict(self.kept), tuple(self.rounds), self.scale)
 
     def _go_to(self, place: _Place) -> None:
         self.kept, self.rounds = dict(place.kept), list(place.rounds)
         self.scale = place.scale
-        self._see(place.network)
+        self._see(place.traced)
 
     def _plan(self, name: str, target: float) -> list[Candidate]:
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -311,22 +330,30 @@ class _Adaptation:
                 traces = by_reconstruction(self.network, self.channels, moments)
                 probe = self.data.train.take(min(PROBE, self.recipe.calibrate))
                 weights = loss_weights(self.network, self.channels, moments, traces, probe)
-                found = best_candidates(self.widths, traces, self.limits, cost, target, weights)
+                candidates = best_candidates(
+                    self.widths, traces, self.limits, cost, target, weights
+                )
             else:
                 norms = by_norm(self.network, self.channels)
-                found = paper_candidates(self.widths, norms, self.limits, cost, target)
+                candidates = paper_candidates(self.widths, norms, self.limits, cost, target)
             self._save_table()
             listed = [
                 {"name": c.name, "resource": c.resource, "meets": c.meets, "note": c.note}
-                for c in found
+                for c in candidates
             ]
-            tensors = {str(n): torch.from_numpy(c.keep) for n, c in enumerate(found)}
+            tensors = {str(n): torch.from_numpy(c.keep) for n, c in enumerate(candidates)}
             return {"target": target, "candidates": listed}, tensors
 
         step = self.run_folder.step(f"{name} plan", compute)
         masks = step.tensors() if step.record["candidates"] else {}
         return [
-            Candidate(c["name"], masks[str(n)].numpy(), c["resource"], c["meets"], c["note"])
+            Candidate(
+                name=c["name"],
+                keep=masks[str(n)].numpy(),
+                resource=c["resource"],
+                meets=c["meets"],
+                note=c["note"],
+            )
             for n, c in enumerate(step.record["candidates"])
         ]
 
@@ -343,12 +370,12 @@ class _Adaptation:
         parent = self.executor.share(Parent.of(self.network))
         tasks = [
             Task(
-                candidates[n].keep,
-                method,
-                self.example,
-                self.run_folder.seed_of(name),
-                len(self.held_out),
-                torch.get_num_threads(),
+                keep=candidates[n].keep,
+                method=method,
+                example=self.example,
+                seed=self.run_folder.seed_of(name),
+                hold_out=len(self.held_out),
+                threads=torch.get_num_threads(),
             )
             for n in waiting
         ]
@@ -363,16 +390,13 @@ class _Adaptation:
         # A candidate that meets the target is wanted; if none does, whichever is best on the way.
         pool = [(c, s) for c, s in alive if c.meets] or alive
         candidate, chosen = max(pool, key=lambda pair: self._merit(before, *pair))
-        small = shrink(self.network, self.channels, candidate.keep)
-        small.load_state_dict(chosen.tensors())
-        kept = candidate.keep
         for path, axes in self.channels.axes.items():
-            self.kept[path] = self.kept[path][kept[axes.outputs]]
-        self._see(small.eval())
+            self.kept[path] = self.kept[path][candidate.keep[axes.outputs]]
+        self._see(cut(self.traced, candidate.keep, chosen.tensors()))
 
         def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             predicted = self._predicted()
-            measured = self._measured(small, SURPRISE * predicted * self.scale)
+            measured = self._measured(self.network, SURPRISE * predicted * self.scale)
             return {"chosen": candidate.name, "predicted": predicted, "measured": measured}, {}
 
         record = self.run_folder.step(f"{name} chosen", compute).record
@@ -384,16 +408,16 @@ class _Adaptation:
             self.scale = record["measured"] / record["predicted"]
         self._add(
             Round(
-                number,
-                resource,
-                record["measured"],
-                chosen.record["accuracy"],
-                chosen.record["loss"],
-                candidate.name,
-                candidate.note,
-                len(steps),
-                len(steps) - len(alive),
-                self.widths.full,
+                number=number,
+                resource=resource,
+                measured=record["measured"],
+                accuracy=chosen.record["accuracy"],
+                loss=chosen.record["loss"],
+                chosen=candidate.name,
+                note=candidate.note,
+                candidates=len(steps),
+                lost=len(steps) - len(alive),
+                widths=self.widths.full,
             )
         )
         return self.rounds[-1].paid < before.paid or before.measured is not None
@@ -416,7 +440,7 @@ class _Adaptation:
         before = self.rounds[-1]
         network, momenta = self.network, None
         seed = self.run_folder.seed_of("long fine-tune")
-        last: Step | None = None
+        last: RunStep | None = None
         if self.finetune is not None:
             chunks = [(0, training.steps)]
         else:
@@ -427,7 +451,7 @@ class _Adaptation:
             previous = last
 
             def compute(
-                first: int = first, end: int = end, previous: Step | None = previous
+                first: int = first, end: int = end, previous: RunStep | None = previous
             ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                 nonlocal momenta
                 if previous is not None:
@@ -440,10 +464,10 @@ class _Adaptation:
                         network, self.data.train, training, seed=seed, first=first, last=end,
                         momenta=momenta, teacher=self.first if training.distilled else None,
                     )  # fmt: skip
-                found = self._score(network)
+                scored = self._score(network)
                 state = {f"network/{name}": x for name, x in network.state_dict().items()}
                 state |= {f"momentum/{name}": x for name, x in momenta.items()}
-                return {"accuracy": found.accuracy, "loss": found.loss}, state
+                return {"accuracy": scored.accuracy, "loss": scored.loss}, state
 
             last = self.run_folder.step(f"long fine-tune to {end}", compute)
             if previous is not None:
@@ -492,15 +516,15 @@ class _Adaptation:
             measured = min(last.measured, record["measured"])
             last = self.rounds[-1] = replace(last, measured=measured)
         result = Adapted(
-            self.network.eval(),
-            tuple(self.rounds),
-            self.budget,
-            self.platform.name,
-            self.platform.unit,
-            last.resource,
-            None if record["test"] is None else Score(**record["test"]),
-            {path: tuple(int(x) for x in left) for path, left in self.kept.items()},
-            self.provenance,
+            network=self.network.eval(),
+            rounds=tuple(self.rounds),
+            budget=self.budget,
+            platform=self.platform.name,
+            unit=self.platform.unit,
+            predicted=last.resource,
+            test=None if record["test"] is None else Score(**record["test"]),
+            kept={path: tuple(int(x) for x in left) for path, left in self.kept.items()},
+            provenance=self.provenance,
         )
         if self.keep_files and not self.run_folder.result.exists():
             files = network_files(
@@ -516,10 +540,10 @@ class _Adaptation:
 
     # -- small things ------------------------------------------------------------------------------
 
-    def _add(self, found: Round) -> None:
-        self.rounds.append(found)
+    def _add(self, ended: Round) -> None:
+        self.rounds.append(ended)
         if self.progress is not None:
-            self.progress(found)
+            self.progress(ended)
 
     def _calibration(self) -> Iterator[Sequence[torch.Tensor]]:
         for inputs, _ in self.data.train.take(self.recipe.calibrate).batches(128):
@@ -535,15 +559,15 @@ class _Adaptation:
 
         Other work on the computer lengthens a measurement and never shortens it.
         """
-        found: list[float] = []
-        while len(found) < MEASUREMENTS:
+        prices: list[float] = []
+        while len(prices) < MEASUREMENTS:
             entry = self.platform.measure(network, self.example)
             if entry is None:
                 return None
-            found.append(entry.value)
-            if min(found) <= enough:
+            prices.append(entry.value)
+            if min(prices) <= enough:
                 break
-        return min(found)
+        return min(prices)
 
     def _table_path(self) -> Path:
         return self.run_folder.folder / "table.json"
@@ -558,19 +582,6 @@ class _Adaptation:
         if save is not None:
             save(self._table_path())
             save()
-
-
-def _answer(done: Done) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if done.status != "done":
-        return {"status": done.status, "message": done.message}, {}
-    found: Outcome = done.value
-    record = {
-        "status": "done",
-        "accuracy": found.accuracy,
-        "loss": found.loss,
-        "tuned": found.tuned,
-    }
-    return record, dict(found.state)
 
 
 def _set(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.graph.channels import Channels, find_channels
 from picojoule.pruning.graph.importance import (
     Inputs,
-    Trace,
+    RemovalOrder,
     compensate,
     gather_inputs,
     reestimate_norms,
@@ -26,6 +26,7 @@ from picojoule.pruning.graph.importance import (
 from picojoule.pruning.graph.masks import mask_of
 from picojoule.pruning.graph.records import copied, from_record, to_record
 from picojoule.pruning.graph.surgery import shrink
+from picojoule.pruning.runs.executors import Done
 from picojoule.pruning.training import Score, Training, score, train
 
 
@@ -42,12 +43,12 @@ class Parent:
         return cls(to_record(network), state)
 
     def network(self) -> fx.GraphModule:
-        made = from_record(self.record)
-        made.load_state_dict(self.state)
-        return made.eval()
+        network = from_record(self.record)
+        network.load_state_dict(self.state)
+        return network.eval()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """How candidates are made and tuned.
 
@@ -67,7 +68,7 @@ class Method:
     accuracy: Callable[[nn.Module], float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A candidate to work on.
 
@@ -90,6 +91,20 @@ class Outcome:
     loss: float
     tuned: bool
     state: Mapping[str, torch.Tensor]
+
+
+def step_of(done: Done) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The record and the tensors that a run keeps of a candidate, ended or lost."""
+    if done.status != "done":
+        return {"status": done.status, "message": done.message}, {}
+    outcome: Outcome = done.value
+    record = {
+        "status": "done",
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "tuned": outcome.tuned,
+    }
+    return record, dict(outcome.state)
 
 
 def work_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
@@ -130,13 +145,13 @@ def _worked_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outco
             taught = teacher.network() if method.short.distilled else None
             train(small, data.train, method.short, seed=task.seed, teacher=taught)
     small.eval()
-    found = judged(small)
+    scored = judged(small)
     tuned = method.short.steps > 0
     if untuned is not None:
         before = judged(untuned)
-        if (before.accuracy, -before.loss) > (found.accuracy, -found.loss):
-            small, found, tuned = untuned, before, False
-    return Outcome(found.accuracy, found.loss, tuned, dict(small.state_dict()))
+        if (before.accuracy, -before.loss) > (scored.accuracy, -scored.loss):
+            small, scored, tuned = untuned, before, False
+    return Outcome(scored.accuracy, scored.loss, tuned, dict(small.state_dict()))
 
 
 def made_good(
@@ -162,7 +177,7 @@ def loss_weights(
     network: fx.GraphModule,
     channels: Channels,
     moments: Mapping[str, Inputs],
-    traces: Mapping[str, Trace],
+    traces: Mapping[str, RemovalOrder],
     samples: Samples,
 ) -> dict[str, float]:
     """By group, the rise of the loss per error of its readers, from cutting that group alone.
@@ -171,14 +186,14 @@ def loss_weights(
     tells how much.
     """
     begin = score(network, samples).loss
-    found = {}
+    weights = {}
     for group in channels.groups:
         width = max(1, round(PROBED * group.width))
         error = float(traces[group.name].errors[group.width - width])
         if width == group.width or error <= 0:
-            found[group.name] = 1.0
+            weights[group.name] = 1.0
             continue
         keep = mask_of(channels, traces, {group.name: width})
         small = made_good(network, channels, moments, keep, samples)
-        found[group.name] = max(score(small, samples).loss - begin, 1e-4) / error
-    return found
+        weights[group.name] = max(score(small, samples).loss - begin, 1e-4) / error
+    return weights

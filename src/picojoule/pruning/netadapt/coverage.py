@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from picojoule.errors import PicojouleError
-from picojoule.pruning.graph.channels import Channels, find_channels
-from picojoule.pruning.graph.limits import Limits, natural_step
+from picojoule.pruning.graph.channels import Channels
+from picojoule.pruning.graph.limits import WidthLimits, natural_step
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.graph.widths import Widths, resized
 from picojoule.pruning.netadapt.recipe import Recipe
@@ -41,30 +41,28 @@ def wanted_layers(
         recipe: for how narrow a network may become: its step and floor.
         points: widths on each side of a layer, at least 2.
     """
-    example = tuple(inputs)
-    network = trace(model, example).eval()
-    widths = Widths(network, find_channels(network, example), example)
+    widths = Widths(trace(model, inputs))
     # Paper mode goes lower than best mode where the recipe names no floor: both are covered.
     limits = replace(recipe or Recipe(), mode="paper").limits(widths.full)
     return covering(widths, limits, points)
 
 
-def covering(widths: Widths, limits: Limits, points: int = POINTS) -> list[Layer]:
+def covering(widths: Widths, limits: WidthLimits, points: int = POINTS) -> list[Layer]:
     """:func:`wanted_layers` of a network whose channels are known."""
     if points < 2:
         raise PicojouleError(f"points={points}: at least 2, the narrowest width and the whole")
     channels = widths.channels
-    found: dict[object, Layer] = {}
-    for slot in widths.slots:
-        made = [slot.layer]
-        if slot.path is not None:
-            axes = channels.axes[slot.path]
+    by_place: dict[object, Layer] = {}
+    for each in widths.layers:
+        layers = [each.layer]
+        if each.path is not None:
+            axes = channels.axes[each.path]
             inputs_grid = _grid(channels, axes.inputs, limits, points)
             outputs_grid = _grid(channels, axes.outputs, limits, points)
-            made += [resized(slot.layer, n, m) for n in inputs_grid for m in outputs_grid]
-        for layer in made:
-            found.setdefault(table_order(layer), layer)
-    return sorted(found.values(), key=table_order)
+            layers += [resized(each.layer, n, m) for n in inputs_grid for m in outputs_grid]
+        for layer in layers:
+            by_place.setdefault(table_order(layer), layer)
+    return sorted(by_place.values(), key=table_order)
 
 
 def unpriced(layers: Iterable[Layer], metric: str, unit: str) -> Table:
@@ -75,7 +73,9 @@ def unpriced(layers: Iterable[Layer], metric: str, unit: str) -> Table:
     return table
 
 
-def _grid(channels: Channels, ids: npt.NDArray[np.int64], limits: Limits, points: int) -> list[int]:
+def _grid(
+    channels: Channels, ids: npt.NDArray[np.int64], limits: WidthLimits, points: int
+) -> list[int]:
     """Numbers of positions, rising: from the fewest that may be left of *ids* to all of them."""
     # A layer may read only some channels of a group, or some of them more often than others;
     # which ones stay is decided by the weights, so the worst choice counts.

@@ -1,9 +1,10 @@
 """The best widths by the table: least error within a budget, exactly.
 
 The model is NetAdapt's own: the cost of a network is the sum of its layers' costs, a layer's cost a
-function of its input and output widths. The error is a sum over groups (:class:`importance.Trace`).
-Between two groups lies a table; groups in a row (a chain) are solved by a dynamic programme over
-Pareto labels, anything else (residual groups, concatenations) by a mixed-integer programme (HiGHS).
+function of its input and output widths. The error is a sum over groups
+(:class:`importance.RemovalOrder`). Between two groups lies a table; groups in a row (a chain) are
+solved by a dynamic programme over Pareto labels, anything else (residual groups, concatenations) by
+a mixed-integer programme (HiGHS).
 
 A layer that reads several groups side by side costs a function of their sum; it is taken as linear
 between its narrowest and its widest input, the only approximation here.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from picojoule.pruning.graph.widths import Axis, Widths
+from picojoule.pruning.graph.widths import Side, Widths
 from picojoule.pruning.milp import milp
 from picojoule.workload import Layer
 
@@ -32,7 +33,7 @@ ROUNDING = 1e-9
 """Relative: a sum of costs that is over the budget by less is within it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Optimum:
     """Widths with the least error among those within a budget.
 
@@ -84,8 +85,8 @@ def table_model(
 ) -> TableModel:
     """Price every layer at every option of the groups around it."""
     constant = 0.0
-    chosen = {name: tuple(sorted(set(found))) for name, found in options.items()}
-    single = {name: np.zeros(len(found)) for name, found in chosen.items()}
+    chosen = {name: tuple(sorted(set(widths_of))) for name, widths_of in options.items()}
+    single = {name: np.zeros(len(widths_of)) for name, widths_of in chosen.items()}
     pairs: dict[tuple[str, str], Floats] = {}
 
     def add(first: str, second: str, table: Floats) -> None:
@@ -94,18 +95,18 @@ def table_model(
         elif (second, first) in pairs:
             pairs[second, first] += table.T
         else:
-            known = pairs.get((first, second))
-            pairs[first, second] = table if known is None else known + table
+            before = pairs.get((first, second))
+            pairs[first, second] = table if before is None else before + table
 
-    for number, slot in enumerate(widths.slots):
+    for number, layer in enumerate(widths.layers):
         if progress is not None:
-            progress(number, len(widths.slots))
+            progress(number, len(widths.layers))
 
         def price(at: Mapping[str, int], number: int = number) -> float:
             return cost(widths.at(at)[number])
 
-        ins = [name for name in slot.inputs.per_group if name in chosen]
-        outs = [name for name in slot.outputs.per_group if name in chosen]
+        ins = [name for name in layer.inputs.per_group if name in chosen]
+        outs = [name for name in layer.outputs.per_group if name in chosen]
         if not ins and not outs:
             constant += price({})
             continue
@@ -120,7 +121,7 @@ def table_model(
             continue
         # Several groups on one side: linear between all of them narrow and all of them wide.
         many, other = (ins, outs) if len(ins) > 1 else (outs, ins)
-        side = slot.inputs if many is ins else slot.outputs
+        side = layer.inputs if many is ins else layer.outputs
         partner = other[0] if other else many[0]
         many = [name for name in many if name != partner]
         narrow = {name: chosen[name][0] for name in many}
@@ -129,7 +130,7 @@ def table_model(
         high = np.array([price({**wide, partner: b}) for b in chosen[partner]])
         single[partner] += low
 
-        def positions(name: str, width: int, side: Axis = side) -> float:
+        def positions(name: str, width: int, side: Side = side) -> float:
             return side.per_group[name] * width / widths.full[name]
 
         span = sum(positions(n, wide[n]) - positions(n, narrow[n]) for n in many)
@@ -154,10 +155,10 @@ def solve(
     table = {name: np.asarray(errors[name], float) for name in model.options}
     budget += abs(budget) * ROUNDING
     chain = chain_of(model)
-    found = None if chain is None else _by_labels(model, table, budget, chain)
-    if found is None:
-        found = _by_milp(model, table, budget, seconds)
-    return found
+    optimum = None if chain is None else _by_labels(model, table, budget, chain)
+    if optimum is None:
+        optimum = _by_milp(model, table, budget, seconds)
+    return optimum
 
 
 def chain_of(model: TableModel) -> list[str] | None:
@@ -166,7 +167,7 @@ def chain_of(model: TableModel) -> list[str] | None:
     for a, b in model.pairs:
         near[a].append(b)
         near[b].append(a)
-    if any(len(found) > 2 for found in near.values()):
+    if any(len(neighbours) > 2 for neighbours in near.values()):
         return None
     row: list[str] = []
     seen: set[str] = set()
@@ -185,10 +186,12 @@ def _result(
     model: TableModel, choice: Mapping[str, int], error: float, bound: float, status: str
 ) -> Optimum:
     widths = {name: model.options[name][n] for name, n in choice.items()}
-    return Optimum(widths, model.cost(choice), error, status, bound)
+    return Optimum(widths=widths, cost=model.cost(choice), error=error, status=status, bound=bound)
 
 
-_UNREACHABLE = Optimum({}, math.inf, math.inf, "unreachable", math.inf)
+_UNREACHABLE = Optimum(
+    widths={}, cost=math.inf, error=math.inf, status="unreachable", bound=math.inf
+)
 
 
 def _by_labels(
@@ -208,14 +211,14 @@ def _by_labels(
         offsets = np.cumsum([0, *(len(labels) for labels in steps[-1])])
         columns = []
         for option in range(len(model.options[name])):
-            made = []
+            extended = []
             for before, labels in enumerate(steps[-1]):
                 cost = labels[:, 0] + link[before, option] + model.single[name][option]
                 error = labels[:, 1] + errors[name][option]
                 origin = offsets[before] + np.arange(len(labels))
                 fits = cost + rest[place][option] <= budget
-                made.append(np.column_stack([cost, error, origin])[fits])
-            columns.append(_pareto(np.concatenate(made)))
+                extended.append(np.column_stack([cost, error, origin])[fits])
+            columns.append(_pareto(np.concatenate(extended)))
             if len(columns[-1]) > MOST_LABELS:
                 return None
         steps.append(columns)

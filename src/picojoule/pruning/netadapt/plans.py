@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from picojoule.pruning.graph.importance import Trace
-from picojoule.pruning.graph.limits import Limits
+from picojoule.pruning.graph.importance import RemovalOrder
+from picojoule.pruning.graph.limits import WidthLimits
 from picojoule.pruning.graph.masks import Mask, filled, mask_of
 from picojoule.pruning.graph.widths import Widths
 from picojoule.pruning.netadapt.optimum import Optimum, TableModel, solve, table_model
@@ -20,7 +20,7 @@ from picojoule.workload import Layer
 Cost = Callable[[Layer], float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Candidate:
     """One network to try.
 
@@ -39,7 +39,7 @@ class Candidate:
     note: str = ""
 
 
-def least_cost(widths: Widths, limits: Limits, cost: Cost) -> float:
+def least_cost(widths: Widths, limits: WidthLimits, cost: Cost) -> float:
     """The cost with every group at its floor: no network of this method costs less."""
     floors = {name: limits.floor_of(name, width) for name, width in widths.full.items()}
     return math.fsum(map(cost, widths.at(floors)))
@@ -47,8 +47,8 @@ def least_cost(widths: Widths, limits: Limits, cost: Cost) -> float:
 
 def paper_candidates(
     widths: Widths,
-    traces: Mapping[str, Trace],
-    limits: Limits,
+    traces: Mapping[str, RemovalOrder],
+    limits: WidthLimits,
     cost: Cost,
     target: float,
 ) -> list[Candidate]:
@@ -60,7 +60,7 @@ def paper_candidates(
     channels = widths.channels
     base = [cost(layer) for layer in widths.at({})]
     whole = math.fsum(base)
-    found = []
+    candidates = []
     for group in channels.groups:
         touched = widths.touching(group.name)
         chosen: tuple[int, float] | None = None
@@ -76,14 +76,18 @@ def paper_candidates(
         price = math.fsum(map(cost, widths.kept(keep)))
         if price < whole:
             note = f"{group.width} to {chosen[0]} channels"
-            found.append(Candidate(group.name, keep, price, price <= target, note))
-    return found
+            candidates.append(
+                Candidate(
+                    name=group.name, keep=keep, resource=price, meets=price <= target, note=note
+                )
+            )
+    return candidates
 
 
 def best_candidates(
     widths: Widths,
-    traces: Mapping[str, Trace],
-    limits: Limits,
+    traces: Mapping[str, RemovalOrder],
+    limits: WidthLimits,
     cost: Cost,
     target: float,
     weights: Mapping[str, float] | None = None,
@@ -96,7 +100,7 @@ def best_candidates(
     channels = widths.channels
     whole = math.fsum(map(cost, widths.at({})))
     share = max(0.0, 0.5 * target / whole)  # no group shrinks far more than the round asks for
-    made = []
+    candidates = []
     for least_share in (share, 0.0):
         options = {
             name: limits.options(name, width, least_share) for name, width in widths.full.items()
@@ -104,31 +108,33 @@ def best_candidates(
         model = table_model(widths, options, cost)
         if model.least() <= target or least_share == 0.0:
             break
-    errors = {name: _errors(traces[name], found) for name, found in model.options.items()}
+    errors = {name: _errors(traces[name], each) for name, each in model.options.items()}
 
     def candidate(name: str, chosen: Mapping[str, int], note: str) -> Candidate:
         keep = filled(channels, traces, mask_of(channels, traces, chosen))
         price = math.fsum(map(cost, widths.kept(keep)))
-        return Candidate(name, keep, price, price <= target * (1 + 1e-9), note)
+        return Candidate(
+            name=name, keep=keep, resource=price, meets=price <= target * (1 + 1e-9), note=note
+        )
 
     ways = {"optimum": errors}
     if weights is not None:
         ways["optimum by loss"] = {
-            name: [weights[name] * error for error in found] for name, found in errors.items()
+            name: [weights[name] * error for error in each] for name, each in errors.items()
         }
     for name, counted in ways.items():
         optimum = _exact(name, model, counted, target, candidate)
         if optimum is not None:
-            made.append(optimum)
+            candidates.append(optimum)
     greedy = _greedy(model, errors, target)
-    made.append(candidate("greedy", greedy, "least error per cost, step by step"))
+    candidates.append(candidate("greedy", greedy, "least error per cost, step by step"))
     alike = uniform_widths(widths, limits, cost, target)
-    made.append(candidate("uniform", alike, "all groups by the same share"))
-    unique = {found.keep.tobytes(): found for found in reversed(made)}
+    candidates.append(candidate("uniform", alike, "all groups by the same share"))
+    unique = {each.keep.tobytes(): each for each in reversed(candidates)}
     return list(reversed(unique.values()))
 
 
-def _errors(trace: Trace, options: Sequence[int]) -> list[float]:
+def _errors(trace: RemovalOrder, options: Sequence[int]) -> list[float]:
     full = len(trace.order)
     return [float(trace.errors[full - width]) for width in options]
 
@@ -142,24 +148,24 @@ def _exact(
 ) -> Candidate | None:
     """The optimum; where the model is off (concatenations), asked again for a little less."""
     asked = target
-    made = None
+    proposal = None
     for _ in range(4):
-        found: Optimum = solve(model, errors, asked)
-        if found.status == "unreachable":
-            return made
-        note = f"error {found.error:.4g}, {found.status} (bound {found.bound:.4g})"
-        made = candidate(name, found.widths, note)
-        if made.meets:
-            return made
-        asked *= target / made.resource * 0.999
-    return made
+        optimum: Optimum = solve(model, errors, asked)
+        if optimum.status == "unreachable":
+            return proposal
+        note = f"error {optimum.error:.4g}, {optimum.status} (bound {optimum.bound:.4g})"
+        proposal = candidate(name, optimum.widths, note)
+        if proposal.meets:
+            return proposal
+        asked *= target / proposal.resource * 0.999
+    return proposal
 
 
 def _greedy(
     model: TableModel, errors: Mapping[str, Sequence[float]], target: float
 ) -> dict[str, int]:
     """One option down at a time, where the error per cost saved is least, until it fits."""
-    at = {name: len(found) - 1 for name, found in model.options.items()}
+    at = {name: len(widths) - 1 for name, widths in model.options.items()}
     price = model.cost(at)
     while price > target:
         best: tuple[float, str, float] | None = None
@@ -180,16 +186,18 @@ def _greedy(
     return {name: model.options[name][number] for name, number in at.items()}
 
 
-def uniform_widths(widths: Widths, limits: Limits, cost: Cost, target: float) -> dict[str, int]:
+def uniform_widths(
+    widths: Widths, limits: WidthLimits, cost: Cost, target: float
+) -> dict[str, int]:
     """The largest common share of all widths that is within the target."""
 
     def scaled(percent: int) -> dict[str, int]:
-        made = {}
+        chosen = {}
         for name, width in widths.full.items():
             step = limits.step_of(name, width)
             near = max(step, round(width * percent / 100 / step) * step)
-            made[name] = max(limits.floor_of(name, width), min(width, near))
-        return made
+            chosen[name] = max(limits.floor_of(name, width), min(width, near))
+        return chosen
 
     low, high = 1, 100  # the largest percent within the target lies in [low, high)
     while high - low > 1:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx
 
 from picojoule.errors import PicojouleError, did_you_mean
-from picojoule.pruning.graph.limits import Limits
+from picojoule.pruning.graph.limits import WidthLimits
 from picojoule.pruning.netadapt.candidates import Method
 from picojoule.pruning.platforms.platforms import Platform
 from picojoule.pruning.training import Score, Training
@@ -18,7 +18,7 @@ MODES = ("best", "paper")
 SELECTIONS = ("accuracy", "ratio")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How an adaptation goes; the defaults of ``None`` depend on the mode.
 
@@ -65,13 +65,13 @@ class Recipe:
     hold_out: int | None = None
 
     def __post_init__(self) -> None:
-        for value, known, what in (
+        for value, choices, what in (
             (self.mode, MODES, "mode"),
             (self.select, SELECTIONS, "selection"),
         ):
-            if value not in known:
-                near = did_you_mean(value, known)
-                raise PicojouleError(f"no {what} {value!r}{near}; there are {', '.join(known)}")
+            if value not in choices:
+                near = did_you_mean(value, choices)
+                raise PicojouleError(f"no {what} {value!r}{near}; there are {', '.join(choices)}")
         if not 0 < self.decay <= 1:
             raise PicojouleError(f"decay={self.decay}: above 0, at most 1")
         if self.initial_reduction is not None and not 0 < self.initial_reduction < 1:
@@ -85,35 +85,35 @@ class Recipe:
     def reduction(self) -> float:
         return self.initial_reduction or (0.25 if self.best else 0.025)
 
-    def limits(self, full: Mapping[str, int]) -> Limits:
+    def limits(self, full: Mapping[str, int]) -> WidthLimits:
         """How narrow groups of these first widths may become."""
         floor = (0.1 if self.best else 0.0) if self.floor is None else self.floor
-        return Limits(self.step, floor, dict(full))
+        return WidthLimits(self.step, floor, dict(full))
 
     @property
     def method(self) -> Method:
         """How a candidate is made and tuned."""
         short = Training(
-            self.short,
-            self.rate,
-            self.momentum,
-            self.weight_decay,
-            self.batch,
-            "cosine" if self.best else "constant",
-            self._distill,
+            steps=self.short,
+            rate=self.rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            batch=self.batch,
+            schedule="cosine" if self.best else "constant",
+            distilled=self._distill,
         )
-        return Method(short, self.best, self.best, self.calibrate)
+        return Method(short=short, compensate=self.best, accept=self.best, calibrate=self.calibrate)
 
     @property
     def long_training(self) -> Training:
         return Training(
-            self.long,
-            self.long_rate,
-            self.momentum,
-            self.weight_decay,
-            self.batch,
-            "cosine",
-            self._distill,
+            steps=self.long,
+            rate=self.long_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            batch=self.batch,
+            schedule="cosine",
+            distilled=self._distill,
         )
 
     @property
@@ -121,7 +121,7 @@ class Recipe:
         return (0.7 if self.best else 0.0) if self.distill is None else self.distill
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """One network of the trade-off curve.
 
@@ -152,7 +152,7 @@ class Round:
         return self.resource if self.measured is None else self.measured
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Adapted:
     """A network within its budget, and how it came there.
 
@@ -197,7 +197,7 @@ class Adapted:
             "measured": last.measured,
             "accuracy": last.accuracy,
             "test": None if self.test is None else asdict(self.test),
-            "rounds": [{**asdict(found), "widths": dict(found.widths)} for found in self.rounds],
+            "rounds": [{**asdict(each), "widths": dict(each.widths)} for each in self.rounds],
             "provenance": dict(self.provenance),
         }
 

@@ -45,7 +45,7 @@ class Stopwatch(Protocol):
     def provenance(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
     """How often a piece of work is run.
 
@@ -150,7 +150,11 @@ class OnnxRuntime:
         feeds = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
         more = self._effort
         effort = Effort(
-            more.warm_up * 4, more.least * 2, more.most * 3, more.seconds * 4, more.blocks * 4
+            warm_up=more.warm_up * 4,
+            least=more.least * 2,
+            most=more.most * 3,
+            seconds=more.seconds * 4,
+            blocks=more.blocks * 4,
         )
         return timed(lambda: session.run(None, feeds), CLOCKS[self._clock], effort)
 

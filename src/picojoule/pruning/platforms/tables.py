@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from picojoule.errors import InputError, Mistake, PicojouleError
-from picojoule.files import write_atomically
+from picojoule.files import replacing, write_atomically
 from picojoule.frontends.source_file import Findings, read_text
 from picojoule.workload import Extents, Layer
 
@@ -330,14 +330,8 @@ def _write_parquet(table: Table, path: Path) -> None:
     arrow, parquet = _arrow(path)
     made = arrow.Table.from_pylist(table.rows())
     made = made.replace_schema_metadata({"picojoule": json.dumps(table.head())})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(made, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(str(path), [Mistake("file", f"cannot be written: {error}")]) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        parquet.write_table(made, file)
 
 
 def _read_parquet(path: Path) -> object:

@@ -39,6 +39,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.files import is_leftover, write_atomically
 from picojoule.version import __version__
 
 try:
@@ -55,7 +56,7 @@ class RunError(PicojouleError):
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class RunStep:
     """A finished step: what it found, and its tensors, read on demand.
 
     Args:
@@ -91,7 +92,7 @@ class Step:
 class Run:
     """A run's folder, open for one process at a time. Use :func:`open_run`."""
 
-    def __init__(self, folder: Path, seed: int, steps: dict[str, Step]) -> None:
+    def __init__(self, folder: Path, seed: int, steps: dict[str, RunStep]) -> None:
         self.folder = folder
         self._seed = seed
         self._steps = steps
@@ -99,7 +100,7 @@ class Run:
         self._old = tuple(steps)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[RunStep, ...]:
         """All finished steps, oldest first."""
         return tuple(self._steps.values())
 
@@ -116,7 +117,7 @@ class Run:
         self,
         name: str,
         compute: Callable[[], tuple[Mapping[str, Any], Tensors]],
-    ) -> Step:
+    ) -> RunStep:
         """The finished step *name*; computed, with torch and numpy seeded for it, if it is not.
 
         *compute* returns plain data (what JSON can hold, finite numbers) and tensors.
@@ -148,7 +149,7 @@ class Run:
 
     def _commit(
         self, name: str, record: Mapping[str, Any], tensors: Tensors, seconds: float
-    ) -> Step:
+    ) -> RunStep:
         file = digest = None
         line: dict[str, Any] = {"step": name, "record": record}
         with _disk(self.folder):
@@ -156,21 +157,21 @@ class Run:
                 file = self.folder / "checkpoints" / f"{len(self._steps):05d}.safetensors"
                 raw = save_tensors({key: tensors[key].contiguous() for key in sorted(tensors)})
                 digest = hashlib.sha256(raw).hexdigest()
-                write_bytes_atomically(file, raw)
+                write_atomically(file, raw, as_mistake=False)
                 line |= {"checkpoint": file.name, "sha256": digest}
             try:
                 text = json.dumps(line, allow_nan=False)
             except ValueError as error:
                 raise RunError(f"step {name!r}: {error}; nothing of it was kept") from None
             _append_line(self.folder / "history.jsonl", text)
-        self._steps[name] = Step(name, json.loads(text)["record"], file, digest)
+        self._steps[name] = RunStep(name, json.loads(text)["record"], file, digest)
         with suppress(OSError):  # timings decide nothing
             _append_line(
                 self.folder / "timings.jsonl", json.dumps({"step": name, "seconds": seconds})
             )
         return self._steps[name]
 
-    def forget(self, step: Step) -> None:
+    def forget(self, step: RunStep) -> None:
         """Give up the tensors of a step that no later step will read; its record stays."""
         if step._file is not None:
             step._file.unlink(missing_ok=True)
@@ -204,9 +205,8 @@ class Run:
             try:
                 fresh.chmod(0o755)
                 for name, content in files.items():
-                    raw = content.encode() if isinstance(content, str) else content
                     (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                    write_bytes_atomically(fresh / name, raw)
+                    write_atomically(fresh / name, content, as_mistake=False)
                 if self.result.exists():
                     self.result.replace(fresh / ".old")
                 fresh.replace(self.result)
@@ -272,8 +272,8 @@ def open_run(
             known = asked | {"versions": _versions(), "threads": torch.get_num_threads()}
             with _disk(place):
                 (place / "checkpoints").mkdir(exist_ok=True)
-                write_bytes_atomically(
-                    place / "run.json", (json.dumps(known, indent=1) + "\n").encode()
+                write_atomically(
+                    place / "run.json", json.dumps(known, indent=1) + "\n", as_mistake=False
                 )
         else:
             differences = [
@@ -307,37 +307,6 @@ def digest(*parts: Any) -> str:
             else:
                 made.update(repr(value).encode())
     return made.hexdigest()[:16]
-
-
-def write_bytes_atomically(path: Path, raw: bytes) -> None:
-    """Write *raw* to *path* so that after any crash there is the old file or the whole new one.
-
-    Raises:
-        OSError: it cannot be written; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in *folder* survive a power cut, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _append_line(path: Path, text: str) -> None:
@@ -404,17 +373,17 @@ def _read_head(folder: Path) -> dict[str, Any] | None:
     return found  # type: ignore[no-any-return]
 
 
-def _read_history(folder: Path) -> dict[str, Step]:
+def _read_history(folder: Path) -> dict[str, RunStep]:
     path = folder / "history.jsonl"
     lines = _lines(path)
     if path.exists():
         os.truncate(path, sum(len(line.encode()) + 1 for line in lines))
-    steps: dict[str, Step] = {}
+    steps: dict[str, RunStep] = {}
     for number, line in enumerate(lines, 1):
         try:
             item = json.loads(line)
             file = item.get("checkpoint")
-            steps[item["step"]] = Step(
+            steps[item["step"]] = RunStep(
                 item["step"],
                 item["record"],
                 folder / "checkpoints" / file if file else None,
@@ -426,6 +395,8 @@ def _read_history(folder: Path) -> dict[str, Step]:
     for orphan in (folder / "checkpoints").glob("*"):
         if orphan not in kept:  # written by a step that did not live to be noted
             orphan.unlink()
+    for orphan in filter(is_leftover, folder.iterdir()):
+        orphan.unlink()
     for orphan in folder.glob(".result.*"):
         shutil.rmtree(orphan, ignore_errors=True)
     return steps

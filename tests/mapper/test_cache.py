@@ -22,8 +22,8 @@ from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
-from picojoule.mapper import archive, solver
-from picojoule.mapper.archive import (
+from picojoule.mapper import cache, solver
+from picojoule.mapper.cache import (
     cache_folder,
     census,
     clear,
@@ -40,12 +40,23 @@ ALL = frozenset(OPERANDS)
 MACHINE = Accelerator(
     "tiny",
     (
-        Level((Memory("dram", ALL, None, 200.0, 200.0),)),
-        Level((Memory("buffer", ALL, 4096.0, 6.0, 6.0, may_bypass=frozenset({OPERANDS[1]})),)),
-        Array("pes", (Axis("x", 4),), 2.0),
-        Level((Memory("spad", ALL, 256.0, 1.0, 1.0),)),
+        Level((Memory("dram", keeps=ALL, capacity=None, read_energy=200.0, write_energy=200.0),)),
+        Level(
+            (
+                Memory(
+                    "buffer",
+                    keeps=ALL,
+                    capacity=4096.0,
+                    read_energy=6.0,
+                    write_energy=6.0,
+                    may_bypass=frozenset({OPERANDS[1]}),
+                ),
+            )
+        ),
+        Array("pes", (Axis("x", 4),), hop_energy=2.0),
+        Level((Memory("spad", keeps=ALL, capacity=256.0, read_energy=1.0, write_energy=1.0),)),
     ),
-    Compute(1.0),
+    compute=Compute(1.0),
 )
 CONV = conv("conv", input_size=(4, 4), in_channels=2, out_channels=3, kernel=(3, 3))
 LINEAR = linear("fc", in_features=12, out_features=5)
@@ -84,7 +95,7 @@ def entry_of(layer: Layer, folder: Path, machine: Accelerator = MACHINE) -> Path
 # -- equal problems are searched once ------------------------------------------------------
 
 
-def test_equal_results_with_the_archive_on_and_off(tmp_path: Path, searched: list[str]) -> None:
+def test_equal_results_with_the_cache_on_and_off(tmp_path: Path, searched: list[str]) -> None:
     off = estimate(NETWORK, MACHINE, cache=False)
     assert searched == ["conv", "fc"]
     assert not list(tmp_path.iterdir())
@@ -134,7 +145,7 @@ def test_a_cache_home_that_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_sources_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "fingerprint", lambda: None)
+    monkeypatch.setattr(cache, "fingerprint", lambda: None)
     assert find(CONV, MACHINE, cache=tmp_path).status == "optimal"
     assert not list(tmp_path.iterdir())
 
@@ -159,6 +170,8 @@ OTHER_LAYERS: dict[str, Any] = {
     "input_size": (5, 4),
     "bits": PerOperand(8, 16, 16),
     "density": PerOperand(1.0, 0.5, 1.0),
+    "scale_bits": PerOperand(0.0, 0.5, 0.0),
+    "time_steps": 2,
 }
 
 
@@ -222,7 +235,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path, searched: list[str]) -> No
 
 def test_the_text_does_not_depend_on_the_order_of_sets() -> None:
     code = (
-        "from picojoule.mapper.archive import problem_text, entry_path; from pathlib import Path;"
+        "from picojoule.mapper.cache import problem_text, entry_path; from pathlib import Path;"
         "from picojoule.dataflow import DATAFLOWS; from picojoule.specs import load_accelerator;"
         "from picojoule.workload import linear;"
         "m, l = load_accelerator('eyeriss'), linear('l', in_features=4, out_features=4);"
@@ -242,7 +255,7 @@ def test_the_text_does_not_depend_on_the_order_of_sets() -> None:
 
 def test_the_fingerprint_covers_every_module_that_a_search_runs() -> None:
     code = (
-        "import sys, picojoule.mapper.archive, picojoule.mapper.solver;"
+        "import sys, picojoule.mapper.cache, picojoule.mapper.solver;"
         # The last two give searches their floor.
         "import picojoule.eyexam.compulsory, picojoule.eyexam.parallelism;"
         "print(*(n for n in sys.modules if n.startswith('picojoule.')))"
@@ -251,16 +264,16 @@ def test_the_fingerprint_covers_every_module_that_a_search_runs() -> None:
     loaded = {name.removeprefix("picojoule.") for name in said.stdout.split()}
     # These decide no answer. Any other module belongs into SOURCES, or a change in it would leave
     # answers of the old code in use.
-    harmless = {"display", "errors", "eyexam", "mapper", "version"}
-    assert loaded - harmless == set(archive.SOURCES)
-    assert list(archive.SOURCES) == sorted(archive.SOURCES)
+    harmless = {"display", "errors", "eyexam", "files", "mapper", "version"}
+    assert loaded - harmless == set(cache.SOURCES)
+    assert list(cache.SOURCES) == sorted(cache.SOURCES)
 
 
 def test_another_state_of_the_sources_does_not_see_the_entries(
     tmp_path: Path, searched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find(CONV, MACHINE, cache=tmp_path)
-    monkeypatch.setattr(archive, "fingerprint", lambda: "0" * len(str(fingerprint())))
+    monkeypatch.setattr(cache, "fingerprint", lambda: "0" * len(str(fingerprint())))
     find(CONV, MACHINE, cache=tmp_path)
     assert searched == ["conv", "conv"]
     assert len(entries(tmp_path)) == 2
@@ -276,7 +289,7 @@ def garble(change: Callable[[dict[str, Any]], None], *, signed: bool) -> Callabl
         entry = json.loads(good)
         change(entry)
         if signed:
-            entry["checksum"] = archive._checksum(entry["problem"], entry["answer"])
+            entry["checksum"] = cache._checksum(entry["problem"], entry["answer"])
         return json.dumps(entry)
 
     return apply
@@ -390,7 +403,13 @@ def test_what_is_not_proved_is_not_kept(
 
 
 def test_no_mapping_is_no_entry(tmp_path: Path) -> None:
-    small = replace(MACHINE, nest=(*MACHINE.nest[:3], Level((Memory("spad", ALL, 8.0, 1, 1),))))
+    small = replace(
+        MACHINE,
+        nest=(
+            *MACHINE.nest[:3],
+            Level((Memory("spad", keeps=ALL, capacity=8.0, read_energy=1, write_energy=1),)),
+        ),
+    )
     for _ in range(2):
         with pytest.raises(NoMappingError):
             find(CONV, small, cache=tmp_path)
@@ -422,7 +441,7 @@ def test_a_read_only_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["write_text", "replace", "mkdir"])
+@pytest.mark.parametrize("step", ["stat", "replace", "mkdir"])
 def test_a_full_disk_warns_once(
     step: str,
     tmp_path: Path,
@@ -457,7 +476,7 @@ def test_an_interrupt_leaves_nothing_half_done(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    for step in ("replace", "write_text"):
+    for step in ("replace", "stat"):
         with monkeypatch.context() as patch:
             patch.setattr(Path, step, interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -519,9 +538,9 @@ def test_counting_and_clearing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     kept = entries(tmp_path)
     assert census(tmp_path) == (2, 0, sum(x.stat().st_size for x in kept))
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "fingerprint", lambda: "0" * 16)
+        patch.setattr(cache, "fingerprint", lambda: "0" * 16)
         assert census(tmp_path)[:2] == (0, 2)
-    left = kept[0].with_name(f".{'0' * 64}.{'1' * 16}.tmp")  # of a process that was killed
+    left = kept[0].with_name(f".picojoule-{'1' * 16}.tmp")  # of a process that was killed
     theirs = [tmp_path / "notes.json", kept[0].parent / "notes.json"]
     for path in (left, *theirs):
         path.write_text("{}")

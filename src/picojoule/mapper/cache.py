@@ -1,6 +1,6 @@
 """Searches done before, on disk: equal problems are searched once, across networks and runs.
 
-A *problem* is all that decides the answer of a search: the layer without its name, the machine
+A *problem* is all that decides the answer of a search: the layer without its name, the accelerator
 without its name and sources, the dataflow and the objective. Its hash names the entry; entries of
 one state of the package's sources stand together, so that no answer outlives the code it is of::
 
@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
-from picojoule.dataflow import dataflow as named_dataflow
 from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.files import is_leftover, write_atomically
 from picojoule.mapper.found import Found, value_of
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import parse_mapping
@@ -51,10 +51,11 @@ SOURCES = (
     "dataflow",
     "eyexam.compulsory",
     "eyexam.parallelism",
-    "mapper.archive",
+    "legality",
     "mapper.bank",
     "mapper.blocks",
     "mapper.boxes",
+    "mapper.cache",
     "mapper.chains",
     "mapper.found",
     "mapper.kernels",
@@ -62,12 +63,13 @@ SOURCES = (
     "mapper.relaxation",
     "mapper.solver",
     "mapper.space",
+    "mapper.tuning",
     "mapping",
     "sparsity",
     "traffic",
     "workload",
 )
-"""The modules that decide an answer or prove it: a change in any starts the archive afresh."""
+"""The modules that decide an answer or prove it: a change in any starts the cache afresh."""
 
 # What a search does not see. Names of memories stay: they stand in the answer.
 _UNSEEN = {
@@ -108,23 +110,19 @@ def find(
     Raises:
         NoMappingError: if no mapping is legal.
     """
-    flow = (
-        dataflow
-        if isinstance(dataflow, Dataflow)
-        else named_dataflow(dataflow or accelerator.default_dataflow)
-    )
+    dataflow = accelerator.dataflow(dataflow)
     folder = cache_folder(cache)
     if folder is None or fingerprint() is None:
-        return _search(layer, accelerator, flow, objective, factors, budget, start, floor)
-    problem = problem_text(layer, accelerator, flow, objective, factors)
+        return _search(layer, accelerator, dataflow, objective, factors, budget, start, floor)
+    problem = problem_text(layer, accelerator, dataflow, objective, factors)
     path = entry_path(folder, problem)
-    known = _recall(path, problem, layer, accelerator, objective)
-    if known is not None:
-        return known
-    found = _search(layer, accelerator, flow, objective, factors, budget, start, floor)
-    if found.status == "optimal":
-        _keep(path, problem, found)
-    return found
+    recalled = _recall(path, problem, layer, accelerator, objective)
+    if recalled is not None:
+        return recalled
+    result = _search(layer, accelerator, dataflow, objective, factors, budget, start, floor)
+    if result.status == "optimal":
+        _keep(path, problem, result)
+    return result
 
 
 def cache_folder(cache: Cache) -> Path | None:
@@ -146,7 +144,7 @@ def cache_folder(cache: Cache) -> Path | None:
 def _search(
     layer: Layer,
     accelerator: Accelerator,
-    flow: Dataflow,
+    dataflow: Dataflow,
     objective: str,
     factors: str,
     budget: float | None,
@@ -160,7 +158,7 @@ def _search(
     return search(
         layer,
         accelerator,
-        flow,
+        dataflow,
         objective,
         factors=factors,
         budget=budget,
@@ -212,8 +210,9 @@ def clear(folder: Path) -> int:
 
 def _entries(folder: Path) -> list[Path]:
     """The entries of all states of the sources, and what killed processes left half written."""
-    name = re.compile(r"[0-9a-f]{64}\.json|\.[0-9a-f]{64}\.[0-9a-f]{16}\.tmp")
-    return [x for x in (folder / "searches").glob("*/??/*") if name.fullmatch(x.name)]
+    name = re.compile(r"[0-9a-f]{64}\.json")
+    inside = (folder / "searches").glob("*/??/*")
+    return [x for x in inside if name.fullmatch(x.name) or is_leftover(x)]
 
 
 # -- the key -------------------------------------------------------------------------------
@@ -222,7 +221,7 @@ def _entries(folder: Path) -> list[Path]:
 def problem_text(
     layer: Layer,
     accelerator: Accelerator,
-    flow: Dataflow,
+    dataflow: Dataflow,
     objective: str,
     factors: str = "all",
 ) -> str:
@@ -231,9 +230,10 @@ def problem_text(
     >>> from picojoule.dataflow import DATAFLOWS
     >>> from picojoule.accelerator import Compute, Level, Memory
     >>> from picojoule.workload import OPERANDS, linear
-    >>> machine = Accelerator("a", (Level((Memory("dram", frozenset(OPERANDS), None, 2, 2),)),),
-    ...                       Compute(1))
-    >>> problem = [problem_text(linear(name, in_features=4, out_features=2), machine,
+    >>> dram = Memory("dram", keeps=frozenset(OPERANDS), capacity=None,
+    ...               read_energy=2, write_energy=2)
+    >>> accelerator = Accelerator("a", (Level((dram,)),), compute=Compute(1))
+    >>> problem = [problem_text(linear(name, in_features=4, out_features=2), accelerator,
     ...                         DATAFLOWS["rs"], "energy") for name in ("fc1", "fc2")]
     >>> problem[0] == problem[1]
     True
@@ -241,7 +241,7 @@ def problem_text(
     parts = {
         "layer": layer,
         "accelerator": accelerator,
-        "dataflow": flow,
+        "dataflow": dataflow,
         "objective": objective,
         "factors": factors,
     }
@@ -302,12 +302,16 @@ def _recall(
             raise ValueError("it answers another problem, or is damaged")
         mapping = parse_mapping(answer["mapping"], str(path))
         cost = evaluate(layer, accelerator, mapping)
-        found = Found(
-            mapping, cost, objective, value_of(cost, objective), **{x: answer[x] for x in _PROOF}
+        result = Found(
+            mapping=mapping,
+            cost=cost,
+            objective=objective,
+            value=value_of(cost, objective),
+            **{x: answer[x] for x in _PROOF},
         )
-        if not _agrees(found, answer["value"]):
+        if not _agrees(result, answer["value"]):
             raise ValueError("its parts do not agree")
-        return found
+        return result
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -317,35 +321,29 @@ def _recall(
     return None
 
 
-def _agrees(found: Found, value: float) -> bool:
+def _agrees(result: Found, value: float) -> bool:
     """Whether what an entry says of its mapping can be: it is proved, and priced as stored."""
     return (
-        found.status == "optimal"
-        and math.isclose(found.value, value, rel_tol=_ROUNDING)
-        and 0 <= found.lower_bound <= found.value * (1 + _ROUNDING)
-        and all(type(count) is int and count >= 0 for count in (found.explored, found.pruned))
-        and isinstance(found.space, str)
-        and found.seconds >= 0
+        result.status == "optimal"
+        and math.isclose(result.value, value, rel_tol=_ROUNDING)
+        and 0 <= result.lower_bound <= result.value * (1 + _ROUNDING)
+        and all(type(count) is int and count >= 0 for count in (result.explored, result.pruned))
+        and isinstance(result.space, str)
+        and result.seconds >= 0
     )
 
 
-def _keep(path: Path, problem: str, found: Found) -> None:
+def _keep(path: Path, problem: str, result: Found) -> None:
     answer = {
-        "mapping": found.mapping.to_dict(),
-        "value": found.value,
-        **{x: getattr(found, x) for x in _PROOF},
+        "mapping": result.mapping.to_dict(),
+        "value": result.value,
+        **{x: getattr(result, x) for x in _PROOF},
     }
     entry = {"problem": problem, "answer": answer, "checksum": _checksum(problem, answer)}
-    # Not fsynced: a file that a power cut leaves torn fails its checksum. Nor is it a file of
-    # tempfile's, which nobody else could read in a folder that people share.
-    temporary = path.with_name(f".{path.stem}.{os.urandom(8).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(_json(entry), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        # A file that a power cut leaves torn fails its checksum: it need not wait for the disk.
+        write_atomically(path, _json(entry), durable=False, as_mistake=False)
     except OSError as error:
         _warn(path, "written", error)
 

@@ -1,0 +1,1 @@
+"""The experiments on pruning: each module is a script, run from the root as ``python -m``."""

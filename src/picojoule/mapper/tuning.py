@@ -1,0 +1,61 @@
+"""The numbers that decide how long a search takes, and never what it finds.
+
+Each was chosen by trial on the layers of ``benchmarks/search.py`` while the part that reads it was
+written; those trials were not kept, so no published benchmark stands behind any single number. What
+they are worth together is in ``benchmarks/results/search.md``.
+
+Kernels compile these numbers in: where one changes, their compiled code must go (``make clean``).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Tuning(NamedTuple):
+    """How much effort goes where; a named tuple, because compiled code reads only such.
+
+    Args:
+        dual_rounds, dual_turns: of a class's dual bound: passes over all options, and steps on the
+            candidates between two passes.
+        dual_candidates: options of each block that those steps know.
+        box_rounds, box_turns, box_candidates: the same for each choice of outermost tile counts.
+        fewest_rounds, fewest_turns, fewest_candidates: the same for the fewest steps of a space.
+        fewest_gaps: how far above that bound the fewest steps are looked for, one after the other.
+        first_price: multiplier of a limit to begin with.
+        price_step: how far a multiplier moves at most for a limit overrun e-fold.
+        price_decay: how soon those steps get smaller.
+        price_clip: overruns (logarithms) are taken to be no larger.
+        least_pull: the share of the newest pick in the averages, once many have been seen.
+        stale: a bound that rises by less (in its logarithm) has as good as settled.
+        patience: steps in which it rises by less before the steps end.
+        enough: a dual bound that far above the least is not sharpened before its turn.
+        first_step: how far above its bound a class is searched first; doubled each time.
+        few: options that are searched faster with their hops open than bounded with them decided.
+        buckets: of the table in which a window's moments are found again; a power of two.
+    """
+
+    dual_rounds: int = 8
+    dual_turns: int = 200
+    dual_candidates: int = 32
+    box_rounds: int = 4
+    box_turns: int = 25
+    box_candidates: int = 16
+    fewest_rounds: int = 8
+    fewest_turns: int = 100
+    fewest_candidates: int = 32
+    fewest_gaps: tuple[float, ...] = (0.01, 0.1, 1.0)
+    first_price: float = 0.02
+    price_step: float = 0.1
+    price_decay: float = 0.1
+    price_clip: float = 2.0
+    least_pull: float = 0.02
+    stale: float = 1e-5
+    patience: int = 40
+    enough: float = 0.02
+    first_step: float = 0.005
+    few: int = 2000
+    buckets: int = 1 << 12
+
+
+TUNING = Tuning()

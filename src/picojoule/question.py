@@ -1,0 +1,194 @@
+"""What is asked of a network on an accelerator: read and checked once, then answered.
+
+:func:`ask` turns what people write (names, files, a width for all operands) into one
+:class:`Question`. ``estimate``, ``examine`` and ``alternatives``, the command line and the server
+hand it on whole::
+
+    ask(source, accelerator, batch=4, bits=8) -> Question -> price, find_bounds, weigh
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from picojoule.accelerator import Accelerator
+from picojoule.dataflow import DATAFLOWS, Dataflow
+from picojoule.errors import PicojouleError, did_you_mean
+from picojoule.frontends import load
+from picojoule.mapper.cache import Cache, find
+from picojoule.specs import load_accelerator
+from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
+
+if TYPE_CHECKING:
+    from picojoule.mapper.found import Found
+
+OBJECTIVES = ("energy", "latency", "edp")
+FACTORS = ("all", "perfect")
+
+Progress = Callable[[int, int, str], None]
+"""Called with how much is done, of how much, and the name of what comes next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A network on an accelerator, and how its mappings are searched; made by :func:`ask`.
+
+    Args:
+        network: with the batch, widths and densities that were asked for.
+        dataflow: constraints on every mapping.
+        objective: "energy", "latency" or "edp".
+        factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
+        budget: seconds of search per distinct layer; None: until proved optimal.
+        cache: where searches are kept (see :mod:`picojoule.mapper.cache`).
+    """
+
+    network: Workload
+    accelerator: Accelerator
+    dataflow: Dataflow
+    objective: str = "energy"
+    factors: str = "all"
+    budget: float | None = None
+    cache: Cache = True
+
+    def of_layer(self, name: str) -> Question:
+        """The same of one layer alone.
+
+        Raises:
+            WorkloadError: the network has no such layer.
+        """
+        return replace(self, network=replace(self.network, layers=(self.network[name],)))
+
+    def shares(self) -> Iterator[Share]:
+        """What is on the chip at once of each layer, in the order of the network."""
+        for layer in self.network:
+            images = images_at_once(layer, self.accelerator, self.network.batch)
+            part = layer.with_batch_share(images, self.network.batch)
+            yield Share(layer=layer, part=part, images=images)
+
+    def find(self, layer: Layer) -> Found:
+        """The best mapping of *layer*, searched or recalled.
+
+        Raises:
+            NoMappingError: if no mapping is legal.
+        """
+        return find(
+            layer,
+            self.accelerator,
+            self.dataflow,
+            self.objective,
+            factors=self.factors,
+            budget=self.budget,
+            cache=self.cache,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A layer of the whole batch, and its part that is on the chip at once: *images* of them."""
+
+    layer: Layer
+    part: Layer
+    images: int
+
+
+def ask(
+    source: object,
+    accelerator: str | os.PathLike[str] | Accelerator,
+    *,
+    batch: int | None = None,
+    bits: int | PerOperand[int] | Mapping[str, int] | None = None,
+    density: Mapping[str, float] | None = None,
+    dims: Mapping[str, int] | None = None,
+    dataflow: str | Dataflow | None = None,
+    objective: str = "energy",
+    factors: str = "all",
+    budget: float | None = None,
+    cache: Cache = True,
+) -> Question:
+    """Read the network and the accelerator, and put what is asked for in place of their own.
+
+    Mistakes in words are found before any file is read. The arguments are those of
+    :func:`estimation.estimate`; *dims* are sizes that an ONNX file only names.
+
+    >>> question = ask("bvlc-alexnet", "eyeriss", batch=4, bits={"weight": 8})
+    >>> question.network.batch, question.network["conv1"].bits, question.dataflow.name
+    (4, PerOperand(input=16, weight=8, output=16), 'rs')
+
+    Raises:
+        InputError: if the network or the accelerator cannot be read.
+        PicojouleError: a word that is none of those known.
+    """
+    _check_word("objective", objective, OBJECTIVES)
+    _check_word("factors", factors, FACTORS)
+    if isinstance(dataflow, str):
+        _check_word("dataflow", dataflow, tuple(DATAFLOWS))
+    accelerator = load_accelerator(accelerator)
+    network = load(source, dims=dims)
+    return Question(
+        network=prepared(network, batch=batch, bits=bits, density=density),
+        accelerator=accelerator,
+        dataflow=accelerator.dataflow(dataflow),
+        objective=objective,
+        factors=factors,
+        budget=budget,
+        cache=cache,
+    )
+
+
+def images_at_once(layer: Layer, accelerator: Accelerator, batch: int) -> int:
+    """How many of the batch's inferences share what is on the chip.
+
+    The whole batch, unless the accelerator runs sets of images whose output maps are all resident
+    in the level below the outermost: then the largest divisor of the batch that fits, at least one.
+    """
+    if not accelerator.resident_images:
+        return batch
+    memory = accelerator.levels[1].holder(Operand.OUTPUT)
+    if memory is None or memory.capacity is None:
+        return batch
+    per_image = layer.size(Operand.OUTPUT) / batch * accelerator.psum_bits(layer.bits.output)
+    room = int(memory.capacity // per_image)
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(1, room))
+
+
+def prepared(
+    network: Workload,
+    *,
+    batch: int | None = None,
+    bits: int | PerOperand[int] | Mapping[str, int] | None = None,
+    density: Mapping[str, float] | None = None,
+) -> Workload:
+    """The network with the caller's batch, widths and densities in place of its own."""
+    if batch is not None:
+        network = network.with_batch(batch)
+    if isinstance(bits, int):
+        network = network.with_layers(bits=PerOperand(bits, bits, bits), scale_bits=NO_SCALES)
+    elif isinstance(bits, PerOperand):
+        network = network.with_layers(bits=bits, scale_bits=NO_SCALES)
+    elif bits:
+        _check_operands("bits", bits)
+        network = replace(network, layers=tuple(x.with_widths(**bits) for x in network))
+    if density:
+        _check_operands("density", density)
+        layers = (replace(x, density=x.density._replace(**density)) for x in network)
+        network = replace(network, layers=tuple(layers))
+    return network
+
+
+def _check_operands(what: str, values: Mapping[str, Any]) -> None:
+    operands = [operand.value for operand in OPERANDS]
+    for name in values:
+        if name not in operands:
+            near = did_you_mean(name, operands)
+            raise PicojouleError(
+                f"{what} of {name!r}{near}; the operands are {', '.join(operands)}"
+            )
+
+
+def _check_word(what: str, word: str, words: tuple[str, ...]) -> None:
+    if word not in words:
+        near = did_you_mean(word, words)
+        raise PicojouleError(f"no {what} {word!r}{near}; there are {', '.join(words)}")

@@ -1,0 +1,1 @@
+"""Limitations of existing designs, as studies to repeat: ``python -m studies.limitations``."""

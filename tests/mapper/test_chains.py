@@ -1,0 +1,68 @@
+"""Chains of one dimension: which are listed, which left out, and what a dataflow allows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from picojoule.mapper.chains import Cuts, Rules, chains
+
+
+def cuts(*limits: int, fans: tuple[int, ...], perfect: bool = False, rules: Rules | None = None):
+    return Cuts(limits=limits, fans=fans, edge=0, perfect=perfect, rules=rules)
+
+
+def listed(which: Cuts) -> set[tuple[tuple[int, ...], tuple[int, ...]]]:
+    tiles, fans = chains(which)
+    return {(tuple(t), tuple(f)) for t, f in zip(tiles.tolist(), fans.tolist(), strict=True)}
+
+
+def test_dividing_chains() -> None:
+    # 6 over two levels without an array: the inner tile is a divisor of 6.
+    assert {tiles[1] for tiles, _ in listed(cuts(6, 6, fans=(0, 0), perfect=True))} == {1, 2, 3, 6}
+    # At most 2 fit inside.
+    assert {tiles[1] for tiles, _ in listed(cuts(6, 2, fans=(0, 0), perfect=True))} == {1, 2}
+
+
+def test_dividing_unrollings() -> None:
+    # One level over an array of 4: 6 is unrolled 1, 2 or 3 times; 6 and 4 do not fit or divide.
+    one = listed(cuts(6, fans=(4,), perfect=True))
+    assert {fans for _, fans in one} == {(1,), (2,), (3,)}
+
+
+def test_only_the_smallest_tile_of_a_number_of_tiles() -> None:
+    # Three levels, an array of one element in the middle, 7 in all. 4 tiles of 2 cover 7, and 3 of
+    # 3, 2 of 4, 1 of 7; 5 and 6 also take 2 tiles and save nothing over 4.
+    outer = {tiles[1] for tiles, _ in listed(cuts(7, 7, 1, fans=(0, 1, 0)))}
+    assert outer == {1, 2, 3, 4, 7}
+
+
+def test_a_short_dimension_is_listed_whole() -> None:
+    short, long = cuts(12, 12, fans=(0, 0)), cuts(13, 13, fans=(0, 0))
+    assert {tiles[1] for tiles, _ in listed(short)} == set(range(1, 13))
+    assert short.complete
+    # Even splits of 13: 13, 7, 5, 4, 3, 2, 1.
+    assert {tiles[1] for tiles, _ in listed(cuts(13, 13, 13, 13, fans=(0, 0, 0, 0)))} == {
+        1, 2, 3, 4, 5, 7, 13,
+    }  # fmt: skip
+    assert long.bound == 13
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ({"element": 2}, [False, True, False]),
+        ({"element": 5}, [True, True, True]),  # no element can: it is cut after all
+        ({"spanned": True}, [False, True, True]),
+        ({"whole": True}, [True, True, False]),
+        ({"spread": True}, [False, True, False]),
+    ],
+)
+def test_rules(asked: dict[str, object], kept: list[bool]) -> None:
+    # 6 whole in the buffer: element tiles of 1 and 2, 3 unrolled: 3 and 6 of 6 at once; then a
+    # buffer tile of 3, all of it at once.
+    tiles = np.array([[6, 6, 1, 1], [6, 6, 2, 1], [6, 3, 1, 1]])
+    fans = np.array([[1, 3, 1], [1, 3, 1], [1, 3, 1]])
+    nothing = {"element": None, "buffer": None, "spanned": False, "whole": False, "spread": False}
+    rules = Rules(gap=1, **{**nothing, **asked})
+    assert rules.allowed(tiles, fans).tolist() == kept

@@ -1,0 +1,118 @@
+"""A small programme by hand: its value at a point, and its dual bound."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from picojoule.mapper.programme import (
+    EDP,
+    ENERGY,
+    LATENCY,
+    Multipliers,
+    Options,
+    Programme,
+    dual,
+    log_of,
+    value_of,
+)
+
+# Two blocks of three options, two columns: cutting more lowers the first and raises the second.
+FIRST = [[4.0, 2.0, 1.0], [4.0, 2.0, 1.0]]  # [blocks, options]
+SECOND = [[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]]
+
+
+def options() -> Options:
+    raw = np.array([*FIRST[0], *FIRST[1], *SECOND[0], *SECOND[1]])
+    return Options(
+        starts=np.array([0, 3, 6]),
+        raw=raw,
+        logs=np.log(raw),
+        fans=np.ones((6, 0, 2), np.int64),
+        dims=np.array([[2, -1], [3, -1]]),
+        groups=np.arange(6),
+    )
+
+
+def programme(mode: int = ENERGY, room: float = 16.0, **changes: object) -> Programme:
+    """5 + first + 2 x second, where the second may not exceed *room*; a cycle for each first."""
+    parts = {
+        "where": np.array([[0, 6], [3, 9]]),
+        "mode": mode,
+        "constant": 5.0,
+        "base": 5.0,
+        "discount": 0.0,
+        "energy": np.array([1.0, 2.0]),
+        "static": 0.0,
+        "times": np.array([[1.0, 0.0, 0.0]]),
+        "relief": np.ones(1),
+        "cycle_limit": math.inf,
+        "limits": np.array([[0.0, 1 / room]]),
+        "axes": np.ones((0, 1), np.int64),
+        "allowed": np.zeros((0, 1), np.int64),
+    }
+    return Programme(**{**parts, **changes})
+
+
+def bound(problem: Programme) -> float:
+    rates = np.array([float(problem.mode != LATENCY), float(problem.mode != ENERGY), 0.02])
+    value, _ = dual(
+        options(), problem, np.zeros(6), Multipliers(np.zeros(3), rates),
+        np.zeros((2, 9), np.int64), 8, 200, math.inf, np.empty(6), np.empty(3),
+    )  # fmt: skip
+    return math.exp(value)
+
+
+def every_value(problem: Programme) -> list[float]:
+    return [
+        value_of(problem, np.array([a * b, c * d]))
+        for a, c in zip(FIRST[0], SECOND[0], strict=True)
+        for b, d in zip(FIRST[1], SECOND[1], strict=True)
+    ]
+
+
+def test_values() -> None:
+    # Both products are 2 x 2 = 4: 5 + 4 + 2 x 4 energy, 4 cycles.
+    at = np.array([4.0, 4.0])
+    assert value_of(programme(), at) == 17.0
+    assert value_of(programme(LATENCY), at) == 4.0
+    assert value_of(programme(EDP), at) == 68.0
+    assert value_of(programme(static=0.5), at) == 19.0
+    assert value_of(programme(room=3.9), at) == math.inf
+    assert value_of(programme(cycle_limit=3.9), at) == math.inf
+
+
+def test_a_negative_coefficient_divides() -> None:
+    # 5 - 2 / (1 / 4) + 4: its column holds the reciprocal of what it takes away.
+    assert value_of(programme(energy=np.array([1.0, -2.0])), np.array([4.0, 0.25])) == 1.0
+
+
+def test_the_dual_is_below_every_value() -> None:
+    # first x second = 16 at every point, so first + 2 x second is least where they are 4 and 4
+    # (12) or 8 and 2 (12); the mean inequality gives 2 x sqrt(2 x 16) = 11.31, and no more.
+    problem = programme()
+    assert min(every_value(problem)) == 5 + 12
+    assert bound(problem) == pytest.approx(2 * math.sqrt(32), rel=1e-3)
+    assert bound(problem) <= 2 * math.sqrt(32) * (1 + 1e-9)
+
+
+def test_a_limit_lifts_the_dual() -> None:
+    # The second may not exceed 1: only (16, 1) is left, 16 + 2.
+    problem = programme(room=1.0)
+    assert min(every_value(problem)) == 5 + 18
+    assert 2 * math.sqrt(32) < bound(problem) <= 18 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("mode", "least"), [(LATENCY, 1.0), (EDP, 1.0 * (5 + 1 + 32))])
+def test_cycles_are_bounded(mode: int, least: float) -> None:
+    # The fewest cycles are 1 x 1, with a second of 16.
+    assert min(every_value(programme(mode))) == least
+    assert bound(programme(mode)) <= least * (1 + 1e-9)
+
+
+def test_where_the_bound_must_get_to() -> None:
+    assert log_of(programme(), 5.0 + math.e) == pytest.approx(1.0)
+    assert log_of(programme(LATENCY), math.e) == pytest.approx(1.0)
+    assert log_of(programme(), 5.0) == -math.inf  # below the base: ruled out at once

@@ -1,0 +1,107 @@
+"""The search over classes: what it is given, what it returns, and that it repeats itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+import picojoule
+from picojoule.accelerator import Accelerator, Charging, Compute, Level, Memory
+from picojoule.cost import evaluate
+from picojoule.errors import NoMappingError, PicojouleError
+from picojoule.mapper import blocks, programme
+from picojoule.mapper.found import Found
+from picojoule.mapper.relaxation import Relaxation
+from picojoule.mapper.solver import _Solver, search
+from picojoule.mapper.space import Space
+from picojoule.mapping import Mapping, Stage
+from picojoule.specs import load_accelerator
+from picojoule.workload import OPERANDS, Extents, Layer, linear
+
+ALL = frozenset(OPERANDS)
+LAYER = linear("fc", in_features=4, out_features=2)
+
+
+def _memory(name: str, capacity: float | None, energy: float) -> Memory:
+    return Memory(name, keeps=ALL, capacity=capacity, read_energy=energy, write_energy=energy)
+
+
+def two_levels(words: int) -> Accelerator:
+    """A memory of 100 a word over registers of *words* words at 1 a word; a MAC costs 1."""
+    return Accelerator(
+        "two",
+        (
+            Level((_memory("dram", None, 100.0),)),
+            Level((_memory("registers", 16.0 * words, 1.0),)),
+        ),
+        compute=Compute(1.0),
+        charging=Charging.BOTH_ENDS,
+    )
+
+
+def solver(accelerator: Accelerator, **given: Any) -> _Solver:
+    space = Space(LAYER, accelerator, picojoule.dataflow.DATAFLOWS["flexible"], timed=False)
+    return _Solver(Relaxation(space), programme.ENERGY, math.inf, **given)
+
+
+def test_what_fits_is_fetched_once() -> None:
+    # 4 inputs, 8 weights and 2 outputs fit 14 words: each crosses once.
+    # DRAM: 4 + 8 read, 2 written = 14 x 100. Registers, both ends charged: 12 written, 2 read up;
+    # each of 8 MACs reads an input, a weight and a sum and writes the sum, but the first MAC of
+    # each of 2 outputs reads none: 4 x 8 - 2 = 30. Compute: 8. Together 1400 + 14 + 30 + 8.
+    found = search(LAYER, two_levels(14), "flexible")
+    assert found.value == found.lower_bound == 1452.0
+    assert found.status == "optimal"
+    assert found.cost == evaluate(LAYER, two_levels(14), found.mapping)
+
+
+def test_three_words_are_enough_for_a_stream() -> None:
+    # One input, one weight, one sum. Holding a sum while C runs reads the 4 inputs once for each of
+    # 2 outputs: 8 x 100. Holding an input while M runs writes 4 x 2 sums and reads 3 x 2 back.
+    held = search(LAYER, two_levels(3), "flexible")
+    # 8 inputs + 8 weights read, 2 sums written: 1800; registers 16 + 2 + 30; compute 8.
+    assert held.value == 1856.0
+
+
+def test_nothing_fits_no_room() -> None:
+    with pytest.raises(NoMappingError, match="no mapping fits 'two' with the dataflow 'flexible'"):
+        search(LAYER, two_levels(2), "flexible")
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(PicojouleError, match="no objective 'speed'; there are energy, latency"):
+        search(LAYER, two_levels(3), "flexible", "speed")
+    with pytest.raises(PicojouleError, match="no factors 'prime'; there are all, perfect"):
+        search(LAYER, two_levels(3), "flexible", factors="prime")
+
+
+def test_a_floor_that_is_met_ends_the_search() -> None:
+    whole = Mapping((Stage(LAYER.bounds), Stage(Extents())))
+    result = solver(two_levels(14), best=5.0, mapping=whole, floor=5.0).solve()
+    assert (result.value, result.mapping, result.complete) == (5.0, whole, True)
+    assert result.explored == 0
+
+
+def test_what_is_to_be_beaten_is_beaten_or_stays() -> None:
+    assert solver(two_levels(14), best=1453.0).solve().value == 1452.0
+    kept = solver(two_levels(14), best=1452.0).solve()
+    assert (kept.value, kept.mapping, kept.complete) == (1452.0, None, True)
+    assert kept.pruned > 0
+
+
+@pytest.mark.parametrize("objective", ["latency", "edp"])
+def test_a_search_repeats_itself(objective: str) -> None:
+    """To the last count, also where a class has no dual bound."""
+    layer: Layer = next(iter(picojoule.load("bvlc-alexnet")))
+    accelerator = load_accelerator("eyeriss")
+    answers = []
+    for _ in range(3):
+        blocks.trim(0)
+        answers.append(_told(search(layer, accelerator, "rs", objective)))
+    assert answers[0] == answers[1] == answers[2]
+
+
+def _told(found: Found) -> tuple[object, ...]:
+    return found.value, found.mapping, found.lower_bound, found.explored, found.pruned

@@ -1,0 +1,104 @@
+"""Reports for a terminal: complete, legible in its width, harmless."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from picojoule.dataflow import DATAFLOWS
+from picojoule.estimate_records import Estimate, contents
+from picojoule.reports.text import (
+    accelerator_report,
+    dataflows_table,
+    estimate_report,
+    mapping_report,
+    networks_table,
+    not_counted_line,
+    plain,
+    validation_table,
+)
+from picojoule.specs import load_accelerator, shipped_accelerators
+from picojoule.validation import PublishedNumber
+from picojoule.workload import Workload
+
+WIDTH = 100
+
+
+def legible(text: str) -> None:
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_an_estimate_is_shown_with_all_its_layers(dense: Estimate) -> None:
+    text = plain(estimate_report(dense))
+    legible(text)
+    for name in ("conv1", "fc", "total", "dram", "buffer", "spad", "not counted: Relu x2"):
+        assert name in text
+    assert "effectual" not in text
+    assert f"meaning: {dense.meaning}"[:60] in text
+
+
+def test_macs_that_are_skipped_have_a_column(sparse: Estimate) -> None:
+    text = plain(estimate_report(sparse))
+    legible(text)
+    assert "effectual" in text
+    assert "of them done (25" in text
+
+
+def test_names_cannot_do_anything(evil: Estimate) -> None:
+    text = plain(estimate_report(replace(evil, network="\x1b[2J[red]x")))
+    assert "\x1b" not in text
+    assert "[red]x" in text
+
+
+def test_a_mapping_is_shown_with_what_is_proved(dense: Estimate) -> None:
+    (priced, _), machine = dense.layers, dense.machine
+    assert machine is not None
+    assert priced.layer is not None
+    one = replace(dense, layers=(priced,))
+    text = plain(mapping_report(one, priced.layer, machine))
+    assert "\x1b" not in text
+    assert priced.certificate("energy").split(" (")[0] in " ".join(text.split())
+    for row in contents(priced.layer, machine, priced.mapping):
+        assert row["memory"] in text
+        assert sum(row["holds"].values()) == row["used"]
+
+
+@pytest.mark.parametrize("name", shipped_accelerators())
+def test_every_shipped_accelerator_is_shown(name: str) -> None:
+    machine = load_accelerator(name)
+    text = plain(accelerator_report(machine))
+    assert "\x1b" not in text
+    for memory in machine.memories:
+        assert memory in text
+    assert ("where the numbers come from" in text) is bool(machine.sources)
+
+
+def test_lists(dense: Estimate) -> None:
+    text = plain(dataflows_table())
+    assert all(name in text for name in DATAFLOWS)
+    text = plain(networks_table([("small", dense.workload())]))
+    assert "small" in text
+    legible(text)
+
+
+def test_what_is_not_counted_is_named_and_counted() -> None:
+    assert not_counted_line({"Relu": 2, "Add": 1}).startswith("not counted: Add x1, Relu x2; ")
+    assert not_counted_line({}).startswith("not counted: control")
+
+
+def test_an_estimate_of_nothing(dense: Estimate) -> None:
+    legible(plain(estimate_report(replace(dense, layers=()))))
+    assert Workload("empty", ()).macs == 0
+
+
+def test_a_published_number_that_is_missed_is_still_a_row() -> None:
+    rows = [
+        PublishedNumber(figure="Fig. 1", quantity="energy", paper=2e6, ours=1e6, tolerance=0.1),
+        PublishedNumber(figure="Fig. 2", quantity="words", paper=0.5, ours=0.5, note="[b]why"),
+    ]
+    text = plain(validation_table(rows))
+    legible(text)
+    assert "0.5" in text
+    assert "[b]why" in text

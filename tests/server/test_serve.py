@@ -1,0 +1,36 @@
+"""``picojoule serve`` as a process: how it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import Start
+
+
+def test_ctrl_c_ends_it_with_130(start: Start, tmp_path: Path) -> None:
+    assert start(tmp_path / "store.sqlite3").stop() == 130
+
+
+def test_a_terminating_signal_ends_it_at_once(start: Start, tmp_path: Path) -> None:
+    assert start(tmp_path / "store.sqlite3").stop(signal.SIGTERM) == -signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal is ignored on behalf of children")
+def test_ctrl_c_ends_it_where_the_shell_that_started_it_ignores_ctrl_c(tmp_path: Path) -> None:
+    """As a shell script starts what it puts in the background with ``&``."""
+    serve = f"exec '{sys.executable}' -m picojoule serve --port 0 --store '{tmp_path / 'store'}'"
+    with subprocess.Popen(
+        ["sh", "-c", f"trap '' INT; {serve}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"http://")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            process.kill()

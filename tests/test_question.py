@@ -1,0 +1,154 @@
+"""A question: read and checked once, the same however it is asked."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from picojoule.alternatives import alternatives
+from picojoule.dataflow import DATAFLOWS
+from picojoule.errors import InputError, PicojouleError, WorkloadError
+from picojoule.estimation import estimate, price
+from picojoule.eyexam.examination import examine, find_bounds
+from picojoule.mapper import solver
+from picojoule.mapper.cache import find
+from picojoule.mapper.found import Found
+from picojoule.question import FACTORS, OBJECTIVES, Question, ask, images_at_once
+from picojoule.specs import load_accelerator, parse_accelerator
+from picojoule.workload import PerOperand, Workload, conv, linear, matmul
+from tests.server_files import CHIP
+
+LAYERS = (
+    conv("conv", input_size=(5, 5), in_channels=2, out_channels=3, kernel=(3, 3)),
+    linear("fc", in_features=27, out_features=5),
+)
+NETWORK = Workload("small", LAYERS)
+TINY = parse_accelerator(CHIP, "tiny.yaml")
+
+
+def test_what_is_asked_takes_the_place_of_the_networks_own() -> None:
+    question = ask(
+        NETWORK,
+        TINY,
+        batch=4,
+        bits={"weight": 8},
+        density={"input": 0.5},
+        dataflow="ws",
+        objective="edp",
+        factors="perfect",
+        budget=3.0,
+        cache=False,
+    )
+    assert question.network.batch == 4
+    for layer in question.network:
+        assert layer.bounds.N == 4
+        assert layer.bits == PerOperand(16, 8, 16)
+        assert layer.density == PerOperand(0.5, 1.0, 1.0)
+    assert question.accelerator is TINY
+    assert question.dataflow is DATAFLOWS["ws"]
+    assert (question.objective, question.factors) == ("edp", "perfect")
+    assert (question.budget, question.cache) == (3.0, False)
+    with pytest.raises(FrozenInstanceError):
+        question.budget = None  # type: ignore[misc]
+
+
+def test_what_is_not_asked_is_as_the_network_and_the_accelerator_say() -> None:
+    question = ask("bvlc-alexnet", "eyeriss")
+    assert question.dataflow is DATAFLOWS["rs"]
+    assert question.accelerator == load_accelerator("eyeriss")
+    defaults = {name: x.default for name, x in Question.__dataclass_fields__.items()}
+    for answer in (ask, estimate, alternatives, examine):
+        for name, parameter in inspect.signature(answer).parameters.items():
+            if name in ("objective", "factors", "budget", "cache"):
+                assert parameter.default == defaults[name], (answer.__name__, name)
+
+
+def test_a_dataflow_of_ones_own_is_taken_as_it_is() -> None:
+    own = replace(DATAFLOWS["ws"], name="own")
+    assert ask(NETWORK, TINY, dataflow=own).dataflow is own
+    assert TINY.dataflow(own) is own
+    assert TINY.dataflow("os" + "a") is DATAFLOWS["osa"]
+    assert TINY.dataflow() is TINY.dataflow(None) is DATAFLOWS[TINY.default_dataflow]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"objective": "enrgy"}, r"no objective 'enrgy' \(did you mean 'energy'\?\); there are"),
+        ({"factors": "perfekt"}, r"no factors 'perfekt' \(did you mean 'perfect'\?\)"),
+        ({"dataflow": "rss"}, r"no dataflow 'rss' \(did you mean 'rs'\?\)"),
+    ],
+)
+def test_an_unknown_word_is_found_before_any_file_is_read(
+    words: dict[str, str], message: str
+) -> None:
+    with pytest.raises(PicojouleError, match=message):
+        ask("none.onnx", "none.yaml", **words)  # type: ignore[arg-type]
+
+
+def test_the_words_are_those_of_the_search() -> None:
+    assert tuple(solver.OBJECTIVES) == OBJECTIVES
+    assert solver.FACTORS == FACTORS
+
+
+def test_sizes_are_for_files_that_name_them() -> None:
+    with pytest.raises(InputError, match="only an ONNX file"):
+        ask(NETWORK, TINY, dims={"sequence": 3})
+
+
+def test_one_layer_of_it() -> None:
+    one = ask(NETWORK, TINY, batch=2).of_layer("fc")
+    assert [layer.name for layer in one.network] == ["fc"]
+    assert one.network.batch == 2
+    with pytest.raises(WorkloadError, match="fd"):
+        one.of_layer("fd")
+
+
+def test_images_share_the_chip_as_far_as_their_outputs_fit() -> None:
+    """conv has 3 x 3 x 3 outputs of 16 bit, 432 bit an image; the buffer has 512 B = 4096 bit."""
+    sets = replace(TINY, resident_images=True)
+    assert images_at_once(LAYERS[0], TINY, 1) == images_at_once(LAYERS[0], sets, 1) == 1
+    batch = 12  # 9 images fit; 6 is the largest divisor of 12 among 1 to 9
+    whole = NETWORK.with_batch(batch)
+    assert images_at_once(whole["conv"], TINY, batch) == 12
+    assert images_at_once(whole["conv"], sets, batch) == 6
+    assert images_at_once(whole["fc"], sets, batch) == 12
+    shares = list(ask(NETWORK, sets, batch=batch).shares())
+    assert [share.images for share in shares] == [6, 12]
+    assert [share.part.bounds.N for share in shares] == [6, 12]
+    assert [share.layer.bounds.N for share in shares] == [12, 12]
+
+
+def test_heads_are_shared_out_where_the_second_operand_is_an_activation() -> None:
+    scores = matmul("scores", rows=3, inner=4, columns=5, heads=2, weight_is_activation=True)
+    sets = replace(TINY, resident_images=True)
+    (share,) = ask(Workload("attention", (scores,)), sets, batch=4).shares()
+    assert 2 * share.images == share.part.bounds.G
+
+
+def test_every_way_of_asking_gives_the_same_answer(tmp_path: Path) -> None:
+    question = ask(NETWORK, TINY, bits=8, cache=tmp_path)
+    again = estimate(NETWORK, TINY, bits=8, cache=tmp_path)
+    assert price(question).to_dict() == again.to_dict()
+    timed = replace(question, objective="latency")
+    first = examine(NETWORK, TINY, bits=8, cache=tmp_path)
+    assert find_bounds(timed).to_dict() == first.to_dict()
+
+
+def test_a_questions_search_is_found_and_recalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def noted(*given: Any, **named: Any) -> Found:
+        calls.append(given)
+        return find(*given, **named)
+
+    monkeypatch.setattr("picojoule.question.find", noted)
+    question = ask(NETWORK, TINY, dataflow="rs", objective="edp", cache=tmp_path)
+    assert question.find(LAYERS[1]).objective == "edp"
+    assert calls == [(LAYERS[1], TINY, DATAFLOWS["rs"], "edp")]

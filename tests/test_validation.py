@@ -1,0 +1,76 @@
+"""What stands beside published figures; the figures themselves are tried in tests/paper."""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+
+import pytest
+
+from picojoule.errors import PicojouleError
+from picojoule.specs import load_accelerator
+from picojoule.validation import (
+    SECTIONS,
+    PublishedNumber,
+    estimated,
+    figure,
+    published,
+    published_mapping,
+    worked_examples,
+)
+
+
+@pytest.mark.parametrize(
+    ("ours", "tolerance", "ok"),
+    [(102.9, 0.03, True), (97.1, 0.03, True), (104.0, 0.03, False), (1e9, None, True)],
+)
+def test_a_number_is_ok_as_near_as_promised(ours: float, tolerance: float | None, ok: bool) -> None:
+    number = PublishedNumber(figure="x", quantity="y", paper=100.0, ours=ours, tolerance=tolerance)
+    assert number.ratio == ours / 100
+    assert number.ok is ok
+
+
+def test_nothing_is_infinitely_far_from_zero() -> None:
+    number = PublishedNumber(figure="x", quantity="y", paper=0.0, ours=1.0, tolerance=1.0)
+    assert math.isinf(number.ratio)
+    assert not number.ok
+
+
+def test_the_worked_examples_of_isca16_are_exact() -> None:
+    """Eq. 3 and 4 of the paper: 248 and 708 times the energy of a MAC."""
+    assert [(x.paper, x.ours, x.ok) for x in worked_examples()] == [
+        (248.0, 248.0, True),
+        (708.0, 708.0, True),
+    ]
+
+
+def test_every_published_row_is_a_number_with_a_place() -> None:
+    folder = resources.files("picojoule") / "data" / "published"
+    files = [x.name.removesuffix(".csv") for x in folder.iterdir() if x.name.endswith(".csv")]
+    assert files
+    for name in files:
+        rows = published(name)
+        assert rows, name
+        for row in rows:
+            if "value" in row:
+                float(row["value"])
+
+
+def test_a_figure_is_chosen_by_its_columns() -> None:
+    values = figure("isca16_worked_examples")
+    assert values["input", "energy"] == 248
+    assert figure("isca16_worked_examples", layer="input") == {
+        place: value for place, value in values.items() if place[0] == "input"
+    }
+    assert figure("isca16_worked_examples", layer="none") == {}
+
+
+def test_an_unknown_dataflow_is_refused() -> None:
+    with pytest.raises(PicojouleError, match="no dataflow"):
+        estimated("squeezenet1.1", "eyeriss", 1, "sr")
+    assert len(SECTIONS) == len(set(SECTIONS))
+
+
+def test_a_shipped_mapping_is_one_of_the_accelerator() -> None:
+    mapping = published_mapping("jssc17-alexnet-conv1")
+    assert len(mapping.stages) == len(load_accelerator("eyeriss").levels)
