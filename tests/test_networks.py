@@ -27,7 +27,6 @@ ALEXNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 Row = dict[str, str]
 
-
 DEFINED = {**make_networks.NETWORKS, **make_tiny_networks.NETWORKS}
 
 

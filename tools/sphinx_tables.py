@@ -86,10 +86,35 @@ class Columns(Generated):
     head = ("column", "if left out")
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        from picojoule.frontends.table import COLUMNS, DEFAULTS
+        from picojoule.frontends.table import COLUMNS, DEFAULTS, SCALES
 
         for name in COLUMNS:
             yield name, str(DEFAULTS.get(name, "needed"))
+        for name in SCALES:
+            yield name, "0.0"
+
+
+class LiteOperators(Generated):
+    head = ("operator", "what becomes of it")
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        from picojoule.frontends import tflite_operators as operators
+
+        meanings = dict.fromkeys(operators.COUNTED, "counted")
+        meanings |= dict.fromkeys(operators.CONTROL, "its subgraphs are counted")
+        meanings |= dict.fromkeys(operators.NO_PRODUCTS, "no products")
+        meanings |= dict.fromkeys(operators.NOT_MODELLED, "not modelled")
+        yield from sorted(meanings.items())
+
+
+class BlockFormats(Generated):
+    head = ("format", "values in a block", "bytes", "bits per weight")
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        from picojoule.frontends.gguf_file import FORMATS
+
+        for found in FORMATS.values():
+            yield found.name, str(found.values), str(found.size), f"{found.bits_per_value:g}"
 
 
 class RecipeKeys(Generated):
@@ -167,6 +192,8 @@ def setup(app: Any) -> dict[str, bool]:
         ("shipped-networks", Networks),
         ("shipped-dataflows", Dataflows),
         ("table-columns", Columns),
+        ("tflite-operators", LiteOperators),
+        ("gguf-formats", BlockFormats),
         ("recipe-keys", RecipeKeys),
         ("http-api", Endpoints),
         ("commands", Commands),
