@@ -58,7 +58,7 @@ def test_no_mapping_is_faster(seed: int) -> None:
     """The fastest of all mappings, with zeros skipped, coded or neither, is no faster."""
     rng = random.Random(seed)
     layer, machine = random_layer(rng), random_machine(rng)
-    outer = replace(machine.nest[0].memories[0], bandwidth=rng.choice([0.5, 4.0]))
+    outer = replace(machine.levels[0].memories[0], bandwidth=rng.choice([0.5, 4.0]))
     machine = replace(machine, nest=(Level((outer,)), *machine.nest[1:]))
     if seed % 2:
         layer = replace(layer, density=PerOperand(0.5, 0.25, 0.9))

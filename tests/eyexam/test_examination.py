@@ -45,7 +45,9 @@ def test_no_step_rises_and_the_sixth_is_the_latency_model(seed: int) -> None:
         sparse = SparseSupport(zeros=ZeroSkip.SKIP, of=frozenset({Operand.INPUT, Operand.WEIGHT}))
         accelerator = replace(accelerator, sparse=sparse, compute=Compute(1.0, per_cycle=2))
     nest = list(accelerator.nest)
-    nest[0] = Level((replace(nest[0].memories[0], bandwidth=rng.choice([8.0, 64.0])),))
+    nest[0] = Level(
+        (replace(accelerator.levels[0].memories[0], bandwidth=rng.choice([8.0, 64.0])),)
+    )
     accelerator = replace(accelerator, nest=tuple(nest))
     try:
         found = search(layer, accelerator, "flexible", "latency")

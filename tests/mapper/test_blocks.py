@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import picojoule
 from picojoule.mapper import blocks
+from picojoule.mapper.found import Found
 from picojoule.mapper.kernels import repeats
+from picojoule.mapping import Mapping
+from picojoule.workload import Layer
 
 CHIP = picojoule.load_accelerator("eyeriss")
 
 
-def layer(m, c, **options):
-    size = {"input_size": (14, 14), "kernel": (3, 3), "padding": (1, 1, 1, 1)}
+def layer(m: int, c: int, **options: Any) -> Layer:
+    size: dict[str, Any] = {"input_size": (14, 14), "kernel": (3, 3), "padding": (1, 1, 1, 1)}
     return picojoule.conv("l", in_channels=c, out_channels=m, **{**size, **options})
 
 
-def answer(found):
+def answer(found: Found) -> tuple[float, Mapping, int, int, float]:
     return found.value, found.mapping, found.explored, found.pruned, found.lower_bound
 
 
 @pytest.mark.parametrize("objective", ["energy", "latency"])
-def test_a_sweep_finds_what_each_search_finds_alone(objective):
+def test_a_sweep_finds_what_each_search_finds_alone(objective: str) -> None:
     sweep = [layer(m, c) for m in (24, 16) for c in (16, 8)]
     sweep.append(layer(24, 16, stride=(2, 2)))
     sweep.append(layer(24, 16, input_size=(14, 10)))
@@ -34,7 +39,7 @@ def test_a_sweep_finds_what_each_search_finds_alone(objective):
     assert together == alone
 
 
-def test_another_chip_has_blocks_of_its_own():
+def test_another_chip_has_blocks_of_its_own() -> None:
     one = layer(24, 16)
     small = picojoule.load_accelerator("eyeriss-isca16")
     first = answer(picojoule.search(one, CHIP))
@@ -44,7 +49,7 @@ def test_another_chip_has_blocks_of_its_own():
     assert answer(picojoule.search(one, small, "rs")) == between
 
 
-def test_what_is_kept_is_bounded():
+def test_what_is_kept_is_bounded() -> None:
     blocks.trim(0)
     for m in range(8, 72, 8):
         picojoule.search(layer(m, 16), CHIP)
@@ -57,7 +62,7 @@ def test_what_is_kept_is_bounded():
     assert left == kept[-len(left) :]  # the last used
 
 
-def test_rows_and_columns_share_their_windows():
+def test_rows_and_columns_share_their_windows() -> None:
     blocks.trim(0)
     picojoule.search(layer(24, 16), CHIP, "flexible")
     pairs = [block for block in blocks._kept.values() if block.key.window]
@@ -69,7 +74,7 @@ def test_rows_and_columns_share_their_windows():
     assert pairs[0]._windows is not pairs[1]._windows
 
 
-def test_factors_are_those_of_each_option():
+def test_factors_are_those_of_each_option() -> None:
     picojoule.search(layer(24, 16), CHIP)
     channels = next(b for b in blocks._kept.values() if b.dims == (picojoule.workload.Dim.M,))
     count = blocks.Words(

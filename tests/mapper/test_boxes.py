@@ -12,7 +12,7 @@ import pytest
 from picojoule.mapper import boxes
 
 
-def _fits(fans, dims, axes, allowed):
+def _fits(fans: list[int], dims: list[int], axes: list[int], allowed: list[int]) -> bool:
     splits = []
     for fan, dim in zip(fans, dims, strict=True):
         rooms = [size if mask >> dim & 1 else 1 for size, mask in zip(axes, allowed, strict=True)]
@@ -28,7 +28,7 @@ def _fits(fans, dims, axes, allowed):
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_packable(seed):
+def test_packable(seed: int) -> None:
     rng = random.Random(seed)
     count, width = rng.randint(1, 3), rng.randint(1, 2)
     fans = [rng.randint(1, 6) for _ in range(count)]

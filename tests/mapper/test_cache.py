@@ -34,7 +34,7 @@ from picojoule.mapper.cache import (
 )
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping, Stage
-from picojoule.workload import OPERANDS, Extents, Layer, PerOperand, Workload, conv, linear
+from picojoule.workload import OPERANDS, Dim, Extents, Layer, PerOperand, Workload, conv, linear
 
 ALL = frozenset(OPERANDS)
 MACHINE = Accelerator(
@@ -199,22 +199,26 @@ def test_every_number_of_a_machine_counts() -> None:
         lambda m: replace(m, clock=1e9),
         lambda m: replace(m, nest=m.nest[:2]),
     ]
-    for change in ({"capacity": 8.0}, {"read_energy": 7.0}, {"may_bypass": frozenset()}):
-        memory = replace(MACHINE.memories["buffer"], **change)  # type: ignore[arg-type]
-        changes.append(
-            lambda m, memory=memory: replace(  # type: ignore[misc]
-                m, nest=(m.nest[0], Level((memory,)), *m.nest[2:])
-            )
-        )
-    texts = [text(machine=change(MACHINE)) for change in changes]
-    assert len({text(), *texts}) == len(changes) + 1
+    buffer = MACHINE.memories["buffer"]
+    buffers = [
+        replace(buffer, capacity=8.0),
+        replace(buffer, read_energy=7.0),
+        replace(buffer, may_bypass=frozenset()),
+    ]
+    first, _, *rest = MACHINE.nest
+    machines = [
+        *(change(MACHINE) for change in changes),
+        *(replace(MACHINE, nest=(first, Level((other,)), *rest)) for other in buffers),
+    ]
+    texts = [text(machine=machine) for machine in machines]
+    assert len({text(), *texts}) == len(machines) + 1
 
 
 def test_dataflows_and_objectives_count() -> None:
     texts = {text(flow=flow) for flow in DATAFLOWS.values()}
     assert len(texts) == len(DATAFLOWS)
     assert len({text(objective=o) for o in solver.OBJECTIVES}) == len(solver.OBJECTIVES)
-    ours = replace(FLEXIBLE, unrolled=frozenset({"R"}))  # the user's own, under a known name
+    ours = replace(FLEXIBLE, unrolled=frozenset({Dim.R}))  # the user's own, under a known name
     assert text(flow=ours) != text()
     assert text(flow=replace(FLEXIBLE, title="t", source="s")) == text()
 
@@ -225,8 +229,9 @@ def test_whole_numbers_are_equal_as_floats() -> None:
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path, searched: list[str]) -> None:
-    counted = Extents(*(numpy.int64(size) for size in CONV.bounds))
-    density = PerOperand(*(numpy.float64(x) for x in CONV.density))
+    sizes: Any = [numpy.int64(size) for size in CONV.bounds]  # no int, but taken for one
+    counted = Extents(*sizes)
+    density = PerOperand[float](*(numpy.float64(x) for x in CONV.density))
     layer = replace(CONV, bounds=counted, density=density)
     assert text(layer) == text()
     assert find(layer, MACHINE, cache=tmp_path) == find(CONV, MACHINE, cache=tmp_path)

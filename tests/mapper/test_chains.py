@@ -8,7 +8,9 @@ import pytest
 from picojoule.mapper.chains import Cuts, Rules, chains
 
 
-def cuts(*limits: int, fans: tuple[int, ...], perfect: bool = False, rules: Rules | None = None):
+def cuts(
+    *limits: int, fans: tuple[int, ...], perfect: bool = False, rules: Rules | None = None
+) -> Cuts:
     return Cuts(limits=limits, fans=fans, edge=0, perfect=perfect, rules=rules)
 
 
@@ -48,21 +50,22 @@ def test_a_short_dimension_is_listed_whole() -> None:
     assert long.bound == 13
 
 
+FREE = Rules(gap=1, element=None, buffer=None, spanned=False, whole=False, spread=False)
+
+
 @pytest.mark.parametrize(
-    ("asked", "kept"),
+    ("rules", "kept"),
     [
-        ({"element": 2}, [False, True, False]),
-        ({"element": 5}, [True, True, True]),  # no element can: it is cut after all
-        ({"spanned": True}, [False, True, True]),
-        ({"whole": True}, [True, True, False]),
-        ({"spread": True}, [False, True, False]),
+        (FREE._replace(element=2), [False, True, False]),
+        (FREE._replace(element=5), [True, True, True]),  # no element can: it is cut after all
+        (FREE._replace(spanned=True), [False, True, True]),
+        (FREE._replace(whole=True), [True, True, False]),
+        (FREE._replace(spread=True), [False, True, False]),
     ],
 )
-def test_rules(asked: dict[str, object], kept: list[bool]) -> None:
+def test_rules(rules: Rules, kept: list[bool]) -> None:
     # 6 whole in the buffer: element tiles of 1 and 2, 3 unrolled: 3 and 6 of 6 at once; then a
     # buffer tile of 3, all of it at once.
     tiles = np.array([[6, 6, 1, 1], [6, 6, 2, 1], [6, 3, 1, 1]])
     fans = np.array([[1, 3, 1], [1, 3, 1], [1, 3, 1]])
-    nothing = {"element": None, "buffer": None, "spanned": False, "whole": False, "spread": False}
-    rules = Rules(gap=1, **{**nothing, **asked})
     assert rules.allowed(tiles, fans).tolist() == kept

@@ -12,7 +12,7 @@ from picojoule.mapper import kernels
 from picojoule.workload import WindowAxis
 
 
-def _chain(rng, bound, depth):
+def _chain(rng: random.Random, bound: int, depth: int) -> traffic.Chain:
     tiles, fans = [bound], []
     for level in range(depth):
         inner = 1 if level == depth - 1 else rng.randint(1, tiles[-1])
@@ -21,12 +21,12 @@ def _chain(rng, bound, depth):
     return traffic.Chain(tuple(tiles), tuple(fans))
 
 
-def _arrays(chain):
+def _arrays(chain: traffic.Chain) -> tuple[kernels.Ints, kernels.Ints]:
     return np.array([chain.tiles], np.int64), np.array([chain.fanouts], np.int64)
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_repeats(seed):
+def test_repeats(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(100):
         depth = rng.randint(1, 4)
@@ -40,7 +40,7 @@ def test_repeats(seed):
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_window_words(seed):
+def test_window_words(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(100):
         depth = rng.randint(1, 3)

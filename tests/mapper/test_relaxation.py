@@ -17,9 +17,11 @@ from picojoule.errors import NoMappingError
 from picojoule.legality import violations
 from picojoule.mapper.boxes import packable
 from picojoule.mapper.found import value_of as value_of_cost
-from picojoule.mapper.programme import EDP, ENERGY, LATENCY, value_of
-from picojoule.mapper.relaxation import Relaxation, _spread
+from picojoule.mapper.kernels import Ints
+from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, value_of
+from picojoule.mapper.relaxation import Relaxation, Relaxed, _spread
 from picojoule.mapper.space import Order, Space
+from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, Extents, linear
 from tests.strategies import layers, machine
 
@@ -27,7 +29,7 @@ MODES = {"energy": ENERGY, "latency": LATENCY, "edp": EDP}
 INPUT, WEIGHT, OUTPUT = OPERANDS
 
 
-def value_at(relaxation, relaxed, choice):
+def value_at(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> float:
     """The programme's objective where each block takes the option chosen."""
     if np.isinf(relaxed.penalty[choice]).any():
         return math.inf
@@ -39,7 +41,7 @@ def value_at(relaxation, relaxed, choice):
     return value_of(relaxed.programme, products)
 
 
-def fits_arrays(relaxation, relaxed, choice):
+def fits_arrays(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> bool:
     options, programme = relaxation.options(relaxed.options), relaxed.programme
     dims = np.maximum(options.dims, 0).ravel()
     return all(
@@ -48,7 +50,7 @@ def fits_arrays(relaxation, relaxed, choice):
     )
 
 
-def unrolled_as_chosen(space, options, choice, mapping):
+def unrolled_as_chosen(space: Space, options: Options, choice: Ints, mapping: Mapping) -> bool:
     """Not so where, say, three elements along one dimension are two times two."""
     for a, gap in enumerate(space.array_gaps):
         for option, dims in zip(choice, options.dims, strict=True):
@@ -59,11 +61,11 @@ def unrolled_as_chosen(space, options, choice, mapping):
 
 
 @st.composite
-def problems(draw):
+def problems(draw: st.DrawFn) -> Space | None:
     """A layer of few indices, an accelerator of two or three levels, a dataflow: their space."""
     layer = draw(layers(largest=12))
     depth = draw(st.integers(2, 3))
-    arrays = [[] for _ in range(depth)]
+    arrays: list[list[int]] = [[] for _ in range(depth)]
     arrays[draw(st.integers(depth - 2, depth - 1))] = draw(st.sampled_from([[2], [4], [2, 2]]))
     accelerator = machine(
         [OPERANDS] * depth,
@@ -83,7 +85,7 @@ def problems(draw):
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_a_point_is_a_mapping_at_its_price(data):
+def test_a_point_is_a_mapping_at_its_price(data: st.DataObject) -> None:
     """No class prices a point below its mapping, and the best class prices it exactly."""
     space = data.draw(problems())
     assume(space is not None and all(b.size for blocks in space.blocks for b in blocks))
@@ -94,8 +96,8 @@ def test_a_point_is_a_mapping_at_its_price(data):
     choice = np.array(
         [data.draw(st.integers(a, b - 1)) for a, b in itertools.pairwise(starts.tolist())]
     )
-    exact, seen = math.inf, {}
-    least = math.inf
+    seen: dict[Mapping, float] = {}
+    exact = least = math.inf
     for cls in space.classes():
         undecided = relaxation.relax(cls, MODES[objective], math.inf)
         if undecided is None or undecided.options != shape:
@@ -124,7 +126,7 @@ def test_a_point_is_a_mapping_at_its_price(data):
         assert least == pytest.approx(exact, rel=1e-9)
 
 
-def test_unrollings_are_split_over_axes_that_take_them():
+def test_unrollings_are_split_over_axes_that_take_them() -> None:
     # 6 elements along M on axes of 3 (any dimension) and 2 (M and C only): 3 x 2.
     accelerator = machine([OPERANDS] * 2, [[3, 2], []])
     axes = accelerator.arrays[0].axes
@@ -138,7 +140,7 @@ def test_unrollings_are_split_over_axes_that_take_them():
     assert (second.M, second.C) == (2, 1)
 
 
-def test_the_price_of_a_class_by_hand():
+def test_the_price_of_a_class_by_hand() -> None:
     # 2 outputs of 3 inputs; memory 200 a read and 250 a write over registers of 6 and 7.5, both
     # ends charged; a MAC costs 1. Registers hold one word of each: tiles of 1, outputs stay while C
     # runs. Inputs: 3 for each of 2 outputs cross, 6 x (200 + 7.5); weights as often; sums go up

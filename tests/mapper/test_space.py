@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
 from picojoule.mapper.space import Edge, MappingClass, Order, Runs, Space, empty_levels
-from picojoule.workload import DIMS, OPERANDS, Dim, conv, linear
+from picojoule.workload import DIMS, OPERANDS, Dim, Layer, Operand, conv, linear
 from tests.strategies import machine
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -19,7 +20,9 @@ LINEAR = linear("fc", in_features=6, out_features=4)
 CONV = conv("conv", input_size=(6, 9), in_channels=2, out_channels=3, kernel=(3, 3))
 
 
-def space(layer=LINEAR, depth=2, dataflow="flexible", **options):
+def space(
+    layer: Layer = LINEAR, depth: int = 2, dataflow: str = "flexible", **options: Any
+) -> Space:
     accelerator = machine([OPERANDS] * depth, [[] for _ in range(depth)], **options)
     return Space(layer, accelerator, DATAFLOWS[dataflow], timed=False)
 
@@ -39,7 +42,7 @@ def test_three_levels() -> None:
 
 def test_a_window_slides() -> None:
     # Weights stay while P or Q slides, outputs while R or S does, inputs beside any of the four.
-    slides = {}
+    slides: dict[Operand, set[Dim]] = {}
     for cls in space(CONV).classes():
         slides.setdefault(cls.orders[0].stays, set()).add(cls.orders[0].slides)
     assert slides == {WEIGHT: {P, Q}, INPUT: {P, Q, R, S}, OUTPUT: {R, S}}

@@ -18,7 +18,7 @@ CASES = 2500
 
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_words_agree(data):
+def test_words_agree(data: st.DataObject) -> None:
     layer = data.draw(layers(largest=32))
     mapping = data.draw(mappings(layer))
     padded = data.draw(st.booleans())
@@ -32,7 +32,7 @@ def test_words_agree(data):
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_accesses_agree(data):
+def test_accesses_agree(data: st.DataObject) -> None:
     """Reads and writes of every memory, both ends charged, no zeros."""
     layer = data.draw(layers(largest=32))
     layer = replace(layer, bits=DEFAULT_BITS, density=DENSE)
@@ -40,7 +40,7 @@ def test_accesses_agree(data):
     tally = interpret(layer, mapping, False)
     cost = evaluate(layer, sized_for(mapping), mapping)
     depth = len(mapping.stages)
-    expected = {f"m{level}": {} for level in range(depth)}
+    expected: dict[str, dict[Operand, list[int]]] = {f"m{level}": {} for level in range(depth)}
     for operand, parent, child in {edge for edge, _ in tally.loads}:
         at_parent = tally.loads[(operand, parent, child), parent]
         at_child = tally.loads[(operand, parent, child), child]

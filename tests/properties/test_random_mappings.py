@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Hashable
 from dataclasses import replace
 
 import pytest
 
+from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.frontends import load
 from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
-from picojoule.workload import DIMS, Extents
+from picojoule.workload import DIMS, Extents, Layer
 
 # `make nightly` sets this to 10,000 and takes every layer of four networks.
 MAPPINGS = int(os.environ.get("PICOJOULE_RANDOM_MAPPINGS", "300"))
@@ -22,18 +24,18 @@ EVERY = "PICOJOULE_RANDOM_MAPPINGS" in os.environ
 NETWORKS = ("bvlc-alexnet", "resnet50", "mobilenetv2", "bert-base")
 
 
-def _layers():
+def _layers() -> list[tuple[str, int]]:
     """(network, index) of the layers to try: of each shape one."""
     if not EVERY:
         return [("squeezenet1.1", 1), ("squeezenet1.1", 3), ("resnet18", 12)]
-    seen = {}
+    seen: dict[Hashable, tuple[str, int]] = {}
     for network in NETWORKS:
         for index, layer in enumerate(load(network)):
             seen.setdefault(layer.signature(), (network, index))
     return list(seen.values())
 
 
-def _random_mapping(rng, layer, machine):
+def _random_mapping(rng: random.Random, layer: Layer, machine: Accelerator) -> Mapping:
     """Random tiles, shrunk until they fit; a random unrolling along each axis; random orders."""
     depth = len(machine.levels)
     keeps = [
@@ -61,7 +63,9 @@ def _random_mapping(rng, layer, machine):
             return mapping
 
 
-def _neighbour(rng, layer, machine, mapping):
+def _neighbour(
+    rng: random.Random, layer: Layer, machine: Accelerator, mapping: Mapping
+) -> Mapping | None:
     """A mapping with one or two things changed, or None if that is not legal."""
     stages = list(mapping.stages)
     for _ in range(rng.randint(1, 2)):
@@ -90,7 +94,7 @@ def _neighbour(rng, layer, machine, mapping):
 
 
 @pytest.mark.parametrize(("network", "index"), _layers())
-def test_never_cheaper(network, index):
+def test_never_cheaper(network: str, index: int) -> None:
     rng = random.Random(index)
     layer, machine = list(load(network))[index], load_accelerator("eyeriss")
     found = search(layer, machine, "flexible")

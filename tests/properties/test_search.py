@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from picojoule.accelerator import (
+    Accelerator,
     Array,
     Charging,
     HopCharge,
@@ -18,19 +20,20 @@ from picojoule.accelerator import (
     SparseSupport,
     ZeroSkip,
 )
-from picojoule.cost import evaluate
+from picojoule.cost import Cost, evaluate
 from picojoule.errors import NoMappingError
 from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
-from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand
+from picojoule.traffic import Chain
+from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand, PerOperand
 from tests.strategies import machine
 
 PROBLEMS = 60
 MAPPINGS = 1500  # of a problem, at most; slow tests take larger ones
 
 
-def _layer(rng):
+def _layer(rng: random.Random) -> Layer:
     """Two or three dimensions that matter, small bounds, windows now and then."""
     bounds = dict.fromkeys("NGMCPQRS", 1)
     kind = rng.choice(["window", "window", "gemm", "mixed"])
@@ -54,10 +57,10 @@ def _layer(rng):
     )
 
 
-def _machine(rng):
+def _machine(rng: random.Random) -> Accelerator:
     depth = rng.choice([2, 3, 3])
     capacities = [None] + [rng.choice([6, 10, 16, 40]) * 16 for _ in range(depth - 1)]
-    arrays = [[] for _ in range(depth)]
+    arrays: list[list[int]] = [[] for _ in range(depth)]
     arrays[rng.choice([depth - 2, depth - 2, depth - 1])] = rng.choice([[2], [4], [2, 2], [3, 2]])
     found = machine(
         [OPERANDS] * depth,
@@ -74,7 +77,7 @@ def _machine(rng):
     return replace(found, nest=tuple(_narrowed(part, rng) for part in found.nest))
 
 
-def _narrowed(part, rng):
+def _narrowed(part: Level | Array, rng: random.Random) -> Level | Array:
     """The part with limited bandwidths, now and then."""
     if isinstance(part, Array):
         own = PerOperand(*(rng.choice([None, None, 4.0, 32.0]) for _ in OPERANDS))
@@ -89,23 +92,23 @@ def _narrowed(part, rng):
     )
 
 
-def _chains(bound, sizes):
+def _chains(bound: int, sizes: Sequence[int]) -> list[Chain]:
     """Every tile and every unrolling of one dimension at every level."""
 
-    def walk(tiles, fans):
+    def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> Iterator[Chain]:
         level = len(tiles) - 1
         last = level == len(sizes) - 1
         for piece in [1] if last else range(1, tiles[-1] + 1):
             for fan in range(1, min(sizes[level], -(-tiles[-1] // piece)) + 1):
                 if last:
-                    yield tiles, (*fans, fan)
+                    yield Chain(tiles, (*fans, fan))
                 else:
                     yield from walk((*tiles, piece), (*fans, fan))
 
     return list(walk((bound,), ()))
 
 
-def _keeps(accelerator):
+def _keeps(accelerator: Accelerator) -> list[list[frozenset[Operand]]]:
     """Every bypass at every level."""
     return [
         [
@@ -120,7 +123,7 @@ def _keeps(accelerator):
 class _Enumeration:
     """All legal mappings of a problem: every tile, unrolling, order and bypass."""
 
-    def __init__(self, layer, accelerator):
+    def __init__(self, layer: Layer, accelerator: Accelerator) -> None:
         self.layer, self.accelerator = layer, accelerator
         self.depth = len(accelerator.levels)
         self.live = [n for n in range(8) if layer.bounds[n] > 1]
@@ -133,18 +136,18 @@ class _Enumeration:
         self.chains = [_chains(layer.bounds[n], self.sizes) for n in self.live]
         self.keeps = list(itertools.product(*_keeps(accelerator)))
 
-    def stages(self, most):
+    def stages(self, most: int) -> list[list[Stage]] | None:
         """The stages of all mappings, without their orders; None if there are too many."""
         if math.prod(map(len, self.chains)) > 8 * most:
             return None  # not even worth counting
-        found = []
+        found: list[list[Stage]] = []
         for picked in itertools.product(*self.chains):
             found += self._legal(picked)
             if len(found) * len(self.orders) > most:
                 return None
         return found
 
-    def _legal(self, picked):
+    def _legal(self, picked: Sequence[Chain]) -> Iterator[list[Stage]]:
         tiles = [[1] * 8 for _ in range(self.depth)]
         fans = [[1] * 8 for _ in range(self.depth)]
         for n, (tile, fan) in zip(self.live, picked, strict=True):
@@ -164,7 +167,7 @@ class _Enumeration:
             if not violations(self.layer, self.accelerator, Mapping(tuple(stages))):
                 yield stages
 
-    def costs(self, most):
+    def costs(self, most: int) -> list[Cost] | None:
         """The costs of all mappings; None if there are more than *most*."""
         legal = self.stages(most)
         if legal is None:
@@ -176,11 +179,11 @@ class _Enumeration:
         ]
 
 
-def _ordered(stage, order):
+def _ordered(stage: Stage, order: tuple[Dim, ...]) -> Stage:
     return Stage(stage.tile, order, stage.keeps, stage.spatial)
 
 
-def _problem(rng, most):
+def _problem(rng: random.Random, most: int) -> tuple[Layer, Accelerator, list[Cost]]:
     """A layer, an accelerator, and the costs of all mappings, which are at most *most*.
 
     They are counted before one is priced, and of those with too many another is drawn.
@@ -192,7 +195,7 @@ def _problem(rng, most):
             return layer, accelerator, costs
 
 
-def _spread(fan, array):
+def _spread(fan: Sequence[int], array: Array | None) -> tuple[Extents, ...] | None:
     if array is None:
         return ()
     splits = [
@@ -210,14 +213,14 @@ def _spread(fan, array):
     return None
 
 
-def _value(cost, objective):
+def _value(cost: Cost, objective: str) -> float:
     return {"energy": cost.energy, "latency": cost.cycles, "edp": cost.energy * cost.cycles}[
         objective
     ]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_front(seed):
+def test_front(seed: int) -> None:
     layer, accelerator, costs = _problem(random.Random(1000 + seed), MAPPINGS)
     points = {(cost.cycles, cost.energy) for cost in costs}
     if not points:
@@ -237,7 +240,7 @@ def test_front(seed):
 
 
 @pytest.mark.parametrize("objective", ["energy", "latency", "edp"])
-def test_budget_of_nothing(objective):
+def test_budget_of_nothing(objective: str) -> None:
     """Without any time there is still a mapping, and no wrong claim about it."""
     rng = random.Random(5)
     layer, accelerator = _layer(rng), _machine(rng)
@@ -247,14 +250,14 @@ def test_budget_of_nothing(objective):
     assert hasty.lower_bound <= best.value * (1 + 1e-9) <= hasty.value * (1 + 2e-9)
 
 
-def _doubled(part):
+def _doubled(part: Level | Array) -> Level | Array:
     if isinstance(part, Array):
         return part
     return Level(tuple(replace(m, capacity=m.capacity and 2 * m.capacity) for m in part.memories))
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_monotone(seed):
+def test_monotone(seed: int) -> None:
     """More room at the same price, a freer dataflow, or fewer values never cost more."""
     rng = random.Random(2000 + seed)
     layer, accelerator = _layer(rng), _machine(rng)
@@ -277,17 +280,17 @@ def test_monotone(seed):
 
 
 @pytest.mark.parametrize("seed", range(PROBLEMS))
-def test_exhaustive(seed):
+def test_exhaustive(seed: int) -> None:
     _compare_with_all(random.Random(seed), MAPPINGS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
-def test_exhaustive_larger(seed):
+def test_exhaustive_larger(seed: int) -> None:
     _compare_with_all(random.Random(3000 + seed), 20_000)
 
 
-def _compare_with_all(rng, most):
+def _compare_with_all(rng: random.Random, most: int) -> None:
     layer, accelerator, costs = _problem(rng, most)
     objective = rng.choice(["energy", "energy", "energy", "edp", "latency"])
     if not costs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -282,22 +283,22 @@ PATTERNS: tuple[type[nn.Module], ...] = (
 NORMALISING = (ResponseNorm, Normalised)
 
 
-def made(pattern: type[nn.Module]) -> nn.Module:
+def made(pattern: Callable[[], nn.Module]) -> nn.Module:
     """The network, with statistics and biases that are not those of a fresh one."""
     torch.manual_seed(0)
     model = pattern()
     with torch.no_grad():
         for part in model.modules():
             if isinstance(part, nn.BatchNorm2d):
-                part.running_mean = torch.randn(part.num_features) / 4  # type: ignore[assignment]
-                part.running_var = torch.rand(part.num_features) + 0.5  # type: ignore[assignment]
+                part.running_mean = torch.randn(part.num_features) / 4
+                part.running_var = torch.rand(part.num_features) + 0.5
                 part.weight.uniform_(0.5, 1.5)
                 part.bias.normal_(0, 0.3)
     return model.eval()
 
 
 @cache
-def traced(pattern: type[nn.Module]) -> TracedNetwork:
+def traced(pattern: Callable[[], nn.Module]) -> TracedNetwork:
     """The network traced with one image; not to be changed."""
     return trace(made(pattern), (images(1),))
 

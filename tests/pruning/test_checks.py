@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from picojoule.errors import PicojouleError  # noqa: E402
 from picojoule.pruning.checks import check_task  # noqa: E402
@@ -44,11 +44,11 @@ def labels(change: Callable[[Any], Any]) -> Callable[[nn.Module, Data], tuple[nn
 
 def poisoned(model: nn.Module, data: Data) -> tuple[nn.Module, Data]:
     with torch.no_grad():
-        model[0].bias[2] = float("nan")
+        model.get_parameter("0.bias")[2] = float("nan")
     return model, data
 
 
-def one_bad(x: torch.Tensor) -> torch.Tensor:
+def one_bad(x: Tensor) -> Tensor:
     x = x.clone()
     x[7, 1] = float("inf")
     return x

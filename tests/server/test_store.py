@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from picojoule.errors import InputError
-from picojoule.server.questions import QuestionBody
+from picojoule.server.questions import BitsOf, QuestionBody
 from picojoule.server.store import (
     CANCELLED,
     DONE,
@@ -103,7 +103,7 @@ def test_another_version_is_refused(store: Store) -> None:
 
 
 def test_equal_questions_have_one_identity() -> None:
-    first = QuestionBody(network="n", chip="c", bits={"weight": 8})
+    first = QuestionBody(network="n", chip="c", bits=BitsOf(weight=8))
     assert first.identity() == QuestionBody.model_validate(first.plain()).identity()
     assert first.identity() != QuestionBody(network="n", chip="c").identity()
     assert len(first.identity()) == 20

@@ -64,18 +64,18 @@ class QuestionBody(Settings):
     """An estimate to be made."""
 
     network: NetworkId = Field(description="A shipped name, or the id of an uploaded network.")
-    chip: NetworkId | None = Field(None, description="A shipped name.")
+    chip: NetworkId | None = Field(default=None, description="A shipped name.")
     chip_yaml: Annotated[str, StringConstraints(max_length=LARGEST_FILE)] | None = Field(
-        None, description="A machine of your own, instead of `chip`."
+        default=None, description="A machine of your own, instead of `chip`."
     )
-    dataflow: DataflowName | None = Field(None, description="By default the machine's own.")
+    dataflow: DataflowName | None = Field(default=None, description="By default the machine's own.")
     objective: Literal["energy", "latency", "edp"] = "energy"
     budget: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | None = Field(
-        None, description="Seconds to search each distinct layer; by default until proved."
+        default=None, description="Seconds to search each distinct layer; by default until proved."
     )
 
     eyexam: bool | None = Field(
-        None, description="Also bound the speed of each layer in the seven steps of Eyexam."
+        default=None, description="Also bound the speed of each layer in the seven steps of Eyexam."
     )
 
     @field_validator("eyexam")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ REFUSED = {
 
 
 @cache
-def narrowing_of(pattern: type[nn.Module]) -> tuple[nn.Module, Narrowing]:
+def narrowing_of(pattern: Callable[[], nn.Module]) -> tuple[nn.Module, Narrowing]:
     model = patterns.made(pattern)
     data = patterns.images(3)
     traced = patterns.traced(pattern)

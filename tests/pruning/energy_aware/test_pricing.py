@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from picojoule.errors import PicojouleError  # noqa: E402
 from picojoule.pruning.energy_aware.pricing import Pricing  # noqa: E402
@@ -22,7 +22,7 @@ class Net(nn.Module):
         super().__init__()
         self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 4)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         return self.last(x @ x.transpose(1, 2) @ x)
 

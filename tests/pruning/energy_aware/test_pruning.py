@@ -23,7 +23,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("safetensors")
 
 from safetensors.torch import load_file  # noqa: E402
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from picojoule.errors import InputError, PicojouleError  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
@@ -198,7 +198,7 @@ def test_users_own_finetune_and_accuracy(task: Any) -> None:
     def spoil(network: nn.Module, epoch: int) -> None:
         calls.append(epoch)
         with torch.no_grad():
-            network.fc1.weight.add_(1.0)  # would fill every zero
+            network.get_parameter("fc1.weight").add_(1.0)  # would fill every zero
 
     found = prune(
         model, data, cost=weights_and_macs, mode="paper", energy=0.8, options=FAST,
@@ -283,7 +283,7 @@ class Unsupported(nn.Module):
         super().__init__()
         self.fc = nn.Linear(64, 4)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         y = self.fc(x.flatten(1))
         return y if float(y.sum()) > 0 else -y
 
@@ -355,7 +355,7 @@ class Uncommon(nn.Module):
         self.again = nn.Linear(24, 20)
         self.last = nn.Linear(20, 2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.second(torch.relu(self.first(x))))
         x = torch.relu(self.wide(x))
         return self.last(nn.functional.linear(x, self.again.weight) + self.again(x))
@@ -372,7 +372,8 @@ def test_shared_and_unused_weights(mode: str, tmp_path: Path) -> None:
         model, data, cost=weights_and_macs, mode=mode, energy=0.5, options=FAST, run=tmp_path / "r"
     )
     assert found.met
-    assert found.model.second.weight is found.model.first.weight
+    shared = found.model.get_parameter("first.weight")
+    assert found.model.get_parameter("second.weight") is shared
     assert model.first.weight.count_nonzero() == 256  # the given network is untouched
     for name, density in found.weights.items():
         weight = found.model.get_parameter(f"{name}.weight")
@@ -394,7 +395,7 @@ class Reads(nn.Module):
         self.next = nn.Linear(16, 12, bias=False)
         self.next.weight = self.words.weight
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.words(x).mean(1)
         return self.next(x + self.join(torch.relu(self.widen(x))))
 
@@ -407,7 +408,8 @@ def test_words_are_no_numbers_to_be_scaled() -> None:
     found = prune(Reads(), data, cost=weights_and_macs, energy=0.6, options=FAST)
     assert found.met
     assert found.widths["widen"][0] == 32
-    assert found.model.next.weight is found.model.words.weight
+    words = found.model.get_parameter("words.weight")
+    assert found.model.get_parameter("next.weight") is words
 
 
 def test_an_energy_not_reached_has_its_reasons(task: Any) -> None:

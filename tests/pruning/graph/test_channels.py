@@ -323,8 +323,8 @@ def agree_with_torch_pruning(model: Any, data: Any) -> None:
                 theirs.setdefault((name, sides[0]), set()).update(int(x) for x in positions)
             ours: dict[tuple[str, str], set[int]] = {}
             channel = int(channels.axes[path].outputs[position])
-            for (name, side), found in channels.removed_with(channel).items():
-                ours[name, side] = set(found)
+            for (name, side), ids in channels.removed_with(channel).items():
+                ours[name, side] = set(ids)
             for key, found in theirs.items():
                 assert ours.get(key) == found, (path, position, key)
                 checked += 1

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from picojoule.errors import InputError  # noqa: E402
@@ -118,7 +118,7 @@ class Mixed(nn.Module):
         self.again.weight = self.conv.weight
         self.both = nn.Linear(6, 6, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = functional.conv2d(x, self.kernel, stride=2)
         x = self.again(self.conv(x).relu()).relu().mean((2, 3))
         return self.both(x @ self.both.weight)
@@ -152,7 +152,7 @@ def test_a_graph_is_traced_as_itself() -> None:
 
 def test_a_model_is_left_as_it_was() -> None:
     model = patterns.made(patterns.Residual).train()
-    model.stem.eval()
+    model.get_submodule("stem").eval()
     before = [part.training for part in model.modules()]
     state = {name: x.clone() for name, x in model.state_dict().items()}
     traced = trace(model, (patterns.images(1),))
@@ -168,7 +168,7 @@ class Counted(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x).view(len(x), 4 * 256)
 
 
@@ -183,7 +183,7 @@ def test_layers_of_a_batch_that_is_built_in_are_shared_out() -> None:
 
 def test_what_cannot_be_exported_says_so() -> None:
     class Asks(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: Tensor) -> Tensor:
             return x if float(x.sum()) > 0 else -x
 
     with pytest.raises(InputError, match=r"torch\.export cannot follow"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from picojoule.frontends import load  # noqa: E402
@@ -21,7 +23,8 @@ def samples(*shape: int, count: int = 6) -> Samples:
     return Samples(torch.randn(count, *shape, generator=draw), torch.zeros(count, dtype=torch.long))
 
 
-SHAPES = [
+Weighted: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Linear
+SHAPES: list[tuple[Weighted, tuple[int, ...]]] = [
     (nn.Conv2d(3, 8, 3), (3, 9, 9)),
     (nn.Conv2d(4, 8, 3, stride=2, padding=1), (4, 9, 8)),
     (nn.Conv2d(4, 6, (3, 2), padding=(2, 1), dilation=(2, 1)), (4, 9, 7)),
@@ -36,7 +39,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("layer", "shape"), SHAPES, ids=lambda x: str(x)[:60])
-def test_matrices_reproduce_the_layer(layer: nn.Module, shape: tuple[int, ...]) -> None:
+def test_matrices_reproduce_the_layer(layer: Weighted, shape: tuple[int, ...]) -> None:
     """W X = Y for every kind of layer, so H and G are the layer's own."""
     model, data = nn.Sequential(layer), samples(*shape)
     (found,) = find_layers(trace(model, (data.inputs[:1],)))
@@ -86,7 +89,7 @@ class Twice(nn.Module):
         self.norm = nn.BatchNorm2d(4)
         self.fc = nn.Linear(4, 2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.norm(self.shared(x)))
         y = functional.relu(self.shared(y)) + functional.conv2d(x, self.side)
         return self.fc(y.mean((2, 3)))
@@ -135,7 +138,7 @@ class Attends(nn.Module):
         self.narrow = nn.MultiheadAttention(8, 2, kdim=4, vdim=6, batch_first=True, bias=False)
         self.fc = nn.Linear(8, 3)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.layer(x)
         x = self.cross(x, 2 * x, 2 * x, need_weights=False)[0]
         x = self.narrow(x, x[..., :4], x[..., 2:])[0]

@@ -9,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
+from torch import Tensor  # noqa: E402
+
 from picojoule.errors import PicojouleError  # noqa: E402
 from picojoule.pruning.layers.constraints import Constraint, Filters, Pattern, Unstructured  # noqa: E402
 from picojoule.pruning.layers.least_squares import _by_gradients, least_squares  # noqa: E402
@@ -23,14 +25,14 @@ from picojoule.pruning.layers.selectors import (  # noqa: E402
     select,
 )
 
-Problem = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor"]
+Problem = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def problem(groups: int, rows: int, columns: int, n: int = 400, seed: int = 0) -> Problem:
     """Weights, H, G, X, Y of a layer with correlated inputs, as behind a ReLU."""
     draw = torch.Generator().manual_seed(seed)
 
-    def normal(*shape: int) -> torch.Tensor:
+    def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
     x = (normal(groups, columns, columns) @ normal(groups, columns, n) / columns**0.5).relu()
@@ -93,7 +95,7 @@ def test_least_squares_with_inputs_that_are_always_zero() -> None:
     torch.testing.assert_close(found[0][:, alive], wanted, rtol=1e-5, atol=1e-7)
 
 
-def best_by_trying_all(h: torch.Tensor, g: torch.Tensor, keep: int) -> float:
+def best_by_trying_all(h: Tensor, g: Tensor, keep: int) -> float:
     columns = h.shape[-1]
     return min(
         error(least_squares(h, g, support), h, g)
@@ -132,8 +134,8 @@ def test_removal_costs_are_what_removals_cost() -> None:
 
 
 def restored_slowly(
-    w: torch.Tensor, support: torch.Tensor, x: torch.Tensor, y: torch.Tensor, keep: int, norm: int
-) -> torch.Tensor:
+    w: Tensor, support: Tensor, x: Tensor, y: Tensor, keep: int, norm: int
+) -> Tensor:
     """CVPR'17 §4 step 3, as one would write it first."""
     support = support.clone()
     while int(support.sum()) < keep:

@@ -96,12 +96,12 @@ def test_the_budget_is_met(mode: str, tmp_path: Path) -> None:
     assert all(torch.equal(x, before[name]) for name, x in MODEL.state_dict().items())
     # The result needs no code of ours or the user's to be rebuilt from.
     saved = load_network(tmp_path / "run" / "result")
-    torch.testing.assert_close(saved.network(DATA.test.inputs), found.network(DATA.test.inputs))  # type: ignore[union-attr]
+    torch.testing.assert_close(saved.network(DATA.test.inputs), found.network(DATA.test.inputs))
     assert saved.kept == found.kept
     assert [len(saved.kept[name]) for name in ("0", "3", "6")] == list(last.widths.values())
     curve = json.loads((tmp_path / "run" / "result" / "curve.json").read_text())
     assert len(curve["rounds"]) == len(found.rounds)
-    assert curve["test"]["accuracy"] == found.test.accuracy  # type: ignore[union-attr]
+    assert curve["test"]["accuracy"] == found.test.accuracy
 
 
 def test_paper_mode_cuts_one_group_a_round() -> None:

@@ -294,7 +294,7 @@ def test_a_gpu_is_measured(layer: Layer) -> None:
     assert (latency.unit, energy.unit) == ("s", "J")
     assert energy.provenance()["device"] == "fake"
     module, inputs = _torch_layer(layer)
-    assert latency.measure(module, inputs).value == 2 * outputs  # type: ignore[union-attr]
+    assert latency.measure(module, inputs).value == 2 * outputs
     assert len(gpu.put_there) > 4
 
 

@@ -13,8 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
+from torch import Tensor  # noqa: E402
+
 from picojoule.errors import InputError  # noqa: E402
-from picojoule.pruning.runs import runs  # noqa: E402
 from picojoule.pruning.runs.runs import RunError, digest, open_run  # noqa: E402
 
 
@@ -27,7 +28,7 @@ def chain(folder: Path, stop_after: int | None = None, calls: list[str] | None =
                 raise KeyboardInterrupt
             before = state
 
-            def walk(before: torch.Tensor = before, number: int = number) -> Any:
+            def walk(before: Tensor = before, number: int = number) -> Any:
                 if calls is not None:
                     calls.append(f"walk {number}")
                 moved = before + torch.randn(4)
@@ -112,7 +113,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(runs.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     return left
 
 
