@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from picojoule import display as _display
+from picojoule.transposed import transposed_conv
 from picojoule.version import __version__ as __version__
 from picojoule.workload import (
     Extents,
@@ -23,7 +24,6 @@ from picojoule.workload import (
     linear,
     matmul,
     recurrent,
-    transposed_conv,
 )
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from picojoule.frontends.products import (
     product,
 )
 from picojoule.frontends.source_file import Findings, shortened
-from picojoule.workload import DENSE, Layer, PerOperand, conv, transposed_conv
+from picojoule.transposed import transposed_conv
+from picojoule.workload import DENSE, Layer, PerOperand, conv
 
 __all__ = ["LayerBuilder", "NotABatchError", "label_of"]
 

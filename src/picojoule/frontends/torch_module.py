@@ -27,7 +27,8 @@ from picojoule.frontends.products import (
 )
 from picojoule.frontends.source_file import Findings, shortened
 from picojoule.frontends.torch_export import batch_of, export_program, first_names, layer_name
-from picojoule.workload import DENSE, Layer, PerOperand, Workload, conv, transposed_conv
+from picojoule.transposed import transposed_conv
+from picojoule.workload import DENSE, Layer, PerOperand, Workload, conv
 
 BOOKKEEPING = frozenset(
     [
