@@ -17,13 +17,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from experiments.lines import add_line
-from picojoule.pruning.datasets import fashion_mnist
+from picojoule.pruning.datasets import Data, fashion_mnist
 from picojoule.pruning.energy_aware.finetuning import FineTuning
 from picojoule.pruning.energy_aware.options import Progress, PruningOptions
 from picojoule.pruning.energy_aware.pricing import Pricing
-from picojoule.pruning.energy_aware.pruning import prune
+from picojoule.pruning.energy_aware.pruning import Pruned, prune
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import find_layers, measure_densities
 from picojoule.pruning.networks import NETWORKS
@@ -32,7 +33,7 @@ CHIP = "eyeriss-cvpr17"
 CURVE = ("network", "mode", "guide", "order", "seed", "classes")
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "trained", "runs", "results"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -48,7 +49,32 @@ def main() -> None:
     parser.add_argument("--order", default="energy")
     parser.add_argument("--selector")
     parser.add_argument("--classes")
-    wanted = parser.parse_args()
+    return parser.parse_args()
+
+
+def reductions(pruned: Pruned, model: nn.Module, data: Data) -> dict[int, float]:
+    """Energy of *model* over that of the pruned network, by batch."""
+    at = {}
+    for batch in (1, 44):
+        energies = []
+        for network in (model, pruned.narrow or pruned.model):
+            traced = trace(network, (data.train.inputs[:1],))
+            layers = find_layers(traced)
+            pricing = Pricing(traced, layers, CHIP, batch=batch)
+            densities = measure_densities(network, layers, data.train.take(1000))
+            state = network.state_dict()
+            weights = {
+                layer.name: int(torch.count_nonzero(state[layer.parameter]))
+                / state[layer.parameter].numel()
+                for layer in layers
+            }
+            energies.append(pricing.network(weights, densities).energy)
+        at[batch] = energies[0] / energies[1]
+    return at
+
+
+def main() -> None:
+    wanted = arguments()
     torch.set_num_threads(1)
     data = fashion_mnist(wanted.data)
     make, _ = NETWORKS[wanted.network]
@@ -91,22 +117,7 @@ def main() -> None:
         run=wanted.runs / name,
         progress=show,
     )
-    at = {}
-    for batch in (1, 44):
-        energies = []
-        for network in (model, found.narrow or found.model):
-            traced = trace(network, (data.train.inputs[:1],))
-            layers = find_layers(traced)
-            pricing = Pricing(traced, layers, CHIP, batch=batch)
-            densities = measure_densities(network, layers, data.train.take(1000))
-            state = network.state_dict()
-            weights = {
-                layer.name: int(torch.count_nonzero(state[layer.parameter]))
-                / state[layer.parameter].numel()
-                for layer in layers
-            }
-            energies.append(pricing.network(weights, densities).energy)
-        at[batch] = energies[0] / energies[1]
+    at = reductions(found, model, data)
     layers = find_layers(trace(found.model, (data.train.inputs[:1],)))
     sizes = {x.name: found.model.get_parameter(x.parameter).numel() for x in layers}
     row = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -131,3 +134,131 @@ def test_the_site_builds_and_holds_every_option(tmp_path: Path) -> None:
     assert [field.name for field in fields(Recipe) if f">{field.name}<" not in recipes] == []
     api = (folder / "reference/http-api.html").read_text("utf-8")
     assert "/api/results/{id}/reprice" in api
+
+
+ROOT = DOCS.parent
+SOURCES = ROOT / "src"
+ADDRESS = re.compile(r"\bpicojoule(?:\.[A-Za-z_]\w*)+")
+ENDINGS = {"csv", "html", "json", "md", "py", "yaml"}  # file names
+
+# The rooms whose public classes are the words of the field.
+NOUNS = "workload mapping dataflow accelerator traffic cost legality question estimate_records"
+# What has a word of its own only in the code: kinds of columns, parts of a programme, states of a
+# class. Each is explained where it stands.
+PARTS = {
+    "dataflow": {"Size"},
+    "mapper.blocks": {"Words", "Tile", "Elements", "Steps", "One", "Factors", "Window", "Key"},
+    "mapper.cache": {"Census"},
+    "mapper.chains": {"Cuts", "Rules"},
+    "mapper.programme": {"Multipliers"},
+    "mapper.relaxation": {"Term", "Hop", "Model", "Slot", "Rows", "Relaxed"},
+    "mapper.found": {"Found"},  # the glossary has what it holds: mapping, cost, front
+}
+
+
+def names_in(body: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
+    """What statements define, by name."""
+    defined: dict[str, ast.stmt] = {}
+    for node in body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            defined[node.name] = node
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            defined[node.target.id] = node
+        elif isinstance(node, ast.Assign):
+            defined |= {x.id: node for x in node.targets if isinstance(x, ast.Name)}
+        elif isinstance(node, ast.ImportFrom):
+            defined |= {alias.asname or alias.name: node for alias in node.names}
+        elif isinstance(node, ast.If):  # TYPE_CHECKING
+            defined |= names_in(node.body)
+    return defined
+
+
+@functools.cache
+def module_names(path: Path) -> dict[str, ast.stmt]:
+    return names_in(ast.parse(path.read_text("utf-8")).body)
+
+
+def exists(address: str) -> bool:
+    """Whether there is such a module, a name in it, or a field or method of such a class."""
+    place, names = SOURCES, address.split(".")
+    while names and (place / names[0]).is_dir():
+        place /= names.pop(0)
+    module = place / "__init__.py"
+    # A name of the package comes before a module of that name, as Python has it.
+    if names and (place / f"{names[0]}.py").is_file():
+        hidden = len(names) == 1 and names[0] in module_names(module)
+        module = module if hidden else place / f"{names.pop(0)}.py"
+    if not names:
+        return module.is_file()
+    node = module_names(module).get(names.pop(0))
+    if not names:
+        return node is not None
+    return isinstance(node, ast.ClassDef) and len(names) == 1 and names[0] in names_in(node.body)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"],
+    ids=lambda path: path.stem,
+)
+def test_every_address_is_in_the_code(place: Path) -> None:
+    named = set(ADDRESS.findall(place.read_text("utf-8")))
+    missing = {x for x in named if x.rpartition(".")[2] not in ENDINGS and not exists(x)}
+    assert missing == set()
+
+
+def test_what_is_no_address_is_not_taken_for_one() -> None:
+    assert exists("picojoule.mapper")
+    assert exists("picojoule.workload.Layer.time_steps")
+    assert not exists("picojoule.archive")
+    assert not exists("picojoule.workload.Layer.steps")
+
+
+def glossary() -> dict[str, str]:
+    """Term -> what the page says of it."""
+    entries = re.findall(r"^([^\n#:].*)\n: (.*)$", page("explanation/glossary.md"), re.MULTILINE)
+    assert len(dict(entries)) == len(entries), "a term stands twice"
+    return dict(entries)
+
+
+def test_the_glossary_has_the_words_of_the_code() -> None:
+    """Every public class of the nouns and the search, under its address."""
+    explained = {x for said in glossary().values() for x in ADDRESS.findall(said)}
+    mapper = [f"mapper.{path.stem}" for path in (SOURCES / "picojoule/mapper").glob("[a-z]*.py")]
+    for module in (*NOUNS.split(), *mapper):
+        path = SOURCES / "picojoule" / f"{module.replace('.', '/')}.py"
+        classes = {
+            name
+            for name, node in module_names(path).items()
+            if isinstance(node, ast.ClassDef) and not name.startswith("_")
+        }
+        parts = PARTS.get(module, set())
+        assert parts <= classes, module
+        missing = {x for x in classes - parts if f"picojoule.{module}.{x}" not in explained}
+        assert missing == set(), module
+
+
+def test_the_glossary_is_in_order() -> None:
+    for section in page("explanation/glossary.md").split("\n## ")[1:]:
+        terms = re.findall(r"^([^\n#:].*)\n: ", section, re.MULTILINE)
+        assert terms == sorted(terms, key=str.casefold)
+
+
+def test_a_word_that_gave_way_names_no_class() -> None:
+    """What stands behind *Also* is another tool's word: no class of ours has it for a name."""
+    terms = {term.casefold() for term in glossary()}
+    others = {
+        word.strip().casefold()
+        for said in glossary().values()
+        for listed in re.findall(r"Also: ([^.;]*)", said)
+        for word in listed.split(",")
+    }
+    classes = {
+        name.casefold(): str(path)
+        for path in (SOURCES / "picojoule").rglob("*.py")
+        if "server" not in path.parts  # the names of its schemas are the API's
+        for name, node in module_names(path).items()
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {"chip", "schedule", "problem"} <= others
+    assert {word: classes[word] for word in others - terms if word in classes} == {}

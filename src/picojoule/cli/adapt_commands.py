@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from picojoule.cli.answers import YES, json_head, print_json, print_report, say
+from picojoule.cli.options import Json
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,6 +26,58 @@ OWN = ("platform", "budget", "table", "seed", "seconds")
 """Keys of a recipe beside the functions and the fields of ``adaptation.Recipe``."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """Keys of a recipe that the command line may give in its place."""
+
+    platform: Annotated[
+        str | None,
+        Parameter(
+            help="energy:CHIP, latency:CHIP, cpu, gpu:latency, macs, weights, table:FILE, "
+            "FILE.py:FUNCTION."
+        ),
+    ] = None
+    budget: Annotated[str | None, Parameter(help="A share (50%) or a number of its unit.")] = None
+    mode: Annotated[str | None, Parameter(help="best or paper.")] = None
+    select: Annotated[str | None, Parameter(help="accuracy or ratio.")] = None
+    table: Annotated[
+        Path | None, Parameter(help="Keep measured or searched prices here, for other runs too.")
+    ] = None
+    seed: Annotated[int | None, Parameter(help="Of all draws.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """The keys that are given, with values as a file would have them."""
+        values = dataclasses.asdict(self)
+        values["table"] = None if self.table is None else str(self.table)
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions:
+    """Who works on a run's candidates."""
+
+    workers: Annotated[int, Parameter(help="Processes; 0 works in this one.")] = 1
+    ray: Annotated[
+        str | None,
+        Parameter(help="Work on a Ray cluster at this address; 'local' starts one here."),
+    ] = None
+
+    def executor(self) -> Executor:
+        """The executor that these options name; whoever asks closes it."""
+        from picojoule.pruning.runs.executors import Here, Processes, Ray
+
+        if self.ray is not None:
+            address = None if self.ray == "local" else self.ray
+            return Ray(address, workers=max(1, self.workers))
+        return Processes(self.workers) if self.workers else Here()
+
+
+RECIPE = RecipeOptions()
+WORK = WorkOptions()
+
+
 def adapt(
     recipe: Annotated[str, Parameter(help="A YAML file: network, data, platform, budget, …")],
     /,
@@ -32,55 +86,21 @@ def adapt(
         Path,
         Parameter(name=["--output", "-o"], help="The run's folder; one that was stopped goes on."),
     ],
-    platform: Annotated[
-        str | None,
-        Parameter(
-            help="energy:CHIP, latency:CHIP, cpu, gpu:latency, macs, weights, table:FILE, "
-            "FILE.py:FUNCTION."
-        ),
-    ] = None,
-    budget: Annotated[str | None, Parameter(help="A share (50%) or a number of its unit.")] = None,
-    mode: Annotated[str | None, Parameter(help="best or paper.")] = None,
-    select: Annotated[str | None, Parameter(help="accuracy or ratio.")] = None,
-    table: Annotated[
-        Path | None, Parameter(help="Keep measured or searched prices here, for other runs too.")
-    ] = None,
-    workers: Annotated[int, Parameter(help="Processes; 0 works in this one.")] = 1,
-    ray: Annotated[
-        str | None,
-        Parameter(help="Work on a Ray cluster at this address; 'local' starts one here."),
-    ] = None,
-    seed: Annotated[int | None, Parameter(help="Of all draws.")] = None,
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative="", help="Answer with JSON.")
-    ] = False,
+    instead: RecipeOptions = RECIPE,
+    work: WorkOptions = WORK,
+    as_json: Json = False,
 ) -> int:
     """Cut a network, round by round, until the platform's budget is met (NetAdapt).
 
     Exit code 1, with the smallest price that can be had, if no network meets the budget.
     """
-    given = {
-        "platform": platform,
-        "budget": budget,
-        "mode": mode,
-        "select": select,
-        "table": None if table is None else str(table),
-        "seed": seed,
-    }
-    asked = read_recipe(Path(recipe), {k: v for k, v in given.items() if v is not None})
+    asked = read_recipe(Path(recipe), instead.given())
 
     from picojoule.pruning.netadapt.adaptation import adapt as run_adapt
     from picojoule.pruning.netadapt.recipe import Recipe
     from picojoule.pruning.platforms.platforms import platform as named
-    from picojoule.pruning.runs.executors import Here, Processes, Ray
 
-    executor: Executor
-    if ray is not None:
-        executor = Ray(None if ray == "local" else ray, workers=max(1, workers))
-    elif workers:
-        executor = Processes(workers)
-    else:
-        executor = Here()
+    executor = work.executor()
     settings = asked["settings"]
     try:
         model, inputs, data = subject(asked["functions"], recipe)

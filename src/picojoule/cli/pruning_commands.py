@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ from picojoule.cli.answers import (
     print_report,
     say,
 )
-from picojoule.cli.options import ANSWER, AnswerOptions, Json
+from picojoule.cli.options import ANSWER, AnswerOptions, Chip, Json
 from picojoule.errors import InputError, Mistake, PicojouleError
 
 if TYPE_CHECKING:
@@ -37,80 +38,98 @@ Task = Annotated[
 ]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class GoalOptions:
+    """What a network may cost or lose, and on which machine it is priced."""
+
+    accelerator: Chip
+    energy: Annotated[
+        str | None, Parameter(help="What it may cost: 0.3 of the original, or '40 µJ'.")
+    ] = None
+    max_accuracy_drop: Annotated[
+        float | None, Parameter(help="0.01 for one point; that is the default without --energy.")
+    ] = None
+    batch: Annotated[int, Parameter(help="Inferences at once, for the price.")] = 1
+    dataflow: Annotated[str | None, Parameter(help="By default the accelerator's own.")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """How a network is pruned."""
+
+    mode: Annotated[str, Parameter(help="best, or paper: CVPR'17 as published.")] = "best"
+    classes: Annotated[
+        str | None, Parameter(help="Keep only these outputs, and prune for them: 0,3,7.")
+    ] = None
+    joint: Annotated[
+        str | None, Parameter(help="bits: choose the width of each layer's weights too.")
+    ] = None
+    constraint: Annotated[
+        str, Parameter(help="unstructured, filters (channels alone), or a pattern such as 2:4.")
+    ] = "unstructured"
+    keep_widths: Annotated[
+        bool, Parameter(help="Best mode: take weights only, leave every layer its channels.")
+    ] = False
+    selector: Annotated[
+        str | None, Parameter(help="Best mode's rule: alps, obc, sparsegpt, eap or magnitude-ls.")
+    ] = None
+    epochs: Annotated[int, Parameter(help="Of fine-tuning, in each round or stage.")] = 2
+    rate: Annotated[float, Parameter(help="Learning rate of fine-tuning.")] = 0.02
+    seed: Annotated[int, Parameter(help="Of every draw.")] = 0
+
+
+METHOD = MethodOptions()
+
+
 def prune(
     task: Task,
     /,
     *,
-    accelerator: Annotated[
-        str, Parameter(name=["--accelerator", "-a"], help="A .yaml file or a shipped name.")
-    ],
     output: Annotated[
         Path, Parameter(name=["--output", "-o"], help="The run's folder; given again, it goes on.")
     ],
-    energy: Annotated[
-        str | None, Parameter(help="What it may cost: 0.3 of the original, or '40 µJ'.")
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None, Parameter(help="0.01 for one point; that is the default without --energy.")
-    ] = None,
-    mode: Annotated[str, Parameter(help="best, or paper: CVPR'17 as published.")] = "best",
-    classes: Annotated[
-        str | None, Parameter(help="Keep only these outputs, and prune for them: 0,3,7.")
-    ] = None,
-    joint: Annotated[
-        str | None, Parameter(help="bits: choose the width of each layer's weights too.")
-    ] = None,
-    constraint: Annotated[
-        str, Parameter(help="unstructured, filters (channels alone), or a pattern such as 2:4.")
-    ] = "unstructured",
-    keep_widths: Annotated[
-        bool, Parameter(help="Best mode: take weights only, leave every layer its channels.")
-    ] = False,
-    selector: Annotated[
-        str | None, Parameter(help="Best mode's rule: alps, obc, sparsegpt, eap or magnitude-ls.")
-    ] = None,
-    batch: Annotated[int, Parameter(help="Inferences at once, for the price.")] = 1,
-    dataflow: Annotated[str | None, Parameter(help="By default the accelerator's own.")] = None,
-    epochs: Annotated[int, Parameter(help="Of fine-tuning, in each round or stage.")] = 2,
-    rate: Annotated[float, Parameter(help="Learning rate of fine-tuning.")] = 0.02,
-    seed: Annotated[int, Parameter(help="Of every draw.")] = 0,
+    goal: GoalOptions,
+    method: MethodOptions = METHOD,
     as_json: Json = False,
 ) -> int:
     """Prune a network until it costs what it may cost; 1 if it cannot.
 
     A run that was stopped, by Ctrl-C or by a power cut, goes on with the same command.
     """
-    if joint not in (None, "bits"):
-        raise PicojouleError(f"--joint {joint!r}: only 'bits' can be chosen jointly")
-    if epochs < 0 or rate <= 0:
+    if method.joint not in (None, "bits"):
+        raise PicojouleError(f"--joint {method.joint!r}: only 'bits' can be chosen jointly")
+    if method.epochs < 0 or method.rate <= 0:
         raise PicojouleError("--epochs must be at least 0 and --rate above 0")
-    kept = None if classes is None else _numbers(classes)
+    kept = None if method.classes is None else _numbers(method.classes)
     model, data = read_task(task)
 
     from picojoule.pruning.energy_aware.finetuning import FineTuning
     from picojoule.pruning.energy_aware.options import PruningOptions
     from picojoule.pruning.energy_aware.pruning import prune as run_prune
 
+    distilled = 0.5 if method.mode == "best" else 0.0
     options = PruningOptions(
-        training=FineTuning(epochs=epochs, rate=rate, distilled=0.5 if mode == "best" else 0.0),
-        constraint=constraint,
-        narrow=not keep_widths,
-        selector=selector,
+        training=FineTuning(epochs=method.epochs, rate=method.rate, distilled=distilled),
+        constraint=method.constraint,
+        narrow=not method.keep_widths,
+        selector=method.selector,
     )
     with _live() as progress:
         found = run_prune(
             model,
             data,
-            accelerator=accelerator,
-            mode=mode,
-            energy=_share_or_amount(energy),
-            max_accuracy_drop=max_accuracy_drop,
+            accelerator=goal.accelerator,
+            mode=method.mode,
+            energy=_share_or_amount(goal.energy),
+            max_accuracy_drop=goal.max_accuracy_drop,
             classes=kept,
-            joint_bits=joint == "bits",
-            batch=batch,
-            dataflow=dataflow,
+            joint_bits=method.joint == "bits",
+            batch=goal.batch,
+            dataflow=goal.dataflow,
             options=options,
-            seed=seed,
+            seed=method.seed,
             run=output,
             progress=progress,
         )

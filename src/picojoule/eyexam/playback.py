@@ -55,6 +55,7 @@ def holds_in_all(data: Floats, tables: Ints, offset: int, clock: Ints) -> bool:
     )
 
 
+# 172 lines: one compiled walk over a dozen arrays of state, which a part of it would all be handed.
 @njit(cache=True)
 def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
     """Walk the visits.

@@ -36,6 +36,7 @@ def _total(bound: int, tile: int, step: int) -> int:
     return full * _ceil(tile, step) + _ceil(rest, step)
 
 
+# 108 lines: one compiled loop; a call in its innermost part costs more than what is in it.
 @njit(cache=True)
 def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
     """Chains (tile, element tile, unrolling) of one dimension for two tiles and one array.
@@ -206,6 +207,7 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
     return result
 
 
+# 117 lines: one compiled walk; its parts share the counters that it moves.
 @njit(cache=True)
 def _visits(
     tiles: Ints, fans: Ints, child: int, grain: int, slide: int, join: bool

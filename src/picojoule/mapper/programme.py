@@ -194,6 +194,7 @@ def _copy(target: Floats, source: Floats) -> None:
         target[k] = source[k]
 
 
+# 104 lines: one compiled loop of the search, whose arrays are made once for all its turns.
 @njit(cache=True)
 def dual(
     options: Options,

@@ -415,35 +415,9 @@ class Relaxation:
                     assert outside is not None
                     assert inside is not None
                     pairs.append(Hop(terms.index(outside), terms.index(inside)))
-        size = 1 + len(terms) + len(pairs)
-        unit: Floats = np.eye(size)
-        flows: list[Flow[Floats]] = []
-        used = 1 + len(terms)
-        for edge, per_grain in shapes:
-            lasts = edge.operand is WEIGHT and edge.child <= lasting
-            often = 1 if lasts else space.layer.time_steps
-            sharing = []
-            for level in range(edge.parent, edge.child):
-                counts = edge.operand is not OUTPUT and space.arrays[level] is not None
-                sharing.append(often * unit[used] if counts else 0 * unit[0])
-                used += counts
-            words_at = tuple(
-                often * self._mac_words(edge.operand) * unit[0]
-                if term is None
-                else often * unit[1 + terms.index(term)]
-                for term in per_grain
-            )
-            flows.append(
-                Flow(
-                    operand=edge.operand,
-                    parent=edge.parent,
-                    child=edge.child,
-                    words=words_at,
-                    sharing=tuple(sharing),
-                )
-            )
+        unit: Floats = np.eye(1 + len(terms) + len(pairs))
         ledger = Ledger(space.layer, space.accelerator, one=unit[0])
-        ledger.book(flows)
+        ledger.book(self._symbolic_flows(shapes, terms, unit, lasting))
         energy = sum(
             access.energy
             for table in (ledger.accesses, ledger.hops)
@@ -470,6 +444,42 @@ class Relaxation:
             tiles=tiles,
             capacity=capacity,
         )
+
+    def _symbolic_flows(
+        self,
+        shapes: list[tuple[Edge, list[Term | None]]],
+        terms: list[Term],
+        unit: Floats,
+        lasting: int,
+    ) -> list[Flow[Floats]]:
+        """Flows whose words are symbols: rows of *unit*, for one, each term and each hop."""
+        space = self.space
+        flows: list[Flow[Floats]] = []
+        used = 1 + len(terms)
+        for edge, per_grain in shapes:
+            lasts = edge.operand is WEIGHT and edge.child <= lasting
+            often = 1 if lasts else space.layer.time_steps
+            sharing = []
+            for level in range(edge.parent, edge.child):
+                counts = edge.operand is not OUTPUT and space.arrays[level] is not None
+                sharing.append(often * unit[used] if counts else 0 * unit[0])
+                used += counts
+            words_at = tuple(
+                often * self._mac_words(edge.operand) * unit[0]
+                if term is None
+                else often * unit[1 + terms.index(term)]
+                for term in per_grain
+            )
+            flows.append(
+                Flow(
+                    operand=edge.operand,
+                    parent=edge.parent,
+                    child=edge.child,
+                    words=words_at,
+                    sharing=tuple(sharing),
+                )
+            )
+        return flows
 
     def _grain(self, parent: int, grain: int) -> int:
         """The outermost grain with the same words: no array lies between."""
