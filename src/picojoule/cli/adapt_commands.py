@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from picojoule.cli.answers import YES, json_head, print_json, print_report, say
+from picojoule.cli.options import AllowIncomplete
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def adapt(
         Parameter(help="Work on a Ray cluster at this address; 'local' starts one here."),
     ] = None,
     seed: Annotated[int | None, Parameter(help="Of all draws.")] = None,
+    allow_incomplete: AllowIncomplete = False,
     as_json: Annotated[
         bool, Parameter(name="--json", negative="", help="Answer with JSON.")
     ] = False,
@@ -98,6 +100,7 @@ def adapt(
             seconds=settings.get("seconds"),
             seed=int(settings.get("seed", 0)),
             progress=_tell,
+            allow_incomplete=allow_incomplete,
         )
     finally:
         executor.close()

@@ -22,7 +22,7 @@ from picojoule.cli.answers import (
     print_report,
     say,
 )
-from picojoule.cli.options import ANSWER, AnswerOptions, Json
+from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Json
 from picojoule.errors import InputError, Mistake, PicojouleError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def prune(
     epochs: Annotated[int, Parameter(help="Of fine-tuning, in each round or stage.")] = 2,
     rate: Annotated[float, Parameter(help="Learning rate of fine-tuning.")] = 0.02,
     seed: Annotated[int, Parameter(help="Of every draw.")] = 0,
+    allow_incomplete: AllowIncomplete = False,
     as_json: Json = False,
 ) -> int:
     """Prune a network until it costs what it may cost; 1 if it cannot.
@@ -113,6 +114,7 @@ def prune(
             seed=seed,
             run=output,
             progress=progress,
+            allow_incomplete=allow_incomplete,
         )
     say(f"written: {output / 'result'}")
     if as_json:
@@ -133,6 +135,7 @@ def profile(
     /,
     *,
     samples: Annotated[int, Parameter(help="How many of the validation samples to run.")] = 1000,
+    allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Record activation densities and run-length ratios on real data.
@@ -147,7 +150,7 @@ def profile(
 
     from picojoule.pruning.layers.profiling import profile as run_profile
 
-    found = run_profile(model, data.validate.take(samples))
+    found = run_profile(model, data.validate.take(samples), allow_incomplete=allow_incomplete)
     record = {**json_head(), "samples": found.samples, "layers": found.rows()}
 
     def text() -> RenderableType:
