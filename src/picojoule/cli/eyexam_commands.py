@@ -112,6 +112,7 @@ def eyexam(
 
 def draw(result: Examination, plot: str, layer: str | None, output: Path) -> None:
     """Draw one picture into a file; the same numbers give the same bytes."""
+    from picojoule.completeness import left_out
     from picojoule.reports.plots import write_figure
     from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
 
@@ -126,4 +127,4 @@ def draw(result: Examination, plot: str, layer: str | None, output: Path) -> Non
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "picojoule", "pdf.fonttype": 42}):
-        write_figure(figure, output, dpi=150)
+        write_figure(figure, output, dpi=150, warnings=[left_out(result.unmodelled)])

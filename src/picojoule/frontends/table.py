@@ -12,7 +12,8 @@ Lines that begin with ``#`` are comments; six kinds of them carry what a row can
 The first other line names the columns, in any order. ``in_channels`` and ``out_channels`` are
 totals over all groups; a matrix product is a 1 x 1 convolution whose rows are ``input_height``.
 ``kind`` says what the second operand is: ``weight`` (stored with the network) or ``activation``
-(computed, as in attention). There may be many remarks. Every :class:`~picojoule.workload.Layer` can be written and read back.
+(computed, as in attention). There may be many remarks. Every
+:class:`~picojoule.workload.Layer` can be written and read back.
 """
 
 from __future__ import annotations

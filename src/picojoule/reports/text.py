@@ -36,6 +36,7 @@ from picojoule.reports.tables import printable as printable
 from picojoule.reports.tables import prose as _prose
 from picojoule.reports.tables import show as show
 from picojoule.reports.tables import table as _table
+from picojoule.reports.tables import warning as _warning
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
 
@@ -160,7 +161,7 @@ def _shares(parts: Mapping[str, float], whole: float) -> str:
 def warning_lines(*warnings: str) -> Iterator[Text]:
     """What the figures leave out: the first lines of a report; none where there is none."""
     for warning in filter(None, warnings):
-        yield _prose(warning, "bold red")
+        yield _warning(warning)
 
 
 def remark_lines(remarks: Iterable[str]) -> Iterator[Text]:
