@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from picojoule.completeness import completeness, left_out
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.version import SCHEMA_VERSION, __version__
@@ -62,6 +63,18 @@ class Comparison:
     changed: tuple[tuple[str, str, str], ...]
 
     @property
+    def complete(self) -> bool:
+        """Whether every product of both networks is in the figures."""
+        return self.before.complete and self.after.complete
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the figures leave out, a sentence for each estimate that is incomplete."""
+        pairs = ((self.before, "before"), (self.after, "after"))
+        said = (left_out(x.unmodelled, f"{x.network} ({when})") for x, when in pairs)
+        return tuple(filter(None, said))
+
+    @property
     def totals(self) -> tuple[Change, ...]:
         """Energy, MACs, MACs done and cycles of one inference."""
         names = ("energy", "macs", "effectual_macs", "cycles")
@@ -91,8 +104,9 @@ class Comparison:
             "schema_version": SCHEMA_VERSION,
             "picojoule": __version__,
             "energy_unit": self.before.energy_unit,
-            "before": _question(self.before),
-            "after": _question(self.after),
+            "complete": self.complete,
+            "before": _side(self.before),
+            "after": _side(self.after),
             "changed": [{"what": w, "before": b, "after": a} for w, b, a in self.changed],
             "total": {change.name: change.to_dict() for change in self.totals},
             "by_operand": {change.name: change.to_dict() for change in self.by_operand},
@@ -133,6 +147,10 @@ def _pairs(before: Estimate, after: Estimate) -> list[LayerPair]:
 def _paired(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Change, ...]:
     names = [*before, *(name for name in after if name not in before)]
     return tuple(Change(name, before.get(name), after.get(name)) for name in names)
+
+
+def _side(estimate: Estimate) -> dict[str, Any]:
+    return {**_question(estimate), **completeness(estimate.unmodelled, estimate.remarks)}
 
 
 def _question(estimate: Estimate) -> dict[str, Any]:

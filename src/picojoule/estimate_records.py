@@ -8,10 +8,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
+from picojoule.completeness import (
+    NOTHING,
+    completeness,
+    operator_records,
+    read_completeness,
+    read_operators,
+)
 from picojoule.display import Displayed
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
@@ -124,7 +130,8 @@ class Estimate(Displayed):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
     ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
-    is read; None in files of before it was recorded.
+    is read; None in files of before it was recorded. ``unmodelled`` are operators that multiply, or
+    may, and are not in the figures; ``remarks`` say what the network's reader assumed.
     """
 
     network: str
@@ -134,8 +141,15 @@ class Estimate(Displayed):
     dataflow: str
     objective: str
     layers: tuple[LayerEstimate, ...]
-    not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    not_counted: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     machine: Accelerator | None = None
+    unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every product of the network is in the figures."""
+        return not self.unmodelled
 
     @property
     def energy(self) -> float:
@@ -221,7 +235,14 @@ class Estimate(Displayed):
             raise PicojouleError(
                 f"the estimate of {self.network!r} does not hold its layers; make it anew"
             )
-        return Workload(self.network, layers, batch=self.batch, not_counted=self.not_counted)
+        return Workload(
+            self.network,
+            layers,
+            batch=self.batch,
+            not_counted=self.not_counted,
+            unmodelled=self.unmodelled,
+            remarks=self.remarks,
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat record per layer, for tables and data frames."""
@@ -264,6 +285,7 @@ class Estimate(Displayed):
             "dataflow": self.dataflow,
             "objective": self.objective,
             "energy_unit": self.energy_unit,
+            **completeness(self.unmodelled, self.remarks),
             "total": {
                 "energy": self.energy,
                 "macs": whole(self.macs),
@@ -273,9 +295,7 @@ class Estimate(Displayed):
                 "by_memory": self.by_memory,
             },
             "layers": [layer.to_dict() for layer in self.layers],
-            "not_counted": [
-                {"op": op, "count": count} for op, count in sorted(self.not_counted.items())
-            ],
+            "not_counted": operator_records(self.not_counted),
             **({} if self.machine is None else {"machine": dump_accelerator(self.machine)}),
         }
 
@@ -343,9 +363,8 @@ def parse_estimate(raw: object, source: str) -> Estimate:
                 _layer_from(item, f"{source}: $.layers[{n}]")
                 for n, item in enumerate(raw["layers"])
             ),
-            not_counted=MappingProxyType(
-                {item["op"]: item["count"] for item in raw["not_counted"]}
-            ),
+            not_counted=read_operators(raw["not_counted"]),
+            **read_completeness(raw),
             machine=parse_accelerator(raw["machine"], f"{source}: $.machine")
             if "machine" in raw
             else None,

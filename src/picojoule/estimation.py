@@ -127,6 +127,8 @@ def price(
         layers=tuple(layers),
         not_counted=network.not_counted,
         machine=accelerator,
+        unmodelled=network.unmodelled,
+        remarks=network.remarks,
     )
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
+from picojoule.completeness import NOTHING, listed
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.errors import PicojouleError, did_you_mean
+from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapper.cache import Cache, find
 from picojoule.specs import load_accelerator
@@ -54,12 +55,13 @@ class Question:
     cache: Cache = True
 
     def of_layer(self, name: str) -> Question:
-        """The same of one layer alone.
+        """The same of one layer alone, of which no operator is left out.
 
         Raises:
             WorkloadError: the network has no such layer.
         """
-        return replace(self, network=replace(self.network, layers=(self.network[name],)))
+        alone = replace(self.network, layers=(self.network[name],), unmodelled=NOTHING)
+        return replace(self, network=alone)
 
     def shares(self) -> Iterator[Share]:
         """What is on the chip at once of each layer, in the order of the network."""
@@ -119,6 +121,7 @@ def ask(
 
     Raises:
         InputError: if the network or the accelerator cannot be read.
+        WorkloadError: the network has no layer.
         PicojouleError: a word that is none of those known.
     """
     _check_word("objective", objective, OBJECTIVES)
@@ -127,6 +130,7 @@ def ask(
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
     accelerator = load_accelerator(accelerator)
     network = load(source, dims=dims)
+    _check_layers(network)
     return Question(
         network=prepared(network, batch=batch, bits=bits, density=density),
         accelerator=accelerator,
@@ -176,6 +180,23 @@ def prepared(
         layers = (replace(x, density=x.density._replace(**density)) for x in network)
         network = replace(network, layers=tuple(layers))
     return network
+
+
+def _check_layers(network: Workload) -> None:
+    if network.layers:
+        return
+    if network.unmodelled:
+        why = f"what multiplies in it, or may, is not modelled: {listed(network.unmodelled)}"
+        do = (
+            "please report these operators; a table (.csv) of the layers they stand for can be "
+            "priced meanwhile"
+        )
+    else:
+        why = "nothing in it multiplies and accumulates"
+        if network.not_counted:
+            why += f"; it holds {listed(network.not_counted)}"
+        do = "give a network with convolutions, linear layers or matrix products"
+    raise WorkloadError(f"network {network.name!r} has no layer to price: {why}; {do}")
 
 
 def _check_operands(what: str, values: Mapping[str, Any]) -> None:

@@ -14,9 +14,10 @@ pytest.importorskip("scipy")
 from torch import Tensor, nn  # noqa: E402
 
 from picojoule.errors import PicojouleError  # noqa: E402
-from picojoule.pruning.checks import check_task  # noqa: E402
+from picojoule.pruning.checks import check_complete, check_task  # noqa: E402
 from picojoule.pruning.datasets import Data, Samples  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
+from picojoule.pruning.graph.tracing import TracedNetwork, trace  # noqa: E402
 from picojoule.pruning.layers.profiling import profile  # noqa: E402
 from picojoule.pruning.netadapt.adaptation import adapt  # noqa: E402
 
@@ -90,6 +91,42 @@ def test_all_commands_ask() -> None:
         prune(model, data, cost=lambda layer: layer.macs, energy=0.5)
     with pytest.raises(PicojouleError, match="not finite"):
         adapt(model, data, platform="macs", budget="50%")
+
+
+def test_a_price_that_would_be_incomplete_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from picojoule.pruning.energy_aware import pruning
+    from picojoule.pruning.layers import profiling
+    from picojoule.pruning.netadapt import adaptation, coverage
+
+    def half(model: nn.Module, example: Any) -> TracedNetwork:
+        found = trace(model, example)
+        return replace(found, workload=replace(found.workload, unmodelled={"aten.lstm": 2}))
+
+    for module in (pruning, profiling, adaptation, coverage):
+        monkeypatch.setattr(module, "trace", half)
+    model, data = task()
+    asked: list[Callable[..., Any]] = [
+        lambda **more: profile(model, data.validate, **more),
+        lambda **more: coverage.wanted_layers(model, (data.train.inputs[:1],), **more),
+        lambda **more: prune(model, data, cost=lambda layer: layer.macs, energy=0.9, **more),
+        lambda **more: adapt(model, data, platform="macs", budget="100%", **more),
+    ]
+    for ask in asked:
+        with pytest.raises(
+            PicojouleError, match=r"incomplete: aten\.lstm x2 multiply.*--allow-inc"
+        ):
+            ask()
+        assert ask(allow_incomplete=True)
+
+
+def test_a_complete_price_needs_no_leave() -> None:
+    model, data = task()
+    workload = trace(model, (data.train.inputs[:1],)).workload
+    check_complete(workload, allow_incomplete=False)
+    lost = replace(workload, unmodelled={"LSTM": 1})
+    check_complete(lost, allow_incomplete=True)
+    with pytest.raises(PicojouleError, match="LSTM x1"):
+        check_complete(lost, allow_incomplete=False)
 
 
 def test_what_fits_is_left_as_it_was() -> None:

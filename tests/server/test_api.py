@@ -33,6 +33,7 @@ def network(server: Server) -> str:
     record = answer.json()
     assert (record["name"], record["layers"]) == ("small", 2)
     assert record["not_counted"] == [{"op": "Relu", "count": 2}]
+    assert (record["complete"], record["unmodelled"], record["remarks"]) == (True, [], [])
     name: str = record["id"]
     return name
 
@@ -215,6 +216,29 @@ def test_downloads(server: Server, done: dict[str, Any]) -> None:
         assert answer.status_code == 200, answer.text
         assert part in answer.text
         assert answer.headers["content-disposition"].endswith(f'small-tiny.{ending}"')
+
+
+def test_an_incomplete_network_says_so_everywhere(server: Server) -> None:
+    lines = "# not modelled: LSTM 2\n# remark: weights are not there\n"
+    record = server.upload("half.csv", lines + TABLE).json()
+    lost = [{"op": "LSTM", "count": 2}]
+    assert (record["complete"], record["unmodelled"]) == (False, lost)
+    assert record["remarks"] == ["weights are not there"]
+    job = server.finished({"network": record["id"], "chip_yaml": CHIP})
+    path = f"/api/results/{job['id']}"
+    result = server.call("GET", path).json()
+    assert (result["complete"], result["unmodelled"]) == (False, lost)
+    sentence = "2 operators of the network multiply, or may, and are in no layer: LSTM x2"
+    for page in (f"/r/{job['id']}", f"{path}/html", f"/compare/{job['id']}/{job['id']}"):
+        text = server.call("GET", page).text
+        start = text[text.index("<main") : text.index("</h1>")]
+        assert "LSTM x2" in start
+        assert 'role="alert"' in start
+    for ending in ("csv", "md"):
+        assert sentence in server.call("GET", f"{path}/{ending}").text.splitlines()[0]
+    problem(server.call("GET", f"{path}/txt"), 422, "25 columns", "LSTM x2")
+    same = server.call("POST", f"{path}/reprice", json={"settings": {}}).json()["comparison"]
+    assert (same["complete"], same["after"]["unmodelled"]) == (False, lost)
 
 
 def test_repricing_is_the_price_of_the_same_mappings(server: Server, done: dict[str, Any]) -> None:

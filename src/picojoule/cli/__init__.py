@@ -1,6 +1,7 @@
 """The command line: thin. stdout is the answer, stderr is talk.
 
-Exit codes: 0 yes; 1 the answer is no; 2 the question was wrong; 101 a bug of ours; 130 Ctrl-C.
+Exit codes: 0 yes; 1 the answer is no; 2 the question was wrong, or the answer is incomplete; 101 a
+bug of ours; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from picojoule.cli.answers import NO, YES, say
+from picojoule.cli.answers import NO, WRONG, YES, say
 from picojoule.cli.commands import app
 from picojoule.errors import BudgetError, NoMappingError, PicojouleError
 
 __all__ = ["app", "main"]
 
-WRONG, BUG, INTERRUPTED = 2, 101, 130
+BUG, INTERRUPTED = 101, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from picojoule.cli.answers import YES, json_head, print_json, print_report, say
-from picojoule.cli.options import Json
+from picojoule.cli.options import AllowIncomplete, Json
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def adapt(
     ],
     instead: RecipeOptions = RECIPE,
     work: WorkOptions = WORK,
+    allow_incomplete: AllowIncomplete = False,
     as_json: Json = False,
 ) -> int:
     """Cut a network, round by round, until the platform's budget is met (NetAdapt).
@@ -118,6 +119,7 @@ def adapt(
             seconds=settings.get("seconds"),
             seed=int(settings.get("seed", 0)),
             progress=_tell,
+            allow_incomplete=allow_incomplete,
         )
     finally:
         executor.close()

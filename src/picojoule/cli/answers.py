@@ -22,12 +22,34 @@ if TYPE_CHECKING:
     from picojoule.mapper.found import Found
     from picojoule.question import Question
 
-YES, NO = 0, 1
+YES, NO, WRONG = 0, 1, 2
 
 
 def say(message: str) -> None:
     shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in message)
     sys.stderr.write(shown + "\n")
+
+
+def tell_left_out(*warnings: str, allowed: bool) -> int:
+    """Say, before anything else, what the figures leave out.
+
+    Args:
+        warnings: of ``completeness.left_out``; empty for a network that is complete.
+        allowed: the user takes the figures as they are.
+
+    Returns:
+        the exit code of an answer with these figures.
+    """
+    told = [warning for warning in warnings if warning]
+    for warning in told:
+        say(warning)
+    if not told or allowed:
+        return YES
+    say(
+        "exit code 2 for that; --allow-incomplete takes the figures as they are; please report "
+        "these operators"
+    )
+    return WRONG
 
 
 def check_output(output: Path | None, endings: tuple[str, ...]) -> None:
@@ -147,10 +169,10 @@ def as_json_text(record: object) -> str:
     return json.dumps(record, indent=1) + "\n"
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(rows: Sequence[dict[str, Any]], *warnings: str) -> str:
     from picojoule.reports.csv_text import csv_text
 
-    return csv_text(rows)
+    return csv_text(rows, [warning for warning in warnings if warning])
 
 
 def plain_text(renderable: RenderableType) -> str:

@@ -25,8 +25,8 @@ app = App(
     help_format="plaintext",
     help_epilogue=(
         "--traceback, with any command, shows where in the code an error arose. "
-        "Exit codes: 0 yes; 1 the answer is no; 2 the question was wrong; 101 a bug of picojoule; "
-        "130 interrupted."
+        "Exit codes: 0 yes; 1 the answer is no; 2 the question was wrong, or the answer leaves "
+        "operators out that multiply; 101 a bug of picojoule; 130 interrupted."
     ),
     version=__version__,
     version_flags=["--version"],

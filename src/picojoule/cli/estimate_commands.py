@@ -16,10 +16,12 @@ from picojoule.cli.answers import (
     give_mapping,
     plain_text,
     progress_bar,
+    tell_left_out,
 )
 from picojoule.cli.options import (
     ANSWER,
     SEARCH,
+    AllowIncomplete,
     AnswerOptions,
     LayerName,
     Network,
@@ -38,16 +40,22 @@ def estimate(
     *,
     question: QuestionOptions,
     search: SearchOptions = SEARCH,
+    allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Price one inference of a network, each layer under its best mapping.
 
-    OUTPUT ends in .json, .csv (one line per layer) or .txt (this report).
+    OUTPUT ends in .json, .csv (one line per layer) or .txt (this report). Exit code 2, with the
+    answer, if operators that multiply, or may, are in no layer.
     """
     check_output(answer.output, (".json", ".csv", ".txt"))
     asked = read_question(network, question, search)
 
+    from picojoule.completeness import left_out
     from picojoule.estimation import price
+
+    warning = left_out(asked.network.unmodelled)
+    code = tell_left_out(warning, allowed=allow_incomplete)
 
     with progress_bar() as progress:
         result = price(asked, progress=progress)
@@ -59,10 +67,11 @@ def estimate(
 
     writers: dict[str, Callable[[], str]] = {
         ".json": lambda: as_json_text(result.to_dict()),
-        ".csv": lambda: as_csv(result.rows()),
+        ".csv": lambda: as_csv(result.rows(), warning),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(result.to_dict(), text, answer, writers)
+    give_answer(result.to_dict(), text, answer, writers)
+    return code
 
 
 def map_layer(

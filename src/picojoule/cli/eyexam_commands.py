@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from picojoule.cli.answers import (
-    YES,
     as_csv,
     as_json_text,
     check_output,
@@ -18,9 +17,11 @@ from picojoule.cli.answers import (
     plain_text,
     progress_bar,
     say,
+    tell_left_out,
 )
 from picojoule.cli.options import (
     ANSWER,
+    AllowIncomplete,
     AnswerOptions,
     Budget,
     CacheFolder,
@@ -55,12 +56,14 @@ def eyexam(
     plot: Annotated[
         str, Parameter(help="What a picture shows: waterfall, layers or rooflines.")
     ] = "waterfall",
+    allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Bound the MAC/cycle of each layer in seven steps, with what binds and what would lift it.
 
     OUTPUT ends in .json, .csv (one line per layer and step), .txt (this report), .png, .svg or
-    .pdf (a picture; needs matplotlib).
+    .pdf (a picture; needs matplotlib). Exit code 2, with the answer, if operators that multiply,
+    or may, are in no layer.
     """
     check_output(answer.output, (".json", ".csv", ".txt", *PICTURES))
     if plot not in PLOTS:
@@ -73,7 +76,11 @@ def eyexam(
     if layer is not None:
         asked = asked.of_layer(layer)
 
+    from picojoule.completeness import left_out
     from picojoule.eyexam.examination import find_bounds
+
+    warning = left_out(asked.network.unmodelled)
+    code = tell_left_out(warning, allowed=allow_incomplete)
 
     with progress_bar() as progress:
         examination = find_bounds(asked, progress=progress)
@@ -82,7 +89,7 @@ def eyexam(
         draw(examination, plot, layer, answer.output)
         say(f"written: {answer.output}")
         if not answer.as_json:
-            return YES
+            return code
         answer = replace(answer, output=None)
 
     def text() -> RenderableType:
@@ -96,14 +103,16 @@ def eyexam(
 
     writers: dict[str, Callable[[], str]] = {
         ".json": lambda: as_json_text(examination.to_dict()),
-        ".csv": lambda: as_csv(examination.rows()),
+        ".csv": lambda: as_csv(examination.rows(), warning),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(examination.to_dict(), text, answer, writers)
+    give_answer(examination.to_dict(), text, answer, writers)
+    return code
 
 
 def draw(result: Examination, plot: str, layer: str | None, output: Path) -> None:
     """Draw one picture into a file; the same numbers give the same bytes."""
+    from picojoule.completeness import left_out
     from picojoule.reports.plots import write_figure
     from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
 
@@ -118,4 +127,4 @@ def draw(result: Examination, plot: str, layer: str | None, output: Path) -> Non
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "picojoule", "pdf.fonttype": 42}):
-        write_figure(figure, output, dpi=150)
+        write_figure(figure, output, dpi=150, warnings=[left_out(result.unmodelled)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from picojoule.completeness import completeness, operator_records
 from picojoule.workload import DIMS, OPERANDS
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def list_networks() -> tuple[list[dict[str, Any]], RenderableType]:
             "layers": len(x),
             "macs": x.macs,
             "weights": x.weights,
-            "not_counted": [{"op": op, "count": n} for op, n in sorted(x.not_counted.items())],
+            "not_counted": operator_records(x.not_counted),
+            **completeness(x.unmodelled, x.remarks),
         }
         for name, x in networks
     ]

@@ -57,6 +57,14 @@ CacheFolder = Annotated[
 NoCache = Annotated[
     bool, Parameter(name="--no-cache", negative="", help="Recall and keep no searches.")
 ]
+AllowIncomplete = Annotated[
+    bool,
+    Parameter(
+        name="--allow-incomplete",
+        negative="",
+        help="Go on, with exit code 0, where operators that multiply, or may, are left out.",
+    ),
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with JSON.")]
 Output = Annotated[
     Path | None, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")

@@ -23,7 +23,7 @@ from picojoule.cli.answers import (
     print_report,
     say,
 )
-from picojoule.cli.options import ANSWER, AnswerOptions, Chip, Json
+from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Chip, Json
 from picojoule.errors import InputError, Mistake, PicojouleError
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def prune(
     ],
     goal: GoalOptions,
     method: MethodOptions = METHOD,
+    allow_incomplete: AllowIncomplete = False,
     as_json: Json = False,
 ) -> int:
     """Prune a network until it costs what it may cost; 1 if it cannot.
@@ -132,6 +133,7 @@ def prune(
             seed=method.seed,
             run=output,
             progress=progress,
+            allow_incomplete=allow_incomplete,
         )
     say(f"written: {output / 'result'}")
     if as_json:
@@ -152,6 +154,7 @@ def profile(
     /,
     *,
     samples: Annotated[int, Parameter(help="How many of the validation samples to run.")] = 1000,
+    allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Record activation densities and run-length ratios on real data.
@@ -166,7 +169,7 @@ def profile(
 
     from picojoule.pruning.layers.profiling import profile as run_profile
 
-    found = run_profile(model, data.validate.take(samples))
+    found = run_profile(model, data.validate.take(samples), allow_incomplete=allow_incomplete)
     record = {**json_head(), "samples": found.samples, "layers": found.rows()}
 
     def text() -> RenderableType:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from picojoule.cli.options import SEARCH
+from picojoule.completeness import left_out
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
         from picojoule.frontends import load
 
         loaded = load(file)
-        return f"{loaded.name}, {len(loaded)} layers, {loaded.macs} MACs"
+        summary = f"{loaded.name}, {len(loaded)} layers, {loaded.macs} MACs"
+        return "; ".join(filter(None, [summary, left_out(loaded.unmodelled), *loaded.remarks]))
 
     def accelerator() -> str:
         from picojoule.specs import load_accelerator
@@ -195,7 +197,8 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
         from picojoule.estimate_records import load_estimate
 
         result = load_estimate(path)
-        return f"{result.network} on {result.accelerator}, {len(result.layers)} layers"
+        summary = f"{result.network} on {result.accelerator}, {len(result.layers)} layers"
+        return "; ".join(filter(None, [summary, left_out(result.unmodelled)]))
 
     if re.fullmatch(r".+\.py:[^:/\\]+", file):
         return "network", network

@@ -17,8 +17,9 @@ from picojoule.cli.answers import (
     give_answer,
     plain_text,
     say,
+    tell_left_out,
 )
-from picojoule.cli.options import ANSWER, AnswerOptions
+from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,11 +50,13 @@ def report(
         Path | None, Parameter(help="What eyexam --json wrote, to be added (.html only).")
     ] = None,
     by: By = "memory",
+    allow_incomplete: AllowIncomplete = False,
 ) -> int:
     """Write a saved result, or a compression run, as a report to share.
 
     OUTPUT ends in .html (one file that needs no network), .md (of a result), .csv (one line per
-    layer, or per step of a run), or .png, .svg, .pdf (a plot for a paper).
+    layer, or per step of a run), or .png, .svg, .pdf (a plot for a paper). Exit code 2, with the
+    report, if it leaves out operators that multiply, or may.
     """
     check_output(output, (".html", ".md", ".csv", *PLOTS))
     _check_report(output, before, eyexam, by)
@@ -62,10 +65,13 @@ def report(
         say(f"written: {output}")
         return YES
 
+    from picojoule.completeness import left_out
     from picojoule.estimate_records import load_estimate
     from picojoule.files import write_atomically
 
     result = load_estimate(run)
+    warning = left_out(result.unmodelled)
+    code = tell_left_out(warning, allowed=allow_incomplete)
     ending = output.suffix.lower()
     if ending in PLOTS:
         from picojoule.reports.plots import save_plot
@@ -81,9 +87,9 @@ def report(
 
         write_atomically(output, estimate_markdown(result))
     else:
-        write_atomically(output, as_csv(result.rows()))
+        write_atomically(output, as_csv(result.rows(), warning))
     say(f"written: {output}")
-    return YES
+    return code
 
 
 def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
@@ -139,12 +145,14 @@ def compare(
     after: Saved,
     /,
     *,
+    allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Set two saved results side by side.
 
     OUTPUT ends in .html, .md, .csv (one line per layer), .json, .txt (this answer),
-    or .png, .svg, .pdf (a plot for a paper).
+    or .png, .svg, .pdf (a plot for a paper). Exit code 2, with the answer, if one of the two
+    leaves out operators that multiply, or may.
     """
     output = answer.output
     check_output(output, (".html", ".md", ".csv", ".json", ".txt", *PLOTS))
@@ -153,13 +161,14 @@ def compare(
     from picojoule.estimate_records import load_estimate
 
     comparison = set_beside(load_estimate(before), load_estimate(after))
+    code = tell_left_out(*comparison.warnings, allowed=allow_incomplete)
     if output is not None and output.suffix.lower() in PLOTS:
         from picojoule.reports.plots import save_plot
 
         save_plot(comparison, output)
         say(f"written: {output}")
         if not answer.as_json:
-            return YES
+            return code
         answer = replace(answer, output=None)
 
     def text() -> RenderableType:
@@ -167,7 +176,8 @@ def compare(
 
         return comparison_report(comparison)
 
-    return give_answer(comparison.to_dict(), text, answer, _writers(comparison, text))
+    give_answer(comparison.to_dict(), text, answer, _writers(comparison, text))
+    return code
 
 
 def _writers(
@@ -186,7 +196,7 @@ def _writers(
     return {
         ".html": as_html,
         ".md": as_markdown,
-        ".csv": lambda: as_csv(comparison.rows()),
+        ".csv": lambda: as_csv(comparison.rows(), *comparison.warnings),
         ".json": lambda: as_json_text(comparison.to_dict()),
         ".txt": lambda: plain_text(text()),
     }

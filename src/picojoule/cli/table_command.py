@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from picojoule.cli.adapt_commands import read_recipe, subject
 from picojoule.cli.answers import YES, json_head, print_json, print_report, say
+from picojoule.cli.options import AllowIncomplete
 from picojoule.errors import InputError, Mistake, PicojouleError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def table(
         Path | None,
         Parameter(help="A folder for each layer as ONNX, 0000.onnx being the first entry."),
     ] = None,
+    allow_incomplete: AllowIncomplete = False,
     as_json: Annotated[
         bool, Parameter(name="--json", negative="", help="Answer with JSON.")
     ] = False,
@@ -56,7 +58,13 @@ def table(
     from picojoule.pruning.netadapt.recipe import Recipe
 
     model, inputs, _ = subject(asked["functions"], recipe)
-    layers = wanted_layers(model, inputs, Recipe(**asked["recipe"]), points=points)
+    layers = wanted_layers(
+        model,
+        inputs,
+        Recipe(**asked["recipe"]),
+        points=points,
+        allow_incomplete=allow_incomplete,
+    )
     if platform is not None:
         _fill(platform, output, layers)
     elif output.exists():

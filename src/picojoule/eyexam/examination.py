@@ -25,10 +25,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from picojoule.accelerator import Accelerator
+from picojoule.completeness import NOTHING, completeness, operator_records
 from picojoule.dataflow import Dataflow
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
@@ -41,7 +41,11 @@ from picojoule.workload import PerOperand
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """The seven steps of every layer of a network on an accelerator."""
+    """The seven steps of every layer of a network on an accelerator.
+
+    ``unmodelled`` are operators that multiply, or may, and are in no layer; ``remarks`` say what
+    the network's reader assumed.
+    """
 
     network: str
     accelerator: str
@@ -50,7 +54,14 @@ class Examination:
     elements: int
     layers: tuple[LayerExamination, ...]
     notes: tuple[str, ...] = ()
-    not_counted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    not_counted: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every product of the network is in a layer."""
+        return not self.unmodelled
 
     @property
     def macs(self) -> float:
@@ -103,6 +114,7 @@ class Examination:
             "dataflow": self.dataflow,
             "unit": "MAC/cycle",
             "elements": self.elements,
+            **completeness(self.unmodelled, self.remarks),
             "total": {
                 "macs": self.macs,
                 "peak": finite(self.peak),
@@ -113,9 +125,7 @@ class Examination:
             },
             "layers": [layer.to_dict() for layer in self.layers],
             "notes": list(self.notes),
-            "not_counted": [
-                {"op": op, "count": count} for op, count in sorted(self.not_counted.items())
-            ],
+            "not_counted": operator_records(self.not_counted),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -191,4 +201,6 @@ def find_bounds(question: Question, *, progress: Progress | None = None) -> Exam
         layers=tuple(layers),
         notes=tuple(notes),
         not_counted=network.not_counted,
+        unmodelled=network.unmodelled,
+        remarks=network.remarks,
     )

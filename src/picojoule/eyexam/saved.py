@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from picojoule.completeness import NOTHING, read_completeness
 from picojoule.errors import InputError, Mistake
 from picojoule.version import SCHEMA_VERSION
 
@@ -47,6 +49,8 @@ class ExaminedNetwork:
     network: str
     accelerator: str
     layers: tuple[ExaminedLayer, ...]
+    unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    remarks: tuple[str, ...] = ()
 
     @property
     def peak(self) -> float | None:
@@ -95,8 +99,10 @@ def parse_examination(raw: Any, source: str) -> ExaminedNetwork:
             problem = f"{raw['schema_version']!r}; this picojoule reads {SCHEMA_VERSION}"
             raise InputError(source, [Mistake("$.schema_version", problem)])
         layers = tuple(_layer(item) for item in raw["layers"])
-        network = ExaminedNetwork(str(raw["network"]), str(raw["accelerator"]), layers)
-    except (KeyError, TypeError, ValueError) as error:
+        network = ExaminedNetwork(
+            str(raw["network"]), str(raw["accelerator"]), layers, **read_completeness(raw)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(source, [Mistake("$", f"not an examination: {error!r}")]) from None
     if not layers:
         raise InputError(source, [Mistake("$.layers", "there are none")])

@@ -1,16 +1,19 @@
 """picojoule's own table of layers: a CSV file with one layer per row.
 
-Lines that begin with ``#`` are comments; four of them carry what a row cannot::
+Lines that begin with ``#`` are comments; six kinds of them carry what a row cannot::
 
     # name: bvlc-alexnet
     # source: onnx 1.23.2, light_bvlc_alexnet.onnx
     # batch: 4
     # not counted: MaxPool 3, Relu 7
+    # not modelled: LSTM 2
+    # remark: the first dimension is taken for the batch
 
 The first other line names the columns, in any order. ``in_channels`` and ``out_channels`` are
 totals over all groups; a matrix product is a 1 x 1 convolution whose rows are ``input_height``.
 ``kind`` says what the second operand is: ``weight`` (stored with the network) or ``activation``
-(computed, as in attention). Every :class:`~picojoule.workload.Layer` can be written and read back.
+(computed, as in attention). There may be many remarks. Every
+:class:`~picojoule.workload.Layer` can be written and read back.
 """
 
 from __future__ import annotations
@@ -61,6 +64,8 @@ COLUMNS = ("name", "batch", "groups", "in_channels", "out_channels", *list(DEFAU
 KINDS = ("weight", "activation")
 BATCH, NOT_COUNTED, UNMODELLED = "batch", "not counted", "not modelled"
 """Comments that hold numbers."""
+REMARK = "remark"
+"""What a comment that may occur many times holds: a sentence of the network's reader."""
 
 
 def read_table(path: str | PathLike[str], *, name: str | None = None) -> Workload:
@@ -83,7 +88,8 @@ def parse_table(text: str, *, source: str, name: str | None = None) -> Workload:
     """
     findings = Findings(source)
     comments: dict[str, tuple[int, str]] = {}
-    rows = records(text, findings, comments)
+    remarks: list[str] = []
+    rows = records(text, findings, comments, remarks)
     header_line, header = next(rows, (1, []))
     if not header:
         findings.add("line 1", f"no row of column names; the columns are {', '.join(COLUMNS)}")
@@ -123,14 +129,20 @@ def parse_table(text: str, *, source: str, name: str | None = None) -> Workload:
         batch=batch,
         not_counted=not_counted,
         unmodelled=unmodelled,
+        remarks=tuple(remarks),
         source=comments.get("source", (0, ""))[1] or source,
     )
 
 
 def records(
-    text: str, findings: Findings, comments: dict[str, tuple[int, str]]
+    text: str,
+    findings: Findings,
+    comments: dict[str, tuple[int, str]],
+    remarks: list[str] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield ``(line number, cells)`` of every row; comment lines go to *comments* by their key.
+
+    Remarks, of which there may be many, go to *remarks*.
 
     What csv itself refuses (an open quote) is noted in *findings* and ends the rows.
     """
@@ -143,7 +155,9 @@ def records(
             at += 1
             if between and line.lstrip().startswith("#"):
                 key, colon, value = line.strip().lstrip("#").partition(":")
-                if colon:
+                if remarks is not None and key.strip().lower() == REMARK:
+                    remarks.append(value.strip())
+                elif colon:
                     comments.setdefault(key.strip().lower(), (at, value.strip()))
             elif not between or line.strip():
                 between = False

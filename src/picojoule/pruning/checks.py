@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from picojoule.completeness import listed
 from picojoule.errors import PicojouleError
 from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.modes import evaluating
+from picojoule.workload import Workload
 
 
 def check_task(model: nn.Module, data: Data, *, judged: bool = True) -> None:
@@ -28,6 +30,21 @@ def check_task(model: nn.Module, data: Data, *, judged: bool = True) -> None:
     outputs = _outputs(model, data.train.inputs[:2])
     if judged:
         _check_classes(model, outputs, len(data.train.inputs[:2]), sets)
+
+
+def check_complete(network: Workload, *, allow_incomplete: bool) -> None:
+    """A network is compressed by its price, so all that multiplies must be in it.
+
+    Raises:
+        PicojouleError: operators multiply, or may, and are in no layer; unless that is allowed.
+    """
+    if network.complete or allow_incomplete:
+        return
+    raise PicojouleError(
+        f"the price of {network.name} would be incomplete: {listed(network.unmodelled)} multiply, "
+        "or may, and are in no layer; --allow-incomplete (allow_incomplete=True in Python) goes by "
+        "the price of the other layers; please report these operators"
+    )
 
 
 def _check_parameters(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from picojoule.comparison import Change, Comparison
 from picojoule.reports.scale import Scale
 from picojoule.reports.tables import cell, table
+from picojoule.reports.text import remark_lines, warning_lines
 
 
 def comparison_report(comparison: Comparison) -> Group:
@@ -19,8 +20,11 @@ def comparison_report(comparison: Comparison) -> Group:
     layers = [pair.energy for pair in comparison.layers]
     changed = [cell(f"{what}: {b} before, {a} after") for what, b, a in comparison.changed]
     return Group(
+        *warning_lines(*comparison.warnings),
         cell(f"before: {before.network} on {before.accelerator}", "bold"),
+        *remark_lines(before.remarks),
         cell(f"after:  {after.network} on {after.accelerator}", "bold"),
+        *remark_lines(after.remarks),
         *changed,
         _changes_table("layer", [*layers, *whole], unit),
         _changes_table("place", comparison.by_memory, unit),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
+from picojoule.completeness import left_out
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, LayerEstimate, contents
 from picojoule.question import images_at_once
@@ -57,7 +58,9 @@ class Fact:
 class Report:
     """Everything a report says about one estimate."""
 
+    warnings: tuple[str, ...]
     title: str
+    remarks: tuple[str, ...]
     estimate: Estimate
     summary: tuple[str, ...]
     facts: tuple[Fact, ...]
@@ -76,7 +79,9 @@ class Report:
 def document(estimate: Estimate) -> Report:
     """What there is to say about *estimate*; less where its file does not hold the machine."""
     return Report(
+        warnings=tuple(filter(None, [left_out(estimate.unmodelled)])),
         title=f"{estimate.network} on {estimate.accelerator}",
+        remarks=estimate.remarks,
         estimate=estimate,
         summary=tuple(_summary(estimate)),
         facts=tuple(_facts(estimate)),

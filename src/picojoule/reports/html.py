@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import singledispatch
 from html import escape
 
+from picojoule.completeness import left_out, listed
 from picojoule.estimate_records import Estimate
 from picojoule.reports.scale import percent
 from picojoule.units import show_count, show_energy
@@ -27,7 +28,7 @@ def estimate_fragment(estimate: Estimate) -> str:
     places = list(estimate.by_memory)
     heads = ["layer", "MACs", "energy", "share", *places, "cycles", "status"]
     lines = [
-        '<div class="picojoule"><table>',
+        f'<div class="picojoule">{_warning(estimate)}<table>',
         f"<caption>{escape(estimate.network)} on {escape(estimate.accelerator)}: "
         f"{escape(show_energy(whole, unit))} per inference</caption>",
         f"<thead>{_row(heads, 'th')}</thead>",
@@ -56,15 +57,21 @@ def estimate_fragment(estimate: Estimate) -> str:
         show_count(estimate.cycles),
         "",
     ]
-    left_out = ", ".join(f"{op} x{n}" for op, n in sorted(estimate.not_counted.items()))
+    operators = listed(estimate.not_counted) or "no operator"
     note = (
         f"Per inference, batch {estimate.batch}; dataflow {estimate.dataflow}; "
-        f"objective {estimate.objective}; not counted: {left_out or 'no operator'}; "
+        f"objective {estimate.objective}; not counted: {operators}; "
         "control, clock and undeclared leakage are not modelled."
     )
     lines += ["</tbody>", f"<tfoot>{_row(totals, 'th')}</tfoot>", "</table>"]
+    lines += [f"<p>Remark: {escape(remark)}</p>" for remark in estimate.remarks]
     lines.append(f"<p>{escape(note)}</p></div>")
     return "\n".join(lines)
+
+
+def _warning(estimate: Estimate) -> str:
+    warning = left_out(estimate.unmodelled)
+    return f"<p><strong>{escape(warning)}</strong></p>" if warning else ""
 
 
 def _row(cells: Iterable[str], tag: str = "td") -> str:

@@ -18,7 +18,8 @@ from picojoule.units import show_count, show_energy
 def estimate_markdown(estimate: Estimate) -> str:
     """What the HTML report says, without its charts."""
     doc, unit = document(estimate), estimate.energy_unit
-    lines = [f"# {_text(doc.title)}", "", _text(" ".join(doc.summary)), ""]
+    lines = [*_warned(doc.warnings), f"# {_text(doc.title)}", "", _text(" ".join(doc.summary)), ""]
+    lines += [*(f"Remark: {_text(remark)}\n" for remark in doc.remarks)]
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), unit)
     for title, whole, parts in (
         ("Energy by memory", estimate.by_memory, [x.by_memory for x in estimate.layers]),
@@ -105,11 +106,14 @@ def comparison_markdown(comparison: Comparison) -> str:
     """Two results side by side."""
     before, after, unit = comparison.before, comparison.after, comparison.before.energy_unit
     lines = [
+        *_warned(comparison.warnings),
         f"# {_text(before.network)} on {_text(before.accelerator)}, and "
         f"{_text(after.network)} on {_text(after.accelerator)}",
         "",
         comparison_words(comparison),
         "",
+        *(f"Remark (before): {_text(remark)}\n" for remark in before.remarks),
+        *(f"Remark (after): {_text(remark)}\n" for remark in after.remarks),
         "## Asked differently",
         "",
         *(f"- {_text(w)}: {_text(b)} before, {_text(a)} after" for w, b, a in comparison.changed),
@@ -122,6 +126,11 @@ def comparison_markdown(comparison: Comparison) -> str:
     lines += ["## Energy of each layer", ""]
     lines += _changes("layer", [pair.energy for pair in comparison.layers], unit)
     return "\n".join(lines)
+
+
+def _warned(warnings: Sequence[str]) -> Iterator[str]:
+    for warning in warnings:
+        yield from (f"**{_text(warning)}**", "")
 
 
 def _energies(

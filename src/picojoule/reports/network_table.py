@@ -17,6 +17,7 @@ from picojoule.frontends.table import (
     KINDS,
     NOT_COUNTED,
     RARE,
+    REMARK,
     SCALES,
     TIME_STEPS,
     UNMODELLED,
@@ -51,7 +52,7 @@ def format_table(workload: Workload) -> str:
     # A comma separates operators, so one inside an operator's name becomes a semicolon.
     for key, counts in ((NOT_COUNTED, workload.not_counted), (UNMODELLED, workload.unmodelled)):
         comments[key] = ", ".join(f"{op.replace(',', ';')} {n}" for op, n in counts.items())
-    for key, value in comments.items():
+    for key, value in (*comments.items(), *((REMARK, each) for each in workload.remarks)):
         if value:
             text.write(f"# {key}: {' '.join(value.split())}\n")
     plain = csv.writer(text, lineterminator="\n")

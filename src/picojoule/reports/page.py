@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from picojoule.comparison import Comparison, compare
+from picojoule.completeness import left_out
 from picojoule.estimate_records import Estimate
 from picojoule.eyexam.saved import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
@@ -36,12 +37,16 @@ def estimate_page(
     """
     doc = document(estimate)
     versus = None if before is None else compare(before, estimate)
+    warnings = doc.warnings if versus is None else versus.warnings
+    if examination is not None and examination.unmodelled != estimate.unmodelled:
+        warnings += tuple(filter(None, [left_out(examination.unmodelled, "the examination")]))
     drawn = [estimate] if before is None else [before, estimate]
     return (
         templates()
         .get_template("estimate.html")
         .render(
             title=doc.title,
+            warnings=warnings,
             doc=doc,
             versus=versus,
             versus_words=None if versus is None else comparison_words(versus),
@@ -68,6 +73,7 @@ def comparison_page(comparison: Comparison) -> str:
         .get_template("comparison.html")
         .render(
             title=title,
+            warnings=comparison.warnings,
             before=before,
             after=after,
             versus=comparison,

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from picojoule.comparison import Comparison
+from picojoule.completeness import left_out
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.files import replacing
@@ -49,6 +51,9 @@ STYLE: dict[Any, Any] = {
 }
 FORMATS = (".svg", ".png", ".pdf")
 _CROWDED = 12  # layers from which on their names are turned
+
+
+_LETTERS = 20  # of a warning above a picture, to an inch
 
 
 def _styled(plot: Callable[P, Axes]) -> Callable[P, Axes]:
@@ -266,15 +271,27 @@ def save_plot(result: Estimate | Comparison | TradeOff, path: Path, *, by: str =
             plot_tradeoff(result, figure.subplots())
         else:
             plot_layers(result, figure.subplots(), by=by)
-        write_figure(figure, path, dpi=400)
+        warnings: Sequence[str] = ()
+        if isinstance(result, Estimate):
+            warnings = [left_out(result.unmodelled)]
+        elif isinstance(result, Comparison):
+            warnings = result.warnings
+        write_figure(figure, path, dpi=400, warnings=warnings)
 
 
-def write_figure(figure: Figure, path: Path, *, dpi: int) -> None:
+def write_figure(figure: Figure, path: Path, *, dpi: int, warnings: Sequence[str] = ()) -> None:
     """Write *figure* as its ending says; the same figure gives the same bytes on any day.
+
+    Args:
+        warnings: what its numbers leave out, written above it; an empty text is none.
 
     Raises:
         InputError: the place cannot be written.
     """
+    told = [fill(warning, int(_LETTERS * figure.get_figwidth())) for warning in warnings if warning]
+    if told:
+        red = "#b3261e"
+        figure.suptitle("\n".join(told), x=0.01, ha="left", size=6, color=red, parse_math=False)
     kind = path.suffix[1:].lower()
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with replacing(path) as file:

@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from picojoule.completeness import left_out
 from picojoule.eyexam.examination import Examination
 from picojoule.eyexam.seven_steps import LayerExamination
 from picojoule.reports.tables import WIDTH, printable
-from picojoule.reports.text import not_counted_line
+from picojoule.reports.text import not_counted_line, remark_lines, warning_lines
 from picojoule.units import show_count
 
 _HEADS = ("1 shape", "2 dataflow", "3 PEs", "4 array", "5 storage", "6 bandwidth", "7 in time")
@@ -30,7 +31,13 @@ def eyexam_report(result: Examination) -> Group:
     bounds.add_row(
         *_bounds_row("network", result.peak, [result.bound(n) for n in range(1, 8)]), style="bold"
     )
-    parts: list[RenderableType] = [Text(printable(title), "bold"), bounds, _reasons(result)]
+    parts: list[RenderableType] = [
+        *warning_lines(left_out(result.unmodelled)),
+        Text(printable(title), "bold"),
+        *remark_lines(result.remarks),
+        bounds,
+        _reasons(result),
+    ]
     parts += [Text(f"note: {printable(note)}") for note in result.notes]
     unproved = [x.name for x in result.layers if x.search and x.search.status != "optimal"]
     if unproved:
@@ -63,7 +70,8 @@ def layer_report(result: Examination, layer: LayerExamination) -> Group:
     if not 0 < layer.peak < math.inf:
         share = "no MAC is left to do"
     last = f"{share}; bold: what costs most"
-    return Group(Text(printable(title), "bold"), table, Text(last))
+    remarks = remark_lines(result.remarks)
+    return Group(Text(printable(title), "bold"), *remarks, table, Text(last))
 
 
 def _reasons(result: Examination) -> Table:

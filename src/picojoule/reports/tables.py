@@ -43,10 +43,10 @@ def plain(renderable: RenderableType, width: int = WIDTH) -> str:
 
 
 def _print(console: Console, renderable: RenderableType) -> None:
-    """Print part by part. A table is as wide as it needs to be: no number may be cut."""
+    """Print part by part. Tables and warnings are as wide as they need to be: nothing is cut."""
     parts = renderable.renderables if isinstance(renderable, Group) else [renderable]
     for part in parts:
-        if isinstance(part, Table):
+        if isinstance(part, Table) or (isinstance(part, Text) and part.no_wrap):
             console.width, width = _UNBOUNDED, console.width
             console.print(part)
             console.width = width
@@ -67,6 +67,11 @@ def cell(value: object, style: str = "") -> Text:
 def prose(text: str, style: str = "") -> Text:
     """A paragraph, broken into lines."""
     return cell(textwrap.fill(printable(text), WIDTH - 2), style)
+
+
+def warning(text: str) -> Text:
+    """A sentence on one line, however long, so that who looks at the first line sees all of it."""
+    return Text(printable(text), style="bold red", no_wrap=True)
 
 
 def table(*columns: str, title: str = "", footer: bool = False) -> Table:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from picojoule.accelerator import Accelerator, Array, ZeroSkip
 from picojoule.alternatives import Alternative
+from picojoule.completeness import left_out, listed
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimate_records import Estimate, LayerEstimate, contents
 from picojoule.legality import RULES
@@ -35,6 +36,7 @@ from picojoule.reports.tables import printable as printable
 from picojoule.reports.tables import prose as _prose
 from picojoule.reports.tables import show as show
 from picojoule.reports.tables import table as _table
+from picojoule.reports.tables import warning as _warning
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Workload
 
@@ -55,7 +57,9 @@ def estimate_report(estimate: Estimate) -> Group:
         f"{show_energy(estimate.energy, unit)} per inference"
     )
     parts: list[RenderableType] = [
+        *warning_lines(left_out(estimate.unmodelled)),
         _text(title, "bold"),
+        *remark_lines(estimate.remarks),
         _layers_table(estimate),
         _places_table(estimate),
         facts_table(_totals(estimate)),
@@ -154,10 +158,21 @@ def _shares(parts: Mapping[str, float], whole: float) -> str:
     return ", ".join(f"{name} {_percent(value, whole)}" for name, value in parts.items())
 
 
+def warning_lines(*warnings: str) -> Iterator[Text]:
+    """What the figures leave out: the first lines of a report; none where there is none."""
+    for warning in filter(None, warnings):
+        yield _warning(warning)
+
+
+def remark_lines(remarks: Iterable[str]) -> Iterator[Text]:
+    """What a network's reader assumed, beneath the title."""
+    for remark in remarks:
+        yield _prose(f"remark: {remark}")
+
+
 def not_counted_line(not_counted: Mapping[str, int]) -> str:
     """What the estimate leaves out, by name and count."""
-    names = [f"{op} x{count}" for op, count in sorted(not_counted.items())]
-    operators = [", ".join(names)] if names else []
+    operators = [listed(not_counted)] if not_counted else []
     return f"not counted: {'; '.join([*operators, _NOT_MODELLED])}"
 
 
@@ -351,9 +366,13 @@ def networks_table(networks: Sequence[tuple[str, Workload]]) -> Table:
     table = _table("network", "layers", "MACs", "weights", "not counted")
     _last_is_words(table)
     for name, x in networks:
-        left_out = ", ".join(f"{op} x{count}" for op, count in sorted(x.not_counted.items()))
+        parts = [left_out(x.unmodelled), listed(x.not_counted)]
         table.add_row(
-            _text(name), str(len(x)), show_count(x.macs), show_count(x.weights), _text(left_out)
+            _text(name),
+            str(len(x)),
+            show_count(x.macs),
+            show_count(x.weights),
+            _text("; ".join(filter(None, parts)), "" if x.complete else "red"),
         )
     return table
 

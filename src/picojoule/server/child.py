@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from picojoule.completeness import completeness, left_out, listed, operator_records
 from picojoule.errors import InputError, Mistake, NoMappingError, PicojouleError
 from picojoule.estimate_records import Estimate, parse_estimate
 from picojoule.estimation import price
@@ -170,10 +171,14 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
         case "csv":
             from picojoule.reports.csv_text import csv_text
 
-            return {"text": csv_text(estimate.rows())}
+            warning = left_out(estimate.unmodelled)
+            return {"text": csv_text(estimate.rows(), [warning] if warning else [])}
         case "txt":
             from picojoule.frontends.energy_site import format_energy_site
 
+            if not estimate.complete:  # who reads it back would take it for the whole network
+                problem = "a file of 25 columns cannot say that the network is incomplete"
+                raise PicojouleError(f"{problem}: {listed(estimate.unmodelled)}")
             return {"text": format_energy_site(estimate.workload())}
         case "yaml":
             from picojoule.specs import dump_accelerator
@@ -215,9 +220,10 @@ def _bounded(network: Workload, most: int) -> None:
         problem = f"{len(network)} layers; at most {most} are taken here"
         raise InputError(network.name, [Mistake("file", problem)])
     if not network.layers:
-        raise InputError(
-            network.name, [Mistake("file", "no layer that multiplies and accumulates")]
-        )
+        problem = "no layer that multiplies and accumulates"
+        if network.unmodelled:
+            problem += f"; these operators do, or may: {listed(network.unmodelled)}"
+        raise InputError(network.name, [Mistake("file", problem)])
 
 
 def _summary(network: Workload) -> dict[str, Any]:
@@ -227,7 +233,8 @@ def _summary(network: Workload) -> dict[str, Any]:
         "batch": network.batch,
         "macs": network.macs,
         "weights": network.weights,
-        "not_counted": [{"op": op, "count": n} for op, n in sorted(network.not_counted.items())],
+        "not_counted": operator_records(network.not_counted),
+        **completeness(network.unmodelled, network.remarks),
     }
 
 

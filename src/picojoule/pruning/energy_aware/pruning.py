@@ -20,7 +20,7 @@ from torch import fx, nn
 
 from picojoule.accelerator import Accelerator
 from picojoule.errors import PicojouleError, did_you_mean
-from picojoule.pruning.checks import check_task
+from picojoule.pruning.checks import check_complete, check_task
 from picojoule.pruning.datasets import Data
 from picojoule.pruning.energy_aware.best_stages import prune_by_stages
 from picojoule.pruning.energy_aware.finetuning import Accuracy, top1
@@ -154,6 +154,7 @@ def prune(
     accuracy: Accuracy | None = None,
     augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    allow_incomplete: bool = False,
 ) -> Pruned:
     """Prune a network until it costs what it may cost, or loses more accuracy than it may.
 
@@ -179,6 +180,7 @@ def prune(
             validation samples put into the right class.
         augment: changes a training batch; draws from torch's global generator.
         progress: called after each step.
+        allow_incomplete: go on where operators that multiply, or may, are not in the price.
 
     Returns:
         the cheapest network that satisfies *max_accuracy_drop*; ``met`` tells whether *energy* is
@@ -198,6 +200,7 @@ def prune(
     if classes is not None:
         model, data = _with_classes(model, data, tuple(classes))
     traced = trace(model, (data.train.inputs[:1],))
+    check_complete(traced.workload, allow_incomplete=allow_incomplete)
     layers = find_layers(traced)
     if not layers:
         raise PicojouleError(

@@ -10,7 +10,7 @@ signature tells.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -170,13 +170,7 @@ def _share(workload: Workload, batch: int) -> Workload:
     if workload.batch in (1, batch):
         return workload
     layers = tuple(layer.with_batch_share(batch, workload.batch) for layer in workload)
-    return Workload(
-        workload.name,
-        layers,
-        batch=batch,
-        not_counted=workload.not_counted,
-        source=workload.source,
-    )
+    return replace(workload, layers=layers, batch=batch)
 
 
 def _calls(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from picojoule.pruning.checks import check_task
+from picojoule.pruning.checks import check_complete, check_task
 from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import Densities, find_layers, watch_values
@@ -63,13 +63,18 @@ def profile(
     *,
     batch: int = 128,
     progress: Callable[[int, int, str], None] | None = None,
+    allow_incomplete: bool = False,
 ) -> Profile:
     """Run *samples* through a network and record its activations.
 
     An output is recorded as it is stored, behind its batch norm and ReLU where it has them.
+
+    Args:
+        allow_incomplete: go on where operators that multiply, or may, are in no layer.
     """
     check_task(model, Data(samples, samples), judged=False)
     traced = trace(model, (samples.inputs[:1],))
+    check_complete(traced.workload, allow_incomplete=allow_incomplete)
     layers = find_layers(traced)
     totals: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     done = 0

@@ -27,7 +27,7 @@ import torch
 from torch import fx, nn
 
 from picojoule.errors import BudgetError, PicojouleError
-from picojoule.pruning.checks import check_task
+from picojoule.pruning.checks import check_complete, check_task
 from picojoule.pruning.datasets import Data
 from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.importance import by_norm, by_reconstruction, gather_inputs
@@ -82,6 +82,7 @@ def adapt(
     seconds: float | None = None,
     seed: int = 0,
     progress: Callable[[Round], None] | None = None,
+    allow_incomplete: bool = False,
 ) -> Adapted:
     """Cut *model* until the platform's price of one inference is within *budget*.
 
@@ -99,6 +100,7 @@ def adapt(
         executor: where candidates are worked on; by default in this process.
         seconds: the time one candidate may take, where the executor can stop it.
         progress: called with every round.
+        allow_incomplete: go on where operators that multiply, or may, are not in the price.
 
     Raises:
         BudgetError: no network of this method is within the budget; it holds the smallest price.
@@ -107,6 +109,8 @@ def adapt(
     check_task(model, data, judged=finetune is None or accuracy is None)
     where = named_platform(platform)
     example = tuple(inputs) if inputs is not None else (data.train.inputs[:1],)
+    traced = trace(model, example)
+    check_complete(traced.workload, allow_incomplete=allow_incomplete)
     recorded = {**asdict(asked), "platform": where.name, "unit": where.unit, "budget": str(budget)}
     parts = {
         "network": digest(model),
@@ -114,7 +118,7 @@ def adapt(
     }
     with open_run(run, "adapt", recorded, seed=seed, inputs=parts) as opened:
         adaptation = _Adaptation(
-            model, data, where, budget, asked, example, finetune, accuracy, executor or Here(),
+            traced, data, where, budget, asked, example, finetune, accuracy, executor or Here(),
             seconds, opened, progress, run is not None,
         )  # fmt: skip
         return adaptation.run()
@@ -135,7 +139,7 @@ class _Adaptation:
 
     def __init__(
         self,
-        model: nn.Module,
+        traced: TracedNetwork,
         data: Data,
         where: Platform,
         budget: float | str,
@@ -153,8 +157,7 @@ class _Adaptation:
         self.example, self.executor, self.seconds = example, executor, seconds
         self.finetune, self.accuracy, self.progress = finetune, accuracy, progress
         self.asked, self.keep_files = budget, kept
-        self.traced = trace(model, example)
-        self.first = self.traced.graph
+        self.traced, self.first = traced, traced.graph
         self.held_out = data.validate.take(recipe.hold_out or len(data.validate))
         self.rounds: list[Round] = []
         self.scale = 1.0

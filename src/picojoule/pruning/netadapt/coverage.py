@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from picojoule.errors import PicojouleError
+from picojoule.pruning.checks import check_complete
 from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.limits import WidthLimits, natural_step
 from picojoule.pruning.graph.tracing import trace
@@ -29,6 +30,7 @@ def wanted_layers(
     recipe: Recipe | None = None,
     *,
     points: int = POINTS,
+    allow_incomplete: bool = False,
 ) -> list[Layer]:
     """Every layer of a network at a grid of widths, each once, in a table's order.
 
@@ -40,8 +42,11 @@ def wanted_layers(
         inputs: example arguments of ``forward``; layers are those of one call with them.
         recipe: for how narrow a network may become: its step and floor.
         points: widths on each side of a layer, at least 2.
+        allow_incomplete: go on where operators that multiply, or may, are not in the price.
     """
-    widths = Widths(trace(model, inputs))
+    traced = trace(model, inputs)
+    check_complete(traced.workload, allow_incomplete=allow_incomplete)
+    widths = Widths(traced)
     # Paper mode goes lower than best mode where the recipe names no floor: both are covered.
     limits = replace(recipe or Recipe(), mode="paper").limits(widths.full)
     return covering(widths, limits, points)

@@ -35,6 +35,9 @@ class NetworkRecord(BaseModel):
     macs: int
     weights: int
     not_counted: list[dict[str, Any]]
+    complete: bool
+    unmodelled: list[dict[str, Any]]
+    remarks: list[str]
 
 
 @router.get("")
@@ -48,7 +51,7 @@ async def networks(services: Served) -> dict[str, Any]:
 
 @router.get("/{id}", responses=responses(404, 422, 503))
 async def network(id: Annotated[str, InPath(max_length=80)], services: Served) -> NetworkRecord:
-    """A network's size, and what is not counted of it."""
+    """A network's size, what is not counted of it, and whether all that multiplies is."""
     question = {"network": id}
     answer = await services.ask(
         {"do": "describe", "question": question, **services.table(question)}

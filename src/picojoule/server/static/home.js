@@ -60,8 +60,11 @@ async function upload(file) {
     if (!option) option = element("option", network.name, group, { value: network.id });
     option.selected = true;
     const left = network.not_counted.map((x) => x.op + " ×" + x.count).join(", ");
-    news.textContent = network.name + ": " + network.layers + " layers, " +
-      network.macs.toLocaleString("en") + " MACs" + (left ? "; not counted: " + left : "") + ".";
+    const lost = network.unmodelled.map((x) => x.op + " ×" + x.count).join(", ");
+    news.textContent = (lost ? "Incomplete, these multiply and are in no layer: " + lost + ". " : "") +
+      network.name + ": " + network.layers + " layers, " +
+      network.macs.toLocaleString("en") + " MACs" + (left ? "; not counted: " + left : "") + "." +
+      network.remarks.map((x) => " Remark: " + x + ".").join("");
   } catch (error) {
     if (error.name === "AbortError") return;
     news.textContent = "";
