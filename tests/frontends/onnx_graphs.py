@@ -39,7 +39,7 @@ def graph_of(
         nodes,
         "g",
         [value(name, shape) for name, shape in inputs.items()],
-        [value(output, None)],  # type: ignore[arg-type]
+        [value(output, None)],
         list(weights),
     )
 

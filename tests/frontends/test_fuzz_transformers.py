@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from picojoule.errors import InputError
 from picojoule.frontends import load
+from picojoule.frontends.hugging_face_tensors import STORED_BITS
 from tests.frontends import test_gguf as gguf
 from tests.frontends import test_hugging_face as folders
 from tests.frontends.test_fuzz import damaged
@@ -170,7 +171,7 @@ def test_nasty_tensors(dtype: str, shape: list[int], leaf: str, place: str) -> N
     size = 1
     for side in shape:
         size *= side
-    width = folders.STORED_BITS.get(dtype, 8)
+    width = STORED_BITS.get(dtype, 8)
     entries[f"{place}.{leaf}"] = {
         "dtype": dtype,
         "shape": shape,

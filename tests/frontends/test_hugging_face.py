@@ -487,7 +487,7 @@ def test_folders_that_are_no_networks(tmp_path: Path) -> None:
         ({"kv_bits": 0}, "kv_bits"),
     ):
         with pytest.raises(InputError, match=said):
-            load(folder, **question)  # type: ignore[arg-type]
+            load(folder, **question)
 
 
 # -- size -----------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def test_grouped_queries_cost_the_same_in_every_export_of_torch(tmp_path: Path, 
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnxscript")
 
-    class Grouped(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Grouped(torch.nn.Module):  # type: ignore[name-defined]
         def forward(self, q: Any, k: Any, v: Any) -> Any:
             return torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
 

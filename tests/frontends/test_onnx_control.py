@@ -26,7 +26,7 @@ from tests.frontends.onnx_graphs import (
 def body_of(
     name: str, nodes: list[NodeProto], inputs: list[onnx.ValueInfoProto], *outputs: str
 ) -> GraphProto:
-    made = [value(output, None) for output in outputs]  # type: ignore[arg-type]
+    made = [value(output, None) for output in outputs]
     return helper.make_graph(nodes, name, inputs, made)
 
 

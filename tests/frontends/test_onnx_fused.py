@@ -55,7 +55,11 @@ def conv_macs(size: tuple[int, int], channels: int, filters: int, taps: int) -> 
     return size[0] * size[1] * channels * filters * taps
 
 
-F8 = {"s": np.float32(0.1), "z": np.uint8(3), "zs": np.int8(0)}
+F8: dict[str, np.ndarray[Any, Any]] = {
+    "s": np.array(0.1, np.float32),
+    "z": np.array(3, np.uint8),
+    "zs": np.array(0, np.int8),
+}
 QKV = 3 * 16
 HEADS = {"num_heads": 4}
 CASES = [
@@ -276,7 +280,7 @@ CASES = [
             "pk": real(1, 2, 9, 8),
             "pv": real(1, 2, 9, 8),
         },
-        {"l": np.array([9], np.int32), "t": np.int32(10)},
+        {"l": np.array([9], np.int32), "t": np.array(10, np.int32)},
         "q k v pk pv l t",
         2 * 4 * 10 * 8,
         given={"num_heads": 4, "kv_num_heads": 2},
@@ -285,7 +289,7 @@ CASES = [
     Case(
         "GroupQueryAttention",
         {"q": real(1, 5, 64), "pk": real(1, 2, 0, 8), "pv": real(1, 2, 0, 8)},
-        {"l": np.array([4], np.int32), "t": np.int32(5)},
+        {"l": np.array([4], np.int32), "t": np.array(5, np.int32)},
         "q   pk pv l t",
         2 * 4 * 25 * 8,
         given={"num_heads": 4, "kv_num_heads": 2},

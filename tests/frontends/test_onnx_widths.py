@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_weights_that_are_cast_and_scaled_before_inference_are_stored_narrow(
     ],
 )
 def test_convolutions_in_three_dimensions(
-    tmp_path: Path, size: list[int], kernel: list[int], given: dict[str, object], macs: int
+    tmp_path: Path, size: list[int], kernel: list[int], given: dict[str, Any], macs: int
 ) -> None:
     nodes = [node("Conv", ["x", "k"], ["y"], "c", group=2, **given)]
     inputs: dict[str, Shape] = {"x": [1, 4, *size]}

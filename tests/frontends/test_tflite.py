@@ -689,7 +689,7 @@ def test_unknown_operators_are_never_silently_zero(read: Any) -> None:
 
 def resizable() -> bytes:
     """conv -> pool -> reshape by a shape computed from the input's -> fully connected."""
-    numbers = {"zero": [0], "one": [1], "minus": -1}
+    numbers: dict[str, list[int] | int] = {"zero": [0], "one": [1], "minus": -1}
     constants = [
         Tensor(name=name, shape=np.shape(value), kind=INT32, data=np.asarray(value, np.int32))
         for name, value in numbers.items()
