@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from picojoule.completeness import completeness, left_out
+from picojoule.completeness import completeness, told
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.version import SCHEMA_VERSION, __version__
@@ -70,9 +70,11 @@ class Comparison:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the figures leave out, a sentence for each estimate that is incomplete."""
-        pairs = ((self.before, "before"), (self.after, "after"))
-        said = (left_out(x.unmodelled, f"{x.network} ({when})") for x, when in pairs)
-        return tuple(filter(None, said))
+        before, after = self.before, self.after
+        return (
+            *told(before.unmodelled, f"{before.network} (before)"),
+            *told(after.unmodelled, f"{after.network} (after)"),
+        )
 
     @property
     def totals(self) -> tuple[Change, ...]:

@@ -42,6 +42,11 @@ def left_out(unmodelled: Mapping[str, int], network: str = "the network") -> str
     return f"incomplete: {what}: {listed(unmodelled)}; the figures leave {them} out"
 
 
+def told(unmodelled: Mapping[str, int], network: str = "the network") -> tuple[str, ...]:
+    """The sentence of :func:`left_out`, or none."""
+    return tuple(filter(None, [left_out(unmodelled, network)]))
+
+
 def operator_records(operators: Mapping[str, int]) -> list[dict[str, Any]]:
     """Operators as plain data.
 
@@ -54,6 +59,11 @@ def operator_records(operators: Mapping[str, int]) -> list[dict[str, Any]]:
 def read_operators(records: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
     """What :func:`operator_records` made."""
     return MappingProxyType({record["op"]: record["count"] for record in records})
+
+
+def as_recorded(unmodelled: Mapping[str, int]) -> dict[str, Any]:
+    """The part of a run's record that says so; none of a complete network's."""
+    return {"unmodelled": dict(sorted(unmodelled.items()))} if unmodelled else {}
 
 
 def completeness(unmodelled: Mapping[str, int], remarks: Sequence[str]) -> dict[str, Any]:

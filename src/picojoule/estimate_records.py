@@ -17,6 +17,7 @@ from picojoule.completeness import (
     operator_records,
     read_completeness,
     read_operators,
+    told,
 )
 from picojoule.display import Displayed
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
@@ -150,6 +151,11 @@ class Estimate(Displayed):
     def complete(self) -> bool:
         """Whether every product of the network is in the figures."""
         return not self.unmodelled
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the figures leave out, in a sentence; none of a complete network."""
+        return told(self.unmodelled)
 
     @property
     def energy(self) -> float:

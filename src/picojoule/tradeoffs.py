@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake
 
 KINDS = ("prune", "adapt")
@@ -75,6 +76,11 @@ class TradeOff:
     ended: bool
     recipe: Mapping[str, Any]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the costs leave out, in a sentence; none of a complete network."""
+        return told(self.recipe.get("unmodelled", {}))
+
     def relative(self, moment: Moment) -> float:
         """Its cost over that of the first network."""
         first = self.moments[0].cost
@@ -104,6 +110,7 @@ class TradeOff:
             "kind": self.kind,
             "unit": self.unit,
             "ended": self.ended,
+            "complete": not self.warnings,
             "chosen": self.chosen.name,
             "recipe": dict(self.recipe),
             "steps": [

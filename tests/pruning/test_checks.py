@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,10 +94,16 @@ def test_all_commands_ask() -> None:
         adapt(model, data, platform="macs", budget="50%")
 
 
-def test_a_price_that_would_be_incomplete_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_price_that_would_be_incomplete_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from picojoule.cli import main
     from picojoule.pruning.energy_aware import pruning
     from picojoule.pruning.layers import profiling
     from picojoule.pruning.netadapt import adaptation, coverage
+    from picojoule.reports.markdown import tradeoff_markdown
+    from picojoule.reports.tradeoff_page import tradeoff_page
+    from picojoule.tradeoffs import read_run
 
     def half(model: nn.Module, example: Any) -> TracedNetwork:
         found = trace(model, example)
@@ -112,11 +119,24 @@ def test_a_price_that_would_be_incomplete_is_refused(monkeypatch: pytest.MonkeyP
         lambda **more: adapt(model, data, platform="macs", budget="100%", **more),
     ]
     for ask in asked:
-        with pytest.raises(
-            PicojouleError, match=r"incomplete: aten\.lstm x2 multiply.*--allow-inc"
-        ):
+        with pytest.raises(PicojouleError, match=r"incomplete: aten\.lstm x2 multiply.*--allow"):
             ask()
         assert ask(allow_incomplete=True)
+    for found, kind in ((asked[2], "prune"), (asked[3], "adapt")):
+        folder = tmp_path / kind
+        record = found(allow_incomplete=True, run=folder).to_dict()
+        assert (record["complete"], record["unmodelled"]) == (
+            False,
+            [{"op": "aten.lstm", "count": 2}],
+        )
+        run = read_run(folder)
+        assert "aten.lstm x2" in run.warnings[0]
+        assert tradeoff_markdown(run).startswith("**incomplete: 2 operators")
+        page = tradeoff_page(run)
+        assert "aten.lstm x2" in page[page.index("<main>") : page.index("</h1>")]
+        out = folder.with_suffix(".csv")
+        assert main(["report", str(folder), "-o", str(out)]) == 2
+        assert out.read_text().startswith("# incomplete: 2 operators")
 
 
 def test_a_complete_price_needs_no_leave() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from picojoule.cli.answers import YES, json_head, print_json, print_report, say
+from picojoule.cli.answers import YES, json_head, print_json, print_report, say, tell_left_out
 from picojoule.cli.options import AllowIncomplete, Json
+from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def adapt(
         )
     finally:
         executor.close()
+    tell_left_out(told(found.unmodelled), allowed=True)
     say(f"written: {output / 'result'}")
     if as_json:
         print_json({**json_head(), **found.to_dict()})
@@ -253,4 +255,6 @@ def _report(found: Adapted) -> RenderableType:
         )
     if found.test is not None:
         lines.append(f"test accuracy {100 * found.test.accuracy:.2f} %")
-    return Group(table, *lines)
+    from picojoule.reports.text import warning_lines
+
+    return Group(*warning_lines(told(found.unmodelled)), table, *lines)

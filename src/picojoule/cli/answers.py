@@ -30,20 +30,19 @@ def say(message: str) -> None:
     sys.stderr.write(shown + "\n")
 
 
-def tell_left_out(*warnings: str, allowed: bool) -> int:
+def tell_left_out(warnings: Sequence[str], *, allowed: bool) -> int:
     """Say, before anything else, what the figures leave out.
 
     Args:
-        warnings: of ``completeness.left_out``; empty for a network that is complete.
+        warnings: of the result; none where it is complete.
         allowed: the user takes the figures as they are.
 
     Returns:
         the exit code of an answer with these figures.
     """
-    told = [warning for warning in warnings if warning]
-    for warning in told:
+    for warning in warnings:
         say(warning)
-    if not told or allowed:
+    if not warnings or allowed:
         return YES
     say(
         "exit code 2 for that; --allow-incomplete takes the figures as they are; please report "
@@ -169,10 +168,10 @@ def as_json_text(record: object) -> str:
     return json.dumps(record, indent=1) + "\n"
 
 
-def as_csv(rows: Sequence[dict[str, Any]], *warnings: str) -> str:
+def as_csv(rows: Sequence[dict[str, Any]], warnings: Sequence[str]) -> str:
     from picojoule.reports.csv_text import csv_text
 
-    return csv_text(rows, [warning for warning in warnings if warning])
+    return csv_text(rows, warnings)
 
 
 def plain_text(renderable: RenderableType) -> str:

@@ -51,11 +51,10 @@ def estimate(
     check_output(answer.output, (".json", ".csv", ".txt"))
     asked = read_question(network, question, search)
 
-    from picojoule.completeness import left_out
+    from picojoule.completeness import told
     from picojoule.estimation import price
 
-    warning = left_out(asked.network.unmodelled)
-    code = tell_left_out(warning, allowed=allow_incomplete)
+    code = tell_left_out(told(asked.network.unmodelled), allowed=allow_incomplete)
 
     with progress_bar() as progress:
         result = price(asked, progress=progress)
@@ -67,7 +66,7 @@ def estimate(
 
     writers: dict[str, Callable[[], str]] = {
         ".json": lambda: as_json_text(result.to_dict()),
-        ".csv": lambda: as_csv(result.rows(), warning),
+        ".csv": lambda: as_csv(result.rows(), result.warnings),
         ".txt": lambda: plain_text(text()),
     }
     give_answer(result.to_dict(), text, answer, writers)

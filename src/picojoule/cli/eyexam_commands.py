@@ -76,11 +76,10 @@ def eyexam(
     if layer is not None:
         asked = asked.of_layer(layer)
 
-    from picojoule.completeness import left_out
+    from picojoule.completeness import told
     from picojoule.eyexam.examination import find_bounds
 
-    warning = left_out(asked.network.unmodelled)
-    code = tell_left_out(warning, allowed=allow_incomplete)
+    code = tell_left_out(told(asked.network.unmodelled), allowed=allow_incomplete)
 
     with progress_bar() as progress:
         examination = find_bounds(asked, progress=progress)
@@ -103,7 +102,7 @@ def eyexam(
 
     writers: dict[str, Callable[[], str]] = {
         ".json": lambda: as_json_text(examination.to_dict()),
-        ".csv": lambda: as_csv(examination.rows(), warning),
+        ".csv": lambda: as_csv(examination.rows(), examination.warnings),
         ".txt": lambda: plain_text(text()),
     }
     give_answer(examination.to_dict(), text, answer, writers)
@@ -112,7 +111,6 @@ def eyexam(
 
 def draw(result: Examination, plot: str, layer: str | None, output: Path) -> None:
     """Draw one picture into a file; the same numbers give the same bytes."""
-    from picojoule.completeness import left_out
     from picojoule.reports.plots import write_figure
     from picojoule.reports.rooflines import plot_layers, plot_rooflines, plot_waterfall
 
@@ -127,4 +125,4 @@ def draw(result: Examination, plot: str, layer: str | None, output: Path) -> Non
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "picojoule", "pdf.fonttype": 42}):
-        write_figure(figure, output, dpi=150, warnings=[left_out(result.unmodelled)])
+        write_figure(figure, output, dpi=150, warnings=result.warnings)

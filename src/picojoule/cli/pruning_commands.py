@@ -22,8 +22,10 @@ from picojoule.cli.answers import (
     print_json,
     print_report,
     say,
+    tell_left_out,
 )
 from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Chip, Json
+from picojoule.completeness import completeness, told
 from picojoule.errors import InputError, Mistake, PicojouleError
 
 if TYPE_CHECKING:
@@ -135,6 +137,7 @@ def prune(
             progress=progress,
             allow_incomplete=allow_incomplete,
         )
+    tell_left_out(told(found.unmodelled), allowed=True)
     say(f"written: {output / 'result'}")
     if as_json:
         print_json({**json_head(), **found.to_dict()})
@@ -170,12 +173,18 @@ def profile(
     from picojoule.pruning.layers.profiling import profile as run_profile
 
     found = run_profile(model, data.validate.take(samples), allow_incomplete=allow_incomplete)
-    record = {**json_head(), "samples": found.samples, "layers": found.rows()}
+    warnings = told(found.workload.unmodelled)
+    tell_left_out(warnings, allowed=True)
+    whole = completeness(found.workload.unmodelled, found.workload.remarks)
+    record = {**json_head(), **whole, "samples": found.samples, "layers": found.rows()}
 
     def text() -> RenderableType:
-        from picojoule.reports.pruning import profile_table
+        from rich.console import Group
 
-        return profile_table(found.rows(), found.samples)
+        from picojoule.reports.pruning import profile_table
+        from picojoule.reports.text import warning_lines
+
+        return Group(*warning_lines(warnings), profile_table(found.rows(), found.samples))
 
     def table() -> str:
         from picojoule.reports.network_table import format_table

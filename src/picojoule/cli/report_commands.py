@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from picojoule.cli.answers import (
-    YES,
     as_csv,
     as_json_text,
     check_output,
@@ -61,17 +60,18 @@ def report(
     check_output(output, (".html", ".md", ".csv", *PLOTS))
     _check_report(output, before, eyexam, by)
     if run.is_dir():
-        _report_run(run, output, alone=before is None and eyexam is None and by == "memory")
+        warnings = _report_run(
+            run, output, alone=before is None and eyexam is None and by == "memory"
+        )
+        code = tell_left_out(warnings, allowed=allow_incomplete)
         say(f"written: {output}")
-        return YES
+        return code
 
-    from picojoule.completeness import left_out
     from picojoule.estimate_records import load_estimate
     from picojoule.files import write_atomically
 
     result = load_estimate(run)
-    warning = left_out(result.unmodelled)
-    code = tell_left_out(warning, allowed=allow_incomplete)
+    code = tell_left_out(result.warnings, allowed=allow_incomplete)
     ending = output.suffix.lower()
     if ending in PLOTS:
         from picojoule.reports.plots import save_plot
@@ -87,13 +87,13 @@ def report(
 
         write_atomically(output, estimate_markdown(result))
     else:
-        write_atomically(output, as_csv(result.rows(), warning))
+        write_atomically(output, as_csv(result.rows(), result.warnings))
     say(f"written: {output}")
     return code
 
 
-def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
-    """The report of a compression run: its trade-off, and each step before and after."""
+def _report_run(folder: Path, output: Path, *, alone: bool) -> tuple[str, ...]:
+    """Write a compression run: its trade-off, each step before and after; what it leaves out."""
     from picojoule.errors import PicojouleError
     from picojoule.files import write_atomically
     from picojoule.tradeoffs import read_run
@@ -115,7 +115,8 @@ def _report_run(folder: Path, output: Path, *, alone: bool) -> None:
 
         write_atomically(output, tradeoff_markdown(tradeoff))
     else:
-        write_atomically(output, as_csv(tradeoff.rows()))
+        write_atomically(output, as_csv(tradeoff.rows(), tradeoff.warnings))
+    return tradeoff.warnings
 
 
 def _examination(file: Path | None) -> ExaminedNetwork | None:
@@ -161,7 +162,7 @@ def compare(
     from picojoule.estimate_records import load_estimate
 
     comparison = set_beside(load_estimate(before), load_estimate(after))
-    code = tell_left_out(*comparison.warnings, allowed=allow_incomplete)
+    code = tell_left_out(comparison.warnings, allowed=allow_incomplete)
     if output is not None and output.suffix.lower() in PLOTS:
         from picojoule.reports.plots import save_plot
 
@@ -196,7 +197,7 @@ def _writers(
     return {
         ".html": as_html,
         ".md": as_markdown,
-        ".csv": lambda: as_csv(comparison.rows(), *comparison.warnings),
+        ".csv": lambda: as_csv(comparison.rows(), comparison.warnings),
         ".json": lambda: as_json_text(comparison.to_dict()),
         ".txt": lambda: plain_text(text()),
     }

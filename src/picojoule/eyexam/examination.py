@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from picojoule.accelerator import Accelerator
-from picojoule.completeness import NOTHING, completeness, operator_records
+from picojoule.completeness import NOTHING, completeness, operator_records, told
 from picojoule.dataflow import Dataflow
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
@@ -62,6 +62,11 @@ class Examination:
     def complete(self) -> bool:
         """Whether every product of the network is in a layer."""
         return not self.unmodelled
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the figures leave out, in a sentence; none of a complete network."""
+        return told(self.unmodelled)
 
     @property
     def macs(self) -> float:

@@ -20,7 +20,7 @@ def comparison_report(comparison: Comparison) -> Group:
     layers = [pair.energy for pair in comparison.layers]
     changed = [cell(f"{what}: {b} before, {a} after") for what, b, a in comparison.changed]
     return Group(
-        *warning_lines(*comparison.warnings),
+        *warning_lines(comparison.warnings),
         cell(f"before: {before.network} on {before.accelerator}", "bold"),
         *remark_lines(before.remarks),
         cell(f"after:  {after.network} on {after.accelerator}", "bold"),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
-from picojoule.completeness import left_out
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, LayerEstimate, contents
 from picojoule.question import images_at_once
@@ -79,7 +78,7 @@ class Report:
 def document(estimate: Estimate) -> Report:
     """What there is to say about *estimate*; less where its file does not hold the machine."""
     return Report(
-        warnings=tuple(filter(None, [left_out(estimate.unmodelled)])),
+        warnings=estimate.warnings,
         title=f"{estimate.network} on {estimate.accelerator}",
         remarks=estimate.remarks,
         estimate=estimate,
@@ -333,6 +332,8 @@ def command(estimate: Estimate) -> str:
     words = ["picojoule estimate network.csv -a chip.yaml", f"--dataflow {estimate.dataflow}"]
     if estimate.objective != "energy":
         words.append(f"--objective {estimate.objective}")
+    if not estimate.complete:
+        words.append("--allow-incomplete")
     return " ".join([*words, "-o run.json"])
 
 

@@ -64,7 +64,8 @@ def tradeoff_markdown(tradeoff: TradeOff) -> str:
     """A compression run: its steps, its first network beside its result, published points."""
     values = tradeoff_values(tradeoff)
     cost, before = values["cost"], values["before"]
-    lines = [f"# {_text(values['title'])}", "", _text(values["words"]), "", "## Each step", ""]
+    lines = [*_warned(tradeoff.warnings), f"# {_text(values['title'])}", ""]
+    lines += [_text(values["words"]), "", "## Each step", ""]
     lines += _table(
         ["step", "cost", "of the first", "accuracy"],
         [

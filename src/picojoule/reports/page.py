@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from picojoule.comparison import Comparison, compare
-from picojoule.completeness import left_out
+from picojoule.completeness import told
 from picojoule.estimate_records import Estimate
 from picojoule.eyexam.saved import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
@@ -39,7 +39,7 @@ def estimate_page(
     versus = None if before is None else compare(before, estimate)
     warnings = doc.warnings if versus is None else versus.warnings
     if examination is not None and examination.unmodelled != estimate.unmodelled:
-        warnings += tuple(filter(None, [left_out(examination.unmodelled, "the examination")]))
+        warnings += told(examination.unmodelled, "the examination")
     drawn = [estimate] if before is None else [before, estimate]
     return (
         templates()

@@ -14,7 +14,6 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from picojoule.comparison import Comparison
-from picojoule.completeness import left_out
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.files import replacing
@@ -271,24 +270,19 @@ def save_plot(result: Estimate | Comparison | TradeOff, path: Path, *, by: str =
             plot_tradeoff(result, figure.subplots())
         else:
             plot_layers(result, figure.subplots(), by=by)
-        warnings: Sequence[str] = ()
-        if isinstance(result, Estimate):
-            warnings = [left_out(result.unmodelled)]
-        elif isinstance(result, Comparison):
-            warnings = result.warnings
-        write_figure(figure, path, dpi=400, warnings=warnings)
+        write_figure(figure, path, dpi=400, warnings=result.warnings)
 
 
 def write_figure(figure: Figure, path: Path, *, dpi: int, warnings: Sequence[str] = ()) -> None:
     """Write *figure* as its ending says; the same figure gives the same bytes on any day.
 
     Args:
-        warnings: what its numbers leave out, written above it; an empty text is none.
+        warnings: what its numbers leave out, written above it.
 
     Raises:
         InputError: the place cannot be written.
     """
-    told = [fill(warning, int(_LETTERS * figure.get_figwidth())) for warning in warnings if warning]
+    told = [fill(warning, int(_LETTERS * figure.get_figwidth())) for warning in warnings]
     if told:
         red = "#b3261e"
         figure.suptitle("\n".join(told), x=0.01, ha="left", size=6, color=red, parse_math=False)

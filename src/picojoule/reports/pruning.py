@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from picojoule.reports.text import printable
+from picojoule.completeness import told
+from picojoule.reports.text import printable, warning_lines
 from picojoule.units import show_count, show_energy
 
 OPERANDS = ("input", "weight", "output", "compute")
@@ -42,7 +43,9 @@ def pruning_report(result: Mapping[str, Any]) -> RenderableType:
         lines.append(f"channels  {printable(', '.join(narrower))}")
     if result["left_dense"]:
         lines.append(f"left as they are: {printable(', '.join(result['left_dense']))}")
+    unmodelled = {x["op"]: x["count"] for x in result.get("unmodelled", ())}
     return Group(
+        *warning_lines(told(unmodelled)),
         Text("\n".join(lines)),
         Text(),
         _layers_table(result, priced),

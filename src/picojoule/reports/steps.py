@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from picojoule.completeness import left_out
 from picojoule.eyexam.examination import Examination
 from picojoule.eyexam.seven_steps import LayerExamination
 from picojoule.reports.tables import WIDTH, printable
@@ -32,7 +31,7 @@ def eyexam_report(result: Examination) -> Group:
         *_bounds_row("network", result.peak, [result.bound(n) for n in range(1, 8)]), style="bold"
     )
     parts: list[RenderableType] = [
-        *warning_lines(left_out(result.unmodelled)),
+        *warning_lines(result.warnings),
         Text(printable(title), "bold"),
         *remark_lines(result.remarks),
         bounds,

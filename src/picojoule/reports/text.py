@@ -57,7 +57,7 @@ def estimate_report(estimate: Estimate) -> Group:
         f"{show_energy(estimate.energy, unit)} per inference"
     )
     parts: list[RenderableType] = [
-        *warning_lines(left_out(estimate.unmodelled)),
+        *warning_lines(estimate.warnings),
         _text(title, "bold"),
         *remark_lines(estimate.remarks),
         _layers_table(estimate),
@@ -158,9 +158,9 @@ def _shares(parts: Mapping[str, float], whole: float) -> str:
     return ", ".join(f"{name} {_percent(value, whole)}" for name, value in parts.items())
 
 
-def warning_lines(*warnings: str) -> Iterator[Text]:
+def warning_lines(warnings: Iterable[str]) -> Iterator[Text]:
     """What the figures leave out: the first lines of a report; none where there is none."""
-    for warning in filter(None, warnings):
+    for warning in warnings:
         yield _warning(warning)
 
 

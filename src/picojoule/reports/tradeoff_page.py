@@ -25,6 +25,7 @@ def tradeoff_values(tradeoff: TradeOff) -> dict[str, Any]:
     """What the templates say about a run."""
     return {
         "title": f"{WHICH[tradeoff.kind]} run {tradeoff.name}",
+        "warnings": tradeoff.warnings,
         "run": tradeoff,
         "words": tradeoff_words(tradeoff),
         "published": published_points(tradeoff.kind),

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from picojoule.completeness import completeness, left_out, listed, operator_records
+from picojoule.completeness import completeness, listed, operator_records
 from picojoule.errors import InputError, Mistake, NoMappingError, PicojouleError
 from picojoule.estimate_records import Estimate, parse_estimate
 from picojoule.estimation import price
@@ -171,8 +171,7 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
         case "csv":
             from picojoule.reports.csv_text import csv_text
 
-            warning = left_out(estimate.unmodelled)
-            return {"text": csv_text(estimate.rows(), [warning] if warning else [])}
+            return {"text": csv_text(estimate.rows(), estimate.warnings)}
         case "txt":
             from picojoule.frontends.energy_site import format_energy_site
 

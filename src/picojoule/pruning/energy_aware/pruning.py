@@ -19,6 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import fx, nn
 
 from picojoule.accelerator import Accelerator
+from picojoule.completeness import NOTHING, as_recorded, operator_records
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.checks import check_complete, check_task
 from picojoule.pruning.datasets import Data
@@ -70,6 +71,7 @@ class Pruned:
         curve: all networks on the way; ``chosen`` is the name of this one.
         obstacles: if the energy was not reached, what kept it up.
         left_dense: layers of the workload that pruning does not reach.
+        unmodelled: operators that multiply, or may, and are not in the prices.
     """
 
     model: nn.Module
@@ -88,6 +90,7 @@ class Pruned:
     refused: Mapping[str, str] = field(default_factory=dict)
     chosen: str = ""
     obstacles: tuple[str, ...] = ()
+    unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
 
     @property
     def reduction(self) -> float:
@@ -115,6 +118,8 @@ class Pruned:
         """Plain data: ``result/result.json``."""
         return {
             "schema_version": 1,
+            "complete": not self.unmodelled,
+            "unmodelled": operator_records(self.unmodelled),
             "met": self.met,
             "budget": self.budget,
             "energy_unit": self.after.unit,
@@ -217,6 +222,7 @@ def prune(
         "dataflow": dataflow,
         "accelerator": "cost function" if pricing.machine is None else pricing.machine.name,
         "options": asdict(options),
+        **as_recorded(traced.workload.unmodelled),
     }
     parts = {"model": digest(model), "data": digest(data.train.inputs, data.train.labels)}
     parts |= {"validation": digest(data.validate.inputs, data.validate.labels)}
@@ -378,6 +384,7 @@ def _finished(
         refused={} if narrowing is None else narrowing.refused,
         chosen=chosen.name,
         obstacles=() if met else obstacles(subject, start, all_widths),
+        unmodelled=subject.pricing.workload.unmodelled,
     )
     files: dict[str, bytes | str] = {
         "weights.safetensors": save_tensors(cloned(network.state_dict())),

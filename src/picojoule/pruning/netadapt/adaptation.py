@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import fx, nn
 
+from picojoule.completeness import as_recorded
 from picojoule.errors import BudgetError, PicojouleError
 from picojoule.pruning.checks import check_complete, check_task
 from picojoule.pruning.datasets import Data
@@ -112,6 +113,7 @@ def adapt(
     traced = trace(model, example)
     check_complete(traced.workload, allow_incomplete=allow_incomplete)
     recorded = {**asdict(asked), "platform": where.name, "unit": where.unit, "budget": str(budget)}
+    recorded |= as_recorded(traced.workload.unmodelled)
     parts = {
         "network": digest(model),
         "data": digest(data.train.inputs[:64], len(data.train)),
@@ -157,7 +159,7 @@ class _Adaptation:
         self.example, self.executor, self.seconds = example, executor, seconds
         self.finetune, self.accuracy, self.progress = finetune, accuracy, progress
         self.asked, self.keep_files = budget, kept
-        self.traced, self.first = traced, traced.graph
+        self.traced, self.first, self.unmodelled = traced, traced.graph, traced.workload.unmodelled
         self.held_out = data.validate.take(recipe.hold_out or len(data.validate))
         self.rounds: list[Round] = []
         self.scale = 1.0
@@ -528,6 +530,7 @@ class _Adaptation:
             test=None if record["test"] is None else Score(**record["test"]),
             kept={path: tuple(int(x) for x in left) for path, left in self.kept.items()},
             provenance=self.provenance,
+            unmodelled=self.unmodelled,
         )
         if self.keep_files and not self.run_folder.result.exists():
             files = network_files(

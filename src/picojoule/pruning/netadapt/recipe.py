@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import fx
 
+from picojoule.completeness import NOTHING, operator_records
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.pruning.graph.limits import WidthLimits
 from picojoule.pruning.netadapt.candidates import Method
@@ -163,6 +164,7 @@ class Adapted:
         test: score on the test data, looked at once.
         kept: layer -> which output channels of the first network are left.
         predicted: by the table, before the last measurement.
+        unmodelled: operators that multiply, or may, and are not in the platform's price.
     """
 
     network: fx.GraphModule
@@ -174,6 +176,7 @@ class Adapted:
     test: Score | None
     kept: Mapping[str, tuple[int, ...]]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
 
     @property
     def resource(self) -> float:
@@ -188,6 +191,8 @@ class Adapted:
         last = self.rounds[-1]
         return {
             "schema_version": 1,
+            "complete": not self.unmodelled,
+            "unmodelled": operator_records(self.unmodelled),
             "platform": self.platform,
             "unit": self.unit,
             "budget": self.budget,
