@@ -229,7 +229,7 @@ def test_sizes_of_named_dimensions(run: Run) -> None:
         (["--dim", "sequence=0"], "whole number"),
         (["--dim", "sequence=many"], "whole number"),
         (["--dim", "a=1", "--dim", "a=1"], "twice"),
-        (["--dim", "a=1"], "only an ONNX file"),
+        (["--dim", "a=1"], "only an ONNX, TFLite or SCALE-Sim file"),
         (["--cache", "a", "--no-cache"], "give one of them"),
         (["--cache", "chip.yaml"], "no folder"),
         (["--batch", "0"], "batch"),

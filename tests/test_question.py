@@ -96,7 +96,7 @@ def test_the_words_are_those_of_the_search() -> None:
 
 
 def test_sizes_are_for_files_that_name_them() -> None:
-    with pytest.raises(InputError, match="only an ONNX file"):
+    with pytest.raises(InputError, match="only an ONNX, TFLite or SCALE-Sim file"):
         ask(NETWORK, TINY, dims={"sequence": 3})
 
 

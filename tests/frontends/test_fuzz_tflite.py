@@ -18,16 +18,9 @@ pytest.importorskip("tflite")
 from picojoule.errors import InputError
 from picojoule.frontends import load
 from tests.frontends.test_fuzz import damaged
-from tests.frontends.test_tflite import (
-    branch,
-    connected,
-    loop,
-    lstm_file,
-    resizable,
-    stored,
-    transposed,
-)
-from tests.frontends.tflite_files import INT8, INT32, Graph, Op, Tensor, model, one
+from tests.frontends.test_tflite import connected, resizable, transposed
+from tests.frontends.test_tflite_control import branch, loop, lstm_file
+from tests.frontends.tflite_files import INT8, INT32, Graph, Op, Tensor, model, one, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

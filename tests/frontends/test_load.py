@@ -49,7 +49,7 @@ def test_unknown_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_sizes_belong_to_onnx_only() -> None:
-    assert "only an ONNX or TFLite file" in message(NETWORK, dims={"n": 1})
+    assert "only an ONNX, TFLite or SCALE-Sim file" in message(NETWORK, dims={"n": 1})
 
 
 def test_functions_of_files(tmp_path: Path) -> None:

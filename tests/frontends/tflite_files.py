@@ -8,7 +8,10 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import pytest
 import tflite
+
+from picojoule.errors import InputError
 
 FLOAT32, FLOAT16, INT32, INT8, INT16, INT4 = 0, 1, 2, 9, 7, 17
 
@@ -144,3 +147,18 @@ def model(*graphs: Graph, signatures: dict[str, int] | None = None) -> bytes:
 def one(op: Op, *tensors: Tensor, inputs: Sequence[int] = (0,)) -> bytes:
     """A model of one operator."""
     return model(Graph(tensors=tensors, inputs=inputs, outputs=op.outputs, ops=[op]))
+
+
+def refusal(read: Any, content: bytes, **rest: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        read(content, **rest)
+    return str(caught.value)
+
+
+def number(value: int) -> np.ndarray[Any, Any]:
+    return np.asarray([value], dtype=np.int32)
+
+
+def stored(name: str, *shape: int, kind: int = FLOAT32, **rest: Any) -> Tensor:
+    dtype = {FLOAT32: np.float32, FLOAT16: np.float16, INT8: np.int8, INT16: np.int16}[kind]
+    return Tensor(name=name, shape=shape, kind=kind, data=np.ones(shape, dtype=dtype), **rest)

@@ -247,7 +247,8 @@ def recurrent(
 
     ``name.input`` is the product with the inputs of all steps at once, ``name.recurrent`` the one
     with the state of the step before, ``name.peephole`` and ``name.projection`` those of an LSTM
-    that has them. All their MACs are counted; element-by-element gating, as everywhere, is not.
+    that has them; those of the second direction end in ``_reverse``. All their MACs are counted;
+    element-by-element gating, as everywhere, is not.
 
     The products with the state run once for each time step, each on what the step before gave.
 
@@ -266,30 +267,34 @@ def recurrent(
     if min(steps, batch, hidden_size, directions) == 0:
         raise NoProductsError("there are no steps, or no state")
     bounds = Extents(N=batch, P=steps) if stored else Extents(P=steps * batch)
-    step = Extents(N=batch) if stored else bounds
+    step, time_steps = (Extents(N=batch), steps) if stored else (bounds, 1)
     state = hidden_size if projection is None else projection
-    parts = [
-        ("recurrent", step._replace(G=directions, M=gates * hidden_size, C=state), densities[1])
-    ]
-    if input_size:
-        extents = bounds._replace(M=directions * gates * hidden_size, C=input_size)
-        parts.insert(0, ("input", extents, densities[0]))
+    parts = [("recurrent", step._replace(M=gates * hidden_size, C=state), densities[1])]
     if peepholes:
-        parts.append(("peephole", step._replace(G=directions * peepholes), 1.0))
+        parts.append(("peephole", step._replace(G=peepholes), 1.0))
     if projection is not None:
-        extents = step._replace(G=directions, M=projection, C=hidden_size)
-        parts.append(("projection", extents, densities[2]))
-    return [
-        Layer(
+        parts.append(("projection", step._replace(M=projection, C=hidden_size), densities[2]))
+
+    def layer(what: str, extents: Extents, density: float, time_steps: int) -> Layer:
+        return Layer(
             f"{name}.{what}",
             extents,
             bits=bits,
             density=DENSE._replace(weight=density),
             weight_is_activation=not stored,
-            time_steps=steps if stored and what != "input" else 1,
+            time_steps=time_steps,
         )
-        for what, extents, density in parts
-    ]
+
+    layers = []
+    if input_size:
+        extents = bounds._replace(M=directions * gates * hidden_size, C=input_size)
+        layers.append(layer("input", extents, densities[0], 1))
+    # One direction after the other: so each has the memories for its own weights.
+    for way in ("", "_reverse")[:directions]:
+        layers += [
+            layer(f"{what}{way}", extents, density, time_steps) for what, extents, density in parts
+        ]
+    return layers
 
 
 def expert_layer(

@@ -45,7 +45,7 @@ class _DamagedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
+class StoredTensor:
     """One tensor of a subgraph.
 
     Args:
@@ -87,6 +87,10 @@ class Operator:
         """The tensor at a place, -1 if there is none."""
         return self.inputs[place] if place < len(self.inputs) else -1
 
+    def output(self, place: int) -> int:
+        """The tensor written at a place, -1 if there is none."""
+        return self.outputs[place] if place < len(self.outputs) else -1
+
     def option(self, name: str, kind: str, default: Any = None) -> Any:
         """A field of the operator's options, which must be of *kind*.
 
@@ -111,7 +115,7 @@ class Subgraph:
 
     index: int
     name: str
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[StoredTensor, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     operators: tuple[Operator, ...]
@@ -298,7 +302,7 @@ class _Reader:
             if not -1 <= number < count:
                 raise _DamagedError(f"tensor {number} of {count}")
 
-    def _tensor(self, tensor: Any, buffers: Sequence[NDArray[np.uint8] | None]) -> Tensor:
+    def _tensor(self, tensor: Any, buffers: Sequence[NDArray[np.uint8] | None]) -> StoredTensor:
         shape = self._numbers(tensor.ShapeAsNumpy(), MOST_DIMENSIONS)
         signature = self._numbers(tensor.ShapeSignatureAsNumpy(), MOST_DIMENSIONS)
         if signature and len(signature) != len(shape):
@@ -314,7 +318,7 @@ class _Reader:
         if quantization is not None:
             points = self._numbers(quantization.ZeroPointAsNumpy())
             axis = quantization.QuantizedDimension()
-        return Tensor(
+        return StoredTensor(
             name=self._text(tensor.Name()),
             shape=shape,
             signature=signature or shape,

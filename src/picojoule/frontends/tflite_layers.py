@@ -261,7 +261,7 @@ def _transposed(scope: Scope, name: str, operator: Operator) -> list[Layer]:
     kind = "TransposeConvOptions"
     maps, *size, channels = _ranked(scope.shapes.of(operator.input(2)), 4, "an input")
     filters, *kernel, inputs = _ranked(scope.shapes.of(operator.input(1)), 4, "weights")
-    _, *wanted, _ = _ranked(scope.shapes.of(operator.outputs[0]), 4, "an output")
+    _, *wanted, _ = _ranked(scope.shapes.of(operator.output(0)), 4, "an output")
     if inputs != channels:
         raise ProblemError(f"the input has {channels} channels, the weights {inputs}")
     strides, padding = _strides(operator, kind), operator.option("Padding", kind)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picojoule.frontends.products import ProblemError
-from picojoule.frontends.tflite_file import Operator, Subgraph, Tensor
+from picojoule.frontends.tflite_file import Operator, StoredTensor, Subgraph
 from picojoule.frontends.tflite_operators import names
 
 Shape = tuple[int, ...]
@@ -35,7 +35,7 @@ def window_outputs(size: int, kernel: int, stride: int, dilation: int, padding: 
     return max(0, (size - (kernel - 1) * dilation - 1) // stride + 1)
 
 
-def whole_values(tensor: Tensor) -> NDArray[np.int64] | None:
+def whole_values(tensor: StoredTensor) -> NDArray[np.int64] | None:
     """The values of a small constant of whole numbers; None of any other tensor."""
     kind = INTEGERS.get(tensor.kind)
     if tensor.data is None or kind is None:

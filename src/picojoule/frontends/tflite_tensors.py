@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picojoule.frontends.products import ProblemError
-from picojoule.frontends.tflite_file import Tensor
+from picojoule.frontends.tflite_file import StoredTensor
 
 FLOAT_BITS = 16
 """Floats of training count as 16 bits, as in every reader."""
@@ -41,7 +41,7 @@ class Constant:
     """
 
     bits: int
-    tensor: Tensor | None
+    tensor: StoredTensor | None
     count: int
 
 
@@ -72,7 +72,7 @@ def density_of(constant: Constant) -> float | None:
     return min(1.0, found / constant.count) if found else None
 
 
-def _nonzero(tensor: Tensor, bits: int, count: int) -> int:
+def _nonzero(tensor: StoredTensor, bits: int, count: int) -> int:
     assert tensor.data is not None
     points = np.asarray(tensor.zero_point, dtype=np.int64)
     if tensor.kind in _FLOATS or tensor.sparse:  # the values left out of a sparse tensor are zeros
