@@ -6,9 +6,9 @@
     python -m benchmarks.replay --missing --write              go on with a table that is not whole
 
 ``results/replay.csv`` has a row for each pair: energy, cycles, what the search says of its layers,
-and a digest of everything else that an estimate holds but the seconds of its search and the
-version. Where the proof of a whole network takes minutes, only one or two of its small layers are
-estimated, or none; column ``layers`` says which.
+and a digest of everything else that an estimate holds but the seconds of its search, the version,
+and what it says of operators. Where the proof of a whole network takes minutes, only one or two of
+its small layers are estimated, or none; column ``layers`` says which.
 
 Ends with 1 if a result differs, is not in the table, or is no longer shipped. A change of numbers
 that is meant is written with ``--write`` and goes into the same commit as its reason.
@@ -116,7 +116,9 @@ def row_of(pair: str) -> Row:
         digest = _digest(str(error))
         return Row(**known, energy="", cycles="", status="refused", digest=digest)
     everything = found.to_dict()
-    del everything["picojoule"]
+    # Neither numbers nor mappings; the first is another one for every version.
+    for name in ("picojoule", "complete", "unmodelled", "remarks"):
+        everything.pop(name, None)
     for layer in everything["layers"]:
         del layer["search"]["seconds"]
     return Row(
