@@ -97,7 +97,7 @@ def test_the_words_are_those_of_the_search() -> None:
 
 def test_sizes_are_for_files_that_name_them() -> None:
     with pytest.raises(InputError, match="only an ONNX, TFLite or SCALE-Sim file"):
-        ask(NETWORK, TINY, dims={"sequence": 3})
+        ask(NETWORK, TINY, reading={"dims": {"sequence": 3}})
 
 
 def test_one_layer_of_it() -> None:

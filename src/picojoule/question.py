@@ -103,7 +103,7 @@ def ask(
     batch: int | None = None,
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
-    dims: Mapping[str, int] | None = None,
+    reading: Mapping[str, Any] | None = None,
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
     factors: str = "all",
@@ -113,7 +113,7 @@ def ask(
     """Read the network and the accelerator, and put what is asked for in place of their own.
 
     Mistakes in words are found before any file is read. The arguments are those of
-    :func:`estimation.estimate`; *dims* are sizes that an ONNX file only names.
+    :func:`estimation.estimate`; *reading* are keywords of :func:`frontends.load`.
 
     >>> question = ask("bvlc-alexnet", "eyeriss", batch=4, bits={"weight": 8})
     >>> question.network.batch, question.network["conv1"].bits, question.dataflow.name
@@ -129,7 +129,7 @@ def ask(
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
     accelerator = load_accelerator(accelerator)
-    network = load(source, dims=dims)
+    network = load(source, **(reading or {}))
     _check_layers(network)
     return Question(
         network=prepared(network, batch=batch, bits=bits, density=density),

@@ -14,7 +14,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 Network = Annotated[
-    str, Parameter(help="A .onnx, .csv or .txt file, file.py:function, or a shipped name.")
+    str,
+    Parameter(
+        help="A file (.onnx, .tflite, .pt2, .gguf, .csv, .txt), a Hugging Face folder, "
+        "file.py:function, or a shipped name."
+    ),
 ]
 LayerName = Annotated[str, Parameter(help="A layer of the network, by name.")]
 Chip = Annotated[
@@ -29,6 +33,38 @@ Dims = Annotated[
         help="Size of a dimension of an ONNX input, by its name in the file (sequence=128) or its "
         "place (data_0[2]=227); repeatable.",
     ),
+]
+Trips = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="",
+        help="How often a loop of an ONNX or TFLite file runs that does not say so (decoder=20); "
+        "repeatable.",
+    ),
+]
+Shapes = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--shape",
+        negative="",
+        help="Shape of a tensor of an ONNX file that no rule tells (features=1x64x56x56); "
+        "repeatable.",
+    ),
+]
+NoValues = Annotated[
+    bool,
+    Parameter(name="--no-values", negative="", help="Leave stored values alone: all are dense."),
+]
+Context = Annotated[
+    int | None,
+    Parameter(help="Tokens that a transformer of a Hugging Face folder or of GGUF attends to."),
+]
+Phase = Annotated[
+    str | None,
+    Parameter(help="Of such a transformer: decode (one token) or prefill (the whole context)."),
+]
+CacheBits = Annotated[
+    int | None, Parameter(name="--kv-bits", help="Width of its cache of keys and values.")
 ]
 Flow = Annotated[str | None, Parameter(help="rs, ws, osa, osb, osc, is, nlr or flexible.")]
 Objective = Annotated[str, Parameter(help="What the search minimises: energy, latency or edp.")]
@@ -81,6 +117,12 @@ class QuestionOptions:
     bits: Bits = None
     density: Density = None
     dims: Dims = None
+    trips: Trips = None
+    shapes: Shapes = None
+    no_values: NoValues = False
+    context: Context = None
+    phase: Phase = None
+    kv_bits: CacheBits = None
 
 
 @Parameter(name="*")

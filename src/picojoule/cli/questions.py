@@ -28,7 +28,7 @@ def read_question(
     settings: dict[str, Any] = {
         "bits": read_bits(options.bits),
         "density": read_densities(options.density),
-        "dims": read_dims(options.dims),
+        "reading": read_reading(options),
         "budget": read_seconds(search.budget),
         "cache": read_cache(search.cache, search.no_cache),
     }
@@ -80,7 +80,37 @@ def read_densities(texts: Sequence[str] | None) -> dict[str, float]:
     return densities
 
 
-def read_dims(texts: Sequence[str] | None) -> dict[str, int]:
+def read_reading(options: QuestionOptions) -> dict[str, Any]:
+    """How the network is to be read, as :func:`frontends.load` takes it."""
+    return {
+        "dims": read_dims(options.dims),
+        "trips": read_dims(options.trips, "--trips"),
+        "shapes": read_shapes(options.shapes),
+        "values": not options.no_values,
+        "context": options.context,
+        "phase": options.phase,
+        "kv_bits": options.kv_bits,
+    }
+
+
+def read_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Read ``["features=1x64x56x56"]``.
+
+    >>> read_shapes(["features=1x64x56x56"])
+    {'features': (1, 64, 56, 56)}
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, equals, shape = text.rpartition("=")
+        if not equals or not name or not re.fullmatch(r"\d{1,8}(x\d{1,8})*", shape, re.ASCII):
+            raise PicojouleError(f"--shape: {text!r} is not TENSOR=SHAPE, as in x=1x64x56x56")
+        if name in shapes:
+            raise PicojouleError(f"--shape: {name} is given twice")
+        shapes[name] = tuple(map(int, shape.split("x")))
+    return shapes
+
+
+def read_dims(texts: Sequence[str] | None, option: str = "--dim") -> dict[str, int]:
     """Read ``["sequence=128"]``; a name may hold any character, an equals sign as well.
 
     >>> read_dims(["sequence=128", "batch=1"])
@@ -90,11 +120,13 @@ def read_dims(texts: Sequence[str] | None) -> dict[str, int]:
     for text in texts or ():
         name, equals, size = text.rpartition("=")
         if not equals or not name:
-            raise PicojouleError(f"--dim: {text!r} is not NAME=SIZE, as in sequence=128")
+            raise PicojouleError(f"{option}: {text!r} is not NAME=SIZE, as in sequence=128")
         if not re.fullmatch(r"\d{1,8}", size, re.ASCII) or int(size) < 1:
-            raise PicojouleError(f"--dim: {size!r} is not a size of {name}: a whole number from 1")
+            raise PicojouleError(
+                f"{option}: {size!r} is not a size of {name}: a whole number from 1"
+            )
         if name in sizes:
-            raise PicojouleError(f"--dim: {name} is given twice")
+            raise PicojouleError(f"{option}: {name} is given twice")
         sizes[name] = int(size)
     return sizes
 
@@ -175,6 +207,7 @@ def read_yaml(path: Path) -> object:
 
 def reader(file: str) -> tuple[str, Callable[[], str]]:
     """What kind of file it is, and how to read it into a one-line summary."""
+    from picojoule.frontends import FORMATS
     from picojoule.frontends.source_file import check_file
 
     def network() -> str:
@@ -203,11 +236,11 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
     if re.fullmatch(r".+\.py:[^:/\\]+", file):
         return "network", network
     path, suffix = Path(file), Path(file).suffix.lower()
-    kinds = (".onnx", ".csv", ".txt", ".yaml", ".yml", ".json")
+    kinds = (*FORMATS, ".yaml", ".yml", ".json")
     check_file(path)
     if suffix not in kinds:
         raise InputError(file, [Mistake("file", f"unknown ending; known are {', '.join(kinds)}")])
-    if suffix in kinds[:3]:
+    if suffix in FORMATS:
         return "network", network
     try:
         raw = read_yaml(path) if suffix != ".json" else json.loads(path.read_text("utf-8"))

@@ -43,7 +43,7 @@ FORMATS = (".onnx", ".tflite", ".pt2", ".gguf", ".csv", ".txt")
 _TRANSFORMER = "only a Hugging Face folder or a GGUF file is asked for it"
 _TAKEN_BY = {
     "dims": "only an ONNX, TFLite or SCALE-Sim file or a torch module has sizes to be given",
-    "trips": "only an ONNX file has loops of which this can be told",
+    "trips": "only an ONNX or TFLite file has loops of which this can be told",
     "shapes": "only an ONNX file has tensors of which this can be told",
     "values": "only files with weights in them, and torch modules, have values to look at",
     "context": _TRANSFORMER,
@@ -88,7 +88,7 @@ def load(
         dims: sizes of dimensions of a file's inputs: those it only names, by their name
             (``{"sequence": 128}``), and any, by its place (``{"data_0[2]": 227}``); sizes that
             depend on data; cells of a SCALE-Sim template by their name.
-        trips: how often loops of an ONNX file run that do not say so themselves, by their name.
+        trips: how often loops of an ONNX or TFLite file run that do not say so, by their name.
         shapes: of tensors of an ONNX file that no rule tells, by their name.
         values: look at stored weights for their density; without, it is 1.
         context: tokens that a transformer of a folder or of GGUF attends to.
