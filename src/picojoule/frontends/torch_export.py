@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -93,11 +94,13 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without torch's log: what it says of a failure, the error says as well."""
+    """Without torch's log and warnings: what it says of a failure, the error says as well."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)
 
