@@ -94,7 +94,7 @@ class _Reading:
         for tensor, stored in self._header.tensors.items():
             heads += self._sorted(tensor, stored)
         blocks = self._whole("block_count")
-        if sorted(self._blocks) != list(range(blocks)):
+        if len(self._blocks) != blocks or max(self._blocks, default=-1) >= blocks:
             raise ProblemError(
                 f"{self._kind}.block_count is {blocks}, and there are tensors of "
                 f"{len(self._blocks)} blocks (of a file in parts, all must be one: "

@@ -177,7 +177,7 @@ class _Reading:
         self._sort(tensors)
         self._findings.raise_if_any()
         layers = settings.whole("num_hidden_layers")
-        if sorted(self._blocks) != list(range(layers)):
+        if len(self._blocks) != layers or max(self._blocks) >= layers:
             raise ProblemError(
                 f"num_hidden_layers is {layers}, and the tensors are of {len(self._blocks)} blocks"
                 f"{'' if self._tensors else ' (none are there)'}"
