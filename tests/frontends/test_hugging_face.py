@@ -529,14 +529,19 @@ network = load(sys.argv[1], context=8192, phase="decode")
 picojoule.estimate(network, "nvdla-like", bits=8, cache=False)
 """
 SEVEN_BILLION = """
-import resource, sys, time
+import pathlib, re, resource, sys, time
 import picojoule
 from picojoule.frontends import load
 start = time.process_time()
 network = load(sys.argv[1], context=8192, phase="decode")
 found = picojoule.estimate(network, "nvdla-like", bits=8, cache=False)
 seconds = time.process_time() - start
-print(network.macs, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = pathlib.Path("/proc/self/status")
+if status.exists():  # what getrusage says there includes the process that began this one
+    most = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1])
+else:
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(network.macs, seconds, most // 1024)
 assert abs(sum(found.by_content.values()) - found.energy) < 1e-6 * found.energy
 assert set(found.by_content) >= {"weights", "cache", "activations", "compute"}
 """
