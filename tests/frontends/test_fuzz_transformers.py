@@ -96,6 +96,7 @@ def test_lying_lengths_of_gguf(whole: bytes, at: float, value: int) -> None:
     load_gguf(bytes(content))
 
 
+@pytest.mark.slow
 def test_a_large_gguf_of_nothing_ends_soon() -> None:
     # A list of as many empty texts as fit, and as many lists of numbers.
     for count, kind in ((1_900_000, 8), (1 << 61, 0), (4_000_000, 10)):

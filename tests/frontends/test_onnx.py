@@ -66,6 +66,7 @@ def test_alexnet_at_the_papers_input_size() -> None:
     assert dict(network.not_counted) == {"LRN": 2, "MaxPool": 3, "Relu": 7, "Softmax": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # onnx computes its examples with numpy
 def test_the_standards_own_examples() -> None:
     """Every operator's examples load, alone and as the function the standard writes for it."""

@@ -52,6 +52,7 @@ def task() -> Any:
     return make()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["paper", "best"])
 def test_a_budget_is_met(task: Any, mode: str, tmp_path: Path) -> None:
     model, data = task
@@ -119,6 +120,7 @@ def test_no_stage_is_spent_on_a_hair(share: float, monkeypatch: pytest.MonkeyPat
     assert 0.98 * share <= energies[-1] / 100 <= share
 
 
+@pytest.mark.slow
 def test_an_impossible_budget_is_answered_no(task: Any) -> None:
     model, data = task
     found = prune(model, data, cost=lambda layer: 1.0 + 0 * layer.macs, energy=0.5, options=FAST)
@@ -182,6 +184,7 @@ def test_joint_bits(task: Any) -> None:
     assert found.accuracy["validation_after"] > found.accuracy["validation_before"] - 0.08
 
 
+@pytest.mark.slow
 def test_classes_keep_their_outputs(task: Any) -> None:
     model, data = task
     found = prune(model, data, cost=weights_and_macs, energy=0.5, classes=(3, 1), options=FAST)
@@ -412,6 +415,7 @@ def test_words_are_no_numbers_to_be_scaled() -> None:
     assert found.model.get_parameter("next.weight") is words
 
 
+@pytest.mark.slow
 def test_an_energy_not_reached_has_its_reasons(task: Any) -> None:
     model, data = task
     kept = replace(FAST, narrow=False)

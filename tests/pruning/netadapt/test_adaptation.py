@@ -186,6 +186,7 @@ def test_a_round_that_went_too_far_is_taken_back(
     assert far < 0.7 < 0.8 < nearer <= 1
 
 
+@pytest.mark.slow
 def test_what_is_measured_must_meet_the_budget(tmp_path: Path) -> None:
     recipe = replace(QUICK, long=0)
     found = adapt(
