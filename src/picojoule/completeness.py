@@ -47,6 +47,24 @@ def told(unmodelled: Mapping[str, int], network: str = "the network") -> tuple[s
     return tuple(filter(None, [left_out(unmodelled, network)]))
 
 
+class MaybeIncomplete:
+    """A result with ``unmodelled`` operators that says what its figures leave out."""
+
+    __slots__ = ()
+
+    unmodelled: Mapping[str, int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every product of the network is in the figures."""
+        return not self.unmodelled
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the figures leave out, in a sentence; none of a complete network."""
+        return told(self.unmodelled)
+
+
 def operator_records(operators: Mapping[str, int]) -> list[dict[str, Any]]:
     """Operators as plain data.
 

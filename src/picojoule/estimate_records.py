@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from picojoule.accelerator import Accelerator
 from picojoule.completeness import (
     NOTHING,
+    MaybeIncomplete,
     completeness,
     operator_records,
     read_completeness,
     read_operators,
-    told,
 )
 from picojoule.display import Displayed
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
@@ -127,7 +127,7 @@ class LayerEstimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate(Displayed):
+class Estimate(MaybeIncomplete, Displayed):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
     ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
@@ -146,16 +146,6 @@ class Estimate(Displayed):
     machine: Accelerator | None = None
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every product of the network is in the figures."""
-        return not self.unmodelled
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the figures leave out, in a sentence; none of a complete network."""
-        return told(self.unmodelled)
 
     @property
     def energy(self) -> float:

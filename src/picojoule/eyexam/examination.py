@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from picojoule.accelerator import Accelerator
-from picojoule.completeness import NOTHING, completeness, operator_records, told
+from picojoule.completeness import NOTHING, MaybeIncomplete, completeness, operator_records
 from picojoule.dataflow import Dataflow
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
@@ -40,7 +40,7 @@ from picojoule.workload import PerOperand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class Examination(MaybeIncomplete):
     """The seven steps of every layer of a network on an accelerator.
 
     ``unmodelled`` are operators that multiply, or may, and are in no layer; ``remarks`` say what
@@ -57,16 +57,6 @@ class Examination:
     not_counted: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every product of the network is in a layer."""
-        return not self.unmodelled
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the figures leave out, in a sentence; none of a complete network."""
-        return told(self.unmodelled)
 
     @property
     def macs(self) -> float:

@@ -21,7 +21,7 @@ from picojoule.frontends.torch_export import export_program, first_names, split_
 from picojoule.frontends.torch_program import ReadProgram, read_nodes
 from picojoule.workload import Workload
 
-__all__ = ["ReadProgram", "read_nodes", "read_program", "read_torch", "split_arguments"]
+__all__ = ["ReadProgram", "read_nodes", "read_torch", "split_arguments"]
 
 
 def read_torch(
@@ -72,18 +72,3 @@ def read_torch(
         )
     remarks = (batch.remark, *workload.remarks) if batch.remark else workload.remarks
     return replace(workload, name=name or type(module).__name__, remarks=remarks)
-
-
-def read_program(
-    program: torch.export.ExportedProgram,
-    *,
-    name: str,
-    source: str,
-    batch: int = 1,
-    names: Mapping[str, str] | None = None,
-    dims: Mapping[str, int] | None = None,
-) -> Workload:
-    """The workload of a program that was exported already, as :func:`read_nodes` reads it."""
-    return read_nodes(
-        program, name=name, source=source, batch=batch, names=names, dims=dims
-    ).workload
