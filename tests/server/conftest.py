@@ -64,9 +64,10 @@ Start = Callable[..., Server]
 def start() -> Iterator[Start]:
     running: list[Server] = []
 
-    def begin(store: Path, *words: str) -> Server:
+    def begin(store: Path, *words: str, before: tuple[str, ...] = ()) -> Server:
         process = subprocess.Popen(
             [
+                *before,
                 *(sys.executable, "-m", "picojoule", "serve", "--port", "0"),
                 *("--store", str(store), *words),
             ],

@@ -26,18 +26,21 @@ from picojoule.mapping import Mapping, Stage
 from picojoule.question import Question, ask
 from picojoule.specs import parse_accelerator
 from picojoule.specs.document import Document, read_document
-from picojoule.workload import Extents, Layer, Workload
+from picojoule.workload import OPERANDS, Extents, Layer, Workload
 
 Send = Callable[[dict[str, Any]], None]
 CHIP_FILE = "chip.yaml"
+HEADINGS = 8  # lines of a table that are no layer
 
 
 def read_network(request: dict[str, Any]) -> dict[str, Any]:
     """Read an uploaded file; only structure and densities are kept, as our own table."""
     from picojoule.reports.network_table import format_table
 
-    network = load(request["path"], dims=request["dims"] or None)
-    own = network.name if network.name != Path(request["path"]).stem else request["name"]
+    place = Path(request["path"])
+    _count_rows(place, request["most_layers"])
+    network = load(place, **request["reading"])
+    own = network.name if network.name != place.stem else request["name"]
     network = replace(network, name=own, source=request["file"])
     _bounded(network, request["most_layers"])
     return {"name": network.name, "table": format_table(network), **_summary(network)}
@@ -214,10 +217,23 @@ def _network(request: dict[str, Any]) -> Workload:
     return load(name)
 
 
+def _count_rows(place: Path, most: int) -> None:
+    """Refuse a table that is too long for a network before anything is made of it."""
+    if place.suffix not in (".csv", ".txt"):
+        return
+    with place.open("rb") as file:
+        rows = sum(not line.startswith(b"#") and not line.isspace() for line in file)
+    if rows > most + HEADINGS:
+        raise InputError(place.name, [Mistake("file", _too_many(rows - 1, most))])
+
+
+def _too_many(layers: int, most: int) -> str:
+    return f"{layers} layers; at most {most} are taken here"
+
+
 def _bounded(network: Workload, most: int) -> None:
     if len(network) > most:
-        problem = f"{len(network)} layers; at most {most} are taken here"
-        raise InputError(network.name, [Mistake("file", problem)])
+        raise InputError(network.name, [Mistake("file", _too_many(len(network), most))])
     if not network.layers:
         problem = "no layer that multiplies and accumulates"
         if network.unmodelled:
@@ -232,6 +248,9 @@ def _summary(network: Workload) -> dict[str, Any]:
         "batch": network.batch,
         "macs": network.macs,
         "weights": network.weights,
+        "bits": {
+            operand.value: max(layer.bits.of(operand) for layer in network) for operand in OPERANDS
+        },
         "not_counted": operator_records(network.not_counted),
         **completeness(network.unmodelled, network.remarks),
     }
