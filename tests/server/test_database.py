@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from picojoule.errors import InputError
-from picojoule.server.database import Database, DamagedError, NoRoomError
+from picojoule.server.database import DamagedError, Database, NoRoomError
 from picojoule.server.store import DONE, QUEUED, TABLES, Store
 
 TEXTS = ("CREATE TABLE texts (text TEXT NOT NULL)",)

@@ -33,7 +33,7 @@ def server(start: Start, tmp_path: Path) -> Server:
     disk.mkdir()
     if not has_small_disks(disk):
         pytest.skip("no process may mount a disk of its own here")
-    mount = f"mount -t tmpfs -o size={DISK} tmpfs '{disk}' && exec \"$0\" \"$@\""
+    mount = f'mount -t tmpfs -o size={DISK} tmpfs \'{disk}\' && exec "$0" "$@"'
     return start(disk / "store.sqlite3", before=(*OWN_DISK, mount))
 
 

@@ -8,11 +8,12 @@ where it takes too long; its own memory limit ends it where it takes too much.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from picojoule.estimate_records import Estimate, parse_estimate
 from picojoule.estimation import price
 from picojoule.eyexam.saved import stored_examination
 from picojoule.frontends import load, parse_table, shipped_networks
+from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping, Stage
 from picojoule.question import Question, ask
-from picojoule.specs import parse_accelerator
+from picojoule.specs import load_accelerator, parse_accelerator
 from picojoule.specs.document import Document, read_document
 from picojoule.workload import OPERANDS, Extents, Layer, Workload
 
@@ -48,12 +50,16 @@ def read_network(request: dict[str, Any]) -> dict[str, Any]:
 
 def check_chip(request: dict[str, Any]) -> dict[str, Any]:
     """What is wrong with a machine's file, each mistake with its line where it has one."""
-    accelerator = own_accelerator(request["yaml"])
-    return {
-        "name": accelerator.name,
-        "elements": accelerator.elements,
-        "unit": accelerator.energy_unit,
-    }
+    from picojoule.server.controls import controls
+
+    return controls(own_accelerator(request["yaml"]))
+
+
+def describe_chip(request: dict[str, Any]) -> dict[str, Any]:
+    """The same of a shipped machine."""
+    from picojoule.server.controls import controls
+
+    return controls(load_accelerator(request["name"]))
 
 
 def own_accelerator(text: str) -> Any:
@@ -76,18 +82,45 @@ def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     passes = 2 if request["question"].get("eyexam") else 1
 
     def progress(done: int, total: int, layer: str) -> None:
-        send({"progress": {"done": done, "total": passes * total, "layer": layer}})
+        tell(done, passes * total, layer)
 
     def further(done: int, total: int, layer: str) -> None:
-        send({"progress": {"done": total + done, "total": passes * total, "layer": layer}})
+        tell(total + done, passes * total, layer)
 
-    priced = price(question, progress=progress).to_dict()
+    def tell(done: int, total: int, layer: str) -> None:
+        gap = watched.gap
+        send({"progress": {"done": done, "total": total, "layer": layer, "gap": gap}})
+
+    watched = Watched(question)
+    priced = price(watched, progress=progress).to_dict()
     if passes == 1:
         return priced
     from picojoule.eyexam.examination import find_bounds
 
     examined = find_bounds(replace(question, objective="latency"), progress=further)
     return {**priced, "eyexam": examined.to_dict()}
+
+
+class Watched(Question):
+    """A question of which it is known, while it is answered, how good the answers so far are."""
+
+    _found: list[Found]
+
+    def __init__(self, question: Question) -> None:
+        super().__init__(**{x.name: getattr(question, x.name) for x in fields(question)})
+        object.__setattr__(self, "_found", [])  # a question is frozen, what is known of it grows
+
+    def find(self, layer: Layer) -> Found:
+        """The best mapping of *layer*, searched or recalled."""
+        found = Question.find(self, layer)
+        self._found.append(found)
+        return found
+
+    @property
+    def gap(self) -> float | None:
+        """How far the layers searched may be above their optimum; None before the first."""
+        bound = math.fsum(found.lower_bound for found in self._found)
+        return math.fsum(found.value for found in self._found) / bound - 1 if bound else None
 
 
 def price_present(request: dict[str, Any]) -> dict[str, Any]:
@@ -259,6 +292,7 @@ def _summary(network: Workload) -> dict[str, Any]:
 PLAIN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "network": read_network,
     "chip": check_chip,
+    "controls": describe_chip,
     "describe": describe_network,
     "reprice": price_present,
     "beside": set_beside,

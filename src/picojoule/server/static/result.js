@@ -20,7 +20,7 @@ let stop = null;
 let pending = null;
 
 function boxes() {
-  return Array.from(form.querySelectorAll("input[type=number]"));
+  return Array.from(form.querySelectorAll("input[type=number]:enabled"));
 }
 
 /* What differs from the result, or null; a mistake is thrown. */
@@ -118,9 +118,12 @@ const searchLater = later(700, (mine, change, words) => {
 async function react() {
   forget();
   const mine = turn;
+  const back = form.querySelector("button[type=reset]");
+  back.disabled = false;
   let change;
   try {
     change = changes();
+    back.disabled = !change;
   } catch (error) {
     tell(problem, error);
     return;
