@@ -16,6 +16,7 @@ from picojoule.completeness import told
 from picojoule.estimate_records import Estimate
 from picojoule.eyexam.saved import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
+from picojoule.reports.palette import OPERAND_COLORS
 from picojoule.reports.scale import Scale, percent
 from picojoule.units import show_count, show_energy
 from picojoule.version import __version__
@@ -52,6 +53,27 @@ def estimate_page(
             versus_words=None if versus is None else comparison_words(versus),
             exam=examination,
             **inlined({**chart_data(drawn), **waterfall_data(examination)}),
+        )
+    )
+
+
+def examination_page(exam: ExaminedNetwork) -> str:
+    """One self-contained HTML file about an examination alone."""
+    charts = {
+        "energy_unit": "pJ",
+        "place_colors": {},
+        "operand_colors": dict(OPERAND_COLORS),
+        "estimates": [],
+        **waterfall_data(exam),
+    }
+    return (
+        templates()
+        .get_template("examination.html")
+        .render(
+            title=f"{exam.network} on {exam.accelerator}",
+            warnings=told(exam.unmodelled, "the examination"),
+            exam=exam,
+            **inlined(charts),
         )
     )
 
