@@ -143,7 +143,7 @@ def test_a_run_that_ended_is_told_by_its_result(tmp_path: Path) -> None:
     assert found.to_dict()["chosen"] == "stage 1"
     for name in ("run.html", "run.md"):
         assert main(["report", str(folder), "-o", str(tmp_path / name)]) == 0
-        text = Reader((tmp_path / name).read_text()).text
+        text = Reader((tmp_path / name).read_text()).text.replace("\u00a0", " ")
         assert "Its result, stage 1, costs 2 times less" in text
         assert "Channels that change together: conv1 16 to 12." in text
         assert "12.5 %" in text

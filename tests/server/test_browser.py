@@ -249,6 +249,66 @@ def test_cancel(page: Any, server: Server) -> None:
     assert page.input_value("#dataflow") == SLOW["dataflow"]
 
 
+def test_what_there_is_is_taken(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    for name in ("network", "chip", "dataflow"):
+        page.select_option(f"#{name}", SLOW[name])
+    page.fill("#batch", "3")
+    page.click("button.main")
+    page.wait_for_url("**/r/*")
+    sync_api.expect(page.locator("#news")).to_contain_text("Layer 1 of 54: conv1.")
+    sync_api.expect(page.locator("#time")).to_contain_text("so far")
+    slow = page.url.rpartition("/")[2]
+    page.click("#enough")
+    page.wait_for_url(lambda url: slow not in url)
+    quick = page.url.rpartition("/")[2]
+    assert server.call("GET", f"/api/jobs/{slow}").json()["state"] == "cancelled"
+    question = server.call("GET", f"/api/jobs/{quick}").json()["question"]
+    assert (question["budget"], question["batch"]) == (1, 3)
+    # there is nothing more to be taken of it
+    sync_api.expect(page.locator("#news")).to_contain_text("Layer")
+    sync_api.expect(page.locator("#enough")).to_be_hidden()
+    # another waits behind it, and is told so
+    waiting = server.call("POST", "/api/jobs", json={**SLOW, "batch": 4}).json()["id"]
+    page.goto(f"{server.url}/r/{waiting}")
+    sync_api.expect(page.locator("#news")).to_contain_text("the next to be searched")
+    for id_ in (waiting, quick):
+        server.call("DELETE", f"/api/jobs/{id_}")
+    says(page, "#job", "This was cancelled")
+
+
+def test_a_chip_narrower_than_the_network_offers_its_width(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    page.select_option("#chip", "tpu-v1-like")
+    sync_api.expect(page.locator("#widths")).to_contain_text(
+        "tpu-v1-like computes with 8 bits, bvlc-alexnet has up to 16: the chip's width is filled in"
+    )
+    assert page.input_value("#bits-weight") == "8"
+    for name in ("input", "weight", "output"):
+        assert page.locator(f"#density-{name}").is_disabled()
+    assert page.locator("#dataflow option[value=osa]").is_disabled()
+    says(page, "#without-effect", "Dataflows osa, osb, osc, is, nlr")
+    keep(page, "home-narrow")
+    # what was offered goes with the chip; what was written stays
+    page.fill("#bits-input", "4")
+    page.select_option("#chip", "eyeriss-pj")
+    sync_api.expect(page.locator("#widths")).to_be_hidden()
+    assert page.input_value("#bits-weight") == ""
+    assert page.input_value("#bits-input") == "4"
+
+
+def test_an_edited_chip_counts_with_its_editor_closed(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    write_chip(page, CHIP)
+    sync_api.expect(page.locator("#chip-news")).to_contain_text("4 processing elements")
+    page.click("#editing summary")
+    says(page, "#edit-words", "Its file, edited")
+    choose(page, "small.csv", TABLE)
+    sync_api.expect(page.locator("#upload-news")).to_contain_text("2 layers")
+    ask(page)
+    says(page, "h1", "small on tiny")
+
+
 def test_names_from_files_are_text(page: Any, server: Server, tmp_path: Path) -> None:
     page.goto(server.url)
     table = f'# name: {EVIL}\nname,in_channels,out_channels\n"{EVIL}",4,3\n'

@@ -40,6 +40,7 @@ def test_a_full_disk_loses_one_transaction_and_no_other(tmp_path: Path) -> None:
     file.row("PRAGMA max_page_count = 1000000")
     add(file, "x" * SOME)
     assert [len(text) for (text,) in file.rows("SELECT text FROM texts")] == [6, 5, SOME]
+    file.close()
 
 
 @pytest.mark.parametrize("damage", ["start", "middle", "text", "zeros"])
@@ -68,6 +69,7 @@ def test_a_damaged_store_is_set_aside(tmp_path: Path, damage: str) -> None:
     third = Store(path)
     assert third.set_aside is None
     assert third.job("a") is not None
+    third.close()
 
 
 def test_a_file_that_was_never_a_store_stays_where_it_is(tmp_path: Path) -> None:
@@ -89,6 +91,7 @@ def test_a_damaged_result_is_said(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match="ask anew"):
         store.result("a")
     store.keep_network("n", "name", "table", most=3)  # and the store goes on
+    store.close()
 
 
 def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
@@ -98,7 +101,9 @@ def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
         Store(path)
     first.add_job("a", ASKED, "title")
     first.close()
-    assert Store(path).job("a") is not None
+    second = Store(path)
+    assert second.job("a") is not None
+    second.close()
 
 
 def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
@@ -110,6 +115,8 @@ def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     )
     old.commit()
     old.close()
-    job = Store(path).job("a")
+    store = Store(path)
+    job = store.job("a")
+    store.close()
     assert job is not None
     assert (job.state, job.started) == (QUEUED, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,12 @@ async def over(jobs: Jobs, id_: str) -> Any:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
     monkeypatch.setattr(jobs_module, "RETRY", 0.02)
     made = Jobs(Store(tmp_path / "store.sqlite3"), ServerLimits(queue=5, queue_each=3))
     made.pool = Answers(made.store)  # type: ignore[assignment]
-    return made
+    yield made
+    made.store.close()
 
 
 def test_a_full_disk_fails_one_job_and_the_next_is_answered(jobs: Jobs) -> None:
@@ -116,6 +117,19 @@ def test_without_room_nothing_begins_and_that_is_said(
     asyncio.run(life())
     assert len(caplog.messages) == 1  # not one for each try
     assert "the queue goes on then" in caplog.messages[0]
+
+
+def test_one_client_does_not_follow_all_jobs_there_may_be(tmp_path: Path) -> None:
+    jobs = Jobs(Store(tmp_path / "store.sqlite3"), ServerLimits(streams=3, streams_each=2))
+    with jobs.stream("greedy"), jobs.stream("greedy"):
+        with pytest.raises(BusyError, match="you follow 2 jobs already"), jobs.stream("greedy"):
+            pass
+        full = pytest.raises(BusyError, match="3 clients follow")
+        with jobs.stream("modest"), full, jobs.stream("another"):
+            pass
+    with jobs.stream("greedy"):
+        pass
+    jobs.store.close()
 
 
 def test_one_client_does_not_fill_the_queue(jobs: Jobs) -> None:

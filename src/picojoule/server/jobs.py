@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -46,7 +47,7 @@ class Jobs:
         self._work = asyncio.Event()
         self._changed = asyncio.Condition()
         self._version = 0
-        self._streams = 0
+        self._streams: Counter[str] = Counter()
         self._tellers: set[asyncio.Task[None]] = set()
 
     # -- life ------------------------------------------------------------------------------
@@ -268,19 +269,22 @@ class Jobs:
                 yield None
 
     @contextlib.contextmanager
-    def stream(self) -> Any:
+    def stream(self, client: str = "") -> Iterator[None]:
         """Count a client that follows a job.
 
         Raises:
-            BusyError: too many do.
+            BusyError: too many do, or this one follows too many.
         """
-        if self._streams >= self.limits.streams:
+        if self._streams.total() >= self.limits.streams:
             raise BusyError(f"{self.limits.streams} clients follow jobs already")
-        self._streams += 1
+        if self._streams[client] >= self.limits.streams_each:
+            raise BusyError(f"you follow {self.limits.streams_each} jobs already")
+        self._streams[client] += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self._streams[client] -= 1
+            self._streams += Counter()  # who follows nothing is not remembered
 
 
 def _plain(message: str) -> dict[str, Any]:

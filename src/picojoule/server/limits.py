@@ -23,7 +23,7 @@ class ServerLimits:
         uploads, uploads_each: networks received and read at once, of all clients and of one.
         queue, queue_each: jobs that wait at once, of all clients and of one.
         job_time: one job, from its start.
-        streams: clients that follow jobs at once.
+        streams, streams_each: jobs that are followed at once, by all clients and by one.
         layers: of one network.
         results, networks: kept; the longest unused go first.
     """
@@ -42,6 +42,7 @@ class ServerLimits:
     queue_each: int = 100
     job_time: float = 1800.0
     streams: int = 256
+    streams_each: int = 128
     layers: int = 2000
     results: int = 10_000
     networks: int = 1_000

@@ -112,10 +112,12 @@
     });
     const value = axis(look, {
       type: "value", max: options.share ? 100 : null,
-      name: options.share ? "share of the layer" : "energy per inference",
+      name: options.share ? "share of the layer"
+        : "energy per inference" + (data.energy_unit === "MAC" ? " [E_MAC]" : ""),
       nameLocation: upright ? "end" : "middle", nameGap: upright ? 14 : 28,
-      axisLabel: { color: look.ink,
-                   formatter: (x) => options.share ? x + " %" : showEnergy(x, data.energy_unit) },
+      axisLabel: { color: look.ink, hideOverlap: true,
+                   formatter: (x) => options.share ? x + " %"
+                     : data.energy_unit === "MAC" ? showCount(x) : showEnergy(x, data.energy_unit) },
     });
     if (upright) value.nameTextStyle.align = "left";
     const category = axis(look, {
@@ -163,12 +165,13 @@
     return Math.pow(10, round(Math.log10(value)));
   }
 
-  /* Names beside points: clear of the line above them, and of each other. */
+  /* Names beside points: clear of the line above them; of those that would lie on others the
+   * table has the numbers. */
   function besidePoints(look, formatter) {
     return {
       label: { show: true, position: "right", offset: [1, 9], color: look.ink, fontSize: 11, formatter,
                textBorderColor: look.page, textBorderWidth: 3 },
-      labelLayout: { hideOverlap: true, moveOverlap: "shiftY" },
+      labelLayout: { hideOverlap: true },
     };
   }
 

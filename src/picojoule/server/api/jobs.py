@@ -82,11 +82,11 @@ async def cancel(id: Id, services: Served) -> JobRecord:
         },
     },
 )
-async def events(id: Id, services: Served) -> StreamingResponse:
+async def events(id: Id, services: Served, client: Client) -> StreamingResponse:
     """Follow a job until it is over."""
     services.job(id)
     slot = contextlib.ExitStack()
-    slot.enter_context(services.jobs.stream())
+    slot.enter_context(services.jobs.stream(client))
 
     async def lines() -> AsyncIterator[str]:
         with slot:

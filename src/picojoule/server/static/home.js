@@ -16,6 +16,7 @@ const editor = chipEditor({
   news: find("chip-news"), problems: find("chip-problems"),
 }, (found) => {
   chipFacts = found;
+  find("edit-words").textContent = editor.edited() ? "Its file, edited" : "Edit its file";
   heed();
 });
 
@@ -27,6 +28,7 @@ find("editing").addEventListener("toggle", () => {
 find("chip").addEventListener("change", () => {
   if (find("editing").open) editor.load(find("chip").value);
   else find("yaml").value = "";
+  find("edit-words").textContent = "Edit its file";
 });
 find("chip-back").addEventListener("click", () => editor.load(find("chip").value));
 
@@ -234,7 +236,7 @@ async function learnChip() {
   const mine = ++facts;
   const name = find("chip").value;
   const found = await call("GET", "/api/chips/" + encodeURIComponent(name) + "/controls");
-  if (mine !== facts || (find("editing").open && editor.edited())) return;
+  if (mine !== facts || editor.edited()) return;
   chipFacts = found;
   heed();
 }
@@ -286,7 +288,7 @@ function question() {
   const mistakes = [];
   if (!find("network").value) throw new Refusal("Choose a network first.");
   const asked = { network: find("network").value, objective: find("objective").value };
-  if (find("editing").open && editor.edited()) asked.chip_yaml = editor.text();
+  if (editor.edited()) asked.chip_yaml = editor.text();
   else asked.chip = find("chip").value;
   for (const name of ["batch", "budget"]) {
     const value = numberOf(find(name), mistakes);

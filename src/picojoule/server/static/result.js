@@ -43,9 +43,14 @@ function changes() {
   return any || dataflow ? { settings: found, dataflow, priced: any } : null;
 }
 
+/* No number apart from its unit. */
+function together(words) {
+  return words.replace(/(\d) (?=[TGMkmµnp]?J\b|[TGMk]\b|x E_MAC)/g, "$1\u00a0");
+}
+
 function say(words, label, link) {
   answer.replaceChildren();
-  if (words) element("p", words, answer, { class: "big" });
+  if (words) element("p", together(words), answer, { class: "big" });
   const line = element("p", null, answer);
   element("span", label, line, { class: "tag" });
   if (link) {
