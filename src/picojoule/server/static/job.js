@@ -10,6 +10,7 @@ const asked = document.getElementById("question");
 const question = JSON.parse(asked.textContent);
 let begun = null;
 let share = 0;
+let leaving = false;
 
 function span(seconds) {
   if (seconds < 60) return Math.round(seconds) + " s";
@@ -55,7 +56,7 @@ if (bar) {
       const quick = question.budget !== undefined && question.budget <= Number(asked.dataset.hurry);
       document.getElementById("enough").hidden = quick;
       document.getElementById("enough-why").hidden = quick;
-    } else {
+    } else if (!leaving) {
       location.reload();
     }
     tick();
@@ -77,6 +78,7 @@ if (bar) {
   act(document.getElementById("enough"), async () => {
     const quick = { ...question, budget: Number(asked.dataset.hurry) };
     const job = await call("POST", "/api/jobs", quick);
+    leaving = true; // that this one is cancelled is no news
     await call("DELETE", "/api/jobs/" + id);
     location.assign("/r/" + job.id);
   });
