@@ -6,7 +6,7 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Format, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
-from picojoule.legality import dataflow_problem
+from picojoule.legality import why_not
 from picojoule.workload import OPERANDS, Operand
 
 
@@ -15,7 +15,7 @@ def controls(accelerator: Accelerator) -> dict[str, Any]:
 
     ``dataflows`` and ``densities`` hold a reason for each that is refused or without effect.
     """
-    refused = {flow.name: dataflow_problem(accelerator, flow) for flow in DATAFLOWS.values()}
+    refused = {flow.name: why_not(accelerator, flow) for flow in DATAFLOWS.values()}
     blind = {operand.value: density_problem(accelerator, operand) for operand in OPERANDS}
     return {
         "name": accelerator.name,
