@@ -22,12 +22,14 @@ import statistics
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import Row, conditions
+from benchmarks.record import Record, Row, conditions
 from benchmarks.search import CHIP, NETWORKS, distinct_layers, progress
 from picojoule.files import write_atomically
+from picojoule.mapper.cache import fingerprint
 
 HERE = Path(__file__).parent
 LIMIT = 1.05
@@ -35,12 +37,22 @@ TURNS, MOST = 5, 60
 COLUMNS = ("network", "layer", "dataflow", "factors", "before", "after", "ratio", "turns")
 
 
-class Build:
-    """A process that searches with one build's sources."""
+Question = list[str | None]  # network, layer, chip, dataflow, factors, objective
 
-    def __init__(self, sources: Path) -> None:
+
+class Build:
+    """A process that searches with one build's sources, the first core its own.
+
+    Args:
+        sources: the folder that holds the package.
+        tuning: numbers in place of the build's own, as JSON.
+        compiled: where compiled code is kept; None: beside the sources.
+    """
+
+    def __init__(self, sources: Path, tuning: str = "", compiled: Path | None = None) -> None:
+        kept = {} if compiled is None else {"NUMBA_CACHE_DIR": str(compiled)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.searches_asked"],
+            [sys.executable, "-m", "benchmarks.searches_asked", *([tuning] if tuning else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -50,12 +62,13 @@ class Build:
                 "PYTHONPATH": str(sources),
                 "OMP_NUM_THREADS": "1",
                 "NUMBA_NUM_THREADS": "1",
+                **kept,
             },
         )
         if hasattr(os, "sched_setaffinity"):  # the same core for both: they take turns
             os.sched_setaffinity(self._process.pid, {min(os.sched_getaffinity(0))})
 
-    def ask(self, question: list[str | None]) -> list[float]:
+    def ask(self, question: Question) -> list[float]:
         """CPU seconds, value, lower bound, classes explored, classes pruned."""
         asked, answered = self._process.stdin, self._process.stdout
         assert asked is not None
@@ -92,21 +105,21 @@ def sources_of(revision: str) -> Path:
     return place / "src"
 
 
-def questions(networks: list[str]) -> list[list[str | None]]:
+def questions(networks: list[str]) -> list[Question]:
     """Every distinct layer, over divisors and over every factor; AlexNet row-stationary too."""
-    asked: list[list[str | None]] = [
-        [network, row["layer"], CHIP, None, factors]
+    asked: list[Question] = [
+        [network, row["layer"], CHIP, None, factors, "energy"]
         for network in networks
         for factors in ("perfect", "all")
         for row in distinct_layers(network)
     ]
     if NETWORKS[0] in networks:
         rows = distinct_layers(NETWORKS[0])
-        asked += [[NETWORKS[0], row["layer"], CHIP, "rs", "all"] for row in rows]
+        asked += [[NETWORKS[0], row["layer"], CHIP, "rs", "all", "energy"] for row in rows]
     return asked
 
 
-def compare(before: Build, after: Build, question: list[str | None]) -> Row:
+def compare(before: Build, after: Build, question: Question) -> Row:
     """Turns of both builds at one question; the least CPU seconds of each."""
     before.ask(question)  # compiles what this shape needs
     after.ask(question)
@@ -118,7 +131,7 @@ def compare(before: Build, after: Build, question: list[str | None]) -> Row:
             raise SystemExit(f"{question}: {first[1:]} before, {second[1:]} after")
         least = [min(least[0], first[0]), min(least[1], second[0])]
         turns += 1
-    network, layer, _, dataflow, factors = question
+    network, layer, _, dataflow, factors, _ = question
     return {
         "network": network,
         "layer": layer,
@@ -149,13 +162,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("revision", help="of git: the build before")
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one")
+    parser.add_argument("--again", action="store_true", help="run what is finished, too")
     args = parser.parse_args()
-    builds = Build(sources_of(args.revision)), Build(HERE.parent / "src")
+    before = sources_of(args.revision)
+    version = f"{before.parent.name} {fingerprint()}"
+    record = Record(HERE / ".work" / "beside.jsonl", version, again=args.again)
+    builds = Build(before), Build(HERE.parent / "src")
     rows = []
     try:
         asked = questions(args.network or list(NETWORKS))
         for number, question in enumerate(asked, 1):
-            rows.append(compare(*builds, question))
+            rows.append(record.once(json.dumps(question), partial(compare, *builds, question)))
             progress(f"{number}/{len(asked)} {rows[-1]['layer']} {rows[-1]['ratio']:.3f}")
     finally:
         for build in builds:
