@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import picojoule
-from picojoule.specs import load_dataflow
+from picojoule import dataflow as dataflows
 
 
 def main() -> None:
@@ -28,12 +28,12 @@ def main() -> None:
         search = importlib.import_module("picojoule.mapper").search
     chips, networks = {}, {}
     for line in sys.stdin:
-        network, name, chip, dataflow, factors, objective = json.loads(line)
+        network, name, chip, flow, factors, objective = json.loads(line)
         if network not in networks:
             networks[network] = picojoule.load(network)
         if chip not in chips:
             chips[chip] = picojoule.load_accelerator(chip)
-        asked = None if dataflow is None else load_dataflow(dataflow)
+        asked = None if flow is None else dataflows.dataflow(flow)
         begun = time.process_time()
         found = search(networks[network][name], chips[chip], asked, objective, factors=factors)
         seconds = time.process_time() - begun
