@@ -1,8 +1,8 @@
-"""Write the pages of all operators of ONNX and PyTorch: ``python -m tools.make_operators [FOLDER]``.
+"""Write the pages of operators of ONNX and PyTorch: ``python -m tools.make_operators [FOLDER]``.
 
 What is done with each stands in ``picojoule.frontends.operators`` and ``aten_operators``; the pages
-are made from there. ``tests/frontends/test_operators.py`` and ``test_aten_operators.py`` hold both to
-onnx, to onnxruntime, to torch and to the readers.
+are made from there. ``tests/frontends/test_operators.py`` and ``test_aten_operators.py`` hold both
+to onnx, to onnxruntime, to torch and to the readers.
 """
 
 from __future__ import annotations

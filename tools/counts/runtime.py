@@ -1,0 +1,222 @@
+"""MACs of an ONNX model as onnxruntime runs it: its profile has the shapes of every operator.
+
+Nothing here uses picojoule's readers. An operator in a branch that is not taken has no entry, one
+in a loop has as many as it runs. What a number of MACs is stands here a second time, in formulas
+that know the shapes of operands and result only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+Shape = tuple[int, ...]
+
+
+class NoFormulaError(Exception):
+    """An operator multiplies, and nothing here says how much."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One operator, one time.
+
+    Args:
+        node: of the model; of a graph that onnxruntime made itself, a bare one.
+        inputs, outputs: shapes of the tensors, without those that are left out.
+    """
+
+    node: NodeProto
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+    def whole(self, name: str, default: int) -> int:
+        """An attribute."""
+        found = [a.i for a in self.node.attribute if a.name == name]
+        return int(found[0]) if found else default
+
+
+def session_of(
+    model: bytes | str, level: str = "ORT_DISABLE_ALL", **options: Any
+) -> onnxruntime.InferenceSession:
+    """A session of one thread, at a level of optimisation."""
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4
+    for name, value in options.items():
+        setattr(settings, name, value)
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+
+
+def executions(model: ModelProto, feeds: Mapping[str, Any]) -> list[Execution]:
+    """Every operator that onnxruntime runs for *feeds*, unoptimised."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    nodes = {}
+    for number, node in enumerate(_nodes(copy.graph)):
+        node.name = f"node{number}"
+        nodes[node.name] = node
+    with tempfile.TemporaryDirectory() as folder:
+        session = session_of(
+            copy.SerializeToString(),
+            enable_profiling=True,
+            profile_file_prefix=str(Path(folder) / "profile"),
+        )
+        session.run(None, dict(feeds))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    found = []
+    for event in events:
+        name, given = event["name"], event.get("args", {})
+        if event.get("cat") == "Node" and name.endswith("_kernel_time") and "op_name" in given:
+            known = nodes.get(name.removesuffix("_kernel_time"))
+            node = known if known is not None else NodeProto(op_type=given["op_name"])
+            shapes = (_shapes(given[which]) for which in ("input_type_shape", "output_type_shape"))
+            found.append(Execution(node, *shapes))
+    return found
+
+
+def macs(model: ModelProto, feeds: Mapping[str, Any]) -> int:
+    """MACs of all that onnxruntime runs for *feeds*.
+
+    Raises:
+        NoFormulaError: an operator multiplies, and no formula says how much.
+    """
+    return sum(macs_of(execution) for execution in executions(model, feeds))
+
+
+def macs_of(execution: Execution) -> int:
+    """MACs of one operator."""
+    op = execution.node.op_type
+    if op in FORMULAS:
+        return FORMULAS[op](execution)
+    if op in MULTIPLY:
+        raise NoFormulaError(op)
+    return 0
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                yield from _nodes(inner)
+
+
+def _shapes(entries: Sequence[Mapping[str, Sequence[int]]]) -> tuple[Shape, ...]:
+    return tuple(tuple(next(iter(entry.values()), ())) for entry in entries)
+
+
+# -- formulas ----------------------------------------------------------------------------------
+
+
+def _convolution(weight: int) -> Callable[[Execution], int]:
+    def count(of: Execution) -> int:
+        return math.prod(of.outputs[0]) * math.prod(of.inputs[weight][1:])
+
+    return count
+
+
+def _product(of: Execution) -> int:
+    return math.prod(of.outputs[0]) * of.inputs[0][-1]
+
+
+def _gemm(of: Execution) -> int:
+    rows = of.outputs[0][0]
+    return math.prod(of.outputs[0]) * (math.prod(of.inputs[0]) // rows if rows else 0)
+
+
+def _fused_product(of: Execution) -> int:
+    inner = of.inputs[0][-2 if of.whole("transA", 0) else -1]
+    if of.whole("transBatchA", 0):
+        raise NoFormulaError("FusedMatMul of turned batches")
+    return math.prod(of.outputs[0]) * inner
+
+
+def _transposed(of: Execution) -> int:
+    """By running it on ones: each product with a stored input adds one to the outputs."""
+    names = ["x", "w"]
+    node = helper.make_node("ConvTranspose", names, ["y"])
+    node.attribute.extend(of.node.attribute)
+    feeds = {
+        name: np.ones(shape, np.float32) for name, shape in zip(names, of.inputs, strict=False)
+    }
+    graph = helper.make_graph(
+        [node],
+        "ones",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, x.shape) for n, x in feeds.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    made = session_of(model.SerializeToString()).run(None, feeds)[0]
+    return round(float(made.sum(dtype=np.float64)))
+
+
+def _recurrent(of: Execution) -> int:
+    """Of X, W [directions, gates x hidden, inputs] and R [directions, gates x hidden, hidden]."""
+    data, inward, again = of.inputs[:3]
+    return data[0] * data[1] * (math.prod(inward) + math.prod(again))
+
+
+def _einsum(of: Execution) -> int:
+    equation = next(a.s.decode() for a in of.node.attribute if a.name == "equation")
+    terms, _, kept = equation.replace(" ", "").partition("->")
+    operands = terms.split(",")
+    if len(operands) == 1:
+        return 0
+    if len(operands) > 2 or "..." in equation or not kept:
+        raise NoFormulaError(f"Einsum {equation}")
+    sizes = {
+        letter: size
+        for term, shape in zip(operands, of.inputs, strict=True)
+        for letter, size in zip(term, shape, strict=True)
+    }
+    # What only one operand has and the result has not is summed before.
+    shared = [x for x in sizes if all(x in term for term in operands) or x in kept]
+    return math.prod(sizes[letter] for letter in shared)
+
+
+def _attention(of: Execution) -> int:
+    """Of queries, keys and values of four dimensions, without a past."""
+    query, key, value = of.inputs[:3]
+    if len(query) != 4 or len(of.outputs) > 1:
+        raise NoFormulaError("Attention with its heads side by side, or with a past")
+    return math.prod(query[:3]) * key[2] * (query[3] + value[3])
+
+
+def _linear_model(of: Execution) -> int:
+    coefficients = next(len(a.floats) for a in of.node.attribute if a.name == "coefficients")
+    return coefficients * (of.inputs[0][0] if len(of.inputs[0]) > 1 else 1)
+
+
+FORMULAS: Mapping[str, Callable[[Execution], int]] = {
+    **dict.fromkeys(["Conv", "ConvInteger", "DeformConv", "FusedConv"], _convolution(1)),
+    "QLinearConv": _convolution(3),
+    "ConvTranspose": _transposed,
+    **dict.fromkeys(["MatMul", "MatMulInteger", "QLinearMatMul", "MatMulNBits"], _product),
+    **dict.fromkeys(["MatMulIntegerToFloat", "DynamicQuantizeMatMul"], _product),
+    **dict.fromkeys(["FusedMatMul", "TransposeMatMul"], _fused_product),
+    **dict.fromkeys(["Gemm", "FusedGemm", "QGemm"], _gemm),
+    **dict.fromkeys(["LSTM", "GRU", "RNN"], _recurrent),
+    "Einsum": _einsum,
+    "Attention": _attention,
+    **dict.fromkeys(["LinearClassifier", "LinearRegressor"], _linear_model),
+}
+"""Operator -> its MACs by the shapes of one run."""
+
+MULTIPLY = frozenset(
+    [
+        "AffineGrid", "CausalConvWithState", "DFT", "Det", "FlexAttention", "LinearAttention",
+        "STFT", "SVMClassifier", "SVMRegressor",
+    ]
+)  # fmt: skip
+"""Operators of ONNX that multiply as well, of which nothing here says how much."""
