@@ -19,8 +19,8 @@ HEAD = """\
 # MACs, counted twice
 
 Made by `python -m tools.make_counts`: the MACs that picojoule reads out of a network, beside \
-those of somebody who knows nothing of picojoule. The difference has to be 0, everywhere; a test counts \
-every row anew.
+those of somebody who knows nothing of picojoule. The difference has to be 0, everywhere; a test \
+counts every row anew.
 
 - **flop counter**: `torch.utils.flop_counter`, two flops to a MAC, as the network runs.
 - **by hand**: a formula written beside the network, where that counter counts 0.

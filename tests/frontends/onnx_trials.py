@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx.inliner
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 from picojoule.frontends.onnx_graph import convert
@@ -40,10 +40,16 @@ def node_cases() -> tuple[NodeCase, ...]:
         model.CopyFrom(case.model)
         model.ir_version = min(model.ir_version, NEWEST_IR)
         names = [info.name for info in model.graph.input]
-        found.append(
-            NodeCase(case.name, model, dict(zip(names, case.data_sets[0][0], strict=False)))
-        )
+        values = [_array(value) for value in case.data_sets[0][0]]
+        found.append(NodeCase(case.name, model, dict(zip(names, values, strict=False))))
     return tuple(found)
+
+
+def _array(value: Any) -> Any:
+    """What onnxruntime takes for an input."""
+    if isinstance(value, TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 @functools.cache
@@ -58,18 +64,23 @@ def cases_by_operator() -> Mapping[tuple[str, str], tuple[NodeCase, ...]]:
 
 
 def expanded(model: ModelProto) -> ModelProto:
-    """The model with the bodies of all functions in it, those that onnx defines as well."""
-    return onnx.inliner.inline_selected_functions(
-        model, [], exclude=True, inline_schema_functions=True
-    )
+    """The model with the bodies of all functions in it, those that onnx defines as well.
+
+    As it is where onnx cannot: a body needs types that are not in the file.
+    """
+    try:
+        return onnx.inliner.inline_selected_functions(
+            model, [], exclude=True, inline_schema_functions=True
+        )
+    except RuntimeError:
+        return model
 
 
 def operators_in(model: ModelProto) -> Iterator[NodeProto]:
     """Every operator, those of inner graphs as well."""
     waiting = [model.graph]
     while waiting:
-        graph = waiting.pop()
-        for node in graph.node:
+        for node in waiting.pop().node:
             yield node
             for attribute in node.attribute:
                 waiting += [attribute.g, *attribute.graphs]
@@ -92,25 +103,14 @@ def our_macs(model: ModelProto) -> tuple[int, bool]:
 # -- what outputs depend on --------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Terms:
-    """Of the outputs of an operator that are linear in one of its inputs, the longest sums.
+def longest_sum(model: ModelProto, feeds: Mapping[str, Any], most: int = 48) -> int:
+    """How many products an output of *model* sums, found by changing inputs, one value at a time.
+
+    Of an output that is linear in one of the inputs: the values of that input it depends on by a
+    factor which another input decides. Nothing is known of the operators.
 
     Args:
-        products: elements of that input that an output sums, each times something that another
-            input decides.
-        weights: different fixed numbers that such elements are multiplied with.
-    """
-
-    products: int = 0
-    weights: int = 0
-
-
-def terms_of(model: ModelProto, feeds: Mapping[str, Any], most: int = 48) -> Terms:
-    """What *model* does with its inputs of floats, by trying: nothing is known of its operators.
-
-    Args:
-        most: elements of each input that are changed, one at a time.
+        most: values of each input that are changed.
     """
     session = runtime.session_of(model.SerializeToString())
     names = [o.name for o in session.get_outputs() if o.type in ("tensor(float)", "tensor(double)")]
@@ -120,16 +120,12 @@ def terms_of(model: ModelProto, feeds: Mapping[str, Any], most: int = 48) -> Ter
         return np.concatenate([np.zeros(0), *(np.asarray(y, np.float64).ravel() for y in made)])
 
     real = {n: x for n, x in feeds.items() if getattr(x, "dtype", None) in (np.float32, np.float64)}
-    found = Terms()
-    for name in real:
-        terms = _terms_in(run, real, name, most)
-        found = Terms(max(found.products, terms.products), max(found.weights, terms.weights))
-    return found
+    return max((_products_with(run, real, name, most) for name in real), default=0)
 
 
-def _terms_in(
+def _products_with(
     run: Callable[[Mapping[str, Any]], Values], real: Mapping[str, Any], name: str, most: int
-) -> Terms:
+) -> int:
     """The same of one input."""
     random = np.random.default_rng(0)
     value, before = real[name], run({})
@@ -143,14 +139,14 @@ def _terms_in(
         after = [run({name: value + step}) for step in (*steps, steps[0] + steps[1])]
         elsewhere = run(others)
     except Exception:  # values that the operator does not take: whatever onnxruntime raises
-        return Terms()
+        return 0
     if not value.size or any(y.shape != before.shape for y in (*after, elsewhere)):
-        return Terms()
+        return 0
     bent = after[0] + after[1] - after[2] - before
     size = max(np.abs(after[2]).max(initial=0), 1e-9)
     if not np.isfinite(bent).all() or np.abs(bent).max(initial=0) > 1e-3 * size:
-        return Terms()
-    products, factors = np.zeros(before.shape, int), []
+        return 0
+    products = np.zeros(before.shape, int)
     for place in range(min(value.size, most)):
         step = np.zeros(value.size, value.dtype)
         step[place] = 1
@@ -158,12 +154,4 @@ def _terms_in(
         here, there = run(changed) - before, run({**others, **changed}) - elsewhere
         least = 1e-3 * np.abs(here).max(initial=0) + 1e-6 * size
         products += np.abs(here - there) > 10 * least
-        factors.append(np.where(np.abs(here) > least, np.abs(here), 0))
-    weights = max((_different(column) for column in np.array(factors).T[:64]), default=0)
-    return Terms(int(products.max(initial=0)), weights)
-
-
-def _different(factors: Values) -> int:
-    """How many different numbers there are but for 0."""
-    ordered = np.sort(factors[factors > 0])
-    return int(ordered.size > 0) + int(np.count_nonzero(ordered[1:] > 1.02 * ordered[:-1]))
+    return int(products.max(initial=0))

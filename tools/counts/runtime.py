@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto
 
 Shape = tuple[int, ...]
 
@@ -40,9 +39,16 @@ class Execution:
     outputs: tuple[Shape, ...]
 
     def whole(self, name: str, default: int) -> int:
-        """An attribute."""
-        found = [a.i for a in self.node.attribute if a.name == name]
-        return int(found[0]) if found else default
+        """An attribute that is a whole number."""
+        return next((int(a.i) for a in self.node.attribute if a.name == name), default)
+
+    def wholes(self, name: str, default: list[int]) -> list[int]:
+        """An attribute that is a list of them."""
+        return next((list(a.ints) for a in self.node.attribute if a.name == name), default)
+
+    def word(self, name: str) -> str:
+        """An attribute that is a text."""
+        return next((a.s.decode() for a in self.node.attribute if a.name == name), "")
 
 
 def session_of(
@@ -143,37 +149,53 @@ def _fused_product(of: Execution) -> int:
 
 
 def _transposed(of: Execution) -> int:
-    """By running it on ones: each product with a stored input adds one to the outputs."""
-    names = ["x", "w"]
-    node = helper.make_node("ConvTranspose", names, ["y"])
-    node.attribute.extend(of.node.attribute)
-    feeds = {
-        name: np.ones(shape, np.float32) for name, shape in zip(names, of.inputs, strict=False)
-    }
-    graph = helper.make_graph(
-        [node],
-        "ones",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, x.shape) for n, x in feeds.items()],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    made = session_of(model.SerializeToString()).run(None, feeds)[0]
-    return round(float(made.sum(dtype=np.float64)))
+    """Outputs times the taps that reach them, of every axis.
+
+    As of ordinary convolutions taps that reach beyond the input count, unless that were more than
+    each input with each tap: then those alone count that meet a stored input.
+    """
+    data, weight, made = of.inputs[0], of.inputs[1], of.outputs[0]
+    axes = len(weight) - 2
+    found = math.prod(weight[:2]) * data[0]
+    strides, dilations = of.wholes("strides", [1] * axes), of.wholes("dilations", [1] * axes)
+    pads = of.wholes("pads", [0] * 2 * axes)
+    for size, taps, outputs, stride, dilation, before in zip(
+        data[2:], weight[2:], made[2:], strides, dilations, pads, strict=False
+    ):
+        if of.word("auto_pad") in ("SAME_UPPER", "SAME_LOWER") or of.wholes("output_shape", []):
+            total = max(0, stride * (size - 1) + (taps - 1) * dilation + 1 - outputs)
+            before = total // 2 if of.word("auto_pad") == "SAME_UPPER" else total - total // 2
+        places = [
+            (place + before - tap * dilation) // stride
+            for place in range(outputs)
+            for tap in range(taps)
+            if (place + before - tap * dilation) % stride == 0
+        ]
+        stored = sum(0 <= place < size for place in places)
+        found *= len(places) if len(places) <= size * taps else stored
+    return found
 
 
 def _recurrent(of: Execution) -> int:
-    """Of X, W [directions, gates x hidden, inputs] and R [directions, gates x hidden, hidden]."""
+    """Of X, W [directions, gates x hidden, inputs] and R [directions, gates x hidden, hidden].
+
+    Peepholes, the last input of an LSTM, are three products for each hidden value.
+    """
     data, inward, again = of.inputs[:3]
-    return data[0] * data[1] * (math.prod(inward) + math.prod(again))
+    names = of.node.input
+    peepholes = 3 * inward[0] * again[2] if len(names) > 7 and names[7] else 0
+    return data[0] * data[1] * (math.prod(inward) + math.prod(again) + peepholes)
 
 
 def _einsum(of: Execution) -> int:
-    equation = next(a.s.decode() for a in of.node.attribute if a.name == "equation")
-    terms, _, kept = equation.replace(" ", "").partition("->")
+    equation = of.word("equation")
+    terms, arrow, kept = equation.replace(" ", "").partition("->")
+    if not arrow:  # what stands there once
+        kept = "".join(x for x in set(terms) - {","} if terms.count(x) == 1)
     operands = terms.split(",")
     if len(operands) == 1:
         return 0
-    if len(operands) > 2 or "..." in equation or not kept:
+    if len(operands) > 2 or "..." in equation:
         raise NoFormulaError(f"Einsum {equation}")
     sizes = {
         letter: size
@@ -193,6 +215,11 @@ def _attention(of: Execution) -> int:
     return math.prod(query[:3]) * key[2] * (query[3] + value[3])
 
 
+def _grid(of: Execution) -> int:
+    """AffineGrid: a small matrix times every place of the output."""
+    return math.prod(of.outputs[0]) * of.inputs[0][2]
+
+
 def _linear_model(of: Execution) -> int:
     coefficients = next(len(a.floats) for a in of.node.attribute if a.name == "coefficients")
     return coefficients * (of.inputs[0][0] if len(of.inputs[0]) > 1 else 1)
@@ -208,6 +235,7 @@ FORMULAS: Mapping[str, Callable[[Execution], int]] = {
     **dict.fromkeys(["Gemm", "FusedGemm", "QGemm"], _gemm),
     **dict.fromkeys(["LSTM", "GRU", "RNN"], _recurrent),
     "Einsum": _einsum,
+    "AffineGrid": _grid,
     "Attention": _attention,
     **dict.fromkeys(["LinearClassifier", "LinearRegressor"], _linear_model),
 }
@@ -215,7 +243,7 @@ FORMULAS: Mapping[str, Callable[[Execution], int]] = {
 
 MULTIPLY = frozenset(
     [
-        "AffineGrid", "CausalConvWithState", "DFT", "Det", "FlexAttention", "LinearAttention",
+        "CausalConvWithState", "DFT", "Det", "FlexAttention", "LinearAttention",
         "STFT", "SVMClassifier", "SVMRegressor",
     ]
 )  # fmt: skip
