@@ -125,8 +125,12 @@ def _fire(ins: int, squeezed: int, expanded: int) -> nn.Module:
     )  # fmt: skip
 
 
-def squeezenet(pools: tuple[int, ...], width: int, kernel: int) -> nn.Module:
-    """Iandola et al. 2016, Table 1; version 1.1 pools earlier."""
+def squeezenet(pools: tuple[int, ...], width: int, kernel: int, pad: int = 0) -> nn.Module:
+    """Iandola et al. 2016, Table 1; version 1.1 pools earlier.
+
+    Args:
+        pad: of the last convolution: Caffe's version 1.0 has 1.
+    """
     layers: list[nn.Module] = [
         nn.Conv2d(3, width, kernel, 2),
         nn.ReLU(),
@@ -139,7 +143,11 @@ def squeezenet(pools: tuple[int, ...], width: int, kernel: int) -> nn.Module:
         if number in pools:
             layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
     return nn.Sequential(
-        *layers, nn.Conv2d(512, CLASSES, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        *layers,
+        nn.Conv2d(512, CLASSES, 1, padding=pad),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
     )
 
 

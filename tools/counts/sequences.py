@@ -85,10 +85,10 @@ class First(nn.Module):
         return x[:, 0]
 
 
-def bert(layers: int, width: int, *, pooled: bool = True) -> nn.Module:
-    """Devlin et al. 2018: attention spelled out."""
+def bert(layers: int, width: int) -> nn.Module:
+    """Devlin et al. 2018, with its pooled output: attention spelled out."""
     blocks = [Block(width, width // 64, 4 * width, last=True, spelled=True) for _ in range(layers)]
-    ends = [First(), nn.Linear(width, width), nn.Tanh()] if pooled else []
+    ends = [First(), nn.Linear(width, width), nn.Tanh()]
     return nn.Sequential(nn.Embedding(30522, width), nn.LayerNorm(width), *blocks, *ends)
 
 
@@ -281,17 +281,16 @@ class Clip(nn.Module):
 
 
 class Perceiver(nn.Module):
-    """Jaegle et al. 2021: a few latent vectors read a long input, twice."""
+    """Jaegle et al. 2021: a few latent vectors, handed in, read a long input, twice."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.latent = nn.Parameter(torch.zeros(1, 64, 128))
         self.inward = nn.Linear(64, 128)
         self.read = nn.ModuleList(Attention(128, 4) for _ in range(2))
         self.think = nn.ModuleList(Block(128, 4, 512) for _ in range(2))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, y = self.inward(x), self.latent
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        x = self.inward(x)
         for read, think in zip(self.read, self.think, strict=True):
             y = think(y + read(y, x))
         return y
@@ -448,7 +447,7 @@ SEQUENCES: Mapping[str, Made] = MappingProxyType(
         "Swin-T": (Swin, (IMAGE,)),
         "MLP-Mixer S/16": (mixer, (IMAGE,)),
         "CLIP, one image and 3 texts": (Clip, (IMAGE, Ids((3, 77)))),
-        "Perceiver": (Perceiver, ((1, 1024, 64),)),
+        "Perceiver": (Perceiver, ((1, 1024, 64), (1, 64, 128))),
         "Whisper tiny, 2 seconds": (whisper, ((1, 80, 200), Ids((1, 12)))),
         "WaveNet": (WaveNet, ((1, 256, 400),)),
         "Conformer block": (Conformer, ((1, 100, 144),)),

@@ -16,6 +16,7 @@ from tools.counts.classifiers import (
     googlenet,
     mobilenet_v1,
     mobilenet_v2,
+    squeezenet,
 )
 from tools.counts.sequences import Ids, bert, gpt2, vit
 
@@ -88,7 +89,7 @@ def visual_wake_words() -> nn.Module:
 
 SHIPPED: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = MappingProxyType(
     {
-        "bert-base": (lambda: bert(12, 768, pooled=False), Ids((1, 128))),
+        "bert-base": (lambda: bert(12, 768), Ids((1, 128))),
         "bvlc-alexnet": (bvlc_alexnet, (1, 3, 227, 227)),
         "googlenet": (googlenet, IMAGE),
         "gpt2": (gpt2, Ids((1, 1024))),
@@ -100,7 +101,7 @@ SHIPPED: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = Mapping
         "mobilenetv2": (mobilenet_v2, IMAGE),
         "resnet18": CLASSIFIERS["ResNet-18"],
         "resnet50": CLASSIFIERS["ResNet-50"],
-        "squeezenet1.0": (CLASSIFIERS["SqueezeNet 1.0"][0], (1, 3, 227, 227)),
+        "squeezenet1.0": (lambda: squeezenet((4, 8), 96, 7, pad=1), (1, 3, 227, 227)),
         "squeezenet1.1": CLASSIFIERS["SqueezeNet 1.1"],
         "vgg16": CLASSIFIERS["VGG-16"],
         "vit-b16": (lambda: vit(12, 768, 16), IMAGE),
