@@ -96,7 +96,9 @@ class LayerBuilder:
         self._names: set[str] = set()
         self._blamed: dict[Origin, list[str]] = {}
         self._consumers: dict[str, list[NodeProto]] = defaultdict(list)
+        self._producers: dict[str, NodeProto] = {}
         for step in flat(traced.steps):
+            self._producers.update(dict.fromkeys(step.node.output, step.node))
             for name in step.node.input:
                 self._consumers[name].append(step.node)
 
@@ -159,7 +161,15 @@ class LayerBuilder:
                 part.not_counted[label] += 1
             return part
         name = self._free_name(node.name or _first_output(node) or label)
-        call = Call(name, node, self._traced, self._batch, self._tensors, self._consumers)
+        call = Call(
+            name,
+            node,
+            self._traced,
+            self._batch,
+            self._tensors,
+            self._consumers,
+            self._producers,
+        )
         try:
             part.layers = [repeated(layer, step.times) for layer in convert(call)]
         except NoProductsError:
