@@ -161,7 +161,9 @@ class LayerBuilder:
         name = self._free_name(node.name or _first_output(node) or label)
         call = Call(name, node, self._traced, self._batch, self._tensors, self._consumers)
         try:
-            part.layers = [repeated(layer, step.times) for layer in convert(call)]
+            part.layers = [
+                repeated(layer, step.times, in_turn=step.in_turn) for layer in convert(call)
+            ]
         except NoProductsError:
             pass
         except NotModelledError as reason:

@@ -36,11 +36,13 @@ class Step:
         path: where it stands in the file.
         node: the operator, with the names of its tensors as they are in the whole model.
         times: how often it runs in one pass.
+        in_turn: of the times, how many need the one before.
     """
 
     path: str
     node: NodeProto
     times: int = 1
+    in_turn: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,7 @@ class Tracer:
         self.findings = findings
         self.opsets = opsets
         self.times = 1
+        self.in_turn = 1
         self.loops: list[str] = []
         """What loops can be called by whose trips are asked for."""
         self.used_trips: set[str] = set()
@@ -265,7 +266,7 @@ class Tracer:
         else:
             if any(subgraphs(node)):  # BeamSearch and its kin: listed with all they hold
                 bound = node
-            self._steps.append(Step(path, bound, self.times))
+            self._steps.append(Step(path, bound, self.times, self.in_turn))
 
     def _constant(self, node: NodeProto, bound: NodeProto, scope: Scope) -> None:
         if not node.output:

@@ -85,11 +85,11 @@ class Operator:
 
     def input(self, place: int) -> int:
         """The tensor at a place, -1 if there is none."""
-        return self.inputs[place] if place < len(self.inputs) else -1
+        return self.inputs[place] if 0 <= place < len(self.inputs) else -1
 
     def output(self, place: int) -> int:
         """The tensor written at a place, -1 if there is none."""
-        return self.outputs[place] if place < len(self.outputs) else -1
+        return self.outputs[place] if 0 <= place < len(self.outputs) else -1
 
     def option(self, name: str, kind: str, default: Any = None) -> Any:
         """A field of the operator's options, which must be of *kind*.

@@ -20,9 +20,6 @@ from picojoule.frontends.tflite_tensors import Constant, density_of, width_of
 from picojoule.transposed import transposed_conv
 from picojoule.workload import DENSE, Layer, PerOperand, conv
 
-MOST_LAYERS = 20_000
-"""Steps of recurrences and loops are layers; more than these are not written out."""
-
 # Operators that only change how a constant is stored or laid out.
 _PASSES = frozenset(
     [
@@ -116,19 +113,6 @@ class Scope:
 
 
 Converter = Callable[[Scope, str, Operator], list[Layer]]
-
-
-def steps_of(layer: Layer, steps: int) -> list[Layer]:
-    """The layer once for each of *steps* that wait for each other.
-
-    Raises:
-        ProblemError: they are too many to be written out.
-    """
-    if steps > MOST_LAYERS:
-        raise ProblemError(f"{steps} steps are more than the {MOST_LAYERS} that are written out")
-    if steps == 1:
-        return [layer]
-    return [replace(layer, name=f"{layer.name}[{step}]") for step in range(steps)]
 
 
 # -- convolutions ---------------------------------------------------------------------------------
