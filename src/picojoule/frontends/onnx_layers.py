@@ -161,9 +161,10 @@ class LayerBuilder:
         name = self._free_name(node.name or _first_output(node) or label)
         call = Call(name, node, self._traced, self._batch, self._tensors, self._consumers)
         try:
-            part.layers = [
-                repeated(layer, step.times, in_turn=step.in_turn) for layer in convert(call)
-            ]
+            layers = convert(call)
+            for layer in layers:
+                scaled = call.with_scales(layer, alone=len(layers) == 1)
+                part.layers.append(repeated(scaled, step.times, in_turn=step.in_turn))
         except NoProductsError:
             pass
         except NotModelledError as reason:

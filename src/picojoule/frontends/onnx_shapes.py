@@ -87,6 +87,8 @@ class Traced:
     steps: list[Step | Choice] = field(default_factory=list)
     widths: dict[str, int] = field(default_factory=dict)
     """Bits of tensors that have fewer than their type says: dequantised, clipped, quantised."""
+    scales: dict[str, float] = field(default_factory=dict)
+    """Bits that the scales and zero points of tensors quantised in blocks add to each value."""
     copies: dict[str, Factors] = field(default_factory=dict)
     """Tensors that repeat a smaller one."""
     origins: dict[str, Origin] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class Traced:
             self.values,
             self.constants,
             self.widths,
+            self.scales,
             self.copies,
             self.origins,
         )

@@ -44,7 +44,7 @@ from picojoule.frontends.onnx_shapes import (
 )
 from picojoule.frontends.onnx_tensors import Constant
 from picojoule.frontends.onnx_values import FOLDABLE, MOST_FOLDED, derive, fold, know
-from picojoule.frontends.onnx_views import note_copies, note_width
+from picojoule.frontends.onnx_views import note_copies, note_scales, note_width
 from picojoule.frontends.operators import OperatorKind, kind_of
 from picojoule.frontends.source_file import Findings, shortened
 
@@ -260,6 +260,7 @@ class Tracer:
         self._infer(bound, path)
         known = self._evaluate(bound)
         note_width(self.traced, bound, constant=known)
+        note_scales(self.traced, bound, constant=known)
         note_copies(self.traced, bound)
         if known and not any(subgraphs(node)):
             derive(self.traced, bound)

@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from picojoule.workload import DENSE, Extents, Layer, PerOperand
-
-MOST_EXPERTS = 1 << 14
+from picojoule.workload import DENSE, NO_SCALES, Extents, Layer, PerOperand
 
 FORWARD = ("",)
 BACKWARD = ("_reverse",)
@@ -311,7 +309,7 @@ def recurrent(
     return layers
 
 
-def expert_layer(
+def expert_layers(
     name: str,
     *,
     rows: int,
@@ -321,11 +319,14 @@ def expert_layer(
     batch: int,
     bits: PerOperand[int],
     density: PerOperand[float] = DENSE,
-) -> Layer:
+    scale_bits: PerOperand[float] = NO_SCALES,
+    stored: bool = True,
+) -> list[Layer]:
     """One product of a mixture of experts, of which each token visits a few.
 
-    The *rows* (tokens times experts for each) are shared evenly: among as many experts as divide
-    them, so that as few weights are fetched as there are experts at work.
+    The *rows* of an inference (tokens times experts for each) are shared evenly among as many
+    experts as they can be: side by side as groups. Those that get one row more are a layer of
+    their own, ``name[more]``.
 
     Raises:
         NotABatchError: the rows do not divide by *batch*.
@@ -336,8 +337,17 @@ def expert_layer(
     each = rows // batch
     if min(each, experts, inner, columns) < 1:
         raise NoProductsError("one of its operands is empty")
-    if experts > MOST_EXPERTS:
-        raise ProblemError(f"{experts} experts; at most {MOST_EXPERTS} are possible")
-    busy = next(count for count in range(min(each, experts), 0, -1) if each % count == 0)
-    bounds = Extents(N=batch, G=busy, M=columns, C=inner, P=each // busy)
-    return Layer(name, bounds, bits=bits, density=density)
+    active = min(each, experts)
+    share, more = divmod(each, active)
+    return [
+        Layer(
+            name + suffix,
+            Extents(N=batch, G=count, M=columns, C=inner, P=height),
+            bits=bits,
+            density=density,
+            scale_bits=scale_bits,
+            weight_is_activation=not stored,
+        )
+        for suffix, count, height in (("", active - more, share), ("[more]", more, share + 1))
+        if count
+    ]

@@ -23,6 +23,7 @@ from picojoule.frontends.products import (
     NotABatchError,
     ProblemError,
     attention_layers,
+    expert_layers,
     layer_of,
 )
 from picojoule.frontends.torch_calls import Call, whole_numbers
@@ -402,24 +403,17 @@ def _grouped(call: Call) -> list[Layer]:
             call.tensors.is_stored(left),
             PerOperand(bits.weight, bits.input, bits.output),
         )
-    layers = []
-    share, more = divmod(rows, groups)
-    for part, count, size in (("", groups - more, share), ("[more]", more, share + 1)):
-        if count and size:
-            layers.append(
-                layer_of(
-                    call.name + part if share and more else call.name,
-                    groups=count,
-                    rows=size,
-                    inner=ours[-1],
-                    columns=theirs[-1] if len(ours) == 2 else ours[1],
-                    stored=stored,
-                    batch=1 if not stored else call.batch,
-                    bits=bits,
-                    density=call.density(right if len(ours) == 2 else left),
-                )
-            )
-    return layers
+    return expert_layers(
+        call.name,
+        rows=rows,
+        experts=groups,
+        inner=ours[-1],
+        columns=theirs[-1] if len(ours) == 2 else ours[1],
+        stored=stored,
+        batch=1 if not stored else call.batch,
+        bits=bits,
+        density=call.density(right if len(ours) == 2 else left),
+    )
 
 
 # -- attention ---------------------------------------------------------------------------------
