@@ -145,7 +145,8 @@ class ProgramReader:
             return Products.COUNTED
         self.reading.lengths += lengths
         sliced = any(self._tensors.is_sliced(source) for source in node.all_input_nodes)
-        for layer in layers:
+        for each in layers:
+            layer = call.with_scales(each, alone=len(layers) == 1)
             if sliced and not layer.weight_is_activation:  # each run has weights of its own
                 runs = layer.bounds._replace(G=layer.bounds.G * times)
                 self.reading.layers.append(replace(layer, bounds=runs))
