@@ -306,7 +306,8 @@ class _Walk:
         if converter is not None:
             layers = converter(scope, name, operator)
             for layer in layers:
-                found.layers.append(replace(layer, name=self._free(layer.name)))
+                scaled = scope.with_scales(layer, operator)
+                found.layers.append(replace(scaled, name=self._free(layer.name)))
             if not layers:
                 found.not_counted[operator.name] += 1
         elif operator.name in _CONTROL:
