@@ -275,11 +275,7 @@ def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
     """Whether an operator is plain arithmetic, and its result no larger than is reasonable."""
     if node.target is operator.getitem:
         return True
-    schema = getattr(node.target, "_schema", None)
-    namespace = "" if schema is None else str(schema.name).partition("::")[0]
-    if not isinstance(node.target, torch._ops.OpOverload) or namespace not in _NAMESPACES:
-        return False
-    if "device" in node.kwargs or "from_file" in str(node.target):
+    if not is_plain(node) or "device" in node.kwargs:
         return False
     shapes = {
         source: value.to("meta") if isinstance(value, torch.Tensor) else value
@@ -288,6 +284,17 @@ def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
     made = _called(node, shapes)
     parts = made if isinstance(made, (tuple, list)) else [made]
     return sum(part.numel() for part in parts if isinstance(part, torch.Tensor)) <= MODEST
+
+
+def is_plain(node: fx.Node) -> bool:
+    """Whether an operator can do no more than arithmetic."""
+    if node.target is operator.getitem:
+        return True
+    schema = getattr(node.target, "_schema", None)
+    namespace = "" if schema is None else str(schema.name).partition("::")[0]
+    if not isinstance(node.target, torch._ops.OpOverload) or namespace not in _NAMESPACES:
+        return False
+    return "from_file" not in str(node.target)
 
 
 def _tensor(argument: object) -> torch.Tensor:
