@@ -171,7 +171,10 @@ class LayerBuilder:
             self._producers,
         )
         try:
-            part.layers = [repeated(layer, step.times) for layer in convert(call)]
+            layers = convert(call)
+            for layer in layers:
+                scaled = call.with_scales(layer, alone=len(layers) == 1)
+                part.layers.append(repeated(scaled, step.times, in_turn=step.in_turn))
         except NoProductsError:
             pass
         except NotModelledError as reason:
