@@ -70,6 +70,15 @@ def test_nothing_fits_no_room() -> None:
         search(LAYER, two_levels(2), "flexible")
 
 
+def test_a_class_without_a_mapping_is_bounded_by_no_number() -> None:
+    # The dual of such a class passes what a float can hold; others of the space have mappings.
+    chip = load_accelerator("eyeriss-isca16-ws")
+    layer = picojoule.load("bvlc-alexnet").with_batch(64)["conv1"]
+    found = search(layer, chip, budget=0.05)
+    assert found.mapping.stages[0].tile == layer.bounds
+    assert 0 < found.lower_bound <= found.value
+
+
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(PicojouleError, match="no objective 'speed'; there are energy, latency"):
         search(LAYER, two_levels(3), "flexible", "speed")

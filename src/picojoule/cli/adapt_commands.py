@@ -229,12 +229,13 @@ def _tell(found: Round) -> None:
 
 def _report(found: Adapted) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
+
+    from picojoule.reports.tables import grid, prose
+    from picojoule.reports.text import warning_lines
 
     begin = found.rounds[0]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("round", f"predicted {found.unit}", f"measured {found.unit}", "share", "accuracy"):
-        table.add_column(name, justify="right")
+    heads = (f"predicted\n{found.unit}", f"measured\n{found.unit}", "share", "accuracy")
+    table = grid("round", *heads, ruled=False)
     for each in found.rounds:
         table.add_row(
             str(each.number) if each.kind == "round" else each.kind,
@@ -255,6 +256,4 @@ def _report(found: Adapted) -> RenderableType:
         )
     if found.test is not None:
         lines.append(f"test accuracy {100 * found.test.accuracy:.2f} %")
-    from picojoule.reports.text import warning_lines
-
-    return Group(*warning_lines(told(found.unmodelled)), table, *lines)
+    return Group(*warning_lines(told(found.unmodelled)), table, *map(prose, lines))

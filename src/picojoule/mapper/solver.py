@@ -99,6 +99,17 @@ def search(
     return replace(result, front=_front(relaxation, cheapest, deadline))
 
 
+def _exponential(logarithm: float) -> float:
+    """What has this *logarithm*; infinite where no number is as large.
+
+    The dual of a class that holds no mapping grows without limit: a bound that nothing meets.
+    """
+    try:
+        return math.exp(logarithm)
+    except OverflowError:
+        return math.inf
+
+
 def _priced(relaxation: Relaxation, best: _Result, objective: str, started: float) -> Found:
     """The result of a search, priced by ``evaluate``."""
     space, mapping = relaxation.space, best.mapping
@@ -362,7 +373,9 @@ class _Solver:
             scores,
             weights,
         )
-        bound = math.exp(logarithm) + (problem.base if self.mode == programme.ENERGY else 0.0)
+        bound = _exponential(logarithm)
+        if self.mode == programme.ENERGY:
+            bound += problem.base
         bound = max(bound, entry.bound)
         if bound >= limit:
             self.pruned += 1
