@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
 
 
+_SAYS_NOTHING = 10.0  # times its lower bound, and more
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRecord:
     """How a mapping was found: "optimal" or "feasible" by search, "given" by the user."""
@@ -517,7 +520,8 @@ def _added(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _at_most(gap: float) -> str:
-    return f"at most {_two_digits(100 * gap)} %" if math.isfinite(gap) else "unknown how far"
+    # A bound that far below was hardly looked for: the number would say nothing of the mapping.
+    return f"at most {_two_digits(100 * gap)} %" if gap < _SAYS_NOTHING else "unknown how far"
 
 
 def _two_digits(value: float) -> str:

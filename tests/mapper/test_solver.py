@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -77,6 +78,19 @@ def test_a_class_without_a_mapping_is_bounded_by_no_number() -> None:
     found = search(layer, chip, budget=0.05)
     assert found.mapping.stages[0].tile == layer.bounds
     assert 0 < found.lower_bound <= found.value
+
+
+@pytest.mark.parametrize("layer", ["conv2", "fc6"])
+def test_a_budget_holds(layer: str) -> None:
+    # On this machine one class of fc6 takes most of a second to set up, one search as long.
+    chip = load_accelerator("eyeriss-v2")
+    network = picojoule.load("bvlc-alexnet").with_layers(bits=picojoule.PerOperand(8, 8, 8))
+    search(network["fc8"], chip, budget=0.1)  # what is compiled is loaded
+    began = time.process_time()
+    found = search(network[layer], chip, budget=1.0)
+    assert time.process_time() - began <= 1.5
+    assert found.status == "feasible"
+    assert found.lower_bound >= found.cost.by_operand["compute"]
 
 
 def test_unknown_words_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cache
 from io import StringIO
@@ -43,7 +44,7 @@ def trivial(network: str) -> Estimate:
 def test_no_line_of_an_estimate_is_past_the_width(network: str, width: int) -> None:
     lines = plain(estimate_report(trivial(network)), width).splitlines()
     assert max(map(len, lines)) <= width
-    for line, after in zip(lines, lines[1:], strict=False):
+    for line, after in itertools.pairwise(lines):
         if line and line[-1].isdigit():
             assert not re.match(r"\s*(?:%|[kMGTµmnp]?J\b|[kMGT]\b|[KMG]iB\b)", after), (line, after)
 
@@ -105,7 +106,7 @@ def test_paragraphs_are_broken_once_and_never_before_a_unit() -> None:
         assert max(map(len, lines)) <= width
         assert not any(line.startswith("%") for line in lines)
         # No line ends early: the next word would not have fitted.
-        for line, after in zip(lines, lines[1:], strict=False):
+        for line, after in itertools.pairwise(lines):
             first = after.split()[0] + (" %" if after.split()[1:2] == ["%"] else "")
             assert len(line) + 1 + len(first) > width
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from picojoule.mapper import boxes, programme
 from picojoule.mapper.found import Found, value_of
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.relaxation import Relaxation, Relaxed
-from picojoule.mapper.space import Space
+from picojoule.mapper.space import MappingClass, Space
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
 from picojoule.workload import Layer
@@ -32,6 +33,7 @@ from picojoule.workload import Layer
 FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
+EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
 
@@ -75,12 +77,7 @@ def search(
     if start is not None and objective == "latency" and not pareto:
         best = _from(relaxation, start, objective, deadline, floor)
         return _priced(relaxation, best, objective, started)
-    best = _Solver(relaxation, programme.ENERGY, deadline).solve()
-    if best.mapping is None and not best.complete:
-        # Out of time with nothing in hand: any mapping will do, and few sizes divide.
-        few = Relaxation(Space(layer, accelerator, dataflow, timed=timed, perfect=True))
-        quick = _Solver(few, programme.ENERGY, math.inf).solve(first=True)
-        best = replace(best, value=quick.value, mapping=quick.mapping)
+    best = _cheapest(relaxation, started, deadline)
     cheapest = best.mapping
     if objective != "energy" and best.mapping is not None:
         best = _from(relaxation, best.mapping, objective, deadline)
@@ -97,6 +94,25 @@ def search(
     if not pareto or cheapest is None:
         return result
     return replace(result, front=_front(relaxation, cheapest, deadline))
+
+
+def _cheapest(relaxation: Relaxation, started: float, deadline: float) -> _Result:
+    """The mapping with the least energy; out of time, the best that was met, or any."""
+    solver = _Solver(relaxation, programme.ENERGY, deadline)
+    if deadline == math.inf:
+        return solver.solve()
+    solver.deadline = started + EMPTY_HANDED * (deadline - started)
+    best = solver.solve()
+    if best.mapping is None and not best.complete:
+        # Most of the time is gone with nothing in hand: any mapping will do, and few sizes divide.
+        of = relaxation.space
+        few = Space(of.layer, of.accelerator, of.dataflow, timed=of.timed, perfect=True)
+        quick = _Solver(Relaxation(few), programme.ENERGY, math.inf).solve(first=True)
+        solver.best, solver.mapping = quick.value, quick.mapping
+    if best.complete:
+        return best
+    solver.deadline = deadline
+    return solver.go_on()
 
 
 def _exponential(logarithm: float) -> float:
@@ -116,13 +132,15 @@ def _priced(relaxation: Relaxation, best: _Result, objective: str, started: floa
     assert mapping is not None
     cost = evaluate(space.layer, space.accelerator, mapping)
     value = value_of(cost, objective)
+    # The multiplications cost the same under every mapping.
+    least = cost.by_operand["compute"] if objective == "energy" else 0.0
     return Found(
         mapping=mapping,
         cost=cost,
         objective=objective,
         value=value,
         status="optimal" if best.complete else "feasible",
-        lower_bound=value if best.complete else min(best.bound, value),
+        lower_bound=value if best.complete else min(max(best.bound, least), value),
         explored=best.explored,
         pruned=best.pruned,
         space=space.text(),
@@ -149,6 +167,8 @@ def _from(
     ).solve()
     if objective != "latency":
         return best
+    if time.perf_counter() > deadline:
+        return replace(best, complete=False)
     most = best.value * (1 + SMALLEST_GAIN)
     few = None
     if deadline < math.inf:
@@ -284,6 +304,9 @@ class _Solver:
         self.deadline, self.floor = deadline, floor
         self.best, self.mapping = best, mapping
         self.explored = self.pruned = 0
+        self._pace = _Pace()
+        self._unseen: Iterator[MappingClass] = iter(())
+        self.first = False
         self._heap: list[_OpenClass] = []
         self._pushed = 0
         self._lowest = math.inf  # settled dual bound so far
@@ -294,16 +317,28 @@ class _Solver:
         """The best mapping over all classes, or the *first* one met."""
         if self._settled():
             return self._result(self.best, complete=True)
-        for cls in self.relaxation.space.classes():
+        self._unseen = self.relaxation.space.classes()
+        return self.go_on(first=first)
+
+    def go_on(self, *, first: bool = False) -> _Result:
+        """What :meth:`solve` returns, from where it was when its time was over."""
+        self.first = first
+        while time.perf_counter() <= self.deadline:
+            cls = next(self._unseen, None)
+            if cls is None:
+                break
             relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
             if relaxed is not None:
                 self._push(_Knowledge.COLUMNS, relaxed, relaxed.least)
+        else:
+            return self._result(0.0, complete=False)  # of what was not looked at nothing is known
         while self._heap:
             entry = heapq.heappop(self._heap)
             if entry.bound >= self._limit() or self._settled():
                 self.pruned += 1 + len(self._heap)
                 break
             if time.perf_counter() > self.deadline or (first and self.mapping is not None):
+                heapq.heappush(self._heap, entry)
                 return self._result(entry.bound, complete=False)
             if entry.knowledge is _Knowledge.COLUMNS:
                 self._bound(entry)
@@ -430,9 +465,12 @@ class _Solver:
         """Look for a mapping a little above the bound of a class."""
         relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
         assert dual is not None
-        limit = min(self._limit(), entry.bound * (1 + entry.step))
+        step = max(entry.step, TUNING.hasty_step) if self.first else entry.step
+        limit = min(self._limit(), entry.bound * (1 + step))
         at, _ = self._start(relaxed)
-        value, choice, looked, cut = boxes.search(
+        goal = entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf
+        began, most = time.perf_counter(), self._affordable()
+        value, choice, looked, cut, work = boxes.search(
             self.relaxation.options(relaxed.options),
             problem,
             dual.scores,
@@ -442,18 +480,49 @@ class _Solver:
             TUNING.box_rounds,
             TUNING.box_turns,
             limit,
-            entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf,
+            limit * (1 - SMALLEST_GAIN) if self.first else goal,
+            most,
         )
         self.explored += looked
         self.pruned += cut
+        self._pace.note(work, time.perf_counter() - began)
+        if work >= most:  # broken off: as much is known of the class as before
+            self._take_if_better(entry, value, choice)
+            heapq.heappush(self._heap, entry)
+            return
         if entry.knowledge is _Knowledge.DUAL:  # open hops count as free: another bound
             if choice[0] >= 0:
                 self._push(_Knowledge.BOXES, relaxed, max(value, entry.bound), dual)
             elif limit < self._limit():
-                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * entry.step)
+                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * step)
             return
         if choice[0] >= 0:
-            self.best = value
-            self.mapping = self.relaxation.realise(relaxed, choice)
+            self._take_if_better(entry, value, choice)
         elif limit < self._limit():
-            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * entry.step)
+            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * step)
+
+    def _take_if_better(self, entry: _OpenClass, value: float, choice: Ints) -> None:
+        """Keep a mapping that was met, unless hops counted as free: then it has no price yet."""
+        if choice[0] >= 0 and entry.knowledge is not _Knowledge.DUAL:
+            self.best = value
+            self.mapping = self.relaxation.realise(entry.relaxed, choice)
+
+    def _affordable(self) -> int:
+        """The work that fits the time that is left; never so little that nothing comes of it."""
+        if self.deadline == math.inf:
+            return boxes.UNLIMITED
+        return max(TUNING.least_work, self._pace.in_seconds(self.deadline - time.perf_counter()))
+
+
+class _Pace:
+    """How much work a second does, learnt from what was done."""
+
+    def __init__(self) -> None:
+        self.work, self.seconds = TUNING.first_pace, 1.0
+
+    def note(self, work: int, seconds: float) -> None:
+        self.work += work
+        self.seconds += seconds
+
+    def in_seconds(self, seconds: float) -> int:
+        return int(self.work / self.seconds * seconds)

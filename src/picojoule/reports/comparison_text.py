@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group
+
 from picojoule.comparison import Change, Comparison
 from picojoule.reports.scale import Scale
 from picojoule.reports.tables import Grid, cell, grid

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
+
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
 from picojoule.legality import tile_words
