@@ -292,6 +292,12 @@ class Accelerator:
         """Number of processing elements: the product of all arrays."""
         return math.prod(part.size for part in self.nest if isinstance(part, Array))
 
+    def sees_zeros(self, operand: Operand) -> bool:
+        """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
+        gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
+        formats = (m.formats.of(operand) for m in self.memories.values() if operand in m.keeps)
+        return gated or any(coding is not Format.DENSE for coding in formats)
+
     @property
     def unit_picojoules(self) -> float | None:
         """What one of its units of energy is in picojoules; None where nobody says."""

@@ -160,13 +160,13 @@ class Joules:
     origin: Provenance
 
     def __str__(self) -> str:
-        """What one MAC is taken to cost, and how sure that is: ``2 pJ for a 16-bit MAC, assumed``.
+        """What one MAC is taken to cost, and how sure that is.
 
         >>> origin = Provenance("$.unit_energy", "2 pJ", "ours", "assumed")
         >>> print(Joules(energy=1.0, per_unit=2e-12, mac=2e-12, bits=16, origin=origin))
-        2 pJ for a 16-bit MAC, assumed
+        2 pJ for a MAC of 16 bit, assumed
         """
-        return f"{show_energy(1e12 * self.mac, 'pJ')} for a {self.bits}-bit MAC, {self.status}"
+        return f"{show_energy(1e12 * self.mac, 'pJ')} for a MAC of {self.bits} bit, {self.status}"
 
     @property
     def sure(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -15,7 +14,7 @@ from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
 from picojoule.mapper.found import Found
 from picojoule.mapper.relaxation import Relaxation
-from picojoule.mapper.solver import _Solver, search
+from picojoule.mapper.solver import _Patience, _Solver, search
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
@@ -44,7 +43,7 @@ def two_levels(words: int) -> Accelerator:
 
 def solver(accelerator: Accelerator, **given: Any) -> _Solver:
     space = Space(LAYER, accelerator, picojoule.dataflow.DATAFLOWS["flexible"], timed=False)
-    return _Solver(Relaxation(space), programme.ENERGY, math.inf, **given)
+    return _Solver(Relaxation(space), programme.ENERGY, _Patience(), **given)
 
 
 def test_what_fits_is_fetched_once() -> None:

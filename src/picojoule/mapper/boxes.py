@@ -347,8 +347,9 @@ def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[I
     return kept[:n], first, lifts[:n]
 
 
-# 113 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
-@njit(cache=True)
+# 113 lines: one compiled loop; its parts share the boxes, the best choice and the counts. It lets
+# go of Python's lock, so that a clock on the terminal goes on.
+@njit(cache=True, nogil=True)
 def search(
     options: Options,
     programme: Programme,

@@ -63,6 +63,13 @@ def eyexam_report(result: Examination) -> Group:
     return Group(*parts)
 
 
+def headline(result: Examination) -> str:
+    """How fast the network runs, in one line."""
+    last = next(b for b in map(result.bound, range(7, 0, -1)) if b is not None)
+    share = f", {100 * last / result.peak:.3g} % of the peak" if 0 < result.peak < math.inf else ""
+    return f"{result.network} on {result.accelerator}: {_number(last)} MAC/cycle{share}"
+
+
 def layer_report(result: Examination, layer: LayerExamination) -> Group:
     """The seven steps of one layer."""
     title = f"{layer.name} of {result.network} on {result.accelerator}, dataflow {result.dataflow}"

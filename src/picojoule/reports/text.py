@@ -72,6 +72,13 @@ def headline(estimate: Estimate) -> str:
     return f"{estimate.network} on {estimate.accelerator}: {energy} per inference{rests_on}"
 
 
+def layer_headline(estimate: Estimate) -> str:
+    """What the one layer of *estimate* costs, in one line."""
+    (layer,) = estimate.layers
+    status = layer.search.status
+    return f"{layer.name} of {headline(estimate)}, {show_count(layer.cycles)} cycles, {status}"
+
+
 def _layers_table(estimate: Estimate) -> Grid:
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     sparse = any(x.effectual_macs != x.macs for x in estimate.layers)
