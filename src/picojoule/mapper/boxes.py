@@ -153,7 +153,7 @@ def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
             line[k] *= row[k]
 
 
-# 113 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
+# 115 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
 @njit(cache=True)
 def _descend(
     programme: Programme,
@@ -347,8 +347,8 @@ def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[I
     return kept[:n], first, lifts[:n]
 
 
-# 113 lines: one compiled loop; its parts share the boxes, the best choice and the counts. It lets
-# go of Python's lock, so that a clock on the terminal goes on.
+# It lets go of Python's lock, so that a clock on the terminal goes on.
+# 120 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
 @njit(cache=True, nogil=True)
 def search(
     options: Options,
