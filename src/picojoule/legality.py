@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from picojoule.accelerator import Accelerator, Array, Level
+from picojoule.dataflow import Dataflow
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
 
@@ -68,6 +69,30 @@ def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tupl
         if broken and name == STAGES:
             break  # without a stage for each level, the other rules have nothing to look at
     return tuple(broken)
+
+
+# -- dataflows ---------------------------------------------------------------------------------
+
+
+def why_not(accelerator: Accelerator, dataflow: Dataflow) -> str:
+    """Why *accelerator* cannot follow *dataflow*, whatever the layer; empty if it can.
+
+    >>> from picojoule import load_accelerator
+    >>> from picojoule.dataflow import DATAFLOWS
+    >>> why_not(load_accelerator("eyeriss"), DATAFLOWS["rs"])
+    ''
+    """
+    if dataflow.element_keeps is None:
+        return ""
+    arrays = [n for n, array in enumerate(accelerator.arrays) if array]
+    for n, level in enumerate(accelerator.levels):
+        stuck = level.keeps - dataflow.element_keeps - level.may_bypass
+        if arrays and n > arrays[-1] and stuck:
+            return (
+                f"dataflow {dataflow.name!r} does not store the {_named(stuck)} in level {n} "
+                f"({level.name}), which {accelerator.name!r} does not let bypass it"
+            )
+    return ""
 
 
 # -- what a tile takes -------------------------------------------------------------------------

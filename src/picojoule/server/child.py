@@ -139,7 +139,7 @@ def _beside(before: Estimate, after: Estimate) -> dict[str, Any]:
     from picojoule.reports.document import chart_data
     from picojoule.reports.page import comparison_words
 
-    compared = compare(before, after)
+    compared = compare(before, after).in_picojoules()
     return {
         "comparison": compared.to_dict(),
         "words": comparison_words(compared),
