@@ -7,20 +7,13 @@ to be what the reader counts.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import onnx.defs
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto
 
 from picojoule.frontends.operators import OperatorKind, kind_of
-from tests.frontends.onnx_graphs import MICROSOFT
 from tests.frontends.onnx_trials import (
     NodeCase,
-    cases_by_operator,
     expanded,
-    longest_sum,
     node_cases,
     operators_in,
     our_macs,
