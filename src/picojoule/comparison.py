@@ -62,6 +62,13 @@ class Comparison:
     layers: tuple[LayerPair, ...]
     changed: tuple[tuple[str, str, str], ...]
 
+    def in_picojoules(self) -> Comparison:
+        """The same in picojoules where both machines say what a MAC costs, else as it is."""
+        before, after = self.before.in_picojoules(), self.after.in_picojoules()
+        if (before.energy_unit, after.energy_unit) != ("pJ", "pJ"):
+            return self
+        return Comparison(before, after, tuple(_pairs(before, after)), self.changed)
+
     @property
     def complete(self) -> bool:
         """Whether every product of both networks is in the figures."""
@@ -120,18 +127,29 @@ class Comparison:
 def compare(before: Estimate, after: Estimate) -> Comparison:
     """Set two estimates side by side, layers matched by name.
 
-    Networks without a common layer name but with as many layers are matched by position.
+    Networks without a common layer name but with as many layers are matched by position. Energies
+    in different units, or in multiples of different MACs, are compared in picojoules.
 
     Raises:
-        PicojouleError: the energies have different units.
+        PicojouleError: that cannot be, because a machine does not say what its MAC costs.
     """
-    if before.energy_unit != after.energy_unit:
-        raise PicojouleError(
-            f"{before.network!r} on {before.accelerator!r} is in {before.energy_unit}, "
-            f"{after.network!r} on {after.accelerator!r} in {after.energy_unit}: estimate both on "
-            "machines with the same unit"
-        )
-    return Comparison(before, after, tuple(_pairs(before, after)), tuple(_changed(before, after)))
+    changed = tuple(_changed(before, after))
+    if _unit(before) != _unit(after):
+        before, after = before.in_picojoules(), after.in_picojoules()
+    for one, other in ((before, after), (after, before)):
+        if one.energy_unit != other.energy_unit and one.energy_unit == "MAC":
+            raise PicojouleError(
+                f"{one.network!r} on {one.accelerator!r} is in multiples of one MAC's energy, "
+                f"{other.network!r} on {other.accelerator!r} in joules: say in the file of "
+                f"{one.accelerator!r} what a MAC costs, unit_energy: 2 pJ, and estimate anew"
+            )
+    return Comparison(before, after, tuple(_pairs(before, after)), changed)
+
+
+def _unit(estimate: Estimate) -> tuple[str, float | None]:
+    """What an energy of *estimate* is a multiple of."""
+    known = None if estimate.joules is None else estimate.joules.per_unit
+    return estimate.energy_unit, known
 
 
 def _pairs(before: Estimate, after: Estimate) -> list[LayerPair]:

@@ -17,7 +17,7 @@ from picojoule.units import whole
 from picojoule.workload import Operand, PerOperand
 
 if TYPE_CHECKING:
-    from picojoule.mapper.found import Found
+    from picojoule.mapper.found import Found, Watch
     from picojoule.mapping import Mapping as LoopNest
 
 
@@ -35,6 +35,7 @@ def estimate(
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Estimate:
     """Estimate the energy of one inference, each layer under its best mapping.
 
@@ -52,6 +53,8 @@ def estimate(
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
             folder (see :mod:`cache`).
         progress: called with (layers done, layers in all, layer name).
+        watch: called a few times a second with the least objective of the layer so far and what no
+            mapping is below; true takes the best so far, for this layer.
 
     Raises:
         InputError: if the network or the accelerator cannot be read.
@@ -69,7 +72,7 @@ def estimate(
         budget=budget,
         cache=cache,
     )
-    return price(question, mappings=mappings, progress=progress)
+    return price(question, mappings=mappings, progress=progress, watch=watch)
 
 
 def price(
@@ -77,11 +80,12 @@ def price(
     *,
     mappings: Mapping[str, LoopNest] | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Estimate:
     """Answer *question*: the price of each layer under its best mapping, or under its own.
 
     Args:
-        mappings, progress: as in :func:`estimate`.
+        mappings, progress, watch: as in :func:`estimate`.
 
     Raises:
         NoMappingError: if a layer has no legal mapping.
@@ -105,7 +109,7 @@ def price(
             continue
         key = share.part.signature()
         if key not in searched:
-            searched[key] = question.find(share.part)
+            searched[key] = question.find(share.part, watch=watch)
         result = searched[key]
         record = SearchRecord(
             status=result.status,

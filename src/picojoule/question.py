@@ -24,7 +24,7 @@ from picojoule.specs import load_accelerator
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
-    from picojoule.mapper.found import Found
+    from picojoule.mapper.found import Found, Watch
 
 OBJECTIVES = ("energy", "latency", "edp")
 FACTORS = ("all", "perfect")
@@ -70,8 +70,8 @@ class Question:
             part = layer.with_batch_share(images, self.network.batch)
             yield Share(layer=layer, part=part, images=images)
 
-    def find(self, layer: Layer) -> Found:
-        """The best mapping of *layer*, searched or recalled.
+    def find(self, layer: Layer, *, watch: Watch | None = None) -> Found:
+        """The best mapping of *layer*, searched or recalled; whoever watches may end the search.
 
         Raises:
             NoMappingError: if no mapping is legal.
@@ -84,6 +84,7 @@ class Question:
             factors=self.factors,
             budget=self.budget,
             cache=self.cache,
+            watch=watch,
         )
 
 
@@ -131,6 +132,8 @@ def ask(
     accelerator = load_accelerator(accelerator)
     network = load(source, **(reading or {}))
     _check_layers(network)
+    if not bits:
+        network = narrowed(network, accelerator)
     return Question(
         network=prepared(network, batch=batch, bits=bits, density=density),
         accelerator=accelerator,
@@ -140,6 +143,33 @@ def ask(
         budget=budget,
         cache=cache,
     )
+
+
+def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
+    """*network* at the width of the accelerator's words, where its own is wider; it says so."""
+    word = accelerator.word_bits
+    wide = max((max(layer.bits) for layer in network), default=0)
+    if wide <= word:
+        return network
+    remark = (
+        f"priced at {word} bit, the width of {accelerator.name}'s words; its own are up to {wide} "
+        "bit; give bits to price another width"
+    )
+    layers = (
+        replace(x, bits=PerOperand(*(min(n, word) for n in x.bits)), scale_bits=NO_SCALES)
+        for x in network
+    )
+    return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
+
+
+def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:
+    """The operands whose *density* changes nothing on the question's accelerator.
+
+    >>> question = ask("bvlc-alexnet", "eyeriss-isca16")
+    >>> without_effect(question, {"weight": 0.5})
+    ('weight',)
+    """
+    return tuple(name for name in density if not question.accelerator.sees_zeros(Operand(name)))
 
 
 def images_at_once(layer: Layer, accelerator: Accelerator, batch: int) -> int:

@@ -26,6 +26,9 @@ from collections.abc import Sequence
 
 from picojoule.errors import UnitError
 
+E_MAC = "x E_MAC"
+"""How a multiple of the energy of one MAC is written: it is no number of MACs."""
+
 # Longer texts are no quantities, and not worth a regular expression's time.
 _LONGEST = 100
 _NUMBER = r"[+-]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?"
@@ -127,6 +130,15 @@ def energy(text: str, unit: str) -> float:
     return _scaled(text, _PICOJOULES, "an energy of this file")
 
 
+def picojoules(text: str) -> float:
+    """Read an energy in picojoules.
+
+    >>> picojoules("2 pJ")
+    2.0
+    """
+    return _scaled(text, _PICOJOULES, "an energy")
+
+
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -146,11 +158,13 @@ def show_energy(value: float, unit: str) -> str:
     """Write an energy for people.
 
     >>> show_energy(3.97e9, "MAC"), show_energy(59.3e6, "pJ")
-    ('3.97 GMAC', '59.3 µJ')
+    ('3.97 G x E_MAC', '59.3 µJ')
+
+    Args:
+        unit: "pJ", or "MAC" for multiples of E_MAC, the energy of one MAC.
     """
     if unit == "MAC":
-        text = show_count(value)
-        return text + ("MAC" if text[-1].isalpha() else " MAC")
+        return f"{show_count(value)} {E_MAC}"
     for name in ("J", "mJ", "µJ", "nJ"):
         if abs(value) >= _PICOJOULES[name] * 0.9995:
             return f"{_three_digits(value / _PICOJOULES[name])} {name}"

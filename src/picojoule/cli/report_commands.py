@@ -208,7 +208,12 @@ def compare(
 
         return comparison_report(comparison)
 
-    give_answer(comparison.to_dict(), text, answer, _writers(comparison, text))
+    def line() -> str:
+        from picojoule.reports.page import comparison_words
+
+        return comparison_words(comparison)
+
+    give_answer(comparison.to_dict(), text, answer, _writers(comparison, text), line)
     return code
 
 

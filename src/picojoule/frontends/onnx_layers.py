@@ -101,7 +101,9 @@ class LayerBuilder:
         self._names: set[str] = set()
         self._blamed: dict[Origin, list[str]] = {}
         self._consumers: dict[str, list[NodeProto]] = defaultdict(list)
+        self._producers: dict[str, NodeProto] = {}
         for step in flat(traced.steps):
+            self._producers.update(dict.fromkeys(step.node.output, step.node))
             for name in step.node.input:
                 self._consumers[name].append(step.node)
 
@@ -164,9 +166,20 @@ class LayerBuilder:
                 part.not_counted[label] += 1
             return part
         name = self._free_name(_own_name(node) or _first_output(node) or label)
-        call = Call(name, node, self._traced, self._batch, self._tensors, self._consumers)
+        call = Call(
+            name,
+            node,
+            self._traced,
+            self._batch,
+            self._tensors,
+            self._consumers,
+            self._producers,
+        )
         try:
-            part.layers = [repeated(layer, step.times) for layer in convert(call)]
+            layers = convert(call)
+            for layer in layers:
+                scaled = call.with_scales(layer, alone=len(layers) == 1)
+                part.layers.append(repeated(scaled, step.times, in_turn=step.in_turn))
         except NoProductsError:
             pass
         except NotModelledError as reason:

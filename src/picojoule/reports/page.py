@@ -44,7 +44,7 @@ def estimate_page(
         PicojouleError: the two have different units.
     """
     doc = document(estimate)
-    versus = None if before is None else compare(before, estimate)
+    versus = None if before is None else compare(before, estimate).in_picojoules()
     warnings = doc.warnings if versus is None else versus.warnings
     if examination is not None and examination.unmodelled != estimate.unmodelled:
         warnings += told(examination.unmodelled, "the examination")
@@ -95,6 +95,7 @@ def waterfall_data(exam: ExaminedNetwork | None) -> dict[str, Any]:
 
 def comparison_page(comparison: Comparison) -> str:
     """One self-contained HTML file about two estimates."""
+    comparison = comparison.in_picojoules()
     before, after = document(comparison.before), document(comparison.after)
     title = f"{before.title}, and {after.title}" if before.title != after.title else after.title
     return (
@@ -114,6 +115,7 @@ def comparison_page(comparison: Comparison) -> str:
 
 def comparison_words(comparison: Comparison) -> str:
     """In one sentence, what became of the energy."""
+    comparison = comparison.in_picojoules()
     before, after = comparison.before.energy, comparison.after.energy
     unit = comparison.before.energy_unit
     figures = f"{show_energy(before, unit)} before, {show_energy(after, unit)} after"

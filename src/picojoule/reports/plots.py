@@ -81,6 +81,7 @@ def plot_layers(
     """
     if by not in ("memory", "operand"):
         raise PicojouleError(f"energy by {by!r}; there are 'memory' and 'operand'")
+    result = result.in_picojoules()
     whole = [result] if isinstance(result, Estimate) else [result.before, result.after]
     names = [layer.name for layer in result.layers]
     columns: list[list[LayerEstimate | None]]

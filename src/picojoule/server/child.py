@@ -175,7 +175,7 @@ def _beside(before: Estimate, after: Estimate) -> dict[str, Any]:
     from picojoule.reports.document import chart_data
     from picojoule.reports.page import comparison_words
 
-    compared = compare(before, after)
+    compared = compare(before, after).in_picojoules()
     return {
         "comparison": compared.to_dict(),
         "words": comparison_words(compared),
@@ -211,9 +211,6 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
         case "txt":
             from picojoule.frontends.energy_site import format_energy_site
 
-            if not estimate.complete:  # who reads it back would take it for the whole network
-                problem = "a file of 25 columns cannot say that the network is incomplete"
-                raise PicojouleError(f"{problem}: {listed(estimate.unmodelled)}")
             return {"text": format_energy_site(estimate.workload())}
         case "yaml":
             from picojoule.specs import dump_accelerator

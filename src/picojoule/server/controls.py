@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from picojoule.accelerator import Accelerator, Format, ZeroSkip
+from picojoule.accelerator import Accelerator
 from picojoule.dataflow import DATAFLOWS
-from picojoule.legality import why_not
+from picojoule.legality import dataflow_problem
 from picojoule.workload import OPERANDS, Operand
 
 
@@ -15,7 +15,7 @@ def controls(accelerator: Accelerator) -> dict[str, Any]:
 
     ``dataflows`` and ``densities`` hold a reason for each that is refused or without effect.
     """
-    refused = {flow.name: why_not(accelerator, flow) for flow in DATAFLOWS.values()}
+    refused = {flow.name: dataflow_problem(accelerator, flow) for flow in DATAFLOWS.values()}
     blind = {operand.value: density_problem(accelerator, operand) for operand in OPERANDS}
     return {
         "name": accelerator.name,
@@ -36,12 +36,8 @@ def density_problem(accelerator: Accelerator, operand: Operand) -> str | None:
     'eyeriss-isca16 neither skips nor codes zeros of the weight: they cost what other values cost'
     >>> density_problem(load_accelerator("eyeriss"), Operand.INPUT)
     """
-    sparse = accelerator.sparse
-    if sparse.zeros is not ZeroSkip.NONE and operand in sparse.of:
+    if accelerator.sees_zeros(operand):
         return None
-    for memory in accelerator.memories.values():
-        if operand in memory.keeps and memory.formats.of(operand) is not Format.DENSE:
-            return None
     return (
         f"{accelerator.name} neither skips nor codes zeros of the {operand.value}: they cost what "
         "other values cost"

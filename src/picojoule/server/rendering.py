@@ -62,7 +62,7 @@ def compare_page(request: dict[str, Any]) -> dict[str, Any]:
     before = parse_estimate(request["before"], "the earlier result")
     after = parse_estimate(request["after"], "the later result")
     docs = [document(before), document(after)]
-    versus = compare(before, after)
+    versus = compare(before, after).in_picojoules()
     return _page(
         "compare.html",
         versus=versus,
