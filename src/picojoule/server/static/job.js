@@ -39,9 +39,8 @@ function running({ done, total, layer, gap }) {
   bar.value = share;
   news.textContent = total ? "Layer " + (done + 1) + " of " + total + ": " + layer + "." : "Starting.";
   if (gap !== null) {
-    news.textContent += gap > 1e-9
-      ? " The layers done are at most " + (100 * gap).toPrecision(2) + " % above the best."
-      : " All layers done are proved best.";
+    news.textContent += " Found so far: at most " + Number((100 * gap).toPrecision(2)) +
+      "\u00a0% above the best.";
   }
 }
 
