@@ -16,8 +16,8 @@ from cyclopts import Parameter
 Network = Annotated[
     str,
     Parameter(
-        help="A file (.onnx, .tflite, .pt2, .gguf, .csv, .txt), a Hugging Face folder, "
-        "file.py:function, or a shipped name."
+        help="A file (.onnx, .tflite, .pt2, .gguf, .csv, .txt), a Hugging Face folder, the folder "
+        "of a run, file.py:function, or a shipped name."
     ),
 ]
 LayerName = Annotated[str, Parameter(help="A layer of the network, by name.")]
@@ -83,6 +83,13 @@ Density = Annotated[
     list[str] | None,
     Parameter(negative="", help="Share of non-zero values (weight=0.4); repeatable."),
 ]
+Profile = Annotated[
+    str | None,
+    Parameter(
+        help="Densities and widths of every layer: the .csv of picojoule profile, a run's folder, "
+        "or a released model."
+    ),
+]
 Budget = Annotated[
     str | None, Parameter(help="Time to search each distinct layer: 0.5s, 200ms, 2min.")
 ]
@@ -116,6 +123,7 @@ class QuestionOptions:
     batch: Batch = None
     bits: Bits = None
     density: Density = None
+    profile: Profile = None
     dims: Dims = None
     trips: Trips = None
     shapes: Shapes = None

@@ -47,7 +47,7 @@ class GoalOptions:
 
     accelerator: Chip
     energy: Annotated[
-        str | None, Parameter(help="What it may cost: 0.3 of the original, or '40 µJ'.")
+        str | None, Parameter(help="What it may cost: 30% (or 0.3) of the original, or '40 µJ'.")
     ] = None
     max_accuracy_drop: Annotated[
         float | None, Parameter(help="0.01 for one point; that is the default without --energy.")
@@ -125,7 +125,7 @@ def prune(
             data,
             accelerator=goal.accelerator,
             mode=method.mode,
-            energy=_share_or_amount(goal.energy),
+            energy=goal.energy,
             max_accuracy_drop=goal.max_accuracy_drop,
             classes=kept,
             joint_bits=method.joint == "bits",
@@ -156,7 +156,10 @@ def profile(
     task: Task,
     /,
     *,
-    samples: Annotated[int, Parameter(help="How many of the validation samples to run.")] = 1000,
+    samples: Annotated[
+        int, Parameter(help="How many of the training samples to draw and run.")
+    ] = 1000,
+    seed: Annotated[int, Parameter(help="Of the draw; prune with this seed draws the same.")] = 0,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
@@ -172,7 +175,7 @@ def profile(
 
     from picojoule.pruning.layers.profiling import profile as run_profile
 
-    found = run_profile(model, data.validate.take(samples), allow_incomplete=allow_incomplete)
+    found = run_profile(model, data, samples=samples, seed=seed, allow_incomplete=allow_incomplete)
     warnings = told(found.workload.unmodelled)
     tell_left_out(warnings, allowed=True)
     whole = completeness(found.workload.unmodelled, found.workload.remarks)
@@ -249,13 +252,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not all(word.strip().isdigit() and len(word) < 9 for word in words):
         raise PicojouleError(f"--classes {text!r}: numbers with commas between, as in 0,3,7")
     return tuple(int(word) for word in words)
-
-
-def _share_or_amount(text: str | None) -> float | str | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
 
 
 @contextmanager
