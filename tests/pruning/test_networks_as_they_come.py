@@ -344,3 +344,6 @@ def test_samples_are_drawn_from_the_whole_set() -> None:
     assert torch.equal(drawn.inputs, by_class.drawn(60, 0).inputs)
     assert not torch.equal(drawn.inputs, by_class.drawn(60, 1).inputs)
     assert by_class.drawn(300, 0) is by_class
+    assert torch.equal(by_class.representative(60, 0).labels, drawn.labels)
+    mixed = Samples(by_class.inputs, torch.arange(300) % 3)
+    assert torch.equal(mixed.representative(60, 0).inputs, mixed.take(60).inputs)

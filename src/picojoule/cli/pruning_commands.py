@@ -156,10 +156,8 @@ def profile(
     task: Task,
     /,
     *,
-    samples: Annotated[
-        int, Parameter(help="How many of the training samples to draw and run.")
-    ] = 1000,
-    seed: Annotated[int, Parameter(help="Of the draw; prune with this seed draws the same.")] = 0,
+    samples: Annotated[int, Parameter(help="How many of the training samples to run.")] = 1000,
+    seed: Annotated[int, Parameter(help="Of the draw, where the first miss classes.")] = 0,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:

@@ -100,6 +100,13 @@ class Samples:
         picked = order[:count].sort().values
         return Samples(self.inputs[picked], self.labels[picked])
 
+    def representative(self, count: int, seed: int) -> Samples:
+        """The first *count* samples, or, where these miss classes of the set, as many drawn."""
+        first = self.take(count)
+        if len(first.labels.unique()) == len(self.labels.unique()):
+            return first
+        return self.drawn(count, seed)
+
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All samples in order, *size* at a time."""
         for start in range(0, len(self), size):

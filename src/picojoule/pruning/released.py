@@ -46,8 +46,9 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     """A released network, with its weights, in evaluation mode.
 
     Args:
-        narrow: without its dead channels, as a graph: the network that the card's energy is of.
-            Otherwise in the shapes of the unpruned network, with zeros.
+        narrow: the network that the card's energy is of: without its dead channels, as a graph.
+            Otherwise, and where the run took weights alone (paper mode), in the shapes of the
+            unpruned network, with zeros.
 
     Raises:
         PicojouleError: there is none of that name.
@@ -75,7 +76,7 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     bits = card.get("bits", {})
     with_declared_widths(model, bits)
     model.eval()
-    if not narrow:
+    if not narrow or not card.get("channels"):
         return model
     example = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
     traced = trace(model, (example[:1],))

@@ -118,7 +118,7 @@ class Subject:
     @cached_property
     def profiled(self) -> Samples:
         """The training samples that densities are counted on: those of ``profile``."""
-        return self.data.train.drawn(self.options.profile, self.run.seed)
+        return self.data.train.representative(self.options.profile, self.run.seed)
 
     def dense(self) -> nn.Module:
         """The network as it was given."""

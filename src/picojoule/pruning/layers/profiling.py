@@ -75,11 +75,11 @@ def profile(
     with the same data, samples and seed has priced.
 
     Args:
-        data: samples, all of which are run; or a task's data, of whose training samples *samples*
-            are drawn by *seed*.
+        data: samples, all of which are run; or a task's data, of whose training samples the first
+            *samples* are run, or, where these miss classes, as many drawn by *seed*.
         allow_incomplete: go on where operators that multiply, or may, are in no layer.
     """
-    drawn = data.train.drawn(samples, seed) if isinstance(data, Data) else data
+    drawn = data.train.representative(samples, seed) if isinstance(data, Data) else data
     check_task(model, Data(drawn, drawn), judged=False)
     model = with_real_weights(model, (drawn.inputs[:2],)).model
     traced = trace(model, (drawn.inputs[:1],))

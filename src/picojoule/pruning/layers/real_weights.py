@@ -97,7 +97,8 @@ def copied(model: nn.Module) -> nn.Module:
 def _made_plain(part: nn.Module) -> bool:
     """Make the weights that hooks and parametrizations compute plain; whether there were any."""
     found = False
-    for hook in list(part._forward_pre_hooks.values()):
+    hooks: list[Any] = list(part._forward_pre_hooks.values())
+    for hook in hooks:
         kind = type(hook).__name__
         if isinstance(hook, masking.BasePruningMethod):
             masking.remove(part, hook._tensor_name)  # type: ignore[no-untyped-call]
@@ -234,26 +235,22 @@ def _watched(model: nn.Module) -> Iterator[list[tuple[nn.Module, Any]]]:
 
 def _plain_layer(use: _Use) -> nn.Module:
     """A convolution or linear layer that multiplies by this weight."""
-    part, weight = use.module, use.weight
-    has_bias = getattr(part, "bias", None) is not None
-    made: nn.Module
+    part: Any = use.module
+    weight, has_bias = use.weight, part.bias is not None
+    made: Any
     with torch.device("meta"):
         if isinstance(part, nn.Linear):
             made = nn.Linear(part.in_features, part.out_features, has_bias)
         else:
-            dims, groups = weight.dim() - 2, use.settings.get("groups", 1)
-            made = _CONVOLUTIONS[dims](
-                weight.shape[1] * groups,
-                weight.shape[0],
-                tuple(weight.shape[2:]),
-                bias=has_bias,
-                **use.settings,
-            )
-    own: Any = part.weight
-    made.weight = nn.Parameter(weight, requires_grad=own.requires_grad)
+            kind: Any = _CONVOLUTIONS[weight.dim() - 2]
+            outs, ins, *kernel = weight.shape
+            ins *= use.settings.get("groups", 1)
+            made = kind(ins, outs, tuple(kernel), bias=has_bias, **use.settings)
+    made.weight = nn.Parameter(weight, requires_grad=part.weight.requires_grad)
     if has_bias:
         made.bias = part.bias
-    return made.train(part.training)
+    plain: nn.Module = made.train(part.training)
+    return plain
 
 
 def _check_same(model: nn.Module, expected: Any, found: Any) -> None:
