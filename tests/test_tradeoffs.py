@@ -10,6 +10,7 @@ import pytest
 
 from picojoule.cli import main
 from picojoule.errors import InputError
+from picojoule.reports.tradeoff_page import tradeoff_words
 from picojoule.tradeoffs import published_points, read_run
 from tests.reports.test_page import Reader
 
@@ -115,6 +116,22 @@ def test_reports_of_a_run(tmp_path: Path) -> None:
     assert main(["report", str(folder), "-o", str(tmp_path / "run.svg")]) == 0
 
 
+def test_a_run_that_nobody_works_on_does_not_go_on(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    folder = written(tmp_path / "p", "prune", PRUNED)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        at_work = read_run(folder)
+        assert not at_work.stopped
+        assert tradeoff_words(at_work).startswith("The run goes on after 1 judged network. ")
+    stopped = read_run(folder)
+    assert stopped.stopped
+    assert tradeoff_words(stopped).startswith("The run was stopped after 1 judged network. ")
+    assert tradeoff_words(stopped).endswith("given again, takes it up.")
+    (folder / "result").mkdir()
+    assert "has ended" in tradeoff_words(read_run(folder))
+
+
 def test_a_run_that_ended_is_told_by_its_result(tmp_path: Path) -> None:
     """The result need not be the last network; its layers and data types stand beside the first."""
 
@@ -137,7 +154,7 @@ def test_a_run_that_ended_is_told_by_its_result(tmp_path: Path) -> None:
     assert found.to_dict()["chosen"] == "stage 1"
     for name in ("run.html", "run.md"):
         assert main(["report", str(folder), "-o", str(tmp_path / name)]) == 0
-        text = Reader((tmp_path / name).read_text()).text
+        text = Reader((tmp_path / name).read_text()).text.replace("\u00a0", " ")
         assert "Its result, stage 1, costs 2 times less" in text
         assert "Channels that change together: conv1 16 to 12." in text
         assert "12.5 %" in text

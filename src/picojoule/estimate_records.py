@@ -24,10 +24,11 @@ from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
 from picojoule.legality import tile_bits
 from picojoule.mapping import parse_mapping
+from picojoule.network_records import layer_of, layer_record
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import NO_SCALES, OPERANDS, Extents, Layer, PerOperand, Workload
+from picojoule.workload import OPERANDS, Layer, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
@@ -144,7 +145,7 @@ class LayerEstimate(Displayed):
                 "seconds": self.search.seconds,
                 "space": self.search.space,
             },
-            **({} if self.layer is None else _shape(self.layer)),
+            **({} if self.layer is None else layer_record(self.layer)),
         }
 
 
@@ -491,40 +492,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
         **fields,
         mapping=parse_mapping(raw["mapping"], where),
         search=SearchRecord(**raw["search"]),
-        layer=_layer_of_shape(raw) if "shape" in raw else None,
-    )
-
-
-def _shape(layer: Layer) -> dict[str, Any]:
-    """A layer as plain data, beside its price: for the whole batch."""
-    return {
-        "shape": {
-            "bounds": layer.bounds._asdict(),
-            "stride": list(layer.stride),
-            "dilation": list(layer.dilation),
-            "padding": list(layer.padding),
-            "input_size": list(layer.input_size),
-            "weight_is_activation": layer.weight_is_activation,
-        },
-        "bits": layer.bits._asdict(),
-        "density": layer.density._asdict(),
-        **({"scale_bits": layer.scale_bits._asdict()} if any(layer.scale_bits) else {}),
-        **({"time_steps": layer.time_steps} if layer.time_steps > 1 else {}),
-    }
-
-
-def _layer_of_shape(raw: Mapping[str, Any]) -> Layer:
-    shape = raw["shape"]
-    pairs = {name: tuple(shape[name]) for name in ("stride", "dilation", "padding", "input_size")}
-    return Layer(
-        raw["name"],
-        Extents(**shape["bounds"]),
-        **pairs,
-        bits=PerOperand(**raw["bits"]),
-        density=PerOperand(**raw["density"]),
-        weight_is_activation=shape["weight_is_activation"],
-        scale_bits=PerOperand(**raw["scale_bits"]) if "scale_bits" in raw else NO_SCALES,
-        time_steps=raw.get("time_steps", 1),
+        layer=layer_of(raw) if "shape" in raw else None,
     )
 
 

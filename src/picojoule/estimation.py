@@ -32,6 +32,7 @@ def estimate(
     factors: str = "all",
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
+    profile: object = None,
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
@@ -49,6 +50,9 @@ def estimate(
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
         bits: width of all operands, or by operand name, instead of the network's.
         density: by operand name ("input", "weight", "output"), instead of the network's.
+        profile: densities and widths of every layer, instead of the network's: what
+            :func:`pruning.layers.profiling.profile` found, its table (.csv), a run's folder, or a
+            released model's name. Layers are matched by name, or else in their order.
         budget: seconds of search per distinct layer; by default until proved optimal.
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
@@ -68,6 +72,7 @@ def estimate(
         batch=batch,
         bits=bits,
         density=density,
+        profile=profile,
         dataflow=dataflow,
         objective=objective,
         factors=factors,

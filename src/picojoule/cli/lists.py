@@ -77,7 +77,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
     """A machine as plain data: capacities in bits, energies in its unit for one word."""
     from picojoule.accelerator import Array
     from picojoule.dataflow import DATAFLOWS
-    from picojoule.legality import why_not
+    from picojoule.legality import dataflow_problem
 
     nest = [
         _array_record(part)
@@ -96,7 +96,9 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "charge_padding": accelerator.charge_padding,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
-        "dataflows": {name: why_not(accelerator, x) for name, x in DATAFLOWS.items()},
+        "dataflows": {
+            name: dataflow_problem(accelerator, flow) or "" for name, flow in DATAFLOWS.items()
+        },
         "sees_zeros": [o.value for o in OPERANDS if accelerator.sees_zeros(o)],
         "unit_energy": accelerator.unit_energy,
         "mac_picojoules": accelerator.mac_picojoules,

@@ -23,7 +23,7 @@ import numpy as np
 from picojoule.accelerator import Accelerator, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
-from picojoule.legality import tile_words, why_not
+from picojoule.legality import dataflow_problem, tile_words
 from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
@@ -97,8 +97,8 @@ class Space:
     ) -> None:
         self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
         self.timed, self.perfect = timed, perfect
-        if reason := why_not(accelerator, dataflow):
-            raise NoMappingError(reason)
+        if problem := dataflow_problem(accelerator, dataflow):
+            raise NoMappingError(problem)
         self.levels = accelerator.levels
         self.depth = len(self.levels)
         self.arrays = accelerator.arrays

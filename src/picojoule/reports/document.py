@@ -121,8 +121,9 @@ def _summary(estimate: Estimate) -> Iterator[str]:
     place, at = _largest(estimate.by_memory)
     operand, of_it = _largest(estimate.by_operand)
     for_whom = "the MACs themselves" if operand == "compute" else f"{operand}s"
+    part = "Most of it" if at > energy / 2 else "The largest part"
     yield (
-        f"Most of it, {percent(at, energy)}, is spent at {place}; by operand, "
+        f"{part}, {percent(at, energy)}, is spent at {place}; by operand, "
         f"{percent(of_it, energy)} goes to {for_whom}."
     )
     dear = sorted(estimate.layers, key=lambda layer: -layer.energy)[:FEW]

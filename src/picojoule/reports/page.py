@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from picojoule.comparison import Comparison, compare
 from picojoule.completeness import told
 from picojoule.estimate_records import Estimate
 from picojoule.eyexam.saved import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
+from picojoule.reports.palette import OPERAND_COLORS
 from picojoule.reports.scale import Scale, percent
 from picojoule.units import show_count, show_energy
 from picojoule.version import __version__
+
+E_MAC_MEANS = "the energy of one multiply-accumulate of this chip, at its own width"
+_BEFORE_UNIT = re.compile(
+    r"(?<=\d) (?=(?:[TGMkmµnp]?(?:J|W|s|Hz|B|MACs?|cycles)|[TGMk]|bits?|[KMG]iB|x)\b|%|×)"
+    r"|(?<= [TGMk]) (?=cycles|MACs?|x\b)|(?<=\bx) (?=E_MAC)"
+)
 
 
 def estimate_page(
@@ -52,6 +60,27 @@ def estimate_page(
             versus_words=None if versus is None else comparison_words(versus),
             exam=examination,
             **inlined({**chart_data(drawn), **waterfall_data(examination)}),
+        )
+    )
+
+
+def examination_page(exam: ExaminedNetwork) -> str:
+    """One self-contained HTML file about an examination alone."""
+    charts = {
+        "energy_unit": "pJ",
+        "place_colors": {},
+        "operand_colors": dict(OPERAND_COLORS),
+        "estimates": [],
+        **waterfall_data(exam),
+    }
+    return (
+        templates()
+        .get_template("examination.html")
+        .render(
+            title=f"{exam.network} on {exam.accelerator}",
+            warnings=told(exam.unmodelled, "the examination"),
+            exam=exam,
+            **inlined(charts),
         )
     )
 
@@ -116,8 +145,15 @@ def templates() -> Environment:
         "pretty": _pretty,
         "ratio": _ratio,
         "scale": _scale,
+        "units": _units,
     }
     return environment
+
+
+def _units(text: str) -> Markup:
+    """*text* in which no number stands apart from its unit, and E_MAC says what it is."""
+    together = escape(_BEFORE_UNIT.sub("\u00a0", text))
+    return together.replace("E_MAC", Markup(f'<abbr title="{E_MAC_MEANS}">E_MAC</abbr>'))
 
 
 def _pretty(value: Any) -> str:

@@ -22,10 +22,8 @@
   }
 
   function showEnergy(value, unit) {
-    if (unit === "MAC") {
-      const text = showCount(value);
-      return /[A-Za-z]$/.test(text) ? text + "MAC" : text + " MAC";
-    }
+    if (unit === "MAC") return showCount(value) + " x E_MAC";
+    if (value === 0) return "0";
     for (const [scale, name] of JOULES) {
       if (Math.abs(value) >= scale * 0.9995) return digits(value / scale) + " " + name;
     }
@@ -35,8 +33,10 @@
   function tokens() {
     const style = getComputedStyle(document.documentElement);
     const read = (name) => style.getPropertyValue(name).trim();
+    // A canvas inherits no font: with none of its own, texts are measured in one and drawn in another.
     return { ink: read("--ink"), faint: read("--faint"), line: read("--line"),
-             grid: read("--grid"), ground: read("--raised") };
+             grid: read("--grid"), ground: read("--raised"), page: read("--ground"),
+             font: getComputedStyle(document.body).fontFamily };
   }
 
   function element(tag, text, parent) {
@@ -63,7 +63,7 @@
     return {
       animation: false,
       aria: { enabled: true, decal: { show: patterns } },
-      textStyle: { color: look.ink, fontFamily: "inherit" },
+      textStyle: { color: look.ink, fontFamily: look.font },
       tooltip: { backgroundColor: look.ground, borderColor: look.line, confine: true,
                  textStyle: { color: look.ink } },
       legend: { type: "scroll", top: 0, itemStyle: { opacity: 1 }, textStyle: { color: look.ink },
@@ -112,10 +112,12 @@
     });
     const value = axis(look, {
       type: "value", max: options.share ? 100 : null,
-      name: options.share ? "share of the layer" : "energy per inference",
+      name: options.share ? "share of the layer"
+        : "energy per inference" + (data.energy_unit === "MAC" ? " [E_MAC]" : ""),
       nameLocation: upright ? "end" : "middle", nameGap: upright ? 14 : 28,
-      axisLabel: { color: look.ink,
-                   formatter: (x) => options.share ? x + " %" : showEnergy(x, data.energy_unit) },
+      axisLabel: { color: look.ink, hideOverlap: true,
+                   formatter: (x) => options.share ? x + " %"
+                     : data.energy_unit === "MAC" ? showCount(x) : showEnergy(x, data.energy_unit) },
     });
     if (upright) value.nameTextStyle.align = "left";
     const category = axis(look, {
@@ -158,6 +160,21 @@
     });
   }
 
+  /* A power of ten beside *value*. */
+  function decade(value, round) {
+    return Math.pow(10, round(Math.log10(value)));
+  }
+
+  /* Names beside points: clear of the line above them; of those that would lie on others the
+   * table has the numbers. */
+  function besidePoints(look, formatter) {
+    return {
+      label: { show: true, position: "right", offset: [1, 9], color: look.ink, fontSize: 11, formatter,
+               textBorderColor: look.page, textBorderWidth: 3 },
+      labelLayout: { hideOverlap: true },
+    };
+  }
+
   /* Every layer under the roof of one memory. */
   function rooflineOption(data, place, options) {
     const look = tokens();
@@ -166,8 +183,8 @@
       estimate.rooflines[0];
     const ridge = roof.peak / roof.bandwidth;
     const xs = roof.points.map((point) => point[0]).concat([ridge]);
-    const low = Math.min(...xs) / 3;
-    const high = Math.max(...xs) * 3;
+    const low = decade(Math.min(...xs) / 1.5, Math.floor);
+    const high = decade(Math.max(...xs) * 1.5, Math.ceil);
     const roofAt = (x) => Math.min(roof.peak, roof.bandwidth * x);
     const line = [low, ridge, high].map((x) => [x, roofAt(x)]);
     const groups = new Map();
@@ -179,7 +196,7 @@
     }
     const symbols = ["circle", "diamond", "triangle", "rect"];
     return Object.assign(common(look, false), {
-      grid: { left: 16, right: 90, top: 48, bottom: 36, outerBoundsMode: "same",
+      grid: { left: 16, right: 24, top: 48, bottom: 36, outerBoundsMode: "same",
               outerBoundsContain: "all" },
       xAxis: axis(look, { type: "log", min: low, max: high, name: "MAC per byte at " + roof.memory,
                           nameLocation: "middle", nameGap: 28,
@@ -193,9 +210,7 @@
           name: "limited by " + limit, type: "scatter", data: points, symbolSize: 11,
           symbol: symbols[index % symbols.length],
           itemStyle: { color: data.place_colors[limit] || "#8C8C8C", borderColor: look.ink },
-          label: { show: points.length <= 24, position: "right", color: look.ink, fontSize: 11,
-                   formatter: (item) => item.value[2] },
-          labelLayout: { hideOverlap: true, moveOverlap: "shiftY" },
+          ...besidePoints(look, (item) => item.value[2]),
         })),
       ],
       tooltip: Object.assign(common(look).tooltip, {

@@ -1,0 +1,32 @@
+"""MACs beside those of another count, and the page that shows both."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.counts.rows import ROWS
+from tools.make_counts import HEAD, PAGE, line
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+WRITTEN = PAGE.read_text(encoding="utf-8")
+LINES = {text.split(" | ")[0].removeprefix("| "): text for text in WRITTEN.splitlines(True)}
+
+
+def test_the_page_has_every_network_and_no_difference() -> None:
+    assert WRITTEN.startswith(HEAD), "run python -m tools.make_counts"
+    table = WRITTEN.removeprefix(HEAD).splitlines()
+    assert [text.split(" | ")[0].removeprefix("| ") for text in table] == list(ROWS)
+    assert {text.split(" | ")[4] for text in table} == {"0"}
+    assert len(table) >= 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if row.quick else [pytest.mark.slow]) for n, row in ROWS.items()],
+)
+def test_macs_are_those_of_another_count(name: str) -> None:
+    row = ROWS[name]
+    ours, theirs = row.count()
+    assert ours == theirs
+    assert line(row, ours, theirs) == LINES[name], "run python -m tools.make_counts"
