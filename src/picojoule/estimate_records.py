@@ -19,14 +19,14 @@ from picojoule.completeness import (
     read_completeness,
     read_operators,
 )
-from picojoule.display import Displayed
+from picojoule.display import Displayed, Plotted
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
 from picojoule.legality import tile_bits
 from picojoule.mapping import parse_mapping
 from picojoule.network_records import layer_of, layer_record
 from picojoule.specs import dump_accelerator, parse_accelerator
-from picojoule.units import show_energy, whole
+from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS, Layer, Workload
 
@@ -50,7 +50,7 @@ class SearchRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerEstimate:
+class LayerEstimate(Displayed):
     """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
 
     ``accesses`` are charged words per inference: memory -> operand -> (read, write). ``layer`` is
@@ -70,6 +70,12 @@ class LayerEstimate:
     mapping: LoopNest
     search: SearchRecord
     layer: Layer | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<LayerEstimate {self.name}: energy {show_count(self.energy)} in the machine's unit, "
+            f"{show_count(self.cycles)} cycles, {self.search.status}>"
+        )
 
     def value(self, objective: str) -> float:
         """What *objective* minimises, per inference: energy, cycles, or their product."""
@@ -191,7 +197,7 @@ class Joules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate(MaybeIncomplete, Displayed):
+class Estimate(MaybeIncomplete, Plotted):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
     ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
@@ -210,6 +216,14 @@ class Estimate(MaybeIncomplete, Displayed):
     machine: Accelerator | None = None
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = self.in_picojoules()
+        return (
+            f"<Estimate {self.network} on {self.accelerator}: "
+            f"{show_energy(shown.energy, shown.energy_unit)} per inference, "
+            f"{len(self.layers)} layers>"
+        )
 
     @property
     def energy(self) -> float:

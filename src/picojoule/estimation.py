@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Cost, evaluate
 from picojoule.dataflow import Dataflow
+from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
 from picojoule.mapper.cache import Cache
 from picojoule.question import Progress, Question, Share, ask
@@ -56,7 +57,8 @@ def estimate(
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
             folder (see :mod:`cache`).
-        progress: called with (layers done, layers in all, layer name).
+        progress: called with (layers done, layers in all, layer name); by default a notebook shows
+            a bar.
         watch: called a few times a second with the least objective of the layer so far and what no
             mapping is below; true takes the best so far, for this layer.
 
@@ -77,7 +79,8 @@ def estimate(
         budget=budget,
         cache=cache,
     )
-    return price(question, mappings=mappings, progress=progress, watch=watch)
+    with shown(progress, watch) as told:
+        return price(question, mappings=mappings, **told)
 
 
 def price(

@@ -154,7 +154,7 @@ def prune(
     else:
         from picojoule.reports.pruning import pruning_report
 
-        print_report(pruning_report(found.to_dict()), wide=wide)
+        print_report(pruning_report(found.to_dict(), machine.unit_picojoules), wide=wide)
     if not found.met:
         say("the energy asked for was not reached; this is the cheapest network that was found")
         for obstacle in found.obstacles:
@@ -209,7 +209,7 @@ def profile(
     }
 
     def line() -> str:
-        inputs = [float(row["input_density"]) for row in found.rows()]
+        inputs = [layer.density.input for layer in found.workload]
         return (
             f"{found.workload.name}: {len(inputs)} layers on {found.samples} samples, input "
             f"densities from {min(inputs):.3f} to {max(inputs):.3f}"
