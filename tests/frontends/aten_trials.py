@@ -52,7 +52,8 @@ def _shapes_beside(shape: tuple[int, ...], tensors: int) -> Iterator[Shapes]:
 def _arguments(
     needed: list[Any], shapes: Shapes, elements: tuple[Any, Any], number: int, form: str
 ) -> list[Any]:
-    made, left = [], iter(shapes)
+    made: list[Any] = []
+    left = iter(shapes)
     first = shapes[0] if shapes else (2, 2)
     for argument in needed:
         kind = str(argument.type)

@@ -29,7 +29,8 @@ WITHOUT_INPUTS_FOR = 0.2
 
 def tried(names: Iterable[str]) -> dict[str, Any]:
     """What each operator did, in a process of its own; a new one after a call that ended it."""
-    left, found = list(names), {}
+    left = list(names)
+    found: dict[str, Any] = {}
     while left:
         child = subprocess.run(
             [sys.executable, "-m", "tests.frontends.aten_trials"],

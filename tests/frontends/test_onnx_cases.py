@@ -8,6 +8,7 @@ to be what the reader counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,7 +62,8 @@ def multiplies(node: NodeProto) -> bool:
     "share", [0, *(pytest.param(share, marks=pytest.mark.slow) for share in range(1, SHARES))]
 )
 def test_what_runs_is_counted_and_nothing_else(share: int) -> None:
-    wrong, compared = {}, 0
+    wrong: dict[str, tuple[int, int | str]] = {}
+    compared = 0
     for case in node_cases()[share::SHARES]:
         macs, complete = our_macs(case.model)
         body = expanded(case.model)
@@ -134,7 +136,7 @@ def test_a_sum_of_products_is_found(name: str, least: int) -> None:
     assert longest_sum(case.model, case.feeds) >= least
 
 
-FUSED: Sequence[tuple[str, str, dict[str, tuple[int, ...]], dict[str, int | float]]] = [
+FUSED: Sequence[tuple[str, str, dict[str, tuple[int, ...]], dict[str, Any]]] = [
     ("BiasGelu", "", {"x": (2, 8), "b": (8,)}, {}),
     ("FastGelu", "", {"x": (2, 8), "b": (8,)}, {}),
     ("QuickGelu", "", {"x": (2, 8)}, {}),
@@ -144,24 +146,26 @@ FUSED: Sequence[tuple[str, str, dict[str, tuple[int, ...]], dict[str, int | floa
     ("ExpandDims", "a", {"x": (2, 8)}, {}),
     ("Trilu", "", {"x": (4, 4)}, {}),
     ("UnfoldTensor", "", {"x": (2, 8)}, {"dim": 1, "size": 2, "step": 1}),
-    ("MaxpoolWithMask", "", {"x": (1, 2, 4, 4), "m": (1, 2, 4, 4)}, {}),
+    ("MaxpoolWithMask", "m", {"x": (1, 2, 4, 4)}, {"kernel_shape": [2, 2]}),
     ("GatherND", "j", {"x": (4, 3)}, {}),
     ("Pad", "p", {"x": (4, 3)}, {}),
 ]
 """Operator, further inputs of whole numbers, shapes of its inputs, attributes."""
-WHOLE = {"a": np.array([0], np.int32), "j": np.array([[1]]), "p": np.array([1, 1, 1, 1])}
+WHOLE: dict[str, Any] = {
+    "a": np.array([0], np.int32),
+    "j": np.array([[1]]),
+    "m": np.ones((1, 2, 4, 4), np.int32),
+    "p": np.array([1, 1, 1, 1]),
+}
 
 
 @pytest.mark.parametrize("op", [entry[0] for entry in FUSED])
 def test_fused_operators_sum_no_products(op: str) -> None:
     _, further, shapes, given = next(entry for entry in FUSED if entry[0] == op)
-    given = {**given, **({"kernel_shape": [2, 2]} if op == "MaxpoolWithMask" else {})}
     random = np.random.default_rng(0)
-    feeds = {
+    feeds: dict[str, Any] = {
         name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
     }
-    if "m" in feeds:
-        feeds["m"] = np.ones(shapes["m"], np.int32)
     feeds |= {name: WHOLE[name] for name in further}
     infos = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
