@@ -30,7 +30,7 @@ Shapes = tuple[tuple[int, ...], ...]
 def candidates(schema: Any) -> Iterator[list[Any]]:
     """Arguments for those of *schema* that have no default, the likelier ones first."""
     needed = [a for a in schema.arguments if not a.has_default_value()]
-    tensors = sum("Tensor" in str(a.type) and "Optional" not in str(a.type) for a in needed)
+    tensors = sum("Tensor" in str(a.type) for a in needed)
     lists = any(str(a.type) == "List[int]" for a in needed)
     for element, number, form, shape in itertools.product(
         KINDS, NUMBERS, FORMS if lists else FORMS[:1], SHAPES
@@ -57,11 +57,11 @@ def _arguments(
     first = shapes[0] if shapes else (2, 2)
     for argument in needed:
         kind = str(argument.type)
-        if kind.startswith("Optional"):
-            made.append(None)
-        elif "Tensor" in kind:
+        if "Tensor" in kind:
             tensor = _tensor(next(left), elements[any(isinstance(x, torch.Tensor) for x in made)])
             made.append([tensor, tensor.clone()] if kind.startswith("List") else tensor)
+        elif kind.startswith("Optional"):
+            made.append(None)
         elif kind == "List[int]":
             made.append(_list(argument.N, first, number, form))
         else:

@@ -17,7 +17,7 @@ RANDOM = np.random.default_rng(1)
 
 def inverted(ins: int, width: int) -> ModelProto:
     """A convolution, and two inverted residuals: wider, each channel alone, narrower."""
-    weights: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
+    weights: dict[str, np.ndarray] = {}
 
     def conv(
         data: str, made: str, *shape: int, groups: int = 1, act: bool = True
