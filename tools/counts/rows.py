@@ -69,8 +69,9 @@ def ours(source: Any, *, values: bool = False) -> int:
 def flops_by_two(module: nn.Module, inputs: Sequence[torch.Tensor]) -> int:
     """What PyTorch's own counter sees run."""
     counter = FlopCounterMode(display=False)
+    # With gradients: without them an encoder is one operator, in which the counter sees nothing.
     with (
-        torch.no_grad(),
+        torch.enable_grad(),
         # The fused kernel of the CPU is not in the counter's registry; its products are.
         sdpa_kernel(SDPBackend.MATH),
         torch.backends.mkldnn.flags(enabled=False),
