@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from picojoule.cli import pruning_commands
 from picojoule.mapper import solver
-from picojoule.specs import load_accelerator
 from tests.test_cli import CHIP, ESTIMATE, Run, refused, run
 
 __all__ = ["run"]
@@ -101,21 +99,7 @@ def test_what_a_users_function_raises_is_theirs(run: Run) -> None:
 def test_a_bad_energy_is_found_before_anything_is_run(run: Run, energy: str) -> None:
     Path("nets.py").write_text("raise SystemExit('was run')")
     said = run("prune", "nets.py:make", "-a", "eyeriss-pj", f"--energy={energy}", "-o", "run")
-    refused(said, "--energy", energy)
-
-
-@pytest.mark.parametrize(
-    ("chip", "text", "taken"),
-    [
-        ("eyeriss-pj", "30%", 0.3),
-        ("eyeriss-pj", "0.3", 0.3),
-        ("eyeriss-pj", "40 µJ", "40 µJ"),
-        ("eyeriss", "40 µJ", "20000000.0 MAC"),
-        ("eyeriss", "12e6 MAC", "12e6 MAC"),
-    ],
-)
-def test_energies_that_prune_is_asked_for(chip: str, text: str, taken: float | str) -> None:
-    assert pruning_commands._energy(text, load_accelerator(chip)) == taken
+    refused(said, "energy", energy)
 
 
 def test_torch_is_asked_for_where_it_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def test_clocks() -> None:
 
 
 def test_rounds_of_adapt_have_units_a_budget_and_time_left() -> None:
-    told = _Told(SimpleNamespace(unit="ms"), "50%", began=0.0)  # type: ignore[arg-type]
+    told = _Told(SimpleNamespace(unit="ms", metric="latency"), "50%", began=0.0)
 
     def ended(number: int, paid: float, kind: str = "round") -> SimpleNamespace:
         return SimpleNamespace(

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from picojoule import dataflow as dataflows
 from picojoule.dataflow import Dataflow
+from picojoule.display import Displayed
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
 
 
@@ -238,7 +239,7 @@ class Provenance(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Accelerator:
+class Accelerator(Displayed):
     """An accelerator: its nest of levels and arrays, outermost first, and its conventions.
 
     Args:
@@ -270,6 +271,13 @@ class Accelerator:
     default_dataflow: str = "flexible"
     description: str = ""
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        parts = (
+            part.name if isinstance(part, Level) else " x ".join(str(x.size) for x in part.axes)
+            for part in self.nest
+        )
+        return f"<Accelerator {self.name}: {' > '.join(parts)}, in {self.energy_unit}>"
 
     @property
     def levels(self) -> tuple[Level, ...]:

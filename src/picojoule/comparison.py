@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from picojoule.completeness import completeness, told
+from picojoule.display import Plotted
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.units import show_energy
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS
 
@@ -54,13 +56,21 @@ class LayerPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Plotted):
     """Two estimates in the same unit. ``changed`` are the parts of the question that differ."""
 
     before: Estimate
     after: Estimate
     layers: tuple[LayerPair, ...]
     changed: tuple[tuple[str, str, str], ...]
+
+    def __repr__(self) -> str:
+        shown = self.in_picojoules()
+        sides = ", ".join(
+            f"{x.network} on {x.accelerator} {show_energy(x.energy, x.energy_unit)}"
+            for x in (shown.before, shown.after)
+        )
+        return f"<Comparison {sides}>"
 
     def in_picojoules(self) -> Comparison:
         """The same in picojoules where both machines say what a MAC costs, else as it is."""

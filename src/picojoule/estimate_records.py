@@ -19,15 +19,16 @@ from picojoule.completeness import (
     read_completeness,
     read_operators,
 )
-from picojoule.display import Displayed
+from picojoule.display import Displayed, Plotted
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
 from picojoule.legality import tile_bits
 from picojoule.mapping import parse_mapping
+from picojoule.network_records import layer_of, layer_record
 from picojoule.specs import dump_accelerator, parse_accelerator
-from picojoule.units import show_energy, whole
+from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import NO_SCALES, OPERANDS, Extents, Layer, PerOperand, Workload
+from picojoule.workload import OPERANDS, Layer, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
@@ -49,7 +50,7 @@ class SearchRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerEstimate:
+class LayerEstimate(Displayed):
     """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
 
     ``accesses`` are charged words per inference: memory -> operand -> (read, write). ``layer`` is
@@ -69,6 +70,12 @@ class LayerEstimate:
     mapping: LoopNest
     search: SearchRecord
     layer: Layer | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<LayerEstimate {self.name}: energy {show_count(self.energy)} in the machine's unit, "
+            f"{show_count(self.cycles)} cycles, {self.search.status}>"
+        )
 
     def value(self, objective: str) -> float:
         """What *objective* minimises, per inference: energy, cycles, or their product."""
@@ -138,7 +145,7 @@ class LayerEstimate:
                 "seconds": self.search.seconds,
                 "space": self.search.space,
             },
-            **({} if self.layer is None else _shape(self.layer)),
+            **({} if self.layer is None else layer_record(self.layer)),
         }
 
 
@@ -190,7 +197,7 @@ class Joules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate(MaybeIncomplete, Displayed):
+class Estimate(MaybeIncomplete, Plotted):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
     ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
@@ -209,6 +216,14 @@ class Estimate(MaybeIncomplete, Displayed):
     machine: Accelerator | None = None
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = self.in_picojoules()
+        return (
+            f"<Estimate {self.network} on {self.accelerator}: "
+            f"{show_energy(shown.energy, shown.energy_unit)} per inference, "
+            f"{len(self.layers)} layers>"
+        )
 
     @property
     def energy(self) -> float:
@@ -477,40 +492,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
         **fields,
         mapping=parse_mapping(raw["mapping"], where),
         search=SearchRecord(**raw["search"]),
-        layer=_layer_of_shape(raw) if "shape" in raw else None,
-    )
-
-
-def _shape(layer: Layer) -> dict[str, Any]:
-    """A layer as plain data, beside its price: for the whole batch."""
-    return {
-        "shape": {
-            "bounds": layer.bounds._asdict(),
-            "stride": list(layer.stride),
-            "dilation": list(layer.dilation),
-            "padding": list(layer.padding),
-            "input_size": list(layer.input_size),
-            "weight_is_activation": layer.weight_is_activation,
-        },
-        "bits": layer.bits._asdict(),
-        "density": layer.density._asdict(),
-        **({"scale_bits": layer.scale_bits._asdict()} if any(layer.scale_bits) else {}),
-        **({"time_steps": layer.time_steps} if layer.time_steps > 1 else {}),
-    }
-
-
-def _layer_of_shape(raw: Mapping[str, Any]) -> Layer:
-    shape = raw["shape"]
-    pairs = {name: tuple(shape[name]) for name in ("stride", "dilation", "padding", "input_size")}
-    return Layer(
-        raw["name"],
-        Extents(**shape["bounds"]),
-        **pairs,
-        bits=PerOperand(**raw["bits"]),
-        density=PerOperand(**raw["density"]),
-        weight_is_activation=shape["weight_is_activation"],
-        scale_bits=PerOperand(**raw["scale_bits"]) if "scale_bits" in raw else NO_SCALES,
-        time_steps=raw.get("time_steps", 1),
+        layer=layer_of(raw) if "shape" in raw else None,
     )
 
 

@@ -197,13 +197,18 @@ def read_run(folder: str | os.PathLike[str]) -> TradeOff:
     return TradeOff(
         name=place.resolve().name,
         kind=kind,
-        unit=unit or str((recipe or {}).get("unit", "")),
+        unit=unit or _unit(recipe or {}),
         moments=tuple(moments),
         chosen=_chosen(place, moments),
         ended=ended,
         stopped=not ended and not is_at_work(place),
         recipe=MappingProxyType(recipe if isinstance(recipe, dict) else {}),
     )
+
+
+def _unit(recipe: Mapping[str, Any]) -> str:
+    """The unit of an adaptation's costs; that of counted MACs is not that of their energy."""
+    return "MACs" if recipe.get("platform") == "macs" else str(recipe.get("unit", ""))
 
 
 def is_at_work(folder: Path) -> bool:

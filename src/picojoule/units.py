@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from picojoule.errors import UnitError
 
@@ -137,6 +138,60 @@ def picojoules(text: str) -> float:
     2.0
     """
     return _scaled(text, _PICOJOULES, "an energy")
+
+
+class EnergyBudget(NamedTuple):
+    """What a network may cost: a share of the original, or so many of an accelerator's units."""
+
+    value: float
+    is_share: bool
+
+    def of(self, original: float) -> float:
+        """The budget in the unit of *original*."""
+        return self.value * original if self.is_share else self.value
+
+
+def energy_budget(asked: float | str, unit: str, each: float | None) -> EnergyBudget:
+    """Read what a network may cost.
+
+    >>> energy_budget("30%", "MAC", None), energy_budget(0.3, "pJ", 1.0).of(200.0)
+    (EnergyBudget(value=0.3, is_share=True), 60.0)
+    >>> energy_budget("40 µJ", "MAC", 2.0)
+    EnergyBudget(value=20000000.0, is_share=False)
+
+    Args:
+        asked: a share between 0 and 1 (0.3, "0.3", "30%"), or an amount ("40 µJ", "12e6 MAC").
+        unit: in which the accelerator counts: MAC, pJ; any other takes shares alone.
+        each: what one such unit is in picojoules; None where nobody says.
+
+    Raises:
+        UnitError: it is none of these, or joules are asked of an accelerator that has none.
+    """
+    text = str(asked).strip()
+    number, percent = text.removesuffix("%").strip(), text.endswith("%")
+    if not isinstance(asked, str) or re.fullmatch(r"\d+\.?\d*|\.\d+", number, re.ASCII):
+        share = float(number) / 100 if percent else float(number)
+        if 0 < share < 1:
+            return EnergyBudget(share, True)
+        raise UnitError(f"energy {asked!r}: a share of the original is above 0 and below 1 (100 %)")
+    if unit not in ("MAC", "pJ"):
+        raise UnitError(f"energy {asked!r}: a {unit} has no unit; give a share, '30%'")
+    try:
+        return EnergyBudget(energy(text, unit), False)
+    except UnitError:
+        pass
+    try:
+        amount = picojoules(text)
+    except UnitError:
+        raise UnitError(
+            f"energy {asked!r}: give a share of the original, '30%' or 0.3, or an amount, '40 µJ'"
+        ) from None
+    if each is None:
+        raise UnitError(
+            f"energy {asked!r}: nobody says what this accelerator's unit, {unit}, is in joules; "
+            "give a share of the original, '30%'"
+        )
+    return EnergyBudget(amount / each, False)
 
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

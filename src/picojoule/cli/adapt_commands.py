@@ -18,6 +18,7 @@ from picojoule.cli.progress import changing_line, clock
 from picojoule.cli.questions import need_torch
 from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.units import E_MAC, show_energy
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -256,7 +257,7 @@ class _Told:
 
     def lines(self, found: Round, now: float) -> tuple[str, str]:
         """The line of a round that ended at *now*, and of what follows it."""
-        from picojoule.pruning.netadapt.recipe import budget_of, shown
+        from picojoule.pruning.netadapt.recipe import budget_of
 
         if self.first is None:
             self.first, self.began = found.paid, now
@@ -265,9 +266,9 @@ class _Told:
         lost = f"  {found.lost} of {found.candidates} candidates lost" if found.lost else ""
         name = "long fine-tune" if found.kind != "round" else f"round {found.number}"
         line = (
-            f"{name}: {shown(found.paid, self.platform)} "
+            f"{name}: {_cost(found.paid, self.platform)} "
             f"({100 * found.paid / self.first:.1f} % of the original; budget "
-            f"{shown(budget, self.platform)}), accuracy {100 * found.accuracy:.2f} %{chosen}{lost}"
+            f"{_cost(budget, self.platform)}), accuracy {100 * found.accuracy:.2f} %{chosen}{lost}"
         )
         if found.paid <= budget:
             return line, "long fine-tune, test, and writing of the result"
@@ -279,6 +280,14 @@ class _Told:
         return line, following
 
 
+def _cost(value: float, platform: Platform) -> str:
+    """A price in its unit; energies as everywhere, and counted MACs are none."""
+    from picojoule.pruning.netadapt.recipe import shown
+
+    energy = platform.metric == "energy" and platform.unit in ("MAC", "pJ")
+    return show_energy(value, platform.unit) if energy else shown(value, platform)
+
+
 def _report(found: Adapted) -> RenderableType:
     from rich.console import Group
 
@@ -286,7 +295,9 @@ def _report(found: Adapted) -> RenderableType:
     from picojoule.reports.text import warning_lines
 
     begin = found.rounds[0]
-    heads = (f"predicted\n{found.unit}", f"measured\n{found.unit}", "share", "accuracy")
+    energy = found.platform.startswith("energy") and found.unit == "MAC"
+    unit = E_MAC if energy else found.unit
+    heads = (f"predicted\n[{unit}]", f"measured\n[{unit}]", "share", "accuracy")
     table = grid("round", *heads, ruled=False)
     for each in found.rounds:
         table.add_row(
@@ -298,7 +309,7 @@ def _report(found: Adapted) -> RenderableType:
         )
     last = found.rounds[-1]
     lines = [
-        f"{found.platform}: {found.resource:.4g} {found.unit}, budget {found.budget:.4g}, "
+        f"{found.platform}: {found.resource:.4g} {unit}, budget {found.budget:.4g}, "
         f"{100 * found.resource / begin.paid:.1f} % of {begin.paid:.4g}"
     ]
     if last.measured is not None:

@@ -25,8 +25,8 @@ Network = Annotated[
     str,
     Parameter(
         completer=complete_networks,
-        help="A file (.onnx, .tflite, .pt2, .gguf, .csv, .txt), a Hugging Face folder, "
-        "file.py:function, or a shipped name.",
+        help="A file (.onnx, .tflite, .pt2, .gguf, .csv, .txt), a Hugging Face folder, the folder "
+        "of a run, file.py:function, or a shipped name.",
     ),
 ]
 LayerName = Annotated[
@@ -107,6 +107,13 @@ Density = Annotated[
     list[str] | None,
     Parameter(negative="", help="Share of non-zero values (weight=0.4); repeatable."),
 ]
+Profile = Annotated[
+    str | None,
+    Parameter(
+        help="Densities and widths of every layer: the .csv of picojoule profile, a run's folder, "
+        "or a released model."
+    ),
+]
 Budget = Annotated[
     str | None, Parameter(help="Time to search each distinct layer: 0.5s, 200ms, 2min.")
 ]
@@ -146,6 +153,7 @@ class QuestionOptions:
     batch: Batch = None
     bits: Bits = None
     density: Density = None
+    profile: Profile = None
     dims: Dims = None
     trips: Trips = None
     shapes: Shapes = None

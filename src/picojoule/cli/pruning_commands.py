@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,12 +27,12 @@ from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Chip, 
 from picojoule.cli.progress import changing_line
 from picojoule.cli.questions import need_torch
 from picojoule.completeness import completeness, told
-from picojoule.errors import InputError, Mistake, PicojouleError, UnitError
+from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.units import energy_budget
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from picojoule.accelerator import Accelerator
     from picojoule.pruning.datasets import Data
     from picojoule.pruning.energy_aware.options import Progress
 
@@ -50,7 +49,7 @@ class GoalOptions:
 
     accelerator: Chip
     energy: Annotated[
-        str | None, Parameter(help="What it may cost: 30% of the original, or '40 µJ'.")
+        str | None, Parameter(help="What it may cost: 30% (or 0.3) of the original, or '40 µJ'.")
     ] = None
     max_accuracy_drop: Annotated[
         float | None, Parameter(help="0.01 for one point; that is the default without --energy.")
@@ -115,7 +114,8 @@ def prune(
 
     machine = load_accelerator(goal.accelerator)
     machine.dataflow(goal.dataflow)
-    energy = _energy(goal.energy, machine)
+    if goal.energy is not None:
+        energy_budget(goal.energy, machine.energy_unit, machine.unit_picojoules)  # or it raises
     model, data = read_task(task)
 
     from picojoule.pruning.energy_aware.finetuning import FineTuning
@@ -135,7 +135,7 @@ def prune(
             data,
             accelerator=goal.accelerator,
             mode=method.mode,
-            energy=energy,
+            energy=goal.energy,
             max_accuracy_drop=goal.max_accuracy_drop,
             classes=kept,
             joint_bits=method.joint == "bits",
@@ -154,7 +154,7 @@ def prune(
     else:
         from picojoule.reports.pruning import pruning_report
 
-        print_report(pruning_report(found.to_dict()), wide=wide)
+        print_report(pruning_report(found.to_dict(), machine.unit_picojoules), wide=wide)
     if not found.met:
         say("the energy asked for was not reached; this is the cheapest network that was found")
         for obstacle in found.obstacles:
@@ -166,7 +166,8 @@ def profile(
     task: Task,
     /,
     *,
-    samples: Annotated[int, Parameter(help="How many of the validation samples to run.")] = 1000,
+    samples: Annotated[int, Parameter(help="How many of the training samples to run.")] = 1000,
+    seed: Annotated[int, Parameter(help="Of the draw, where the first miss classes.")] = 0,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
@@ -182,7 +183,7 @@ def profile(
 
     from picojoule.pruning.layers.profiling import profile as run_profile
 
-    found = run_profile(model, data.validate.take(samples), allow_incomplete=allow_incomplete)
+    found = run_profile(model, data, samples=samples, seed=seed, allow_incomplete=allow_incomplete)
     warnings = told(found.workload.unmodelled)
     tell_left_out(warnings, allowed=True)
     whole = completeness(found.workload.unmodelled, found.workload.remarks)
@@ -208,7 +209,7 @@ def profile(
     }
 
     def line() -> str:
-        inputs = [float(row["input_density"]) for row in found.rows()]
+        inputs = [layer.density.input for layer in found.workload]
         return (
             f"{found.workload.name}: {len(inputs)} layers on {found.samples} samples, input "
             f"densities from {min(inputs):.3f} to {max(inputs):.3f}"
@@ -256,41 +257,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not all(word.strip().isdigit() and len(word) < 9 for word in words):
         raise PicojouleError(f"--classes {text!r}: numbers with commas between, as in 0,3,7")
     return tuple(int(word) for word in words)
-
-
-def _energy(text: str | None, machine: Accelerator) -> float | str | None:
-    """What ``--energy`` asks for, as :func:`prune` takes it: a share, or an amount in its unit.
-
-    Raises:
-        PicojouleError: it is neither.
-    """
-    if text is None:
-        return None
-    share = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(%?)", text.strip(), re.ASCII)
-    if share is not None:
-        value = float(share[1]) / (100 if share[2] else 1)
-        if not 0 < value < 1:
-            raise PicojouleError(f"--energy {text!r}: a share of the original is between 0 and 1")
-        return value
-    from picojoule.units import energy, picojoules
-
-    try:
-        energy(text, machine.energy_unit)
-        return text
-    except UnitError:
-        pass
-    try:
-        amount = picojoules(text)
-    except UnitError:
-        raise PicojouleError(
-            f"--energy {text!r}: give a share of the original, 30% or 0.3, or an amount, '40 µJ'"
-        ) from None
-    if machine.unit_picojoules is None:
-        raise PicojouleError(
-            f"--energy {text!r}: {machine.name} does not say what its MAC costs in joules; give "
-            "a share of the original, 30%"
-        )
-    return f"{amount / machine.unit_picojoules!r} {machine.energy_unit}"
 
 
 @contextmanager

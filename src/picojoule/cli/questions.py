@@ -40,6 +40,7 @@ def read_question(
         network,
         options.accelerator,
         batch=options.batch,
+        profile=options.profile,
         dataflow=search.dataflow,
         objective=search.objective,
         factors=search.factors,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from picojoule.comparison import Comparison
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.eyexam.examination import Examination
 from picojoule.files import replacing
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import rooflines
@@ -132,6 +133,21 @@ def plot_layers(
         title_fontsize=STYLE["legend.fontsize"],
     )
     return axes
+
+
+def plot(result: object, ax: Axes | None = None, **options: Any) -> Axes:
+    """What *result* is mostly looked at for: energies per layer, or the seven bounds.
+
+    Raises:
+        PicojouleError: it is not plotted.
+    """
+    if isinstance(result, Estimate | Comparison):
+        return plot_layers(result, ax=ax, **options)
+    if isinstance(result, Examination):
+        from picojoule.reports.rooflines import plot_waterfall
+
+        return plot_waterfall(result, ax=ax, **options)
+    raise PicojouleError(f"a {type(result).__name__} is not plotted")
 
 
 @_styled

@@ -16,11 +16,19 @@ from picojoule.units import show_count, show_energy
 OPERANDS = ("input", "weight", "output", "compute")
 
 
-def pruning_report(result: Mapping[str, Any]) -> RenderableType:
-    """A pruning run's result, as ``result/result.json`` holds it."""
+def pruning_report(
+    result: Mapping[str, Any], unit_picojoules: float | None = None
+) -> RenderableType:
+    """A pruning run's result, as ``result/result.json`` holds it.
+
+    Args:
+        unit_picojoules: what a unit of its energies is, where the machine says so.
+    """
     unit = result["energy_unit"]
 
     def priced(value: float) -> str:
+        if unit_picojoules is not None:
+            return show_energy(unit_picojoules * value, "pJ")
         return show_energy(value, unit) if unit in ("MAC", "pJ") else show_count(value)
 
     before, after = result["before"], result["after"]

@@ -17,7 +17,7 @@ from typing import IO
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -131,6 +131,9 @@ class Picture:
 
     text: str
 
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield cell(self.within(options.max_width))
+
     def within(self, width: int) -> str:
         """The picture in *width* columns."""
         return "\n".join(
@@ -177,6 +180,9 @@ class Grid:
     title: str = ""
     ruled: bool = True
     rows: list[tuple[list[Text], str]] = field(default_factory=list)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.fitted(options.max_width)[0]
 
     def add_row(self, *cells: object, style: str = "") -> None:
         """Add a row; each cell is a :class:`Text`, or written as it is."""

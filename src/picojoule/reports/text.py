@@ -277,8 +277,8 @@ def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -
 def _accesses_table(priced: LayerEstimate, unit: str) -> Grid:
     scale = Scale(priced.energy, unit)
     heads = [f"{o.value}\n{way}" for o in OPERANDS for way in ("read", "write")]
-    energy = f"energy\n[{scale.name}]"
-    table = grid("charged\nwords", *heads, energy, "share", title="accesses per inference")
+    heads += [f"energy\n[{scale.name}]", "share"]
+    table = grid("charged\nwords", *heads, title="accesses per inference")
     for name, energy in priced.by_memory.items():
         operands = priced.accesses.get(name, {})
         table.add_row(
@@ -403,6 +403,7 @@ def accelerators_table(machines: Sequence[Accelerator]) -> Grid:
         Column(head="chip", words=True),
         Column(head="elements"),
         Column(head="one MAC"),
+        Column(head="which is", spare=1),
         Column(head="dataflow"),
         Column(head="description", words=True, widest=52),
     ]
@@ -412,6 +413,7 @@ def accelerators_table(machines: Sequence[Accelerator]) -> Grid:
             _text(x.name),
             str(x.elements),
             "E_MAC" if x.mac_picojoules is None else show_energy(x.mac_picojoules, "pJ"),
+            "" if x.mac_picojoules is None else x.joules_rest_on.status,
             x.default_dataflow,
             _text(x.description),
         )
