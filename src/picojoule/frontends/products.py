@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from picojoule.workload import DENSE, NO_SCALES, Extents, Layer, PerOperand
 
+ONE_MORE = "[more]"
+
 FORWARD = ("",)
 BACKWARD = ("_reverse",)
 BOTH_WAYS = FORWARD + BACKWARD
@@ -326,7 +328,7 @@ def expert_layers(
 
     The *rows* of an inference (tokens times experts for each) are shared evenly among as many
     experts as they can be: side by side as groups. Those that get one row more are a layer of
-    their own, ``name[more]``.
+    their own, whose name ends in :data:`ONE_MORE`.
 
     Raises:
         NotABatchError: the rows do not divide by *batch*.
@@ -348,6 +350,6 @@ def expert_layers(
             scale_bits=scale_bits,
             weight_is_activation=not stored,
         )
-        for suffix, count, height in (("", active - more, share), ("[more]", more, share + 1))
+        for suffix, count, height in (("", active - more, share), (ONE_MORE, more, share + 1))
         if count
     ]
