@@ -331,10 +331,11 @@ def expert_layers(
     their own, whose name ends in :data:`ONE_MORE`.
 
     Raises:
-        NotABatchError: the rows do not divide by *batch*.
+        NotABatchError: the rows do not divide by *batch*, or several inferences together visit
+            more experts than one does, so that their weights are no one's alone.
         NoProductsError: one of the sizes is 0.
     """
-    if rows % batch:
+    if rows % batch or (batch > 1 and rows // batch < experts):
         raise NotABatchError
     each = rows // batch
     if min(each, experts, inner, columns) < 1:
