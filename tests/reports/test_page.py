@@ -18,6 +18,7 @@ from picojoule.reports.page import (
     comparison_words,
     data_block,
     estimate_page,
+    templates,
 )
 from tests.reports.conftest import EVIL
 
@@ -60,6 +61,16 @@ def test_most_of_it_is_more_than_half(dense: Estimate) -> None:
     even = replace(dense.layers[0], by_memory={"dram": 0.4, "buffer": 0.3, "compute": 0.3})
     words = " ".join(document(replace(dense, layers=(replace(even, energy=1.0),))).summary)
     assert "The largest part, 40.0 %, is spent at dram" in words
+
+
+def test_no_number_stands_apart_from_its_unit() -> None:
+    together = templates().filters["units"]
+    assert together("11.2 µJ, 71.9 %") == "11.2\u00a0µJ, 71.9\u00a0%"
+    assert together("14.6 k cycles") == "14.6\u00a0k\u00a0cycles"
+    assert together("9.56 MAC/cycle in 3 of 8 layers") == "9.56 MAC/cycle in 3 of 8 layers"
+    relative = together("16.3 G x E_MAC <b>")
+    assert relative.startswith("16.3\u00a0G\u00a0x\u00a0<abbr title=")
+    assert relative.endswith(">E_MAC</abbr> &lt;b&gt;")
 
 
 def test_texts_of_charts_have_a_font_of_their_own() -> None:

@@ -24,7 +24,7 @@ from picojoule.version import __version__
 
 E_MAC_MEANS = "the energy of one multiply-accumulate of this chip, at its own width"
 _BEFORE_UNIT = re.compile(
-    r"(?<=\d) (?=(?:[TGMkmµnp]?(?:J|W|s|Hz|B|MACs?|cycles)|[TGMk]|bits?|[KMG]iB|x)\b|%|×)"
+    r"(?<=\d) (?=(?:[TGMkmµnp]?(?:J|W|s|Hz|B|MACs?(?!/)|cycles)|[TGMk]|bits?|[KMG]iB|x)\b|%|×)"
     r"|(?<= [TGMk]) (?=cycles|MACs?|x\b)|(?<=\bx) (?=E_MAC)"
 )
 

@@ -8,6 +8,7 @@
 
   const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
   const JOULES = [[1e12, "J"], [1e9, "mJ"], [1e6, "µJ"], [1e3, "nJ"], [1, "pJ"]];
+  const FEW = 4; // points that a small screen names
   const GAP = 12, ICON = 32, ROW = 26; // of a legend: between items, before a name, from row to row
   const drawn = new Map();
 
@@ -185,9 +186,9 @@
 
   /* Names beside points: clear of the line above them; of those that would lie on others the
    * table has the numbers. */
-  function besidePoints(look, formatter) {
+  function besidePoints(look, show, formatter) {
     return {
-      label: { show: true, position: "right", offset: [1, 9], color: look.ink, fontSize: 11, formatter,
+      label: { show, position: "right", offset: [1, 9], color: look.ink, fontSize: 11, formatter,
                textBorderColor: look.page, textBorderWidth: 3 },
       labelLayout: { hideOverlap: true },
     };
@@ -199,6 +200,7 @@
     const estimate = data.estimates[data.estimates.length - 1];
     const roof = estimate.rooflines.find((x) => x.memory === options.memory) ||
       estimate.rooflines[0];
+    const wide = place.clientWidth >= 560;
     const ridge = roof.peak / roof.bandwidth;
     const xs = roof.points.map((point) => point[0]).concat([ridge]);
     const low = decade(Math.min(...xs) / 1.5, Math.floor);
@@ -229,7 +231,7 @@
           name: "limited by " + limit, type: "scatter", data: points, symbolSize: 11,
           symbol: symbols[index % symbols.length],
           itemStyle: { color: data.place_colors[limit] || "#8C8C8C", borderColor: look.ink },
-          ...besidePoints(look, (item) => item.value[2]),
+          ...besidePoints(look, wide || roof.points.length <= FEW, (item) => item.value[2]),
         })),
       ],
       tooltip: Object.assign(common(look).tooltip, {
