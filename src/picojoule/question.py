@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from picojoule.accelerator import Accelerator, Format, ZeroSkip
+from picojoule.accelerator import Accelerator
 from picojoule.completeness import NOTHING, listed
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
@@ -24,7 +24,7 @@ from picojoule.specs import load_accelerator
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
-    from picojoule.mapper.found import Found
+    from picojoule.mapper.found import Found, Watch
 
 UNMEASURED = (
     "densities of inputs and outputs are taken as 1; picojoule profile measures them on data, and "
@@ -74,8 +74,8 @@ class Question:
             part = layer.with_batch_share(images, self.network.batch)
             yield Share(layer=layer, part=part, images=images)
 
-    def find(self, layer: Layer) -> Found:
-        """The best mapping of *layer*, searched or recalled.
+    def find(self, layer: Layer, *, watch: Watch | None = None) -> Found:
+        """The best mapping of *layer*, searched or recalled; whoever watches may end the search.
 
         Raises:
             NoMappingError: if no mapping is legal.
@@ -88,6 +88,7 @@ class Question:
             factors=self.factors,
             budget=self.budget,
             cache=self.cache,
+            watch=watch,
         )
 
 
@@ -136,9 +137,11 @@ def ask(
     accelerator = load_accelerator(accelerator)
     network = load(source, **(reading or {}))
     _check_layers(network)
+    if not bits:
+        network = narrowed(network, accelerator)
     if profile is not None:
         network = as_measured(network, load(getattr(profile, "workload", profile)))
-    elif not density and _is_unmeasured(network) and _sees_zeros(accelerator):
+    elif not density and _is_unmeasured(network) and any(map(accelerator.sees_zeros, OPERANDS)):
         network = replace(network, remarks=(*network.remarks, UNMEASURED))
     return Question(
         network=prepared(network, batch=batch, bits=bits, density=density),
@@ -149,6 +152,33 @@ def ask(
         budget=budget,
         cache=cache,
     )
+
+
+def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
+    """*network* at the width of the accelerator's words, where its own is wider; it says so."""
+    word = accelerator.word_bits
+    wide = max((max(layer.bits) for layer in network), default=0)
+    if wide <= word:
+        return network
+    remark = (
+        f"priced at {word} bit, the width of {accelerator.name}'s words; its own are up to {wide} "
+        "bit; give bits to price another width"
+    )
+    layers = (
+        replace(x, bits=PerOperand(*(min(n, word) for n in x.bits)), scale_bits=NO_SCALES)
+        for x in network
+    )
+    return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
+
+
+def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:
+    """The operands whose *density* changes nothing on the question's accelerator.
+
+    >>> question = ask("bvlc-alexnet", "eyeriss-isca16")
+    >>> without_effect(question, {"weight": 0.5})
+    ('weight',)
+    """
+    return tuple(name for name in density if not question.accelerator.sees_zeros(Operand(name)))
 
 
 def images_at_once(layer: Layer, accelerator: Accelerator, batch: int) -> int:
@@ -212,17 +242,6 @@ def _is_unmeasured(network: Workload) -> bool:
     dense = all(layer.density.input == layer.density.output == 1 for layer in network)
     pruned = any(layer.density.weight < 1 for layer in network)
     return dense and (pruned or network.source.startswith("torch:"))
-
-
-def _sees_zeros(accelerator: Accelerator) -> bool:
-    """Whether a price depends on densities."""
-    coded = any(
-        coding is not Format.DENSE
-        for level in accelerator.levels
-        for memory in level.memories
-        for coding in memory.formats
-    )
-    return coded or accelerator.sparse.zeros is not ZeroSkip.NONE
 
 
 def prepared(

@@ -10,7 +10,7 @@ from picojoule.frontends.products import (
     NotABatchError,
     ProblemError,
     attention_layers,
-    expert_layer,
+    expert_layers,
     layer_of,
 )
 from picojoule.workload import Layer, PerOperand
@@ -247,8 +247,15 @@ def _decoder(call: Call) -> list[Layer]:
 # -- mixtures of experts ---------------------------------------------------------------------------
 
 
-def _experts(call: Call, places: Mapping[str, int], bits: int | None) -> list[Layer]:
-    """MoE, QMoE: each token goes through *k* experts, over which the load is shared evenly."""
+def _experts(
+    call: Call, places: Mapping[str, int], widths: Mapping[str, int] | None = None
+) -> list[Layer]:
+    """MoE, QMoE: each token goes through *k* experts, over which the load is shared evenly.
+
+    Args:
+        places: of each matrix among the inputs.
+        widths: of the weights, of which a byte holds several; without, they are stored as they are.
+    """
     shape = call.shape(0)
     if not shape:
         raise ProblemError("an input without dimensions")
@@ -256,29 +263,31 @@ def _experts(call: Call, places: Mapping[str, int], bits: int | None) -> list[La
     rows = math.prod(shape[:-1]) * chosen
     if rows % call.batch:
         raise NotABatchError
-    packed = 1 if bits is None else 8 // bits if bits in (2, 4, 8) else 0
-    if not packed:
-        raise NotModelledError(call.label)
-    layers, width = [], inner
+    layers: list[Layer] = []
     call.traced.remark(f"{call.label}: tokens are shared evenly among the experts")
     for what, place in places.items():
         if not call.has(place):
             continue
         experts, columns, stored = call.shape(place, 3)
+        bits = None if widths is None else widths[what]
+        packed = 1 if bits is None else 8 // bits if bits in (2, 4, 8) else 0
+        if not packed:
+            raise NotModelledError(call.label)
         width = stored * packed
-        layers.append(
-            expert_layer(
-                f"{call.name}.{what}",
-                rows=rows,
-                experts=experts,
-                inner=width,
-                columns=columns,
-                batch=call.batch,
-                bits=PerOperand(
-                    call.width(0), call.width(place) if bits is None else bits, call.output_bits()
-                ),
-                density=call.density(call.weight(place) if bits is None else None),
-            )
+        layers += expert_layers(
+            f"{call.name}.{what}",
+            rows=rows,
+            experts=experts,
+            inner=width,
+            columns=columns,
+            batch=call.batch,
+            bits=PerOperand(
+                call.width(0), call.width(place) if bits is None else bits, call.output_bits()
+            ),
+            density=call.density(call.weight(place) if bits is None else None),
+            scale_bits=PerOperand(
+                0.0, 0.0 if bits is None else _expert_scales(call, what, place + 1, bits), 0.0
+            ),
         )
     if layers and inner != layers[0].bounds.C:
         raise ProblemError(f"experts of {layers[0].bounds.C} inputs for {inner} features")
@@ -286,11 +295,29 @@ def _experts(call: Call, places: Mapping[str, int], bits: int | None) -> list[La
 
 
 def _moe(call: Call) -> list[Layer]:
-    return _experts(call, {"fc1": 2, "fc2": 4, "fc3": 6}, None)
+    return _experts(call, {"fc1": 2, "fc2": 4, "fc3": 6})
 
 
 def _qmoe(call: Call) -> list[Layer]:
-    return _experts(call, {"fc1": 2, "fc2": 5, "fc3": 8}, call.given.whole("expert_weight_bits", 4))
+    places = {"fc1": 2, "fc2": 5, "fc3": 8}
+    kind = call.given.word("quant_type", "int")
+    width = {"fp8": 8, "fp4": 4, "nvfp4": 4}.get(kind, call.given.whole("expert_weight_bits", 4))
+    whole = call.given.whole
+    return _experts(
+        call, places, {what: whole(f"{what}_expert_weight_bits", width) for what in places}
+    )
+
+
+_EXPERT_ZEROS = {"fc1": 11, "fc2": 12, "fc3": 13}
+
+
+def _expert_scales(call: Call, what: str, place: int, bits: int) -> float:
+    """Bits for each weight of an expert's scales and zero points, if it has them for blocks."""
+    fixed = {"fp4": 32, "nvfp4": 16}.get(call.given.word("quant_type", "int"), 0)
+    block = call.given.whole("block_size", fixed)
+    if block < 1 or not call.has(place):
+        return 0.0
+    return (call.width(place) + bits * call.has(_EXPERT_ZEROS[what])) / block
 
 
 CONVERTERS: Mapping[str, Converter] = {

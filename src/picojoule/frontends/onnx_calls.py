@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from onnx import NodeProto
@@ -89,7 +89,7 @@ class Call:
     Args:
         name: of its layer.
         tensors: where to look for the values of weights; None: their density is 1.
-        consumers: of every tensor.
+        consumers, producers: of every tensor.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Call:
     batch: int
     tensors: TensorValues | None
     consumers: Mapping[str, Sequence[NodeProto]]
+    producers: Mapping[str, NodeProto]
 
     @property
     def label(self) -> str:
@@ -181,20 +182,44 @@ class Call:
         If all that is made of it is quantised in the end, it has those bits.
         """
         name = self.node.output[place] if place < len(self.node.output) else ""
-        own = width_of(self.traced.element_type(name))
-        made = self._made_of(name)
-        found = []
+        widths = [self.traced.width(levels) for levels in self._levels_of(name)]
+        return max(widths, default=width_of(self.traced.element_type(name)))
+
+    def with_scales(self, layer: Layer, *, alone: bool) -> Layer:
+        """A layer with the scales of blocks of its operands, unless it has them already.
+
+        Args:
+            alone: it is all of the operator, so that the inputs and the output are its own.
+        """
+        scales = self.traced.scales
+        if not scales or any(layer.scale_bits):
+            return layer
+        given = [name for name in self.node.input if name]
+        stored = [name for name in given if name in self.traced.constants]
+        data = [scales.get(name, 0.0) for name in given if name not in self.traced.constants]
+        weight = max((scales.get(name, 0.0) for name in stored), default=0.0)
+        if layer.weight_is_activation:
+            weight = data[1] if alone and len(data) > 1 else 0.0
+        made = [scales.get(n, 0.0) for n in self._levels_of(next(iter(self.node.output), ""))]
+        found = PerOperand(
+            data[0] if alone and data else 0.0, weight, max(made, default=0.0) if alone else 0.0
+        )
+        return replace(layer, scale_bits=found) if any(found) else layer
+
+    def _levels_of(self, name: str) -> list[str]:
+        """What a tensor is quantised to by all that use it; none if one does not."""
+        made, found = self._made_of(name), []
         for tensor in made:
             readers = self.consumers.get(tensor, ())
             if not readers or tensor in self.traced.outputs:
-                return own
+                return []
             for reader in readers:
                 output = reader.output[0] if reader.output else ""
                 if reader.op_type in _QUANTIZERS:
-                    found.append(self.traced.width(output))
+                    found.append(output)
                 elif output not in made:
-                    return own
-        return max(found, default=own)
+                    return []
+        return found
 
     def _made_of(self, name: str) -> set[str]:
         """What is made of a tensor and constants only, element by element; itself as well."""

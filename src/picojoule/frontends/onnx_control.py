@@ -187,10 +187,13 @@ class _Loop:
         """Follow the body once for all trips if they are alike, else trip by trip."""
         traced = tracer.traced
         trips = 1 if self.trips is None else self.trips
-        outer, tracer.times = tracer.times, tracer.times * max(trips, 1)
+        outer = tracer.times, tracer.in_turn
+        tracer.times *= max(trips, 1)
+        if self._hands_on():
+            tracer.in_turn *= max(trips, 1)
         with tracer.collected() as steps:
             results = self._trip(tracer, scope, self.states, "", None)
-        tracer.times = outer
+        tracer.times, tracer.in_turn = outer
         if self.trips is None and _multiplies(steps):
             traced.unmodelled.append(f"{label_of(bound)} of unknown trips")
             word = next(iter(names_of_trips(bound)), bound.op_type)
@@ -247,8 +250,20 @@ class _Loop:
             traced.types[name] = tensor_type(traced.element_type(whole), rest)
             if whole in traced.widths:
                 traced.widths[name] = traced.widths[whole]
+            if whole in traced.scales:
+                traced.scales[name] = traced.scales[whole]
         tracer.follow(graph.node, inner, f"{self.path}.body{mark}")
         return [inner.resolve(output.name) for output in graph.output]
+
+    def _hands_on(self) -> bool:
+        """Whether a trip needs the one before: of a state it gets what that one made."""
+        same = {node.output[0]: node.input[0] for node in self.graph.node if _is_identity(node)}
+        ours = [info.name for info in self.graph.input[self.heads :]][: len(self.states)]
+        theirs = [info.name for info in self.graph.output[self.shift :]][: len(self.states)]
+        return any(
+            before != after and same.get(after) != before
+            for before, after in zip(ours, theirs, strict=False)
+        )
 
     def _alike(self, tracer: Tracer, results: Sequence[str]) -> bool:
         """Whether each trip hands on what it got, so that all trips have the same sizes."""
@@ -294,6 +309,10 @@ class _Loop:
         axis = self.output_axes[place] if place < len(self.output_axes) else 0
         axis = axis % (len(shape) + 1) if isinstance(axis, int) else 0
         return tensor_type(kind.tensor_type.elem_type, (*shape[:axis], trips, *shape[axis:]))
+
+
+def _is_identity(node: NodeProto) -> bool:
+    return node.op_type == "Identity" and bool(node.input) and bool(node.output)
 
 
 def _multiplies(steps: Sequence[Step | Choice]) -> bool:

@@ -36,11 +36,13 @@ class Step:
         path: where it stands in the file.
         node: the operator, with the names of its tensors as they are in the whole model.
         times: how often it runs in one pass.
+        in_turn: of the times, how many need the one before.
     """
 
     path: str
     node: NodeProto
     times: int = 1
+    in_turn: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Traced:
     steps: list[Step | Choice] = field(default_factory=list)
     widths: dict[str, int] = field(default_factory=dict)
     """Bits of tensors that have fewer than their type says: dequantised, clipped, quantised."""
+    scales: dict[str, float] = field(default_factory=dict)
+    """Bits that the scales and zero points of tensors quantised in blocks add to each value."""
     copies: dict[str, Factors] = field(default_factory=dict)
     """Tensors that repeat a smaller one."""
     origins: dict[str, Origin] = field(default_factory=dict)
@@ -101,6 +105,7 @@ class Traced:
             self.values,
             self.constants,
             self.widths,
+            self.scales,
             self.copies,
             self.origins,
         )

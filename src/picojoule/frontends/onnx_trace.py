@@ -44,7 +44,7 @@ from picojoule.frontends.onnx_shapes import (
 )
 from picojoule.frontends.onnx_tensors import Constant
 from picojoule.frontends.onnx_values import FOLDABLE, MOST_FOLDED, derive, fold, know
-from picojoule.frontends.onnx_views import note_copies, note_width
+from picojoule.frontends.onnx_views import note_copies, note_scales, note_width
 from picojoule.frontends.operators import OperatorKind, kind_of
 from picojoule.frontends.source_file import Findings, shortened
 
@@ -156,6 +156,7 @@ class Tracer:
         self.findings = findings
         self.opsets = opsets
         self.times = 1
+        self.in_turn = 1
         self.loops: list[str] = []
         """What loops can be called by whose trips are asked for."""
         self.used_trips: set[str] = set()
@@ -259,13 +260,14 @@ class Tracer:
         self._infer(bound, path)
         known = self._evaluate(bound)
         note_width(self.traced, bound, constant=known)
+        note_scales(self.traced, bound, constant=known)
         note_copies(self.traced, bound)
         if known and not any(subgraphs(node)):
             derive(self.traced, bound)
         else:
             if any(subgraphs(node)):  # BeamSearch and its kin: listed with all they hold
                 bound = node
-            self._steps.append(Step(path, bound, self.times))
+            self._steps.append(Step(path, bound, self.times, self.in_turn))
 
     def _constant(self, node: NodeProto, bound: NodeProto, scope: Scope) -> None:
         if not node.output:

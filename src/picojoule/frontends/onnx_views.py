@@ -56,6 +56,8 @@ def note_width(traced: Traced, node: NodeProto, *, constant: bool) -> None:
         bits = _whole(traced, node, _QUANTIZE[op])
     elif op == "BipolarQuant":
         bits = 1
+    elif op == "GatherBlockQuantized" and constant:
+        bits = _gathered_bits(traced, node)
     elif op == "FloatQuant":
         exponent, mantissa = _whole(traced, node, 2), _whole(traced, node, 3)
         bits = None if exponent is None or mantissa is None else 1 + exponent + mantissa
@@ -74,6 +76,67 @@ def note_width(traced: Traced, node: NodeProto, *, constant: bool) -> None:
         traced.widths.update(dict.fromkeys((name for name in node.output[:1] if name), bits))
         if op == "Split":
             traced.widths.update(dict.fromkeys(filter(None, node.output), bits))
+
+
+def note_scales(traced: Traced, node: NodeProto, *, constant: bool) -> None:
+    """Note what scales and zero points of blocks add to each value of an operator's outputs.
+
+    Scales of a whole tensor or channel are not counted: there are hardly any.
+
+    Args:
+        constant: it is done before inference, so that what is stored is what it starts from.
+    """
+    if not node.output or not node.input:
+        return
+    op, scales = node.op_type, traced.scales
+    sources = list(filter(None, node.input))
+    found = 0.0
+    if op in ("DequantizeLinear", "QuantizeLinear"):
+        found = _of_blocks(traced, node, (1, 2), 0)
+    elif op == "GatherBlockQuantized" and constant:
+        found = _of_blocks(traced, node, (2, 3), 128, packed=_gathered_bits(traced, node))
+    elif op in _KEEP_WIDTH and sources:
+        found = scales.get(sources[0], 0.0)
+    elif (op in _JOIN or (op in _SCALE and constant)) and scales:
+        sizes = [math.prod(traced.shape(name) or (0,)) for name in sources]
+        total = sum(size * scales.get(name, 0.0) for name, size in zip(sources, sizes, strict=True))
+        found = total / max(1, sum(sizes))
+    if found:
+        made = node.output if op == "Split" else node.output[:1]
+        scales.update(dict.fromkeys(filter(None, made), found))
+
+
+def _of_blocks(
+    traced: Traced,
+    node: NodeProto,
+    places: tuple[int, int],
+    default: int,
+    packed: int | None = None,
+) -> float:
+    """Bits for each value of an operator's scales and zero points, which stand at *places*.
+
+    Args:
+        default: values of a block where the operator does not say it; 0: there are no blocks.
+        packed: bits of values of which a byte holds several, and the scales' number tells nothing.
+    """
+    block = attributes(node).get("block_size", default)
+    if not isinstance(block, int) or block < 1:
+        return 0.0
+    scale, zero = (node.input[place] if place < len(node.input) else "" for place in places)
+    width = traced.width(scale) if scale else 0
+    if zero:
+        width += traced.width(zero) if packed is None else packed
+    shapes = traced.shape(scale), traced.shape(node.input[0])
+    if packed is not None or shapes[0] is None or not math.prod(shapes[1] or (0,)):
+        return width / block
+    return width * math.prod(shapes[0]) / math.prod(shapes[1] or ())
+
+
+def _gathered_bits(traced: Traced, node: NodeProto) -> int:
+    """Bits of what GatherBlockQuantized looks up, of which a byte may hold several."""
+    bits = attributes(node).get("bits", 4)
+    own = traced.width(node.input[0])
+    return bits if own == 8 and isinstance(bits, int) and 1 <= bits <= 8 else own
 
 
 def _narrow(traced: Traced, name: str) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import fx
@@ -61,6 +61,23 @@ class Call:
     def density(self, weight: object) -> PerOperand[float]:
         """Density of a stored weight."""
         return DENSE._replace(weight=self.tensors.density(weight))
+
+    def with_scales(self, layer: Layer, *, alone: bool) -> Layer:
+        """A layer with the scales of blocks of its operands, unless it has them already.
+
+        Args:
+            alone: it is all of the operator, so that the inputs are its own.
+        """
+        given = self.node.all_input_nodes
+        if any(layer.scale_bits) or not any(map(self.tensors.scale_bits, given)):
+            return layer
+        stored = [x for x in given if self.tensors.is_stored(x)]
+        data = [self.tensors.scale_bits(x) for x in given if x not in stored]
+        weight = max(map(self.tensors.scale_bits, stored), default=0.0)
+        if layer.weight_is_activation:
+            weight = data[1] if alone and len(data) > 1 else 0.0
+        first = data[0] if alone and data else 0.0
+        return replace(layer, scale_bits=PerOperand(first, weight, 0.0))
 
     def product(
         self,

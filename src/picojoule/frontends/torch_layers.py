@@ -23,10 +23,12 @@ from picojoule.frontends.products import (
     NotABatchError,
     ProblemError,
     attention_layers,
+    expert_layers,
     layer_of,
 )
 from picojoule.frontends.torch_calls import Call, whole_numbers
 from picojoule.frontends.torch_recurrence import RECURRENT_CONVERTERS
+from picojoule.frontends.torch_scales import with_given_scales, with_packed_scales
 from picojoule.workload import Layer, PerOperand
 
 Converter = Callable[[Call], list[Layer]]
@@ -346,19 +348,18 @@ def _packed(bits: int | None = None, density: float | None = None) -> Converter:
         if bits is not None:
             width = width._replace(weight=bits)
         dense = call.density(weight)
-        return [
-            layer_of(
-                call.name,
-                groups=1,
-                rows=math.prod(shape[:-1]),
-                inner=shape[-1],
-                columns=call.shape(call.node)[-1],
-                stored=True,
-                batch=call.batch,
-                bits=width,
-                density=dense._replace(weight=dense.weight if density is None else density),
-            )
-        ]
+        layer = layer_of(
+            call.name,
+            groups=1,
+            rows=math.prod(shape[:-1]),
+            inner=shape[-1],
+            columns=call.shape(call.node)[-1],
+            stored=True,
+            batch=call.batch,
+            bits=width,
+            density=dense._replace(weight=dense.weight if density is None else density),
+        )
+        return [with_packed_scales(call, layer)]
 
     return convert
 
@@ -402,24 +403,17 @@ def _grouped(call: Call) -> list[Layer]:
             call.tensors.is_stored(left),
             PerOperand(bits.weight, bits.input, bits.output),
         )
-    layers = []
-    share, more = divmod(rows, groups)
-    for part, count, size in (("", groups - more, share), ("[more]", more, share + 1)):
-        if count and size:
-            layers.append(
-                layer_of(
-                    call.name + part if share and more else call.name,
-                    groups=count,
-                    rows=size,
-                    inner=ours[-1],
-                    columns=theirs[-1] if len(ours) == 2 else ours[1],
-                    stored=stored,
-                    batch=1 if not stored else call.batch,
-                    bits=bits,
-                    density=call.density(right if len(ours) == 2 else left),
-                )
-            )
-    return layers
+    return expert_layers(
+        call.name,
+        rows=rows,
+        experts=groups,
+        inner=ours[-1],
+        columns=theirs[-1] if len(ours) == 2 else ours[1],
+        stored=stored,
+        batch=1 if not stored else call.batch,
+        bits=bits,
+        density=call.density(right if len(ours) == 2 else left),
+    )
 
 
 # -- attention ---------------------------------------------------------------------------------
@@ -505,10 +499,13 @@ CONVERTERS: dict[str, Converter] = {
     **dict.fromkeys(["linear", "mkldnn_linear", "_weight_int8pack_mm"], _linear),
     **dict.fromkeys(
         words("""
-        mm bmm matmul linalg_matmul mv dot vdot _int_mm _scaled_mm _scaled_mm_v2 _sparse_mm smm
-        hspmm _sparse_sparse_matmul _sparse_mm_reduce_impl
+        mm bmm matmul linalg_matmul mv dot vdot _int_mm _sparse_mm smm hspmm
+        _sparse_sparse_matmul _sparse_mm_reduce_impl
         """),
         _matmul,
+    ),
+    **dict.fromkeys(
+        ["_scaled_mm", "_scaled_mm_v2"], lambda call: [with_given_scales(call, *_matmul(call))]
     ),
     **dict.fromkeys(
         words("addmm addmv baddbmm _addmm_activation _sparse_addmm sparse_sampled_addmm sspaddmm"),

@@ -65,9 +65,7 @@ class Branches:
 
 def control_of(node: fx.Node, tensors: ProgramTensors, trips: Mapping[str, int]) -> Branches | None:
     """What a control operator runs; None for every other operator."""
-    name = str(getattr(node.target, "_name", "") or getattr(node.target, "__name__", ""))
-    if isinstance(node.target, torch._ops.OpOverload):
-        return None
+    name = _control_name(node)
     if name == "cond":
         return _cond(node, tensors)
     if name in ("scan", "associative_scan"):
@@ -81,6 +79,12 @@ def control_of(node: fx.Node, tensors: ProgramTensors, trips: Mapping[str, int])
     return None
 
 
+def region_run_once(node: fx.Node) -> Region | None:
+    """The one graph that an operator runs once; None for every other operator."""
+    regions = list(inner_graphs(node)) if _control_name(node) in _ONCE else []
+    return regions[0] if len(regions) == 1 else None
+
+
 def inner_graphs(node: fx.Node) -> Iterator[Region]:
     """The graphs among the arguments of an operator, their inputs last among the others."""
     flat, _ = pytree.tree_flatten((node.args, node.kwargs))
@@ -89,6 +93,13 @@ def inner_graphs(node: fx.Node) -> Iterator[Region]:
         inner = graph_module_of(each)
         if inner is not None:
             yield _region(inner, given)
+
+
+def _control_name(node: fx.Node) -> str:
+    """What an operator is called if it may run graphs."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return ""
+    return str(getattr(node.target, "_name", "") or getattr(node.target, "__name__", ""))
 
 
 def graph_module_of(argument: object) -> fx.GraphModule | None:

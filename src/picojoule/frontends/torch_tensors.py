@@ -15,7 +15,13 @@ from picojoule.frontends.aten_operators import family, words
 from picojoule.frontends.products import ProblemError
 from picojoule.frontends.source_file import shortened
 from picojoule.frontends.torch_shares import expected_size
-from picojoule.frontends.torch_widths import FLOAT_BITS, dtype_bits, held_bits, wanted_bits
+from picojoule.frontends.torch_widths import (
+    FLOAT_BITS,
+    block_scale_bits,
+    dtype_bits,
+    held_bits,
+    wanted_bits,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class ProgramTensors:
         self._paths: dict[fx.Node, str] = {}
         self._values: dict[fx.Node, Callable[[], Any]] = {}
         self._held: dict[fx.Node, int] = {}
+        self._scales: dict[fx.Node, float] = {}
         self._slices: set[fx.Node] = set()
         self._densities: dict[fx.Node, float] = {}
         self.sizes = dict(sizes)
@@ -69,12 +76,14 @@ class ProgramTensors:
 
     def bind(self, placeholder: fx.Node, outer: object, *, sliced: bool = False) -> None:
         """Say that the input of an inner graph is *outer*, or its slices along the first axis."""
-        for table in (self._paths, self._values, self._held, self._densities):
+        for table in (self._paths, self._values, self._held, self._scales, self._densities):
             table.pop(placeholder, None)
         if not isinstance(outer, fx.Node):
             return
         if outer in self._held:
             self._held[placeholder] = self._held[outer]
+        if outer in self._scales:
+            self._scales[placeholder] = self._scales[outer]
         if outer in self._paths:
             self._paths[placeholder] = self._paths[outer]
             self._values[placeholder] = lambda: (
@@ -105,9 +114,13 @@ class ProgramTensors:
             self._values[node] = lambda: self._computed(node)
             if any(source in self._slices for source in inputs):
                 self._slices.add(node)
-        held = held_bits(node, self._held, stored=node in self._paths)
+        stored = node in self._paths
+        held = held_bits(node, self._held, stored=stored)
         if held is not None:
             self._held[node] = held
+        scales = block_scale_bits(node, self._scales, self._held, stored=stored)
+        if scales:
+            self._scales[node] = scales
         expected = expected_size(node, self.shape)
         if expected is not None:
             for symbol, size in expected.items():
@@ -232,6 +245,10 @@ class ProgramTensors:
             return self._held[argument]
         return dtype_bits(_tensor(argument).dtype)
 
+    def scale_bits(self, argument: object) -> float:
+        """Bits that scales and zero points of blocks add to each value of an operand."""
+        return self._scales.get(argument, 0.0) if isinstance(argument, fx.Node) else 0.0
+
     def output_bits(self, node: fx.Node) -> int:
         """Width of an output: that to which it is quantised on its way, or that of its type."""
         wanted = wanted_bits(node)
@@ -258,11 +275,7 @@ def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
     """Whether an operator is plain arithmetic, and its result no larger than is reasonable."""
     if node.target is operator.getitem:
         return True
-    schema = getattr(node.target, "_schema", None)
-    namespace = "" if schema is None else str(schema.name).partition("::")[0]
-    if not isinstance(node.target, torch._ops.OpOverload) or namespace not in _NAMESPACES:
-        return False
-    if "device" in node.kwargs or "from_file" in str(node.target):
+    if not is_plain(node) or "device" in node.kwargs:
         return False
     shapes = {
         source: value.to("meta") if isinstance(value, torch.Tensor) else value
@@ -271,6 +284,17 @@ def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
     made = _called(node, shapes)
     parts = made if isinstance(made, (tuple, list)) else [made]
     return sum(part.numel() for part in parts if isinstance(part, torch.Tensor)) <= MODEST
+
+
+def is_plain(node: fx.Node) -> bool:
+    """Whether an operator can do no more than arithmetic."""
+    if node.target is operator.getitem:
+        return True
+    schema = getattr(node.target, "_schema", None)
+    namespace = "" if schema is None else str(schema.name).partition("::")[0]
+    if not isinstance(node.target, torch._ops.OpOverload) or namespace not in _NAMESPACES:
+        return False
+    return "from_file" not in str(node.target)
 
 
 def _tensor(argument: object) -> torch.Tensor:

@@ -19,7 +19,7 @@ from picojoule.pruning.graph.tracing import TracedNetwork
 from picojoule.pruning.graph.widths import resized
 from picojoule.pruning.layers.capture import Densities, PrunableLayer
 from picojoule.specs import load_accelerator
-from picojoule.units import energy as read_energy
+from picojoule.units import energy_budget
 from picojoule.workload import Layer, Workload
 
 Cost = Callable[[Layer], float]
@@ -68,18 +68,6 @@ class Price:
         }
 
 
-def read_share(text: str) -> float | None:
-    """A share that is written as a number or in percent; None for any other text.
-
-    >>> read_share("0.3"), read_share("30%"), read_share("30 %"), read_share("40 µJ")
-    (0.3, 0.3, 0.3, None)
-    """
-    number, percent = text.strip().removesuffix("%").strip(), text.strip().endswith("%")
-    if not number.replace(".", "", 1).isdecimal():
-        return None
-    return float(number) / 100 if percent else float(number)
-
-
 class Pricing:
     """Prices a network's layers for given densities and weight widths.
 
@@ -120,31 +108,13 @@ class Pricing:
         return "cost" if self.machine is None else self.machine.energy_unit
 
     def budget(self, asked: float | str, original: float) -> float:
-        """An energy in the accelerator's unit from a share (0.3, "30%") or an amount ("40 µJ").
+        """An energy in the unit of all prices, from a share (0.3, "30%") or an amount ("40 µJ").
 
         Raises:
-            PicojouleError: it is none, or the accelerator counts in another unit.
+            UnitError: it is neither, or the accelerator's unit is not known in joules.
         """
-        if isinstance(asked, str):
-            share = read_share(asked)
-            if share is not None:
-                return self.budget(share, original)
-            text = asked.strip()
-            unit = self.unit
-            if unit == "MAC" and text.endswith("J"):
-                raise PicojouleError(
-                    f"energy {asked!r}: {getattr(self.machine, 'name', '')} counts in energies of "
-                    "one MAC; ask for a share (0.3), for MACs ('40e6 MAC'), or take a machine in "
-                    "picojoules such as eyeriss-pj"
-                )
-            if unit == "cost":
-                raise PicojouleError(f"energy {asked!r}: a cost function has no unit; give a share")
-            return read_energy(text, unit)
-        if not 0 < asked < 1:
-            raise PicojouleError(
-                f"energy {asked:g}: a share of the original is above 0 and below 1 (0 % and 100 %)"
-            )
-        return asked * original
+        each = None if self.machine is None else self.machine.unit_picojoules
+        return energy_budget(asked, self.unit, each).of(original)
 
     def layer(
         self,
