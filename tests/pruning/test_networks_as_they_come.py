@@ -327,7 +327,7 @@ def test_filters_of_standardised_convolutions_are_cut() -> None:
     found = adapt(standardised(), data(), platform="macs", budget="50%", recipe=recipe)
     assert found.met
     wanted = wanted_layers(standardised(), (samples(1).inputs,), recipe)
-    assert min(layer.bounds.M for layer in wanted if layer.bounds.R == 3) < 6
+    assert min(layer.bounds.M for layer in wanted.layers if layer.bounds.R == 3) < 6
 
 
 def test_a_weight_that_depends_on_the_data_is_left_alone() -> None:
