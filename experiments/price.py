@@ -1,12 +1,13 @@
 """Price the released models anew: their cards, and one number by three ways.
 
-python -m experiments.price --data FOLDER --trained FOLDER [--models NAME,...]
+python -m experiments.price --data FOLDER [--trained FOLDER] [--models NAME,...]
     [--weights squeezenet_weights.pkl --photos FOLDER]
 
 A card's energies are what ``estimate`` says of what ``profile`` found: of the released network and
 of the unpruned one, on the samples that its run counted densities on. FOLDER of --data holds
-Fashion-MNIST, that of --trained the unpruned networks of train.py; those of --weights and --photos
-are said in squeezenet.py. Writes the cards (``priced`` holds the layers with all densities and
+Fashion-MNIST, that of --trained the unpruned networks of train.py (without it, the energy of the
+unpruned network stays what the card has); those of --weights and --photos are said in
+squeezenet.py. Writes the cards (``priced`` holds the layers with all densities and
 widths, so that a card can be checked without the data) and results/released.csv, with the price by
 the card, by profile and estimate, and by estimate of the network's ONNX file with that profile.
 
@@ -21,7 +22,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,10 @@ COMMAND = "python -m experiments.price"
 COLUMNS = ("model", "card", "profile_and_estimate", "onnx_and_profile")
 
 
-def task_of(card: Mapping[str, Any], wanted: argparse.Namespace) -> tuple[nn.Module, Samples]:
+Task = tuple[nn.Module | None, Samples]
+
+
+def task_of(card: Mapping[str, Any], wanted: argparse.Namespace) -> Task:
     """The unpruned network of a card, and the samples that its run counted densities on."""
     count = card["recipe"]["options"]["profile"]
     if card["network"] == "squeezenet1.1":
@@ -58,16 +62,17 @@ def task_of(card: Mapping[str, Any], wanted: argparse.Namespace) -> tuple[nn.Mod
         fitted = Pictures(wanted.photos, lambda n: n > 0)
         inputs = torch.stack(list(fitted.scenes(count, draw)))
         return with_weights(wanted.weights), Samples(inputs, torch.zeros(count).long())
+    samples = fashion_mnist(wanted.data).train.representative(count, card["seed"])
+    if wanted.trained is None:
+        return None, samples
     make, _ = NETWORKS[card["network"]]
     model = make(card["classes"])
-    model.load_state_dict(
-        load_file(wanted.trained / f"{card['network']}-{card['seed']}.safetensors")
-    )
-    data = fashion_mnist(wanted.data)
-    return model.eval(), data.train.representative(count, card["seed"])
+    state = load_file(wanted.trained / f"{card['network']}-{card['seed']}.safetensors")
+    model.load_state_dict(state)
+    return model.eval(), samples
 
 
-def priced(card: dict[str, Any], model: nn.Module, samples: Samples) -> dict[str, str]:
+def priced(card: dict[str, Any], model: nn.Module | None, samples: Samples) -> dict[str, str]:
     """Put its energies into the card; one line of the results."""
     recipe = card["recipe"]
     asked = {
@@ -78,7 +83,9 @@ def priced(card: dict[str, Any], model: nn.Module, samples: Samples) -> dict[str
     network = load_model(card["name"], narrow=True)
     found = profile(network, samples)
     after = estimate(found.workload, **asked).energy
-    before = estimate(profile(model, samples).workload, **asked).energy
+    before = card["energy_unpruned"]
+    if model is not None:
+        before = estimate(profile(model, samples).workload, **asked).energy
     card |= {"energy": after, "energy_unpruned": before, "reduction": before / after}
     card |= {"densities": f"counted on {len(samples)} training samples", "priced_by": COMMAND}
     card[PRICED] = network_record(found.workload)
@@ -133,9 +140,7 @@ TABLE_HEAD = """
 """
 
 
-def main(
-    task: Callable[[Mapping[str, Any], argparse.Namespace], tuple[nn.Module, Samples]] = task_of,
-) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "trained", "weights", "photos"):
         parser.add_argument(f"--{name}", type=Path)
@@ -148,7 +153,7 @@ def main(
     for name in () if wanted.table else (wanted.models or ",".join(known)).split(","):
         path = MODELS / f"{name}.json"
         card = json.loads(path.read_text("utf-8"))
-        results[name] = priced(card, *task(card, wanted))
+        results[name] = priced(card, *task_of(card, wanted))
         sys.stderr.write(f"{name}: {results[name]}\n")
         write_atomically(path, json.dumps(card, indent=1) + "\n")
         text = io.StringIO(newline="")

@@ -56,7 +56,7 @@ def test_an_energy_that_cannot_be_reached_is_a_no(
         ([SMALL, "--joint", "widths"], "only 'bits'"),
         ([SMALL, "--classes", "0;3"], "numbers with commas"),
         ([SMALL, "--mode", "bst"], "did you mean 'best'"),
-        ([SMALL, "--energy", "40 µJ"], "eyeriss-pj"),
+        ([SMALL, "--energy", "40 ells"], "give a share of the original"),
         ([SMALL, "--energy", "2"], "above 0 and below 1"),
         ([SMALL, "--constraint", "5:4"], "no constraint"),
     ],

@@ -71,6 +71,7 @@ class Scaled(Net):
 
     def __init__(self) -> None:
         super().__init__()
+        self.scale: Any
         self.register_buffer("scale", torch.rand(6)[:, None, None] + 0.5, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ class Written(Net):
         return self.fc(functional.relu(self.two(x) * torch.tensor(2.0)).mean((2, 3)))
 
 
-def network(kind: Callable[[], nn.Module] = Net) -> nn.Module:
+def network(kind: Callable[[], nn.Module] = Net) -> Any:
     torch.manual_seed(0)
     return kind().eval()
 
@@ -120,10 +121,10 @@ def refused_at_once(message: str, ask: Callable[[], Any]) -> None:
 # -- weights in another order, and strided ---------------------------------------------------------
 
 
-def strided() -> nn.Module:
+def strided() -> Any:
     model = network()
     for name in ("one", "two"):
-        layer = model.get_submodule(name)
+        layer: Any = model.get_submodule(name)
         wide = torch.zeros(*layer.weight.shape[:3], 2 * layer.weight.shape[3])
         wide[..., ::2] = layer.weight.detach()
         layer.weight = nn.Parameter(wide[..., ::2])
@@ -228,7 +229,7 @@ def test_a_network_that_is_frozen_whole_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.int16])
-def test_labels_are_whole_numbers_of_any_width(kind: torch.dtype) -> None:
+def test_labels_are_whole_numbers_of_any_width(kind: Any) -> None:
     whole = samples()
     narrow = Samples(whole.inputs, whole.labels.to(kind))
     assert narrow.labels.dtype == torch.int64
@@ -239,7 +240,7 @@ def test_labels_are_whole_numbers_of_any_width(kind: torch.dtype) -> None:
 def test_loaders_are_read_in_the_order_of_their_set() -> None:
     whole = samples()
     loader = DataLoader(TensorDataset(whole.inputs, whole.labels), batch_size=10, shuffle=True)
-    task = Data(loader, samples(24))
+    task = Data(loader, samples(24))  # type: ignore[arg-type]
     assert torch.equal(task.train.inputs, whole.inputs)
     assert torch.equal(task.train.labels, whole.labels)
     assert pruned(network(), task).after.energy == pruned(network()).after.energy
@@ -251,32 +252,34 @@ def test_what_is_no_data_is_refused_with_what_is() -> None:
             return iter([])
 
     whole = samples()
-    loader = DataLoader(TensorDataset(whole.inputs, whole.labels))
-    refused_at_once(r"data is a DataLoader; Data\(train, vali", lambda: pruned(network(), loader))  # type: ignore[arg-type]
-    refused_at_once("without a length", lambda: Data(DataLoader(Stream()), samples()))
-    alone = DataLoader(TensorDataset(whole.inputs))
+    loader: Any = DataLoader(TensorDataset(whole.inputs, whole.labels))
+    refused_at_once(r"data is a DataLoader; Data\(train, vali", lambda: pruned(network(), loader))
+    streamed: Any = DataLoader(Stream())
+    refused_at_once("without a length", lambda: Data(streamed, samples()))
+    alone: Any = DataLoader(TensorDataset(whole.inputs))
     refused_at_once("pairs of inputs and labels", lambda: Data(alone, samples()))
-    refused_at_once("train is a list", lambda: Data([], samples()))  # type: ignore[arg-type]
+    nothing: Any = []
+    refused_at_once("train is a list", lambda: Data(nothing, samples()))
 
 
 # -- weights that are computed ---------------------------------------------------------------------
 
 
-def masked() -> nn.Module:
+def masked() -> Any:
     model = network()
     masking.l1_unstructured(model.two, "weight", amount=0.5)
     model(samples(2).inputs)  # the weight is now a tensor that torch does not copy
     return model
 
 
-def normalised() -> nn.Module:
+def normalised() -> Any:
     model = network()
     parametrizations.weight_norm(model.one)
     parametrizations.weight_norm(model.two)
     return model
 
 
-def normalised_by_hooks() -> nn.Module:
+def normalised_by_hooks() -> Any:
     model = network()
     with pytest.warns(FutureWarning, match="weight_norm"):
         nn.utils.weight_norm(model.two)
@@ -284,7 +287,7 @@ def normalised_by_hooks() -> nn.Module:
     return model
 
 
-def standardised() -> nn.Module:
+def standardised() -> Any:
     return network(lambda: Net(Standardised))
 
 
@@ -324,7 +327,7 @@ def test_filters_of_standardised_convolutions_are_cut() -> None:
     found = adapt(standardised(), data(), platform="macs", budget="50%", recipe=recipe)
     assert found.met
     wanted = wanted_layers(standardised(), (samples(1).inputs,), recipe)
-    assert min(layer.bounds.M for layer in wanted if layer.bounds.R == 3) < 6
+    assert min(layer.bounds.M for layer in wanted.layers if layer.bounds.R == 3) < 6
 
 
 def test_a_weight_that_depends_on_the_data_is_left_alone() -> None:
@@ -332,7 +335,7 @@ def test_a_weight_that_depends_on_the_data_is_left_alone() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return functional.conv2d(x, self.weight * x.mean(), self.bias, padding=1)
 
-    model = network(lambda: Net(lambda *sizes, **_: Dynamic(*sizes, padding=1)))
+    model = network(lambda: Net(lambda a, b, size, **_: Dynamic(a, b, size, padding=1)))
     plain = with_real_weights(model, (samples(2).inputs,)).model
     assert isinstance(plain.one, Dynamic)
 

@@ -221,7 +221,7 @@ def test_a_network_goes_through_its_record() -> None:
 def test_a_wrong_budget_is_found_before_the_run(tmp_path: Path) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     samples = Samples(torch.randn(20, 6), torch.arange(20) % 3)
-    for energy in ("140%", "40 µJ", "much"):
+    for energy in ("140%", "0", "40 ells", "much"):
         with pytest.raises(PicojouleError):
             prune(
                 model, Data(samples, samples), accelerator=CHIP, energy=energy, run=tmp_path / "r"

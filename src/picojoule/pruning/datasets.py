@@ -103,9 +103,8 @@ class Samples:
     def representative(self, count: int, seed: int) -> Samples:
         """The first *count* samples, or, where these miss classes of the set, as many drawn."""
         first = self.take(count)
-        if len(first.labels.unique()) == len(self.labels.unique()):
-            return first
-        return self.drawn(count, seed)
+        complete = bool(torch.isin(self.labels, first.labels).all())
+        return first if complete else self.drawn(count, seed)
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All samples in order, *size* at a time."""
