@@ -24,7 +24,7 @@ import sys
 import tarfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.record import Record, Row, conditions
 from benchmarks.search import CHIP, NETWORKS, distinct_layers, progress
@@ -38,6 +38,13 @@ COLUMNS = ("network", "layer", "dataflow", "factors", "before", "after", "ratio"
 
 
 Question = list[str | None]  # network, layer, chip, dataflow, factors, objective
+
+
+class Asked(Protocol):
+    """What answers a question with CPU seconds, value, lower bound, classes explored and pruned."""
+
+    def ask(self, question: Question) -> list[float]:
+        """Search once."""
 
 
 class Build:
@@ -119,7 +126,7 @@ def questions(networks: list[str]) -> list[Question]:
     return asked
 
 
-def compare(before: Build, after: Build, question: Question) -> Row:
+def compare(before: Asked, after: Asked, question: Question) -> Row:
     """Turns of both builds at one question; the least CPU seconds of each."""
     before.ask(question)  # compiles what this shape needs
     after.ask(question)

@@ -17,40 +17,64 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-SHAPES = ((4, 4), (2, 4, 6, 6), (6,), (2, 4, 6), (2, 4, 6, 6, 6), ())
+SHAPES = ((4, 4), (2, 4, 6, 6), (6,), (2, 4, 6), (2, 4, 6, 6, 6), (), (2, 3))
 KINDS = (torch.float32, torch.int64, torch.bool, torch.complex64)
 NUMBERS = (1, 2, 0, 3)
-MOST_CALLS = 400
+FORMS = ("same", "one", "axes", "last")
+"""How lists of whole numbers are made: of one number, or to suit a shape."""
+MOST_CALLS = 500
+
+Shapes = tuple[tuple[int, ...], ...]
 
 
 def candidates(schema: Any) -> Iterator[list[Any]]:
     """Arguments for those of *schema* that have no default, the likelier ones first."""
     needed = [a for a in schema.arguments if not a.has_default_value()]
-    kinds = [str(a.type) for a in needed]
-    tensors = sum("Tensor" in kind for kind in kinds)
-    for number, element, shape in itertools.product(NUMBERS, KINDS, SHAPES):
-        rest = {(shape,) * tensors}
-        if tensors > 1:
-            channels = (shape[1],) if len(shape) > 1 else shape
-            rest |= {(shape, *(channels,) * (tensors - 1)), (shape, *((),) * (tensors - 1))}
-            rest |= {(shape, *((4, 2),) * (tensors - 1))}
-        for shapes in sorted(rest, key=lambda each: each != (shape,) * tensors):
+    tensors = sum("Tensor" in str(a.type) for a in needed)
+    lists = any(str(a.type) == "List[int]" for a in needed)
+    for element, number, form, shape in itertools.product(
+        KINDS, NUMBERS, FORMS if lists else FORMS[:1], SHAPES
+    ):
+        for shapes in _shapes_beside(shape, tensors):
             for others in dict.fromkeys((element, torch.int64)) if tensors > 1 else (element,):
-                yield _arguments(kinds, shapes, element, others, number)
+                yield _arguments(needed, shapes, (element, others), number, form)
 
 
-def _arguments(kinds: list[str], shapes: Any, first: Any, others: Any, number: int) -> list[Any]:
-    made, left, element = [], iter(shapes), first
-    for kind in kinds:
+def _shapes_beside(shape: tuple[int, ...], tensors: int) -> Iterator[Shapes]:
+    """Shapes of all tensors, the first of them given."""
+    yield (shape,) * tensors
+    if tensors > 1:
+        first = shape[1:2] or shape
+        for other in (first, (), (4, 2), (*shape[:1], *shape[2:], 2), shape[:1]):
+            yield (shape, *(other,) * (tensors - 1))
+
+
+def _arguments(
+    needed: list[Any], shapes: Shapes, elements: tuple[Any, Any], number: int, form: str
+) -> list[Any]:
+    made: list[Any] = []
+    left = iter(shapes)
+    first = shapes[0] if shapes else (2, 2)
+    for argument in needed:
+        kind = str(argument.type)
         if "Tensor" in kind:
-            tensor = _tensor(next(left), element)
+            tensor = _tensor(next(left), elements[any(isinstance(x, torch.Tensor) for x in made)])
             made.append([tensor, tensor.clone()] if kind.startswith("List") else tensor)
-            element = others
         elif kind.startswith("Optional"):
             made.append(None)
+        elif kind == "List[int]":
+            made.append(_list(argument.N, first, number, form))
         else:
             made.append(_PLAIN.get(kind, lambda n: n)(number))
     return made
+
+
+def _list(length: int | None, shape: tuple[int, ...], number: int, form: str) -> list[int]:
+    if form == "axes":
+        return list(range(len(shape)))
+    if form == "last":
+        return list(shape[-1:])
+    return [number] * (length or (1 if form == "one" else 2))
 
 
 def _tensor(shape: tuple[int, ...], element: Any) -> torch.Tensor:
@@ -60,7 +84,6 @@ def _tensor(shape: tuple[int, ...], element: Any) -> torch.Tensor:
 
 
 _PLAIN: dict[str, Any] = {
-    "List[int]": lambda n: [n, n],
     "List[float]": lambda n: [float(n)] * 2,
     "List[bool]": lambda _: [True, True],
     "bool": lambda n: bool(n % 2),
@@ -81,7 +104,7 @@ def tried(name: str) -> dict[str, Any]:
         for given in itertools.islice(candidates(operator._schema), MOST_CALLS):
             try:
                 operator(*given)
-            except Exception:
+            except Exception:  # whatever an operator raises on inputs that do not suit it
                 continue
             counter = FlopCounterMode(display=False)
             with torch.autograd.profiler.profile() as profile, counter:

@@ -325,6 +325,18 @@ def damages(whole: bytes) -> Iterator[bytes]:
         yield bytes(damaged)
 
 
+def test_operators_that_do_not_suit_their_operands(changed: Callable[..., Path]) -> None:
+    def edited(content: bytes) -> bytes:
+        graph = json.loads(content)
+        for node in graph["graph_module"]["graph"]["nodes"]:
+            if "conv2d" in node["target"]:
+                (weight,) = (given["arg"] for given in node["inputs"] if given["name"] == "weight")
+                weight["as_tensor"]["name"] = "p_3_weight"
+        return json.dumps(graph).encode()
+
+    assert "do not suit" in refusal(changed(models_model=edited))
+
+
 def test_damaged_archives(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.pt2"
     for content in damages(saved.read_bytes()):

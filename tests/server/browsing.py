@@ -15,6 +15,8 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
+sync_api.expect.set_options(timeout=20_000)  # a test machine has other work to do
+
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 

@@ -211,7 +211,7 @@ def test_what_if(page: Any, server: Server) -> None:
     page.click("text=Back to this result")
     sync_api.expect(page.locator("#answer-problem")).to_be_hidden()
     assert page.locator("#dataflow option[value=ws]").is_disabled()
-    page.select_option("#dataflow", "flexible")
+    page.select_option("#dataflow", "rs")
     sync_api.expect(answer).to_contain_text("earch")
     page.click("text=Back to this result")
     sync_api.expect(answer).to_be_empty()

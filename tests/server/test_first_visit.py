@@ -53,7 +53,7 @@ OVERLAPPING = """() => {
             for (const [other, b] of boxes.slice(n + 1)) {
                 const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
                 const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-                if (wide > 1 && high > 3 && one !== other) found.push(one + " / " + other);
+                if (wide > 1 && high > 6 && one !== other) found.push(one + " / " + other);
             }
         });
     }

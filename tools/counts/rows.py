@@ -47,6 +47,7 @@ class Row:
         by: who counts beside picojoule.
         count: our MACs and theirs, of the whole pass.
         quick: done in about a second.
+        group: what rows share that take the same work; by default a row is alone.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     by: str
     count: Callable[[], tuple[int, int]]
     quick: bool = False
+    group: str = ""
 
 
 def ours(source: Any, *, values: bool = False) -> int:
@@ -67,8 +69,9 @@ def ours(source: Any, *, values: bool = False) -> int:
 def flops_by_two(module: nn.Module, inputs: Sequence[torch.Tensor]) -> int:
     """What PyTorch's own counter sees run."""
     counter = FlopCounterMode(display=False)
+    # With gradients: without them an encoder is one operator, in which the counter sees nothing.
     with (
-        torch.no_grad(),
+        torch.enable_grad(),
         # The fused kernel of the CPU is not in the counter's registry; its products are.
         sdpa_kernel(SDPBackend.MATH),
         torch.backends.mkldnn.flags(enabled=False),
@@ -206,12 +209,13 @@ def _rows() -> Iterator[Row]:
         yield Row(path.name, "the onnx package", RUNTIME, functools.partial(_light, name))
     for name in EXPORTED:
         count = functools.partial(_exported, name)
-        yield Row(f"{name}, ONNX", "torch.onnx", RUNTIME, count)
+        group = f"{name}, ONNX"
+        yield Row(group, "torch.onnx", RUNTIME, count, group=group)
         for level in LEVELS:
             word = level.removeprefix("ORT_ENABLE_").lower()
             source = "torch.onnx, then onnxruntime's optimiser"
             count = functools.partial(_optimised, name, level)
-            yield Row(f"{name}, ONNX, optimised ({word})", source, RUNTIME, count)
+            yield Row(f"{group}, optimised ({word})", source, RUNTIME, count, group=group)
     for name in COUNTED:
         count = functools.partial(_small, name)
         yield Row(f"small: {name}", "written here", FLOP_COUNTER, count, quick=True)

@@ -177,8 +177,8 @@ def format_energy_site(
         # Who reads it back would take the layers for the whole network.
         findings.add(
             "unmodelled",
-            f"{listed(workload.unmodelled)} multiply, or may, and are in no layer, which the "
-            "format cannot say (in Python allow_incomplete=True writes the layers alone)",
+            f"{listed(workload.unmodelled)} multiply, or may, and are in no layer, which "
+            "25 columns cannot say (in Python allow_incomplete=True writes the layers alone)",
         )
     for layer in workload:
         for problem in _not_expressible(layer, workload.batch):

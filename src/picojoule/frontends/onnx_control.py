@@ -248,9 +248,10 @@ class _Loop:
                 continue
             rest = tuple(size for place, size in enumerate(shape) if place != axis % len(shape))
             traced.types[name] = tensor_type(traced.element_type(whole), rest)
-            for table in (traced.widths, traced.scales):
-                if whole in table:
-                    table[name] = table[whole]
+            if whole in traced.widths:
+                traced.widths[name] = traced.widths[whole]
+            if whole in traced.scales:
+                traced.scales[name] = traced.scales[whole]
         tracer.follow(graph.node, inner, f"{self.path}.body{mark}")
         return [inner.resolve(output.name) for output in graph.output]
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from picojoule.workload import DENSE, NO_SCALES, Extents, Layer, PerOperand
 
+ONE_MORE = "[more]"
+
 FORWARD = ("",)
 BACKWARD = ("_reverse",)
 BOTH_WAYS = FORWARD + BACKWARD
@@ -326,13 +328,14 @@ def expert_layers(
 
     The *rows* of an inference (tokens times experts for each) are shared evenly among as many
     experts as they can be: side by side as groups. Those that get one row more are a layer of
-    their own, ``name[more]``.
+    their own, whose name ends in :data:`ONE_MORE`.
 
     Raises:
-        NotABatchError: the rows do not divide by *batch*.
+        NotABatchError: the rows do not divide by *batch*, or several inferences together visit
+            more experts than one does, so that their weights are no one's alone.
         NoProductsError: one of the sizes is 0.
     """
-    if rows % batch:
+    if rows % batch or (batch > 1 and rows // batch < experts):
         raise NotABatchError
     each = rows // batch
     if min(each, experts, inner, columns) < 1:
@@ -348,6 +351,6 @@ def expert_layers(
             scale_bits=scale_bits,
             weight_is_activation=not stored,
         )
-        for suffix, count, height in (("", active - more, share), ("[more]", more, share + 1))
+        for suffix, count, height in (("", active - more, share), (ONE_MORE, more, share + 1))
         if count
     ]

@@ -72,6 +72,7 @@ def read_pt2(
 
 def _read(program: Any, source: str, name: str, dims: Mapping[str, int]) -> Workload:
     from picojoule.frontends.torch_batch import differences
+    from picojoule.frontends.torch_export import quietly
     from picojoule.frontends.torch_program import read_nodes
     from picojoule.frontends.torch_single import set_for_one
 
@@ -83,15 +84,20 @@ def _read(program: Any, source: str, name: str, dims: Mapping[str, int]) -> Work
     sizes = {**dims, **{open_sizes[key]: dims[key] for key in dims if key in open_sizes}}
 
     def read(given: Mapping[str, int], batch: int = 1, *, values: bool = True) -> Any:
-        return read_nodes(
-            program,
-            name=name,
-            source=source,
-            batch=batch,
-            dims=given,
-            values=values,
-            is_trusted=False,
-        )
+        try:
+            return read_nodes(
+                program,
+                name=name,
+                source=source,
+                batch=batch,
+                dims=given,
+                values=values,
+                is_trusted=False,
+            )
+        except _CONTRADICTIONS as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            problem = f"its operators do not suit their operands: {first[:300]}"
+            raise _refused(source, "graph", problem) from error
 
     whole = read(sizes)
     workload: Workload = whole.workload
@@ -100,12 +106,14 @@ def _read(program: Any, source: str, name: str, dims: Mapping[str, int]) -> Work
     first = _first_size(program, whole.sizes)
     if first.size == 1:
         return workload
-    shared = read(sizes, first.size).workload
+    shared: Workload = read(sizes, first.size).workload
     if first.symbol:
         one = read({**sizes, first.symbol: 1}, values=False)
     else:
         # The last reading, as the program is one for one inference from here on.
-        one = read(sizes, values=False) if set_for_one(program, first.size) else None
+        with quietly():
+            is_for_one = set_for_one(program, first.size)
+        one = read(sizes, values=False) if is_for_one else None
     said = f"the first dimension of the inputs, {first.size}, is"
     if one is None:
         objection: str | None = "the program is written for no other number"
@@ -219,6 +227,11 @@ def _check_tensors(path: str, archive: zipfile.ZipFile, what: str) -> None:
                     path, f"{what} {str(tensor)[:80]}", f"{shape} values are not in the file"
                 )
 
+
+# What operators raise whose arguments are none that torch.export writes: the file is damaged.
+_CONTRADICTIONS = (
+    ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, RuntimeError,
+)  # fmt: skip
 
 _PICKLED = (
     "is pickled, and reading it could run code: save the program without such objects, "

@@ -37,22 +37,25 @@ class _Places:
     state: tuple[int, ...]
     peephole: tuple[int, ...] = ()
     projection: int = -1
-    auxiliary: tuple[int, tuple[int, ...]] = (-1, ())
+    auxiliary: tuple[int, tuple[int, ...]]
 
 
-def _lstm(first: int = 1, **auxiliary: tuple[int, tuple[int, ...]]) -> _Places:
+_NONE: tuple[int, tuple[int, ...]] = (-1, ())
+
+
+def _lstm(first: int = 1, *, auxiliary: tuple[int, tuple[int, ...]] = _NONE) -> _Places:
     """An LSTM whose weights begin at an input; projected if it has weights for that."""
     return _Places(
         inward=tuple(range(first, first + 4)),
         state=tuple(range(first + 4, first + 8)),
         peephole=tuple(range(first + 8, first + 11)),
         projection=first + 15,
-        **auxiliary,
+        auxiliary=auxiliary,
     )
 
 
-def _rnn(first: int = 1, **auxiliary: tuple[int, tuple[int, ...]]) -> _Places:
-    return _Places(inward=(first,), state=(first + 1,), **auxiliary)
+def _rnn(first: int = 1, *, auxiliary: tuple[int, tuple[int, ...]] = _NONE) -> _Places:
+    return _Places(inward=(first,), state=(first + 1,), auxiliary=auxiliary)
 
 
 _BOTH_LSTM = (
@@ -205,10 +208,10 @@ def _with_auxiliary(way: _Places, operator: Operator, *, first: bool) -> _Places
     """
     data, weights = way.auxiliary
     if operator.input(data) < 0:
-        return replace(way, auxiliary=(-1, ()))
+        return replace(way, auxiliary=_NONE)
     if any(operator.input(place) >= 0 for place in weights):
         return way
-    return replace(way, data=way.data if first else data, auxiliary=(-1, ()))
+    return replace(way, data=way.data if first else data, auxiliary=_NONE)
 
 
 def _read(

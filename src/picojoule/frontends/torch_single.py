@@ -29,6 +29,9 @@ _MADE = words(
     """
 )
 _CUTS = words("split split_with_sizes unbind chunk tensor_split unsafe_split unsafe_chunk")
+_GROUPED = frozenset({"transformers::grouped_mm_fallback"})
+"""Rows shared out over matrices by an operator of a package, which is not asked."""
+
 MOST_PIECES = 1 << 12
 
 
@@ -100,6 +103,10 @@ class _Walk:
             self._set(node, self.follow(region.graph))
             return
         name = _name(node)
+        if name in _GROUPED:
+            rows, matrices = (_value_of(source) for source in node.all_input_nodes[:2])
+            self._set(node, rows.new_empty((rows.shape[0], matrices.shape[-1])))
+            return
         if not is_plain(node) or not _is_short(node, name):
             raise _NotForOneError
         arguments = list(node.args)

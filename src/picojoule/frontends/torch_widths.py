@@ -126,8 +126,10 @@ def block_scale_bits(
     if name.startswith("dequantize"):
         given = _arguments(node)
         scales, zeros = (given.get(f"{word}s", given.get(word)) for word in ("scale", "zero_point"))
+        if not isinstance(scales, fx.Node) or not _is_of_blocks(scales):
+            return 0.0
         # Scales of the rows of an input are one for each, however many dimensions count them.
-        if not _is_of_blocks(scales) or (not stored and _elements(scales) <= _rows(node)):
+        if not stored and _elements(scales) <= _rows(node):
             return 0.0
         bits = _bits_of(scales) * _elements(scales)
         if isinstance(zeros, fx.Node):
@@ -171,9 +173,9 @@ def _leaves(node: fx.Node) -> set[fx.Node]:
     return found
 
 
-def _is_of_blocks(argument: object) -> bool:
+def _is_of_blocks(node: fx.Node) -> bool:
     """Whether there are several of something along two dimensions."""
-    value = argument.meta.get("val") if isinstance(argument, fx.Node) else None
+    value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):
         return False
     return sum(not isinstance(size, int) or size > 1 for size in value.shape) > 1

@@ -12,8 +12,9 @@ import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from picojoule.estimate_records import Estimate, parse_estimate
 from picojoule.estimation import price
 from picojoule.eyexam.saved import stored_examination
 from picojoule.frontends import load, parse_table, shipped_networks
-from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping, Stage
 from picojoule.question import Question, ask
 from picojoule.specs import load_accelerator, parse_accelerator
@@ -32,6 +32,7 @@ from picojoule.workload import OPERANDS, Extents, Layer, Workload
 
 Send = Callable[[dict[str, Any]], None]
 CHIP_FILE = "chip.yaml"
+OFTEN = 1.0  # seconds between two words about how good the search of a layer is by now
 HEADINGS = 8  # lines of a table that are no layer
 
 
@@ -81,46 +82,34 @@ def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     question = _question(request)
     passes = 2 if request["question"].get("eyexam") else 1
 
+    news: dict[str, Any] = {"done": 0, "total": 0, "layer": "", "gap": None}
+    told = 0.0
+
+    def tell(done: int, total: int, layer: str) -> None:
+        news.update(done=done, total=total, layer=layer, gap=None)
+        send({"progress": news})
+
+    def watch(best: float, bound: float) -> None:
+        nonlocal told
+        if time.monotonic() < told + OFTEN or not 0 < bound <= best < math.inf:
+            return
+        told = time.monotonic()
+        news["gap"] = best / bound - 1
+        send({"progress": news})
+
     def progress(done: int, total: int, layer: str) -> None:
         tell(done, passes * total, layer)
 
     def further(done: int, total: int, layer: str) -> None:
         tell(total + done, passes * total, layer)
 
-    def tell(done: int, total: int, layer: str) -> None:
-        gap = watched.gap
-        send({"progress": {"done": done, "total": total, "layer": layer, "gap": gap}})
-
-    watched = Watched(question)
-    priced = price(watched, progress=progress).to_dict()
+    priced = price(question, progress=progress, watch=watch).to_dict()
     if passes == 1:
         return priced
     from picojoule.eyexam.examination import find_bounds
 
     examined = find_bounds(replace(question, objective="latency"), progress=further)
     return {**priced, "eyexam": examined.to_dict()}
-
-
-class Watched(Question):
-    """A question of which it is known, while it is answered, how good the answers so far are."""
-
-    _found: list[Found]
-
-    def __init__(self, question: Question) -> None:
-        super().__init__(**{x.name: getattr(question, x.name) for x in fields(question)})
-        object.__setattr__(self, "_found", [])  # a question is frozen, what is known of it grows
-
-    def find(self, layer: Layer) -> Found:
-        """The best mapping of *layer*, searched or recalled."""
-        found = Question.find(self, layer)
-        self._found.append(found)
-        return found
-
-    @property
-    def gap(self) -> float | None:
-        """How far the layers searched may be above their optimum; None before the first."""
-        bound = math.fsum(found.lower_bound for found in self._found)
-        return math.fsum(found.value for found in self._found) / bound - 1 if bound else None
 
 
 def price_present(request: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from picojoule.accelerator import Accelerator
 from picojoule.dataflow import DATAFLOWS
 from picojoule.legality import dataflow_problem
+from picojoule.units import show_energy
 from picojoule.workload import OPERANDS, Operand
 
 
@@ -21,11 +22,25 @@ def controls(accelerator: Accelerator) -> dict[str, Any]:
         "name": accelerator.name,
         "elements": accelerator.elements,
         "unit": accelerator.energy_unit,
+        "joules": joules(accelerator),
         "bits": accelerator.word_bits,
         "dataflow": accelerator.default_dataflow,
         "dataflows": {name: why for name, why in refused.items() if why},
         "densities": {name: why for name, why in blind.items() if why},
     }
+
+
+def joules(accelerator: Accelerator) -> str:
+    """What the joules of a machine rest on; empty where its energies are multiples of a MAC.
+
+    >>> from picojoule.specs import load_accelerator
+    >>> joules(load_accelerator("eyeriss"))
+    '2 pJ for a MAC, published'
+    """
+    each = accelerator.mac_picojoules
+    if each is None:
+        return ""
+    return f"{show_energy(each, 'pJ')} for a MAC, {accelerator.joules_rest_on.status}"
 
 
 def density_problem(accelerator: Accelerator, operand: Operand) -> str | None:

@@ -218,8 +218,8 @@ class Jobs:
     def progress(self, job: Job) -> dict[str, Any]:
         """How far a job is: its place among those that wait, or layers done, in all, and at work.
 
-        ``gap`` is how far the layers done may be above their optimum; ``held_up`` says why nothing
-        goes on.
+        ``gap`` is how far what is found for the layer at work may be above the optimum, None where
+        that is not known yet; ``held_up`` says why nothing goes on.
         """
         queue = self.store.queue() if job.state == QUEUED else []
         return {

@@ -8,6 +8,7 @@
 
   const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
   const JOULES = [[1e12, "J"], [1e9, "mJ"], [1e6, "µJ"], [1e3, "nJ"], [1, "pJ"]];
+  const GAP = 12, ICON = 32, ROW = 26; // of a legend: between items, before a name, from row to row
   const drawn = new Map();
 
   function digits(value) {
@@ -66,9 +67,26 @@
       textStyle: { color: look.ink, fontFamily: look.font },
       tooltip: { backgroundColor: look.ground, borderColor: look.line, confine: true,
                  textStyle: { color: look.ink } },
-      legend: { type: "scroll", top: 0, itemStyle: { opacity: 1 }, textStyle: { color: look.ink },
-                pageTextStyle: { color: look.ink }, pageIconColor: look.ink, itemGap: 14 },
+      legend: { type: "plain", top: 0, itemStyle: { opacity: 1 }, itemGap: GAP,
+                textStyle: { color: look.ink, fontFamily: look.font, fontSize: 12 } },
     };
+  }
+
+  /* Pixels that a legend of *names* takes in *place*: in as many rows as it needs. */
+  function legendHeight(names, place, look) {
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = "12px " + look.font;
+    let rows = 1;
+    let used = 0;
+    for (const name of names) {
+      const wide = ICON + pen.measureText(name).width + GAP;
+      if (used > 0 && used + wide > place.clientWidth) {
+        rows += 1;
+        used = 0;
+      }
+      used += wide;
+    }
+    return rows * ROW;
   }
 
   function axis(look, more) {
@@ -127,7 +145,7 @@
     });
     const many = upright && names.length > 40;
     return Object.assign(common(look, options.patterns), {
-      grid: { left: 12, right: 16, top: 64, bottom: many ? 48 : 12, outerBoundsMode: "same",
+      grid: { left: 12, right: 16, top: legendHeight(parts, place, look) + 36, bottom: many ? 48 : 12, outerBoundsMode: "same",
               outerBoundsContain: "all" },
       xAxis: upright ? category : value,
       yAxis: upright ? value : category,
@@ -195,9 +213,10 @@
       groups.get(limit).push(point);
     }
     const symbols = ["circle", "diamond", "triangle", "rect"];
+    const names = ["roof", ...Array.from(groups.keys(), (limit) => "limited by " + limit)];
     return Object.assign(common(look, false), {
-      grid: { left: 16, right: 24, top: 48, bottom: 36, outerBoundsMode: "same",
-              outerBoundsContain: "all" },
+      grid: { left: 16, right: 24, top: legendHeight(names, place, look) + 28, bottom: 36,
+              outerBoundsMode: "same", outerBoundsContain: "all" },
       xAxis: axis(look, { type: "log", min: low, max: high, name: "MAC per byte at " + roof.memory,
                           nameLocation: "middle", nameGap: 28,
                           axisLabel: { color: look.ink, formatter: digits } }),
@@ -304,7 +323,9 @@
   function height(place, data) {
     if (place.dataset.chart !== "layers" || place.clientWidth >= 560) return 400;
     const layers = Math.max(...data.estimates.map((x) => x.layers.length));
-    return 130 + layers * (data.estimates.length > 1 ? 40 : 26);
+    const parts = place.dataset.by === "by_operand" ? data.operand_colors : data.place_colors;
+    return 100 + legendHeight(Object.keys(parts), place, tokens()) +
+      layers * (data.estimates.length > 1 ? 40 : 26);
   }
 
   function draw(place, data, renderer) {

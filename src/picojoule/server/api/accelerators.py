@@ -37,12 +37,14 @@ async def chip(name: Annotated[str, InPath(max_length=80)]) -> Response:
 class ControlsRecord(BaseModel):
     """What a form needs to know of a machine.
 
+    ``joules`` is what its joules rest on, empty where energies are multiples of a MAC's;
     ``dataflows`` that it refuses and ``densities`` that it does not heed, each with the reason.
     """
 
     name: str
     elements: int
     unit: str
+    joules: str
     bits: int
     dataflow: str
     dataflows: dict[str, str]

@@ -184,10 +184,10 @@ function heed() {
   const grey = find("without-effect");
   grey.replaceChildren();
   if (!chipFacts) return;
-  const joules = chipFacts.unit === "pJ";
   find("chip-facts").textContent = chipFacts.name + ": " +
     chipFacts.elements.toLocaleString("en") + " processing elements, " + chipFacts.bits + " bits, " +
-    (joules ? "energies in joules." : "energies as multiples of that of one MAC, E_MAC.");
+    (chipFacts.joules ? "energies in joules (" + chipFacts.joules + ")."
+      : "energies as multiples of that of one MAC, E_MAC.");
   find("own-dataflow").textContent = "the chip's own: " + chipFacts.dataflow;
   const reasons = new Map();
   for (const option of find("dataflow").options) {

@@ -10,6 +10,7 @@ const asked = document.getElementById("question");
 const question = JSON.parse(asked.textContent);
 let begun = null;
 let share = 0;
+let leaving = false;
 
 function span(seconds) {
   if (seconds < 60) return Math.round(seconds) + " s";
@@ -38,9 +39,8 @@ function running({ done, total, layer, gap }) {
   bar.value = share;
   news.textContent = total ? "Layer " + (done + 1) + " of " + total + ": " + layer + "." : "Starting.";
   if (gap !== null) {
-    news.textContent += gap > 1e-9
-      ? " The layers done are at most " + (100 * gap).toPrecision(2) + " % above the best."
-      : " All layers done are proved best.";
+    news.textContent += " Found so far: at most " + Number((100 * gap).toPrecision(2)) +
+      "\u00a0% above the best.";
   }
 }
 
@@ -55,7 +55,7 @@ if (bar) {
       const quick = question.budget !== undefined && question.budget <= Number(asked.dataset.hurry);
       document.getElementById("enough").hidden = quick;
       document.getElementById("enough-why").hidden = quick;
-    } else {
+    } else if (!leaving) {
       location.reload();
     }
     tick();
@@ -77,6 +77,7 @@ if (bar) {
   act(document.getElementById("enough"), async () => {
     const quick = { ...question, budget: Number(asked.dataset.hurry) };
     const job = await call("POST", "/api/jobs", quick);
+    leaving = true; // that this one is cancelled is no news
     await call("DELETE", "/api/jobs/" + id);
     location.assign("/r/" + job.id);
   });
