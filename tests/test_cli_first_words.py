@@ -52,6 +52,14 @@ def test_energies_lead_with_joules_where_a_mac_is_known(run: Run) -> None:
     assert (record["joules"]["status"], record["joules"]["source"]) == ("assumed", "s")
 
 
+def test_sums_that_leave_the_chip_are_said(run: Run) -> None:
+    # 64 images' sums do not stay in the buffer under this dataflow.
+    words = ("map", "bvlc-alexnet", "conv1", "-a", "eyeriss-isca16-ws", "--batch", "64")
+    said = run(*words, "--budget", "100ms", "--no-cache")
+    assert said.code == 0, said
+    assert "partial sums per inference go out to dram and come back" in " ".join(said.out.split())
+
+
 def test_completion(run: Run) -> None:
     for shell in ("bash", "zsh", "fish", "powershell"):
         said = run("completion", shell)

@@ -92,6 +92,15 @@ def test_a_budget_holds(layer: str) -> None:
     assert found.lower_bound >= found.cost.by_operand["compute"]
 
 
+def test_a_bound_below_nothing_is_left_behind() -> None:
+    # Sums that are never fetched count as saved, so that the bound of a class may be negative; a
+    # step above it is one upwards all the same.
+    chip = load_accelerator("eyeriss-v2")
+    network = picojoule.load("gpt2").with_layers(bits=picojoule.PerOperand(8, 8, 8))
+    found = search(network["h.0.attention.qkv"], chip, budget=0.1)
+    assert (found.status, found.value > 0) == ("feasible", True)
+
+
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(PicojouleError, match="no objective 'speed'; there are energy, latency"):
         search(LAYER, two_levels(3), "flexible", "speed")

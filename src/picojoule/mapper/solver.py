@@ -131,6 +131,14 @@ def _load_compiled() -> None:
     search(linear("tiny", in_features=4, out_features=2), tiny, objective="latency")
 
 
+def _above(bound: float, step: float, base: float) -> float:
+    """What is a *step* above a *bound*, relative to it, or to the *base* where that pulls it down.
+
+    A bound may be negative: sums that are never fetched count as saved (:class:`Programme`).
+    """
+    return bound * (1 + step) if bound > 0 else bound + step * max(-bound, abs(base))
+
+
 def _exponential(logarithm: float) -> float:
     """What has this *logarithm*; infinite where no number is as large.
 
@@ -490,7 +498,7 @@ class _Solver:
         relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
         assert dual is not None
         step = max(entry.step, TUNING.hasty_step) if self.first else entry.step
-        limit = min(self._limit(), entry.bound * (1 + step))
+        limit = min(self._limit(), _above(entry.bound, step, problem.base))
         at, _ = self._start(relaxed)
         goal = entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf
         began, most = time.perf_counter(), self._affordable()
@@ -504,7 +512,7 @@ class _Solver:
             TUNING.box_rounds,
             TUNING.box_turns,
             limit,
-            limit * (1 - SMALLEST_GAIN) if self.first else goal,
+            limit - SMALLEST_GAIN * abs(limit) if self.first else goal,
             most,
         )
         self.explored += looked
