@@ -107,6 +107,8 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
     channels = at.weight_shape[1] * at.groups
     if places.blocked:
         # What fills the last block of channels, in and out, are zeros and no weights.
+        if groups < 1:
+            raise ProblemError(f"weights in {groups} groups")
         filled = at.weight_shape[1] * filters
         if groups == filters and at.weight_shape[1] == 1:  # depthwise
             channels = groups = filters = true_filters(call)
