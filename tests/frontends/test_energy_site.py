@@ -10,11 +10,12 @@ import pytest
 from picojoule.errors import InputError
 from picojoule.frontends import load
 from picojoule.frontends.energy_site import (
+    format_energy_site,
     parse_energy_site,
     read_energy_site,
     write_energy_site,
 )
-from picojoule.workload import PerOperand, Workload, conv, linear, matmul
+from picojoule.workload import PerOperand, Workload, conv, linear, matmul, recurrent
 
 # AlexNet CONV1 and CONV2 (two groups: 48 of the 96 ifmap channels per filter) and FC1 as a
 # convolution as large as its ifmap, for a batch of 4.
@@ -111,3 +112,27 @@ def test_what_the_format_cannot_say_is_refused(tmp_path: Path) -> None:
         "layer 'also'",
     ]
     assert not (tmp_path / "x.txt").exists()
+
+
+def test_time_steps_and_scales_are_refused() -> None:
+    state = recurrent("state", time_steps=5, state=4, outputs=4)
+    blocks = linear("blocks", in_features=6, out_features=4, scale_bits=PerOperand(0.0, 0.5, 0.0))
+    with pytest.raises(InputError) as caught:
+        format_energy_site(Workload("net", (state, blocks)))
+    assert [mistake.message for mistake in caught.value.mistakes] == [
+        "5 time steps have no place in this format",
+        "scales of blocks of values have no place in this format",
+    ]
+
+
+def test_an_incomplete_network_is_refused_unless_its_layers_alone_are_wanted(
+    tmp_path: Path,
+) -> None:
+    layer = linear("layer1", in_features=6, out_features=4)
+    network = Workload("net", (layer,), unmodelled={"LSTM": 2})
+    path = tmp_path / "net.txt"
+    with pytest.raises(InputError, match=r"LSTM x2 multiply.*allow_incomplete=True"):
+        write_energy_site(network, path)
+    assert not path.exists()
+    write_energy_site(network, path, allow_incomplete=True)
+    assert read_energy_site(path).layers == (layer,)

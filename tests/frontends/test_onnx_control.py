@@ -10,7 +10,7 @@ import pytest
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from picojoule.frontends import load, onnx_trace
-from picojoule.workload import Workload
+from picojoule.workload import Extents, Workload
 from tests.frontends.onnx_graphs import (
     Shape,
     constant,
@@ -135,6 +135,8 @@ def test_a_loop_counts_its_trips(tmp_path: Path) -> None:
     network = network_of(tmp_path, loop_of(trips="ten"), {"x": [1, 4]}, *STORED)
     assert network["cell"].macs == 10 * 16
     assert network["cell"].weights == 16
+    # A trip needs the one before, so no mapping may share the weights among trips.
+    assert (network["cell"].bounds, network["cell"].time_steps) == (Extents(M=4, C=4), 10)
     assert network["head"].macs == 10 * 12
     assert network.complete
     assert network.remarks == ()
@@ -229,6 +231,7 @@ def test_loops_in_loops_multiply(tmp_path: Path) -> None:
     nodes = [helper.make_node("Loop", ["three", "", "x"], ["y"], body=outer)]
     network = network_of(tmp_path, nodes, {"x": [1, 4]}, *STORED, constant("three", 3))
     assert network.macs == 30 * 16
+    assert network["cell"].time_steps == 30
 
 
 # -- Scan ------------------------------------------------------------------------------------------
@@ -271,6 +274,21 @@ def test_a_scan_is_as_long_as_what_it_scans(tmp_path: Path, axis: int, shape: Sh
     )
     found = {layer.name: layer.macs for layer in network}
     assert found == {"input": 20 * 8, "state": 20 * 16, "head": 20 * 12}
+    assert network["state"].time_steps == 20
+
+
+@pytest.mark.parametrize("handed", ["s", "s2"], ids=["as it is", "through Identity"])
+def test_trips_that_hand_on_nothing_new_are_of_one_batch(tmp_path: Path, handed: str) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["t", "w"], ["o"], "cell"),
+        helper.make_node("Identity", ["s"], ["s2"]),
+    ]
+    inputs = [value("s", [1, 4]), value("t", [1, 2])]
+    step = body_of("step", nodes, inputs, handed, "o")
+    nodes = [helper.make_node("Scan", ["zero", "x"], ["last", "y"], body=step, num_scan_inputs=1)]
+    network = network_of(tmp_path, nodes, {"x": [20, 1, 2]}, ones("w", 2, 4), ones("zero", 1, 4))
+    assert network["cell"].bounds == Extents(N=20, M=4, C=2)
+    assert network["cell"].time_steps == 1
 
 
 # -- local functions -------------------------------------------------------------------------------

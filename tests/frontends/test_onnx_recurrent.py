@@ -119,3 +119,16 @@ def test_exports_of_torch(tmp_path: Path, module: str) -> None:
     network = load(path)
     assert network.macs == expected
     assert network.complete
+
+
+def test_sequences_that_are_no_batch_are_still_side_by_side(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("RNN", ["x", "W", "R"], ["y"], "r", hidden_size=6),
+        helper.make_node("MatMul", ["z", "z2"], ["o"], "other"),
+    ]
+    weights = [ones("W", 1, 6, 5), ones("R", 1, 6, 6)]
+    sizes = {"x": [STEPS, 4, 5], "z": [3, 2, 6], "z2": [3, 6, 2]}
+    network = network_of(tmp_path, nodes, sizes, *weights)
+    assert network.batch == 1
+    assert network["r.recurrent"].bounds == Extents(N=4, M=6, C=6)
+    assert network["r.recurrent"].time_steps == STEPS

@@ -19,6 +19,9 @@ from picojoule.errors import InputError
 from picojoule.frontends import load
 
 torch = pytest.importorskip("torch")
+
+from picojoule.frontends.torch_single import set_for_one  # noqa: E402
+
 nn = torch.nn
 Module: Any = nn.Module
 
@@ -88,6 +91,77 @@ def test_an_open_size_can_be_given(saved: Path) -> None:
     )
     with pytest.raises(InputError, match=r"input\[0\]"):
         load(saved, dims={"input[2]": 7})
+
+
+class Tokens(Module):
+    """A picture's patches and one more token, through attention; or rows of tokens alone."""
+
+    def __init__(self, *, image: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4) if image else None
+        self.first = nn.Parameter(torch.zeros(1, 1, 16))
+        self.block = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Any) -> Any:
+        if self.patches is not None:
+            x = self.patches(x).flatten(2).transpose(1, 2)
+            x = torch.cat([self.first.expand(x.shape[0], -1, -1), x], 1)
+        with torch.no_grad():
+            start = torch.zeros(*x.shape)
+        return self.head(self.block(x + start)[:, 0])
+
+
+class Mean(Module):
+    """Nothing is left of the first dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(16, 16)
+
+    def forward(self, x: Any) -> Any:
+        return self.inner(x).mean(0)
+
+
+STATIC: dict[str, tuple[Any, tuple[int, ...], int]] = {
+    "convolutions": (network(), (8, 3, 8, 8), 8),
+    "attention": (Tokens(image=False), (8, 5, 16), 8),
+    "as many tokens as inferences": (Tokens(image=False), (8, 8, 16), 8),
+    "a picture": (Tokens(image=True), (8, 3, 16, 16), 8),
+    "a recurrence within": (nn.LSTM(6, 7, batch_first=True), (8, 5, 6), 8),
+    "a recurrence along it": (nn.LSTM(6, 7), (8, 1, 6), 1),
+    "attention along it": (nn.TransformerEncoderLayer(16, 4, 32), (8, 1, 16), 1),
+    "a mean over it": (Mean(), (8, 16), 1),
+}
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_a_batch_that_the_program_is_written_for(name: str, tmp_path: Path) -> None:
+    module, shape, batch = STATIC[name]
+    module, inputs = module.eval(), (torch.randn(shape),)
+    path = tmp_path / "static.pt2"
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        torch.export.save(torch.export.export(module, inputs), path)
+        ours, theirs = load(path), load((module, inputs))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    assert ours.layers == theirs.layers
+    assert ours.batch == theirs.batch == batch
+    (said,) = [remark for remark in ours.remarks if "first dimension of the inputs, 8" in remark]
+    assert ("taken for the batch" in said) is (batch == 8)
+
+
+def test_shapes_for_one_are_asked_of_arithmetic_only() -> None:
+    """A program may come from anybody: another function of Python is not called for its shapes."""
+    program = torch.export.export(network(), (torch.randn(8, 3, 8, 8),))
+    first = next(node for node in program.graph.nodes if node.op == "call_function")
+    called: list[object] = []
+    with program.graph.inserting_before(first):
+        program.graph.call_function(called.append, (1,))
+    assert not set_for_one(program, 8)
+    assert not called
 
 
 def test_recurrence_and_attention_of_a_saved_program(tmp_path: Path) -> None:
@@ -249,6 +323,18 @@ def damages(whole: bytes) -> Iterator[bytes]:
             start = chance.randrange(len(damaged))
             del damaged[start : start + chance.randint(1, 400)]
         yield bytes(damaged)
+
+
+def test_operators_that_do_not_suit_their_operands(changed: Callable[..., Path]) -> None:
+    def edited(content: bytes) -> bytes:
+        graph = json.loads(content)
+        for node in graph["graph_module"]["graph"]["nodes"]:
+            if "conv2d" in node["target"]:
+                (weight,) = (given["arg"] for given in node["inputs"] if given["name"] == "weight")
+                weight["as_tensor"]["name"] = "p_3_weight"
+        return json.dumps(graph).encode()
+
+    assert "do not suit" in refusal(changed(models_model=edited))
 
 
 def test_damaged_archives(saved: Path, tmp_path: Path) -> None:

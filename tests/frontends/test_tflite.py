@@ -229,6 +229,42 @@ def test_int4_weights_and_their_zeros(read: Any) -> None:
     assert "159 bytes are stored for 320 weights, 160 are needed" in refusal(read, short)
 
 
+@pytest.mark.parametrize(
+    ("scales", "zeros", "expected"),
+    [(FLOAT16, None, 16 / 32), (FLOAT32, None, 16 / 32), (FLOAT16, INT8, (16 + 8) / 32)],
+)
+@pytest.mark.parametrize("dequantized", [False, True])
+def test_scales_of_blocks(
+    read: Any, scales: int, zeros: int | None, expected: float, dequantized: bool
+) -> None:
+    """10 x 64 weights of 4 bits with two scales in each row."""
+    points = 0 if zeros is None else 4
+    tensors = [
+        Tensor(name="x", shape=(1, 64)),
+        Tensor(name="w", shape=(10, 64), kind=INT4, data=HALVES, blocks=(3, points, 32)),
+        Tensor(name="y", shape=(1, 10)),
+        stored("s", 10, 2, kind=scales),
+    ]
+    if zeros is not None:
+        tensors.append(stored("z", 10, 2, kind=zeros))
+    weight, ops = 1, []
+    if dequantized:
+        weight = len(tensors)
+        tensors.append(Tensor(name="wide", shape=(10, 64)))
+        ops.append(Op(name="DEQUANTIZE", inputs=[1], outputs=[weight], kind="DequantizeOptions"))
+    kind = "FullyConnectedOptions"
+    ops.append(Op(name="FULLY_CONNECTED", inputs=[0, weight, -1], outputs=[2], kind=kind))
+    (layer,) = read(model(Graph(tensors=tensors, inputs=[0], outputs=[2], ops=ops)))
+    assert layer.bits.weight == 4
+    assert layer.scale_bits == PerOperand(0.0, expected, 0.0)
+    # Half of the values are zeros, unless each block has a zero of its own.
+    assert layer.density.weight == (0.5 if zeros is None else 1.0)
+
+
+HALVES = np.full(10 * 64 // 2, 0x10, dtype=np.uint8)
+"""Two 4-bit values to a byte, the first of them zero."""
+
+
 def test_float16_weights_behind_dequantize(read: Any) -> None:
     network = read(
         connected(

@@ -256,6 +256,31 @@ def test_grouped_products_share_their_rows() -> None:
     assert network.weights == 4 * 64
 
 
+def test_experts_do_not_hide_the_batch() -> None:
+    """2 experts for each of 7 tokens of 3 inferences: of 8 experts, 2 have one row, 6 have two."""
+
+    def routed(m: Any, x: Any) -> Any:
+        rows = x.reshape(-1, 8).repeat(2, 1).bfloat16()
+        ends = torch.arange(1, 9, dtype=torch.int32) * (len(rows) // 8)
+        return torch._grouped_mm(rows, m.w.bfloat16(), offs=ends).reshape(x.shape[0], -1, 8)
+
+    network = read(routed, R(3, 7, 8), shape=(8, 8, 8))
+    assert (network.batch, network.macs) == (3, 7 * 2 * 64)
+    assert [(x.bounds.N, x.bounds.G, x.bounds.P) for x in network] == [(3, 2, 1), (3, 6, 2)]
+
+
+def test_inferences_that_visit_more_experts_together_are_read_as_one() -> None:
+    """7 rows of one inference visit 7 of 8 experts, 21 rows of three visit all."""
+
+    def routed(m: Any, x: Any) -> Any:
+        ends = torch.arange(1, 9, dtype=torch.int32) * 2
+        return torch._grouped_mm(x.reshape(-1, 8).bfloat16(), m.w.bfloat16(), offs=ends)
+
+    network = read(routed, R(3, 7, 8), shape=(8, 8, 8))
+    assert (network.batch, network.macs) == (1, 21 * 64)
+    assert network.weights == 8 * 64
+
+
 # -- inputs and outputs ------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from picojoule.frontends import load
-from picojoule.workload import PerOperand
+from picojoule.workload import Operand, PerOperand
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch.ao.quantization.fx._decomposed")  # registers the operators
@@ -216,3 +216,138 @@ def test_zeros_of_quantised_weights_are_zeros() -> None:
     levels = torch.eye(8, dtype=torch.int8)
     module = With(lambda m, x: F.linear(x, m.q.float() * 0.1), q=levels)
     assert load((module, (R(1, 8),))).layers[0].density.weight == 0.125
+
+
+# -- scales of blocks ------------------------------------------------------------------------------
+
+
+def by_group(m: Any) -> Any:
+    return Q.dequantize_per_channel_group(
+        m.q, m.scale, m.zero, -8, 7, torch.int8, 16, torch.float32
+    )
+
+
+def with_zeros(m: Any) -> Any:
+    """8 bits in blocks of 16, with zero points as wide as a word."""
+    levels = m.q.reshape(48, 4, 16).float() - m.zero.float()[..., None]
+    return (levels * m.scale[..., None]).reshape(48, 64)
+
+
+def packed_zeros(m: Any) -> Any:
+    """4 bits in blocks of 16 and their zero points, eight to a word, as GPTQ packs both."""
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32)
+    levels = ((m.q[:, None, :] >> shifts[None, :, None]) & 15).reshape(64, 48)
+    points = ((m.zero[:, :, None] >> shifts) & 15).reshape(4, 48)
+    return (levels - points.repeat_interleave(16, 0)) * m.scale.repeat_interleave(16, 0)
+
+
+BLOCKS = {"q": int8(48, 64), "scale": torch.rand(48, 4)}
+SCALED: dict[str, tuple[Any, float]] = {
+    # A scale of 16 bits for 16 values; and a zero point as wide as they are.
+    "PT2E": (
+        With(
+            lambda m, x: F.linear(x, by_group(m)),
+            zero=torch.zeros(48, 4, dtype=torch.int8),
+            **BLOCKS,
+        ),
+        (16 + 4) / 16,
+    ),
+    "behind views": (
+        With(
+            lambda m, x: x @ by_group(m).t().reshape(8, 8, 48).reshape(64, 48),
+            zero=torch.zeros(48, 4, dtype=torch.int8),
+            **BLOCKS,
+        ),
+        (16 + 4) / 16,
+    ),
+    "a scale for each channel": (
+        With(
+            lambda m, x: F.linear(x, m.q.float() * m.scale), q=int8(48, 64), scale=torch.rand(48, 1)
+        ),
+        0.0,
+    ),
+    "by hand": (
+        With(
+            lambda m, x: F.linear(x, with_zeros(m)),
+            zero=torch.zeros(48, 4, dtype=torch.int32),
+            **BLOCKS,
+        ),
+        (16 + 8) / 16,
+    ),
+    "packed by hand": (
+        With(
+            lambda m, x: x @ packed_zeros(m),
+            q=torch.randint(0, 2**31 - 1, (8, 48), dtype=torch.int32),
+            zero=torch.randint(0, 2**31 - 1, (4, 6), dtype=torch.int32),
+            scale=torch.rand(4, 48),
+        ),
+        (16 + 4) / 16,
+    ),
+    # The scale and the zero point, both of 16 bits, for 32 weights.
+    "packed by PyTorch": (
+        With(
+            lambda m, x: torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16(), m.q, 32, m.scale),
+            q=torch.randint(0, 255, (48, 32), dtype=torch.uint8),
+            scale=torch.rand(2, 48, 2).bfloat16(),
+        ),
+        2 * 16 / 32,
+    ),
+    "8 bits, packed by PyTorch": (
+        With(
+            lambda m, x: torch.ops.aten._weight_int8pack_mm(x, m.q, m.scale),
+            q=int8(48, 64),
+            scale=torch.rand(48),
+        ),
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_scales_of_blocks_of_weights(name: str) -> None:
+    module, expected = SCALED[name]
+    (layer,) = load((module, (R(3, 64),))).layers
+    assert layer.macs == 3 * 48 * 64
+    assert layer.scale_bits == PerOperand(0.0, expected, 0.0)
+    assert layer.stored_bits(Operand.WEIGHT) == layer.bits.weight + expected
+
+
+def test_blocks_of_torchao() -> None:
+    """Its operator by name and arguments; the package is not needed to read its programs."""
+    library = torch.library.Library("torchao", "FRAGMENT")
+    library.define(
+        "dequantize_affine(Tensor input, int[] block_size, Tensor scale, Tensor? zero_point, "
+        "ScalarType input_dtype, int? quant_min=None, int? quant_max=None) -> Tensor"
+    )
+    library.impl("dequantize_affine", lambda x, *_: x.float(), "CompositeExplicitAutograd")
+
+    def weights(m: Any) -> Any:
+        given = ([1, 32], m.scale, None, torch.int8, -8, 7)
+        return torch.ops.torchao.dequantize_affine(m.q, *given)
+
+    module = With(
+        lambda m, x: F.linear(x, weights(m)), q=int8(48, 64), scale=torch.rand(48, 2).bfloat16()
+    )
+    (layer,) = load((module, (R(3, 64),))).layers
+    assert layer.bits.weight == 4
+    assert layer.scale_bits == PerOperand(0.0, 16 / 32, 0.0)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_scales_given_beside_operands_of_8_bit_floats(blocks: bool) -> None:
+    kind, count = (torch.float8_e8m0fnu, 128 * 4) if blocks else (torch.float32, 1)
+
+    def scaled(m: Any, x: Any) -> Any:
+        data = x.to(torch.float8_e4m3fn)
+        scale = torch.ones(count, dtype=kind)
+        return torch._scaled_mm(
+            data, m.q.t(), scale_a=scale, scale_b=m.scale, out_dtype=torch.bfloat16
+        )
+
+    module = With(
+        scaled, q=R(128, 128).to(torch.float8_e4m3fn), scale=torch.ones(count, dtype=kind)
+    )
+    (layer,) = load((module, (R(128, 128),))).layers
+    assert (layer.bits.input, layer.bits.weight) == (8, 8)
+    # 8 bits for each 32 values of a row, of both operands.
+    assert layer.scale_bits == PerOperand(0.25 * blocks, 0.25 * blocks, 0.0)

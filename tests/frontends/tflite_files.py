@@ -26,6 +26,7 @@ class Tensor:
     zero_point: Sequence[int] | None = None
     axis: int = 0
     sparse: bool = False
+    blocks: tuple[int, int, int] | None = None
     variable: bool = False
 
 
@@ -77,7 +78,14 @@ def _tensor(b: flatbuffers.Builder, tensor: Tensor, buffer: int) -> int:
     fields: dict[str, Any] = {"Name": tensor.name, "Shape": list(tensor.shape)}
     if tensor.signature is not None:
         fields["ShapeSignature"] = list(tensor.signature)
-    if tensor.zero_point is not None:
+    if tensor.blocks is not None:
+        # Scales, zero points and size: BlockwiseQuantization, which the generated code lacks.
+        b.StartObject(4)
+        for place, number in enumerate(tensor.blocks):
+            b.PrependInt32Slot(place, number, 0)
+        details = b.EndObject()
+        fields["Quantization"] = table(b, "QuantizationParameters", DetailsType=2, Details=details)
+    elif tensor.zero_point is not None:
         points = ints(b, tensor.zero_point, "<i8")
         fields["Quantization"] = table(
             b, "QuantizationParameters", ZeroPoint=points, QuantizedDimension=tensor.axis

@@ -122,6 +122,8 @@ def test_a_price_that_would_be_incomplete_is_refused(
         with pytest.raises(PicojouleError, match=r"incomplete: aten\.lstm x2 multiply.*--allow"):
             ask()
         assert ask(allow_incomplete=True)
+    wanted = asked[1](allow_incomplete=True)
+    assert "aten.lstm x2" in wanted.warnings[0]
     for found, kind in ((asked[2], "prune"), (asked[3], "adapt")):
         folder = tmp_path / kind
         record = found(allow_incomplete=True, run=folder).to_dict()

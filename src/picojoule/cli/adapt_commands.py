@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from picojoule.cli.answers import YES, json_head, print_json, print_report, say, tell_left_out
-from picojoule.cli.options import AllowIncomplete, Json
+from picojoule.cli.options import AllowIncomplete, Json, Wide
+from picojoule.cli.progress import changing_line, clock
+from picojoule.cli.questions import need_torch
 from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.units import E_MAC, show_energy
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.pruning.datasets import Data
     from picojoule.pruning.netadapt.recipe import Adapted, Round
+    from picojoule.pruning.platforms.platforms import Platform
     from picojoule.pruning.runs.executors import Executor, FromFile
 
 FUNCTIONS = ("network", "data", "finetune", "accuracy")
@@ -91,26 +97,31 @@ def adapt(
     work: WorkOptions = WORK,
     allow_incomplete: AllowIncomplete = False,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> int:
     """Cut a network, round by round, until the platform's budget is met (NetAdapt).
 
     Exit code 1, with the smallest price that can be had, if no network meets the budget.
     """
+    need_torch()
     asked = read_recipe(Path(recipe), instead.given())
 
     from picojoule.pruning.netadapt.adaptation import adapt as run_adapt
-    from picojoule.pruning.netadapt.recipe import Recipe
+    from picojoule.pruning.netadapt.recipe import Recipe, budget_of
     from picojoule.pruning.platforms.platforms import platform as named
 
-    executor = work.executor()
     settings = asked["settings"]
-    try:
-        model, inputs, data = subject(asked["functions"], recipe)
-        found = run_adapt(
+    platform = named(settings.get("platform", "macs"), table=settings.get("table"))
+    budget = settings.get("budget", "50%")
+    budget_of(budget, 1.0, platform)  # what is no budget is found before anything is read
+    model, inputs, data = subject(asked["functions"], recipe)
+    executor = work.executor()
+    with closing(executor), _live(platform, budget, output) as tell:
+        adapted = run_adapt(
             model,
             data,
-            platform=named(settings.get("platform", "macs"), table=settings.get("table")),
-            budget=settings.get("budget", "50%"),
+            platform=platform,
+            budget=budget,
             recipe=Recipe(**asked["recipe"]),
             run=output,
             inputs=inputs,
@@ -119,17 +130,15 @@ def adapt(
             executor=executor,
             seconds=settings.get("seconds"),
             seed=int(settings.get("seed", 0)),
-            progress=_tell,
+            progress=tell,
             allow_incomplete=allow_incomplete,
         )
-    finally:
-        executor.close()
-    tell_left_out(told(found.unmodelled), allowed=True)
+    tell_left_out(told(adapted.unmodelled), allowed=True)
     say(f"written: {output / 'result'}")
     if as_json:
-        print_json({**json_head(), **found.to_dict()})
+        print_json({**json_head(), **adapted.to_dict()})
     else:
-        print_report(_report(found))
+        print_report(_report(adapted), wide=wide)
     return YES
 
 
@@ -146,19 +155,19 @@ def subject(functions: Mapping[str, FromFile], source: str) -> tuple[Any, Any, D
     data = functions["data"]()
     if not isinstance(data, Data):
         raise InputError(source, [Mistake("$.data", "its function must return a Data")])
-    made = functions["network"]()
-    model: Any = made
+    result = functions["network"]()
+    model: Any = result
     inputs: Any = (data.train.inputs[:1],)
-    if isinstance(made, tuple) and len(made) == 2:
-        model, inputs = made[0], made[1] if isinstance(made[1], (tuple, list)) else made[1:]
+    if isinstance(result, tuple) and len(result) == 2:
+        model, inputs = result[0], result[1] if isinstance(result[1], (tuple, list)) else result[1:]
     if not isinstance(model, nn.Module):
         problem = "its function must return a torch.nn.Module, or one and its example inputs"
         raise InputError(source, [Mistake("$.network", problem)])
     return model, inputs, data
 
 
-def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's functions, settings and fields of ``adaptation.Recipe``; *given* comes first.
+def read_recipe(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's functions, settings and fields of ``adaptation.Recipe``; *options* come first.
 
     Raises:
         InputError: with all mistakes of the file.
@@ -171,15 +180,15 @@ def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise InputError(str(path), [Mistake("$", "a list of keys and values is wanted")])
-    kinds = {found.name: str(found.type) for found in dataclasses.fields(Recipe)}
-    known = (*FUNCTIONS, *OWN, *kinds)
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(Recipe)}
+    keys = (*FUNCTIONS, *OWN, *kinds)
     mistakes: list[Mistake] = []
     functions: dict[str, FromFile] = {}
-    made: dict[str, dict[str, Any]] = {"settings": {}, "recipe": {}}
-    for key, value in {**raw, **given}.items():
-        if key not in known:
-            near = did_you_mean(str(key), known)
-            mistakes.append(Mistake(f"$.{key}", f"unknown key{near}; there are {', '.join(known)}"))
+    parts: dict[str, dict[str, Any]] = {"settings": {}, "recipe": {}}
+    for key, value in {**raw, **options}.items():
+        if key not in keys:
+            near = did_you_mean(str(key), keys)
+            mistakes.append(Mistake(f"$.{key}", f"unknown key{near}; there are {', '.join(keys)}"))
         elif key in FUNCTIONS:
             file, colon, name = str(value).rpartition(":")
             place = path.parent / file
@@ -189,22 +198,22 @@ def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         elif key in kinds and not _fits(value, kinds[key]):
             mistakes.append(Mistake(f"$.{key}", f"{value!r} is not of the kind {kinds[key]}"))
         elif key == "platform" and ".py:" in str(value):
-            folder = Path() if key in given else path.parent
+            folder = Path() if key in options else path.parent
             file, _, name = str(value).rpartition(":")
             if not (folder / file).is_file():
                 mistakes.append(Mistake("$.platform", f"{file}: no such Python file"))
             cost = FromFile(str(folder / file), name)
-            made["settings"][key] = Counted(str(value), "", cost)
+            parts["settings"][key] = Counted(str(value), "", cost)
         else:
-            made["recipe" if key in kinds else "settings"][key] = value
+            parts["recipe" if key in kinds else "settings"][key] = value
     mistakes += [Mistake(f"$.{key}", "is missing") for key in FUNCTIONS[:2] if key not in raw]
     if mistakes:
         raise InputError(str(path), mistakes)
     try:
-        Recipe(**made["recipe"])
+        Recipe(**parts["recipe"])
     except PicojouleError as error:
         raise InputError(str(path), [Mistake("$", str(error))]) from None
-    return {"functions": functions, **made}
+    return {"functions": functions, **parts}
 
 
 def _fits(value: object, kind: str) -> bool:
@@ -219,23 +228,79 @@ def _fits(value: object, kind: str) -> bool:
     return isinstance(value, str)
 
 
-def _tell(found: Round) -> None:
-    """One line of talk per round."""
-    chosen = f"  {found.chosen}: {found.note}" if found.chosen else f"  {found.note}".rstrip()
-    lost = f"  {found.lost} of {found.candidates} candidates lost" if found.lost else ""
-    name = "long fine-tune" if found.kind != "round" else f"round {found.number}"
-    say(f"{name}: {found.paid:.4g}, accuracy {100 * found.accuracy:.2f} %{chosen}{lost}")
+@contextmanager
+def _live(platform: Platform, asked: float | str, run: Path) -> Iterator[Callable[[Round], None]]:
+    """A line of talk per round; on a terminal also what goes on, for how long, and what is left."""
+    with changing_line() as terminal:
+        told = _Told(platform, asked, time.monotonic())
+        if terminal is not None:
+            terminal[0](f"{run}: the network as it came")
+
+        def tell(latest: Round) -> None:
+            line, following = told.lines(latest, time.monotonic())
+            if terminal is None:
+                say(line)
+                return
+            update, stay = terminal
+            stay(line)
+            update(following)
+
+        yield tell
 
 
-def _report(found: Adapted) -> RenderableType:
+class _Told:
+    """What is told of a run's rounds, and what that says of the time to come."""
+
+    def __init__(self, platform: Platform, asked: float | str, began: float) -> None:
+        self.platform, self.asked, self.began = platform, asked, began
+        self.first: float | None = None
+
+    def lines(self, latest: Round, now: float) -> tuple[str, str]:
+        """The line of a round that ended at *now*, and of what follows it."""
+        from picojoule.pruning.netadapt.recipe import budget_of
+
+        if self.first is None:
+            self.first, self.began = latest.paid, now
+        budget = budget_of(self.asked, self.first, self.platform)
+        note = f"{latest.chosen}: {latest.note}" if latest.chosen else latest.note
+        chosen = f"  {note}" if note else ""
+        lost = f"  {latest.lost} of {latest.candidates} candidates lost" if latest.lost else ""
+        name = "long fine-tune" if latest.kind != "round" else f"round {latest.number}"
+        line = (
+            f"{name}: {_cost(latest.paid, self.platform)} "
+            f"({100 * latest.paid / self.first:.1f} % of the original; budget "
+            f"{_cost(budget, self.platform)}), accuracy {100 * latest.accuracy:.2f} %{chosen}{lost}"
+        )
+        if latest.paid <= budget:
+            return line, "long fine-tune, test, and writing of the result"
+        following = f"round {latest.number + 1}"
+        done = self.first - latest.paid
+        if done > 0:
+            left = (now - self.began) * (latest.paid - budget) / done
+            following += f", about {clock(left)} to the budget"
+        return line, following
+
+
+def _cost(value: float, platform: Platform) -> str:
+    """A price in its unit; energies as everywhere, and counted MACs are none."""
+    from picojoule.pruning.netadapt.recipe import shown
+
+    energy = platform.metric == "energy" and platform.unit in ("MAC", "pJ")
+    return show_energy(value, platform.unit) if energy else shown(value, platform)
+
+
+def _report(adapted: Adapted) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
 
-    begin = found.rounds[0]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("round", f"predicted {found.unit}", f"measured {found.unit}", "share", "accuracy"):
-        table.add_column(name, justify="right")
-    for each in found.rounds:
+    from picojoule.reports.tables import grid, prose
+    from picojoule.reports.text import warning_lines
+
+    begin = adapted.rounds[0]
+    energy = adapted.platform.startswith("energy") and adapted.unit == "MAC"
+    unit = E_MAC if energy else adapted.unit
+    heads = (f"predicted\n[{unit}]", f"measured\n[{unit}]", "share", "accuracy")
+    table = grid("round", *heads, ruled=False)
+    for each in adapted.rounds:
         table.add_row(
             str(each.number) if each.kind == "round" else each.kind,
             f"{each.resource:.4g}",
@@ -243,18 +308,16 @@ def _report(found: Adapted) -> RenderableType:
             f"{100 * each.paid / begin.paid:.1f} %",
             f"{100 * each.accuracy:.2f} %",
         )
-    last = found.rounds[-1]
+    last = adapted.rounds[-1]
     lines = [
-        f"{found.platform}: {found.resource:.4g} {found.unit}, budget {found.budget:.4g}, "
-        f"{100 * found.resource / begin.paid:.1f} % of {begin.paid:.4g}"
+        f"{adapted.platform}: {adapted.resource:.4g} {unit}, budget {adapted.budget:.4g}, "
+        f"{100 * adapted.resource / begin.paid:.1f} % of {begin.paid:.4g}"
     ]
     if last.measured is not None:
         lines.append(
-            f"predicted {found.predicted:.4g}, measured {last.measured:.4g} "
-            f"({100 * (last.measured / found.predicted - 1):+.1f} %)"
+            f"predicted {adapted.predicted:.4g}, measured {last.measured:.4g} "
+            f"({100 * (last.measured / adapted.predicted - 1):+.1f} %)"
         )
-    if found.test is not None:
-        lines.append(f"test accuracy {100 * found.test.accuracy:.2f} %")
-    from picojoule.reports.text import warning_lines
-
-    return Group(*warning_lines(told(found.unmodelled)), table, *lines)
+    if adapted.test is not None:
+        lines.append(f"test accuracy {100 * adapted.test.accuracy:.2f} %")
+    return Group(*warning_lines(told(adapted.unmodelled)), table, *map(prose, lines))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from picojoule.cli.adapt_commands import read_recipe, subject
-from picojoule.cli.answers import YES, json_head, print_json, print_report, say
+from picojoule.cli.answers import YES, json_head, print_json, print_report, say, tell_left_out
 from picojoule.cli.options import AllowIncomplete
+from picojoule.cli.questions import need_torch
+from picojoule.completeness import completeness
 from picojoule.errors import InputError, Mistake, PicojouleError
 
 if TYPE_CHECKING:
@@ -52,19 +54,22 @@ def table(
     """
     if onnx is not None and platform is not None:
         raise PicojouleError("--onnx is for layers that are measured elsewhere: no --platform then")
+    need_torch()
     asked = read_recipe(Path(recipe), {})
 
     from picojoule.pruning.netadapt.coverage import unpriced, wanted_layers
     from picojoule.pruning.netadapt.recipe import Recipe
 
     model, inputs, _ = subject(asked["functions"], recipe)
-    layers = wanted_layers(
+    wanted = wanted_layers(
         model,
         inputs,
         Recipe(**asked["recipe"]),
         points=points,
         allow_incomplete=allow_incomplete,
     )
+    layers = wanted.layers
+    tell_left_out(wanted.warnings, allowed=True)
     if platform is not None:
         _fill(platform, output, layers)
     elif output.exists():
@@ -75,10 +80,15 @@ def table(
     if onnx is not None:
         _write_models(onnx, layers)
     if as_json:
-        print_json({**json_head(), "table": str(output), "layers": len(layers)})
+        whole = completeness(wanted.unmodelled, ())
+        print_json({**json_head(), **whole, "table": str(output), "layers": len(layers)})
     else:
+        from rich.console import Group
+
+        from picojoule.reports.text import warning_lines
+
         what = "without values" if platform is None else f"priced by {platform}"
-        print_report(f"{len(layers)} layers, {what}")
+        print_report(Group(*warning_lines(wanted.warnings), f"{len(layers)} layers, {what}"))
     return YES
 
 

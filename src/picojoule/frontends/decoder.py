@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from picojoule.frontends.products import ProblemError
+from picojoule.frontends.products import ProblemError, expert_layers
 from picojoule.workload import Extents, Layer, PerOperand, Workload, conv
 
 PHASES = ("decode", "prefill")
@@ -221,22 +221,18 @@ class _Builder:
     def _experts(self, part: Projection) -> list[Layer]:
         """The matrices that tokens are routed to, side by side as groups with rows of their own."""
         bits, scales = self._widths(part)
-        routed = self._tokens * self._network.top_k
-        active = min(part.experts, routed)
-        rows, more = divmod(routed, active)
         if self._tokens > 1:
             self.remarks[f"tokens spread evenly over {part.experts} experts"] = None
-        shares = [(active - more, rows, ""), (more, rows + 1, "[more]")]
-        return [
-            Layer(
-                f"{part.name}{suffix}",
-                Extents(G=groups, M=part.outputs, C=part.inputs, P=height),
-                bits=bits,
-                scale_bits=scales,
-            )
-            for groups, height, suffix in shares
-            if groups
-        ]
+        return expert_layers(
+            part.name,
+            rows=self._tokens * self._network.top_k,
+            experts=part.experts,
+            inner=part.inputs,
+            columns=part.outputs,
+            batch=1,
+            bits=bits,
+            scale_bits=scales,
+        )
 
     def _attention(self, part: Attention) -> list[Layer]:
         shared = part.heads // part.kv_heads

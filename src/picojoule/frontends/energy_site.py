@@ -14,8 +14,9 @@ Columns (from 0), as a public script that writes such files describes them:
 The ifmap is unpadded. A fully connected layer is a convolution whose filter is as large as the
 ifmap. Filters with fewer channels than the ifmap make a grouped convolution. "Number of maps" of
 the feature maps is the batch. Commas or blanks separate the numbers.
-The format has no names (layers are called ``layer1``, ``layer2``, …), no dilation, and no
-products of two activations; :func:`write_energy_site` refuses what it cannot express.
+The format has no names (layers are called ``layer1``, ``layer2``, …), no dilation, no time steps,
+no scales of blocks, and no products of two activations; :func:`write_energy_site` refuses what it
+cannot express.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import re
 from os import PathLike, fspath
 from pathlib import Path
 
+from picojoule.completeness import listed
 from picojoule.errors import WorkloadError
 from picojoule.frontends.source_file import Findings, read_text
 from picojoule.workload import OPERANDS, Layer, Operand, PerOperand, Workload, conv
@@ -91,12 +93,12 @@ def _layer(line: int, index: int, cells: list[str], findings: Findings) -> Layer
     if len(cells) != len(FIELDS):
         findings.add(f"line {line}", f"{len(cells)} numbers where {len(FIELDS)} are needed")
         return None
-    found = [
+    numbers = [
         findings.whole(_at(line, column), cell, least=0 if column in _MAY_BE_ZERO else 1)
         for column, cell in enumerate(cells)
     ]
-    values = [value for value in found if value is not None]
-    if len(values) < len(found):
+    values = [value for value in numbers if value is not None]
+    if len(values) < len(numbers):
         return None
     before = len(findings)
     ifmap, weight, ofmap = values[1:7], values[7:13], values[13:19]
@@ -135,32 +137,49 @@ def _layer(line: int, index: int, cells: list[str], findings: Findings) -> Layer
         findings.add(f"line {line}", str(error))
         return None
     expected = (layer.bounds.P, layer.bounds.Q, weight[3], ifmap[3])
-    for column, (given, computed) in enumerate(zip(ofmap, expected, strict=False), start=13):
-        if given != computed:
-            findings.add(_at(line, column), f"{given}, but the other columns give {computed}")
+    for column, (stated, computed) in enumerate(zip(ofmap, expected, strict=False), start=13):
+        if stated != computed:
+            findings.add(_at(line, column), f"{stated}, but the other columns give {computed}")
     return layer if len(findings) == before else None
 
 
-def write_energy_site(workload: Workload, path: str | PathLike[str]) -> None:
+def write_energy_site(
+    workload: Workload, path: str | PathLike[str], *, allow_incomplete: bool = False
+) -> None:
     """Write *workload* as a 25-column file, commas between the numbers.
 
     Densities become whole numbers of zeros, names and operators not counted are lost; all else
     is read back as it was.
 
+    Args:
+        allow_incomplete: write the layers though operators that multiply, or may, are in none of
+            them, which the file cannot say.
+
     Raises:
-        InputError: a layer cannot be expressed in the format; nothing is written.
+        InputError: a layer cannot be expressed in the format, or the network is incomplete;
+            nothing is written.
     """
-    text = format_energy_site(workload, source=fspath(path))
+    text = format_energy_site(workload, source=fspath(path), allow_incomplete=allow_incomplete)
     Path(path).write_text(text, encoding="ascii", newline="")
 
 
-def format_energy_site(workload: Workload, *, source: str = "25 columns") -> str:
+def format_energy_site(
+    workload: Workload, *, source: str = "25 columns", allow_incomplete: bool = False
+) -> str:
     """The 25-column text of *workload*; *source* names it in errors.
 
     Raises:
-        InputError: a layer cannot be expressed in the format.
+        InputError: a layer cannot be expressed in the format, or the network is incomplete and
+            that is not allowed.
     """
     findings = Findings(source)
+    if not workload.complete and not allow_incomplete:
+        # Who reads it back would take the layers for the whole network.
+        findings.add(
+            "unmodelled",
+            f"{listed(workload.unmodelled)} multiply, or may, and are in no layer, which "
+            "25 columns cannot say (in Python allow_incomplete=True writes the layers alone)",
+        )
     for layer in workload:
         for problem in _not_expressible(layer, workload.batch):
             findings.add(f"layer {layer.name!r}", problem)
@@ -179,6 +198,10 @@ def _not_expressible(layer: Layer, batch: int) -> list[str]:
         problems.append("a product of two activations has no place in this format")
     if any(axis.dilation > 1 and axis.taps > 1 for axis in (layer.axis(0), layer.axis(1))):
         problems.append(f"dilation {layer.dilation} has no place in this format")
+    if layer.time_steps > 1:
+        problems.append(f"{layer.time_steps} time steps have no place in this format")
+    if any(layer.scale_bits):
+        problems.append("scales of blocks of values have no place in this format")
     if batch != layer.bounds.N:
         problems.append(f"{layer.bounds.N} maps in a network for a batch of {batch}")
     return problems

@@ -97,15 +97,15 @@ def follow_loop(tracer: Tracer, node: NodeProto, bound: NodeProto, scope: Scope,
 def follow_scan(tracer: Tracer, node: NodeProto, bound: NodeProto, scope: Scope, path: str) -> None:
     """Scan: as many trips as its scanned inputs are long."""
     graph = next((graph for name, graph in subgraphs(node) if name == "body"), None)
-    given = attributes(node)
-    count = given.get("num_scan_inputs", 0)
+    settings = attributes(node)
+    count = settings.get("num_scan_inputs", 0)
     old = tracer.opsets.get("", 9) < 9  # opset 8: sequence_lens first, and a batch before the steps
     inputs = list(bound.input[1:] if old else bound.input)
     if graph is None or not isinstance(count, int) or not 0 < count <= len(inputs):
         tracer.traced.unmodelled.append(label_of(node))
         return
     scanned = inputs[len(inputs) - count :]
-    axes = given.get("scan_input_axes") or [0] * count
+    axes = settings.get("scan_input_axes") or [0] * count
     numbers = [axis for axis in axes if isinstance(axis, int)] if isinstance(axes, list) else []
     if old or len(numbers) != count:
         numbers = [1 if old else 0] * count
@@ -114,7 +114,7 @@ def follow_scan(tracer: Tracer, node: NodeProto, bound: NodeProto, scope: Scope,
         shape = tracer.traced.shape(name)
         if trips is None and shape is not None and -len(shape) <= axis < len(shape):
             trips = shape[axis]
-    output_axes = given.get("scan_output_axes")
+    output_axes = settings.get("scan_output_axes")
     loop = _Loop(
         graph,
         path,
@@ -154,8 +154,8 @@ def _goes_on(graph: GraphProto, tracer: Tracer, scope: Scope) -> bool:
             if node.op_type in ("Identity", "Cast") and node.input:
                 if node.input[0] == graph.input[1].name:
                     return True
-                known = tracer.traced.values.get(scope.resolve(node.input[0]))
-                return known is not None and bool(known.all())
+                condition = tracer.traced.values.get(scope.resolve(node.input[0]))
+                return condition is not None and bool(condition.all())
             if node.op_type == "Constant":
                 return True  # a constant no would be no loop
     return False
@@ -187,10 +187,13 @@ class _Loop:
         """Follow the body once for all trips if they are alike, else trip by trip."""
         traced = tracer.traced
         trips = 1 if self.trips is None else self.trips
-        outer, tracer.times = tracer.times, tracer.times * max(trips, 1)
+        outer = tracer.times, tracer.in_turn
+        tracer.times *= max(trips, 1)
+        if self._hands_on():
+            tracer.in_turn *= max(trips, 1)
         with tracer.collected() as steps:
             results = self._trip(tracer, scope, self.states, "", None)
-        tracer.times = outer
+        tracer.times, tracer.in_turn = outer
         if self.trips is None and _multiplies(steps):
             traced.unmodelled.append(f"{label_of(bound)} of unknown trips")
             word = next(iter(names_of_trips(bound)), bound.op_type)
@@ -208,11 +211,11 @@ class _Loop:
             finals = results if trips else [*[""] * self.shift, *self.states]
             self._finish(tracer, bound, finals, results, trips)
             return
-        states, made = self.states, results
+        states = self.states
         for number in range(trips):
-            made = self._trip(tracer, scope, states, f"#{number}", number)
-            states = made[self.shift : self.shift + len(self.states)]
-        self._finish(tracer, bound, made, made, trips)
+            results = self._trip(tracer, scope, states, f"#{number}", number)
+            states = results[self.shift : self.shift + len(self.states)]
+        self._finish(tracer, bound, results, results, trips)
 
     def _trip(
         self, tracer: Tracer, scope: Scope, states: Sequence[str], mark: str, number: int | None
@@ -247,8 +250,20 @@ class _Loop:
             traced.types[name] = tensor_type(traced.element_type(whole), rest)
             if whole in traced.widths:
                 traced.widths[name] = traced.widths[whole]
+            if whole in traced.scales:
+                traced.scales[name] = traced.scales[whole]
         tracer.follow(graph.node, inner, f"{self.path}.body{mark}")
         return [inner.resolve(output.name) for output in graph.output]
+
+    def _hands_on(self) -> bool:
+        """Whether a trip needs the one before: of a state it gets what that one made."""
+        same = {node.output[0]: node.input[0] for node in self.graph.node if _is_identity(node)}
+        ours = [info.name for info in self.graph.input[self.heads :]][: len(self.states)]
+        theirs = [info.name for info in self.graph.output[self.shift :]][: len(self.states)]
+        return any(
+            before != after and same.get(after) != before
+            for before, after in zip(ours, theirs, strict=False)
+        )
 
     def _alike(self, tracer: Tracer, results: Sequence[str]) -> bool:
         """Whether each trip hands on what it got, so that all trips have the same sizes."""
@@ -294,6 +309,10 @@ class _Loop:
         axis = self.output_axes[place] if place < len(self.output_axes) else 0
         axis = axis % (len(shape) + 1) if isinstance(axis, int) else 0
         return tensor_type(kind.tensor_type.elem_type, (*shape[:axis], trips, *shape[axis:]))
+
+
+def _is_identity(node: NodeProto) -> bool:
+    return node.op_type == "Identity" and bool(node.input) and bool(node.output)
 
 
 def _multiplies(steps: Sequence[Step | Choice]) -> bool:

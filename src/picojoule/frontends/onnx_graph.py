@@ -145,8 +145,8 @@ def convert(
 
 
 def _check_sizes(sizes: Sizes, findings: Findings) -> None:
-    for what, given in (("dims", sizes.dims), ("trips", sizes.trips)):
-        for word, size in given.items():
+    for what, numbers in (("dims", sizes.dims), ("trips", sizes.trips)):
+        for word, size in numbers.items():
             if not isinstance(size, int) or size < 0:
                 findings.add(f"{what} {shortened(word)}", f"{size!r} is not a size")
     for word, shape in sizes.shapes.items():

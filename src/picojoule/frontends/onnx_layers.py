@@ -6,6 +6,7 @@ How one operator is read stands with its family: :mod:`onnx_convolutions`, :mod:
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,10 @@ BOOKKEEPING = names_in(
     """
 )
 """Operators of ONNX without arithmetic or data movement at inference: not even listed."""
+
+NUMBERED, WEIGHT, SCOPES = "node_", ".weight", "pkg.torch.onnx.name_scopes"
+"""How torch.onnx.export (torch 2.13) names nodes and weights, and where it notes their modules."""
+LONGEST_SCOPES = 10_000
 
 
 @dataclass(slots=True)
@@ -160,7 +165,7 @@ class LayerBuilder:
             elif not _is_bookkeeping(node):
                 part.not_counted[label] += 1
             return part
-        name = self._free_name(node.name or _first_output(node) or label)
+        name = self._free_name(_own_name(node) or _first_output(node) or label)
         call = Call(
             name,
             node,
@@ -171,7 +176,10 @@ class LayerBuilder:
             self._producers,
         )
         try:
-            part.layers = [repeated(layer, step.times) for layer in convert(call)]
+            layers = convert(call)
+            for layer in layers:
+                scaled = call.with_scales(layer, alone=len(layers) == 1)
+                part.layers.append(repeated(scaled, step.times, in_turn=step.in_turn))
         except NoProductsError:
             pass
         except NotModelledError as reason:
@@ -212,6 +220,22 @@ class LayerBuilder:
         while f"{name}_{number}" in self._names:
             number += 1
         return f"{name}_{number}"
+
+
+def _own_name(node: NodeProto) -> str:
+    """What to call the layer of *node*: where it stands in the model, rather than a mere number.
+
+    torch.onnx.export calls its nodes ``node_conv2d_1``: the weight has the module's name, and what
+    has no weight of its own notes in which module it ran.
+    """
+    if not node.name.startswith(NUMBERED):
+        return node.name
+    for tensor in map(local_name, node.input[1:]):
+        if tensor.endswith(WEIGHT):
+            return tensor.removesuffix(WEIGHT)
+    noted = [entry.value for entry in node.metadata_props if entry.key == SCOPES]
+    names = re.findall(r"'([^'\\]*)'", noted[0][:LONGEST_SCOPES]) if noted else []
+    return ".".join(filter(None, names[-2:])) or node.name
 
 
 def _first_output(node: NodeProto) -> str:

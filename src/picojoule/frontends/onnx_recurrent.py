@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from picojoule.frontends.onnx_calls import Call, Converter
-from picojoule.frontends.products import NotABatchError, ProblemError, recurrent
+from picojoule.frontends.products import (
+    BOTH_WAYS,
+    NotABatchError,
+    ProblemError,
+    recurrent,
+)
 from picojoule.workload import Layer, PerOperand
 
 
@@ -17,7 +22,7 @@ def _recurrence(call: Call, gates: int, *, dynamic: bool = False) -> list[Layer]
     """
     data, inward, state = call.shape(0, 3), call.shape(1, 3), call.shape(2, 3)
     steps, sequences = data[:2]
-    if call.given.whole("layout", 0):
+    if call.attributes.whole("layout", 0):
         steps, sequences = sequences, steps
     if dynamic:
         inward, state = (inward[0], *inward[:0:-1]), (state[0], *state[:0:-1])
@@ -29,24 +34,26 @@ def _recurrence(call: Call, gates: int, *, dynamic: bool = False) -> list[Layer]
         )
     if sequences % call.batch:
         raise NotABatchError
-    total = steps * sequences
+    batch = sequences
     lengths = call.traced.values.get(call.node.input[4]) if call.has(4) else None
     if lengths is not None and lengths.size == sequences and lengths.dtype.kind in "iu":
-        total = int(lengths.clip(0, steps).sum())
+        # Sequences of different lengths: as many steps as all have, shared evenly.
+        batch, total = call.batch, int(lengths.clip(0, steps).sum())
+        if total % batch:
+            raise NotABatchError
+        steps = total // batch
     elif call.has(4):
         call.traced.remark(f"{call.label}: every sequence is taken to have all of its steps")
-    if total % call.batch:
-        raise NotABatchError
     peepholes = 3 * hidden if gates == 4 and call.has(7) else 0
     bits = call.bits()
     return recurrent(
         call.name,
-        steps=total // call.batch,
-        batch=call.batch,
+        steps=steps,
+        batch=batch,
         input_size=inputs,
         hidden_size=hidden,
         gates=gates,
-        directions=directions,
+        ways=BOTH_WAYS[:directions],
         peepholes=peepholes,
         bits=PerOperand(8, bits.weight, bits.output) if dynamic else bits,
         densities=(

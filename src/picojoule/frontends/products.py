@@ -6,9 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from picojoule.workload import DENSE, Extents, Layer, PerOperand
+from picojoule.workload import DENSE, NO_SCALES, Extents, Layer, PerOperand
 
-MOST_EXPERTS = 1 << 14
+ONE_MORE = "[more]"
+
+FORWARD = ("",)
+BACKWARD = ("_reverse",)
+BOTH_WAYS = FORWARD + BACKWARD
+"""The directions of a recurrence, as what their layers' names end in."""
 
 
 class ProblemError(Exception):
@@ -214,17 +219,24 @@ def attention_layers(
     ]
 
 
-def repeated(layer: Layer, times: int) -> Layer:
+def repeated(layer: Layer, times: int, *, in_turn: int = 1) -> Layer:
     """A layer that runs *times* times, as the body of a loop does, as one.
 
-    Its runs are more of its batch (of its heads, for two activations). Nothing forbids yet that
-    a mapping reuses a stored weight over them, though each run may need the one before.
+    Runs that need the one before are time steps, over which only a memory keeps the weights; other
+    runs are more of its batch. Each run of two activations has another second operand, and so
+    heads of its own.
+
+    Args:
+        in_turn: of the *times*, how many need the one before.
     """
     if times == 1:
         return layer
-    grown = "G" if layer.weight_is_activation else "N"
+    if layer.weight_is_activation:
+        return replace(layer, bounds=layer.bounds._replace(G=layer.bounds.G * times))
     return replace(
-        layer, bounds=layer.bounds._replace(**{grown: getattr(layer.bounds, grown) * times})
+        layer,
+        bounds=layer.bounds._replace(N=layer.bounds.N * (times // in_turn)),
+        time_steps=layer.time_steps * in_turn,
     )
 
 
@@ -235,7 +247,7 @@ def recurrent(
     input_size: int,
     hidden_size: int,
     gates: int,
-    directions: int = 1,
+    ways: Sequence[str] = FORWARD,
     projection: int | None = None,
     peepholes: int = 0,
     batch: int = 1,
@@ -247,14 +259,16 @@ def recurrent(
 
     ``name.input`` is the product with the inputs of all steps at once, ``name.recurrent`` the one
     with the state of the step before, ``name.peephole`` and ``name.projection`` those of an LSTM
-    that has them; those of the second direction end in ``_reverse``. All their MACs are counted;
-    element-by-element gating, as everywhere, is not.
+    that has them; those of the second direction end in ``_reverse``. The product with the inputs
+    is one for both directions, which read the same. All their MACs are counted; element-by-element
+    gating, as everywhere, is not.
 
     The products with the state run once for each time step, each on what the step before gave.
 
     Args:
         steps: of one inference.
         input_size, hidden_size: features of one step's input, and of one direction's state.
+        ways: the directions: :data:`FORWARD`, :data:`BACKWARD` or :data:`BOTH_WAYS`.
         projection: features of the state after an LSTM's projection, or None.
         peepholes: products of one step with the cell's state, element by element (3 for each of
             its elements).
@@ -264,7 +278,7 @@ def recurrent(
     Raises:
         NoProductsError: there are no steps.
     """
-    if min(steps, batch, hidden_size, directions) == 0:
+    if min(steps, batch, hidden_size, len(ways)) == 0:
         raise NoProductsError("there are no steps, or no state")
     bounds = Extents(N=batch, P=steps) if stored else Extents(P=steps * batch)
     step, time_steps = (Extents(N=batch), steps) if stored else (bounds, 1)
@@ -287,17 +301,17 @@ def recurrent(
 
     layers = []
     if input_size:
-        extents = bounds._replace(M=directions * gates * hidden_size, C=input_size)
-        layers.append(layer("input", extents, densities[0], 1))
+        extents = bounds._replace(M=len(ways) * gates * hidden_size, C=input_size)
+        layers.append(layer(f"input{ways[0]}", extents, densities[0], 1))
     # One direction after the other: so each has the memories for its own weights.
-    for way in ("", "_reverse")[:directions]:
+    for way in ways:
         layers += [
             layer(f"{what}{way}", extents, density, time_steps) for what, extents, density in parts
         ]
     return layers
 
 
-def expert_layer(
+def expert_layers(
     name: str,
     *,
     rows: int,
@@ -307,23 +321,36 @@ def expert_layer(
     batch: int,
     bits: PerOperand[int],
     density: PerOperand[float] = DENSE,
-) -> Layer:
+    scale_bits: PerOperand[float] = NO_SCALES,
+    stored: bool = True,
+) -> list[Layer]:
     """One product of a mixture of experts, of which each token visits a few.
 
-    The *rows* (tokens times experts for each) are shared evenly: among as many experts as divide
-    them, so that as few weights are fetched as there are experts at work.
+    The *rows* of an inference (tokens times experts for each) are shared evenly among as many
+    experts as they can be: side by side as groups. Those that get one row more are a layer of
+    their own, whose name ends in :data:`ONE_MORE`.
 
     Raises:
-        NotABatchError: the rows do not divide by *batch*.
+        NotABatchError: the rows do not divide by *batch*, or several inferences together visit
+            more experts than one does, so that their weights are no one's alone.
         NoProductsError: one of the sizes is 0.
     """
-    if rows % batch:
+    if rows % batch or (batch > 1 and rows // batch < experts):
         raise NotABatchError
     each = rows // batch
     if min(each, experts, inner, columns) < 1:
         raise NoProductsError("one of its operands is empty")
-    if experts > MOST_EXPERTS:
-        raise ProblemError(f"{experts} experts; at most {MOST_EXPERTS} are possible")
-    busy = next(count for count in range(min(each, experts), 0, -1) if each % count == 0)
-    bounds = Extents(N=batch, G=busy, M=columns, C=inner, P=each // busy)
-    return Layer(name, bounds, bits=bits, density=density)
+    active = min(each, experts)
+    share, more = divmod(each, active)
+    return [
+        Layer(
+            name + suffix,
+            Extents(N=batch, G=count, M=columns, C=inner, P=height),
+            bits=bits,
+            density=density,
+            scale_bits=scale_bits,
+            weight_is_activation=not stored,
+        )
+        for suffix, count, height in (("", active - more, share), (ONE_MORE, more, share + 1))
+        if count
+    ]

@@ -14,14 +14,13 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from picojoule.errors import InputError, Mistake
 from picojoule.frontends.aten_operators import words
 from picojoule.frontends.source_file import check_file
-from picojoule.frontends.torch_batch import Batch
 from picojoule.workload import Workload
 
 LARGEST_GRAPH = 512 * 1024 * 1024  # bytes of JSON; a network of 10,000 operators has 20 MB
@@ -72,7 +71,10 @@ def read_pt2(
 
 
 def _read(program: Any, source: str, name: str, dims: Mapping[str, int]) -> Workload:
+    from picojoule.frontends.torch_batch import differences
+    from picojoule.frontends.torch_export import quietly
     from picojoule.frontends.torch_program import read_nodes
+    from picojoule.frontends.torch_single import set_for_one
 
     open_sizes = _open_sizes(program)
     unknown = [key for key in dims if "[" in key and key not in open_sizes]
@@ -81,19 +83,49 @@ def _read(program: Any, source: str, name: str, dims: Mapping[str, int]) -> Work
         raise _refused(source, f"dims {unknown[0]}", f"no open size; the program has {known}")
     sizes = {**dims, **{open_sizes[key]: dims[key] for key in dims if key in open_sizes}}
 
-    def read(given: Mapping[str, int], batch: int = 1) -> Any:
-        return read_nodes(
-            program, name=name, source=source, batch=batch, dims=given, is_trusted=False
-        )
+    def read(given: Mapping[str, int], batch: int = 1, *, values: bool = True) -> Any:
+        try:
+            return read_nodes(
+                program,
+                name=name,
+                source=source,
+                batch=batch,
+                dims=given,
+                values=values,
+                is_trusted=False,
+            )
+        except _CONTRADICTIONS as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            problem = f"its operators do not suit their operands: {first[:300]}"
+            raise _refused(source, "graph", problem) from error
 
     whole = read(sizes)
     workload: Workload = whole.workload
     if not workload.layers and workload.complete:
         raise _refused(source, "graph", "nothing in it multiplies: nothing to price")
-    batch = _batch(program, whole, lambda symbol: read({**sizes, symbol: 1}))
-    if batch.size > 1:
-        workload = read(sizes, batch.size).workload
-    return replace(workload, remarks=(*workload.remarks, *filter(None, [batch.remark])))
+    first = _first_size(program, whole.sizes)
+    if first.size == 1:
+        return workload
+    shared: Workload = read(sizes, first.size).workload
+    if first.symbol:
+        one = read({**sizes, first.symbol: 1}, values=False)
+    else:
+        # The last reading, as the program is one for one inference from here on.
+        with quietly():
+            is_for_one = set_for_one(program, first.size)
+        one = read(sizes, values=False) if is_for_one else None
+    said = f"the first dimension of the inputs, {first.size}, is"
+    if one is None:
+        objection: str | None = "the program is written for no other number"
+    else:
+        objection = differences(whole, one, first.size)
+    if objection is None and shared.batch == first.size:
+        remark = f"{said} taken for the batch"
+    else:
+        shared = workload
+        reason = objection or "what is done for all at once does not divide into as many parts"
+        remark = f"{said} no batch ({reason}): one inference is all of the inputs"
+    return replace(shared, remarks=(*shared.remarks, remark))
 
 
 def _open_sizes(program: Any) -> dict[str, str]:
@@ -110,10 +142,15 @@ def _open_sizes(program: Any) -> dict[str, str]:
     return found
 
 
-def _batch(program: Any, whole: Any, read_with_one: Any) -> Batch:
-    """The batch, if the first dimension of all inputs is one open size and it behaves as one."""
-    from picojoule.frontends.torch_batch import differences
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first dimension of all inputs, 1 if they differ, and its symbol if it is an open size."""
 
+    size: int = 1
+    symbol: str = ""
+
+
+def _first_size(program: Any, sizes: Mapping[str, int]) -> _First:
     inputs = set(program.graph_signature.user_inputs)
     shapes = [
         node.meta["val"].shape
@@ -122,19 +159,11 @@ def _batch(program: Any, whole: Any, read_with_one: Any) -> Batch:
     ]
     firsts = {str(shape[0]) for shape in shapes}
     if len(firsts) != 1:
-        return Batch(1)
+        return _First()
     symbol = firsts.pop()
-    if symbol not in _open_sizes(program).values():
-        if symbol == "1":
-            return Batch(1)
-        return Batch(1, f"one inference is all of the inputs, whose first dimension is {symbol}")
-    size = whole.sizes.get(symbol, 1)
-    if size == 1:
-        return Batch(1)
-    objection = differences(whole, read_with_one(symbol), size)
-    if objection is None:
-        return Batch(size, f"the first dimension of the inputs, {size}, is taken for the batch")
-    return Batch(1, f"the first dimension of the inputs, {size}, is no batch ({objection})")
+    if symbol in _open_sizes(program).values():
+        return _First(sizes.get(symbol, 1), symbol)
+    return _First(int(symbol)) if symbol.isdecimal() and int(symbol) else _First()
 
 
 # -- the archive, before anything is loaded ----------------------------------------------------
@@ -198,6 +227,11 @@ def _check_tensors(path: str, archive: zipfile.ZipFile, what: str) -> None:
                     path, f"{what} {str(tensor)[:80]}", f"{shape} values are not in the file"
                 )
 
+
+# What operators raise whose arguments are none that torch.export writes: the file is damaged.
+_CONTRADICTIONS = (
+    ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, RuntimeError,
+)  # fmt: skip
 
 _PICKLED = (
     "is pickled, and reading it could run code: save the program without such objects, "

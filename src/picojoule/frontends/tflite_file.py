@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tflite
+from flatbuffers import number_types
 from numpy.typing import NDArray
 
 from picojoule.errors import InputError, Mistake
@@ -44,6 +45,16 @@ class _DamagedError(Exception):
     """The file cannot be what it says."""
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How a tensor is quantised in blocks: the tensors of the same subgraph that hold their scales
+    and zero points (0 or -1: there are none), and how many values a block has."""
+
+    scales: int
+    zero_points: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTensor:
     """One tensor of a subgraph.
@@ -55,6 +66,7 @@ class StoredTensor:
         data: its bytes if it is constant.
         zero_point: the stored values that mean zero: one, or one per index of ``axis``.
         sparse: only some of its values are stored.
+        blocks: it has a scale for every few values.
     """
 
     name: str
@@ -66,6 +78,7 @@ class StoredTensor:
     axis: int = 0
     sparse: bool = False
     variable: bool = False
+    blocks: Blocks | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +98,11 @@ class Operator:
 
     def input(self, place: int) -> int:
         """The tensor at a place, -1 if there is none."""
-        return self.inputs[place] if place < len(self.inputs) else -1
+        return self.inputs[place] if 0 <= place < len(self.inputs) else -1
 
     def output(self, place: int) -> int:
         """The tensor written at a place, -1 if there is none."""
-        return self.outputs[place] if place < len(self.outputs) else -1
+        return self.outputs[place] if 0 <= place < len(self.outputs) else -1
 
     def option(self, name: str, kind: str, default: Any = None) -> Any:
         """A field of the operator's options, which must be of *kind*.
@@ -329,6 +342,7 @@ class _Reader:
             axis=axis if 0 <= axis < len(shape) else 0,
             sparse=tensor.Sparsity() is not None,
             variable=bool(tensor.IsVariable()),
+            blocks=_blocks(quantization),
         )
 
     def _operator(self, index: int, operator: Any, codes: Sequence[tuple[str, str]]) -> Operator:
@@ -353,6 +367,27 @@ class _Reader:
             options_type=kind,
             custom=custom,
         )
+
+
+def _blocks(quantization: Any) -> Blocks | None:
+    """The details of quantisation in blocks, for which the generated code is too old."""
+    if quantization is None or quantization.DetailsType() not in _BLOCKWISE:
+        return None
+    table = quantization.Details()
+    if table is None:
+        return None
+    numbers = []
+    for place in _FIRST_FIELDS:
+        offset = table.Offset(place)
+        kind = number_types.Int32Flags
+        numbers.append(int(table.Get(kind, offset + table.Pos)) if offset else 0)
+    return Blocks(*numbers)
+
+
+_BLOCKWISE = frozenset({2, 3})
+"""BlockwiseQuantization and MultiAxisQuantization, of the schema's QuantizationDetails."""
+_FIRST_FIELDS = (4, 6, 8)
+"""Of both: scales, zero_points, block_size; as FlatBuffers counts, from 4 in steps of 2."""
 
 
 def _numbered(enumeration: Any) -> dict[int, str]:

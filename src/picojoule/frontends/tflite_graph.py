@@ -2,8 +2,8 @@
 
 Operators of :data:`~picojoule.frontends.tflite_operators.COUNTED` become layers; those that run
 other subgraphs are followed into them: both branches of an IF are looked at and the dearer one is
-counted, a WHILE is written out if its trip count is known before inference, and of a composite its
-decomposition is counted, or its two products if it is attention.
+counted, the body of a WHILE runs as often as its counter or the caller says, one trip after the
+other, and of a composite its decomposition is counted, or its two products if it is attention.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from picojoule.errors import InputError, Mistake, WorkloadError, did_you_mean
 from picojoule.frontends import tflite_layers, tflite_operators, tflite_recurrent
-from picojoule.frontends.products import NotABatchError, ProblemError
+from picojoule.frontends.products import NotABatchError, ProblemError, repeated
 from picojoule.frontends.source_file import Findings, shortened
 from picojoule.frontends.tflite_file import Model, Operator, Signature, Subgraph, opened
-from picojoule.frontends.tflite_layers import Converter, Scope, steps_of
-from picojoule.frontends.tflite_loops import trip_count
+from picojoule.frontends.tflite_layers import Converter, Scope
+from picojoule.frontends.tflite_loops import trip_count, unchanged
 from picojoule.frontends.tflite_shapes import Shape, Shapes
 from picojoule.frontends.tflite_tensors import Constant
 from picojoule.workload import Layer, Workload
@@ -79,18 +79,24 @@ def read_tflite(
         subgraph = model.subgraphs[entry.subgraph]
         shapes = _input_shapes(subgraph, entry, dims or {}, findings)
         findings.raise_if_any()
-        batch = _batch(subgraph, shapes)
+        batch, which = _batch(subgraph, shapes)
+        remark = f"the {which} dimension of the inputs, {batch}, is taken for the batch"
+        said = batch > 1
         try:
             walk = _Walk(model, findings, batch, values, trips or {})
             found = walk.run(subgraph, shapes, {})
         except NotABatchError:
+            remark = (
+                f"the {which} dimension of the inputs, {batch}, is no batch: not all of the work "
+                "divides by it; one inference is all of the inputs"
+            )
             batch, findings = 1, Findings(source)
             walk = _Walk(model, findings, batch, values, trips or {})
             found = walk.run(subgraph, shapes, {})
         findings.raise_if_any()
         walk.check_trips()
-    if batch > 1:
-        remarks[f"the first dimension of the inputs, {batch}, is taken for the batch"] = None
+    if said:
+        remarks[remark] = None
     remarks.update(walk.remarks)
     if not found.layers and not found.unmodelled and not found.not_counted:
         raise InputError(source, [Mistake("subgraphs[0]", "there are no operators")])
@@ -170,18 +176,24 @@ def _input_shapes(
     return {index: tuple(shape) for index, shape in shapes.items()}
 
 
-def _batch(subgraph: Subgraph, shapes: Mapping[int, Shape]) -> int:
-    """The first dimension of all inputs of two or more, if they agree and none of it is time."""
-    for operator in subgraph.operators:
-        if operator.name in _TIME_MAJOR:
-            kind, default = _TIME_MAJOR[operator.name]
-            try:
-                if operator.option("TimeMajor", kind, default):
-                    return 1
-            except ProblemError:
-                return 1  # the operator's own turn will say so
-    firsts = {shape[0] for shape in shapes.values() if len(shape) > 1}
-    return max(1, firsts.pop()) if len(firsts) == 1 else 1
+def _batch(subgraph: Subgraph, shapes: Mapping[int, Shape]) -> tuple[int, str]:
+    """The batch, and which dimension of the inputs it is: all of two or more must agree.
+
+    It is the first, unless a recurrence runs along that one: then the second of [steps, batch, …].
+    """
+    axis = int(any(_is_time_major(operator) for operator in subgraph.operators))
+    sizes = {shape[axis] for shape in shapes.values() if len(shape) > 1 + axis}
+    return max(1, sizes.pop()) if len(sizes) == 1 else 1, ("first", "second")[axis]
+
+
+def _is_time_major(operator: Operator) -> bool:
+    if operator.name not in _TIME_MAJOR:
+        return False
+    kind, default = _TIME_MAJOR[operator.name]
+    try:
+        return bool(operator.option("TimeMajor", kind, default))
+    except ProblemError:
+        return False  # the operator's own turn will say so
 
 
 @dataclass(slots=True)
@@ -197,9 +209,14 @@ class _Found:
         return sum(layer.macs for layer in self.layers)
 
     def add(self, other: _Found, times: int = 1) -> None:
-        """Take in what a called subgraph comes to, run *times* in a row."""
-        for layer in other.layers:
-            self.layers += steps_of(layer, times)
+        """Take in what a called subgraph comes to, run *times*, each run after the one before.
+
+        Raises:
+            WorkloadError: no layer can run as often.
+        """
+        if not times:
+            return
+        self.layers += [repeated(layer, times, in_turn=times) for layer in other.layers]
         for mine, theirs in (
             (self.not_counted, other.not_counted),
             (self.unmodelled, other.unmodelled),
@@ -289,7 +306,8 @@ class _Walk:
         if converter is not None:
             layers = converter(scope, name, operator)
             for layer in layers:
-                found.layers.append(replace(layer, name=self._free(layer.name)))
+                scaled = scope.with_scales(layer, operator)
+                found.layers.append(replace(scaled, name=self._free(layer.name)))
             if not layers:
                 found.not_counted[operator.name] += 1
         elif operator.name in _CONTROL:
@@ -318,23 +336,33 @@ class _Walk:
 
     # -- other subgraphs -------------------------------------------------------------------------
 
-    def _called(self, scope: Scope, operator: Operator, number: int, skip: int = 0) -> _Found:
-        """What subgraph *number* comes to with the operator's inputs, the first *skip* left out."""
+    def _called(
+        self,
+        scope: Scope,
+        operator: Operator,
+        number: int,
+        skip: int = 0,
+        changing: frozenset[int] = frozenset(),
+    ) -> _Found:
+        """What subgraph *number* comes to with the operator's inputs.
+
+        Args:
+            skip: how many of the operator's inputs come first that are none of the subgraph's.
+            changing: inputs of the subgraph that are other ones in the next run.
+        """
+        subgraph = self._subgraph(number)
+        constants: dict[int, Constant] = {}
+        pairs = zip(subgraph.inputs, operator.inputs[skip:], strict=False)
+        for place, (inner, outer) in enumerate(pairs):
+            constant = scope.constant(outer)
+            if inner >= 0 and constant is not None and place not in changing:
+                constants[inner] = constant
+        return self.run(subgraph, _handed(scope, operator, subgraph, skip), constants)
+
+    def _subgraph(self, number: int) -> Subgraph:
         if not 0 <= number < len(self._model.subgraphs):
             raise ProblemError(f"subgraph {number} is not there")
-        subgraph = self._model.subgraphs[number]
-        shapes: dict[int, Shape] = {}
-        constants: dict[int, Constant] = {}
-        for inner, outer in zip(subgraph.inputs, operator.inputs[skip:], strict=False):
-            if inner < 0 or outer < 0:
-                continue
-            shape = scope.shapes.known(outer)
-            if shape is not None and len(shape) == len(subgraph.tensors[inner].shape):
-                shapes[inner] = shape
-            constant = scope.constant(outer)
-            if constant is not None:
-                constants[inner] = constant
-        return self.run(subgraph, shapes, constants)
+        return self._model.subgraphs[number]
 
     def _call(self, scope: Scope, operator: Operator, found: _Found) -> None:
         found.add(self._called(scope, operator, operator.option("Subgraph", "CallOptions")))
@@ -359,27 +387,31 @@ class _Walk:
             ] = None
 
     def _while(self, scope: Scope, operator: Operator, found: _Found) -> None:
-        numbers = [
-            operator.option(f"{which}SubgraphIndex", "WhileOptions") for which in ("Cond", "Body")
-        ]
-        once = _Found()
-        for number in numbers:
-            once.add(self._called(scope, operator, number))
+        cond, body = (
+            self._subgraph(operator.option(f"{which}SubgraphIndex", "WhileOptions"))
+            for which in ("Cond", "Body")
+        )
+        changing = frozenset(range(len(body.inputs))) - unchanged(body)
+        asked, once = (
+            self._called(scope, operator, each.index, changing=changing) for each in (cond, body)
+        )
         name = self._name(scope, operator)
-        cond, body = (self._model.subgraphs[number] for number in numbers)
         trips = trip_count(scope, operator, cond, body)
-        if trips is None and (once.layers or once.unmodelled):
+        products = any(each.layers or each.unmodelled for each in (asked, once))
+        if trips is None and products:
             self._asked.add(name)
             trips = self._trips.get(name)
             if trips is None:
-                found.unmodelled[operator.name] += 1
+                found.unmodelled[f"{operator.name} of unknown trips"] += 1
                 self.remarks[
                     f"how often the loop {shortened(name, 80)} runs is not known before inference: "
-                    "give its trips by that name"
+                    "one trip is counted; give its trips by that name"
                 ] = None
-                return
-        # The condition is looked at once more than the body, which costs no products anywhere.
-        found.add(once, 1 if trips is None else trips)
+        times = 1 if trips is None else trips
+        if times > 1 and products and not _keeps_sizes(scope, operator, body):
+            found.unmodelled[f"{operator.name} of changing sizes"] += 1
+        found.add(once, times)
+        found.add(asked, times + 1)  # the last look ends the loop
 
     def _composite(self, scope: Scope, operator: Operator, found: _Found) -> None:
         kind = "StableHLOCompositeOptions"
@@ -396,6 +428,26 @@ class _Walk:
                 return
         number = operator.option("DecompositionSubgraphIndex", kind)
         found.add(self._called(scope, operator, number))
+
+
+def _handed(scope: Scope, operator: Operator, subgraph: Subgraph, skip: int) -> dict[int, Shape]:
+    """The shapes of the inputs of a subgraph that an operator runs."""
+    shapes: dict[int, Shape] = {}
+    for inner, outer in zip(subgraph.inputs, operator.inputs[skip:], strict=False):
+        shape = scope.shapes.known(outer)
+        if inner >= 0 and shape is not None and len(shape) == len(subgraph.tensors[inner].shape):
+            shapes[inner] = shape
+    return shapes
+
+
+def _keeps_sizes(scope: Scope, loop: Operator, body: Subgraph) -> bool:
+    """Whether each trip hands on tensors of the sizes that it got, as far as they are known."""
+    shapes = Shapes(body, _handed(scope, loop, body, 0))
+    pairs = [
+        (shapes.known(before), shapes.known(after))
+        for before, after in zip(body.inputs, body.outputs, strict=False)
+    ]
+    return all(before == after for before, after in pairs if before and after)
 
 
 _CONTROL: Mapping[str, Callable[[_Walk, Scope, Operator, _Found], None]] = {

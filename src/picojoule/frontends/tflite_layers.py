@@ -14,14 +14,11 @@ from picojoule.frontends.products import (
     layer_of,
     product,
 )
-from picojoule.frontends.tflite_file import Operator, Subgraph
+from picojoule.frontends.tflite_file import Operator, StoredTensor, Subgraph
 from picojoule.frontends.tflite_shapes import SAME_PADDING, Shape, Shapes, window_outputs
-from picojoule.frontends.tflite_tensors import Constant, density_of, width_of
+from picojoule.frontends.tflite_tensors import FLOAT_BITS, Constant, density_of, width_of
 from picojoule.transposed import transposed_conv
 from picojoule.workload import DENSE, Layer, PerOperand, conv
-
-MOST_LAYERS = 20_000
-"""Steps of recurrences and loops are layers; more than these are not written out."""
 
 # Operators that only change how a constant is stored or laid out.
 _PASSES = frozenset(
@@ -71,7 +68,7 @@ class Scope:
         tensor = self.subgraph.tensors[index]
         count = math.prod(tensor.shape)
         if tensor.data is not None:
-            return Constant(width_of(tensor.kind), tensor, count)
+            return Constant(width_of(tensor.kind), tensor, count, self._block_bits(tensor, count))
         if index in self.inputs or tensor.variable:
             return self.given.get(index)
         maker = self.makers.get(index)
@@ -87,6 +84,28 @@ class Scope:
         if maker.name == "FAKE_QUANT":
             return replace(found, bits=min(64, maker.option("NumBits", "FakeQuantOptions")))
         return replace(found, count=count)
+
+    def _block_bits(self, tensor: StoredTensor, count: int) -> float:
+        """What the scales and zero points of its blocks add to each of a tensor's values."""
+        blocks, tensors = tensor.blocks, self.subgraph.tensors
+        if blocks is None or not count:
+            return 0.0
+        places = {blocks.scales, blocks.zero_points} - {0}
+        parts = [tensors[place] for place in places if 0 < place < len(tensors)]
+        found = sum(
+            width_of(part.kind) * math.prod(part.shape) for part in parts if part.data is not None
+        )
+        if found:
+            return found / count
+        return FLOAT_BITS / blocks.size if blocks.size > 0 else 0.0
+
+    def with_scales(self, layer: Layer, operator: Operator) -> Layer:
+        """A layer with the scales of blocks of its stored weights."""
+        found = [self.constant(index) for index in operator.inputs]
+        most = max((each.scale_bits for each in found if each is not None), default=0.0)
+        if not most or layer.weight_is_activation:
+            return layer
+        return replace(layer, scale_bits=PerOperand(0.0, most, 0.0))
 
     def bits(self, index: int) -> int:
         """The width of a tensor's values where they are stored."""
@@ -116,19 +135,6 @@ class Scope:
 
 
 Converter = Callable[[Scope, str, Operator], list[Layer]]
-
-
-def steps_of(layer: Layer, steps: int) -> list[Layer]:
-    """The layer once for each of *steps* that wait for each other.
-
-    Raises:
-        ProblemError: they are too many to be written out.
-    """
-    if steps > MOST_LAYERS:
-        raise ProblemError(f"{steps} steps are more than the {MOST_LAYERS} that are written out")
-    if steps == 1:
-        return [layer]
-    return [replace(layer, name=f"{layer.name}[{step}]") for step in range(steps)]
 
 
 # -- convolutions ---------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def _comparisons(
     if limit is None:
         # A limit that is handed in and comes out of the body as it went in.
         handed = _place(cond, maker.inputs[1])
-        if handed is not None and _unchanged(body, handed):
+        if handed is not None and handed in unchanged(body):
             limit = _outer(scope, loop, handed)
     if start is None or limit is None or step is None:
         return []
@@ -67,10 +67,10 @@ def _outer(scope: Scope, loop: Operator, place: int) -> int | None:
     return int(found.reshape(-1)[0]) if found is not None and found.size == 1 else None
 
 
-def _unchanged(body: Subgraph, place: int) -> bool:
-    if place >= min(len(body.inputs), len(body.outputs)):
-        return False
-    return body.inputs[place] == body.outputs[place]
+def unchanged(body: Subgraph) -> frozenset[int]:
+    """The places of the inputs that a loop's body hands on as they are."""
+    pairs = zip(body.inputs, body.outputs, strict=False)
+    return frozenset(place for place, (before, after) in enumerate(pairs) if before == after)
 
 
 def _step(body: Subgraph, place: int) -> int | None:

@@ -16,15 +16,20 @@ from picojoule.frontends.tflite_file import StoredTensor
 FLOAT_BITS = 16
 """Floats of training count as 16 bits, as in every reader."""
 
-# TensorType -> bits stored for one value. 19 and 20 (INT2, UINT4) are of newer schemas.
+# TensorType -> bits stored for one value. Those from 19 on (INT2, UINT4, FLOAT8_E4M3FN,
+# FLOAT8_E5M2) are of newer schemas.
 STORED: Mapping[int, int] = MappingProxyType(
     {0: 32, 1: 16, 2: 32, 3: 8, 4: 64, 6: 8, 7: 16, 9: 8, 10: 64, 12: 64, 15: 32, 16: 16}
-    | {17: 4, 18: 16, 19: 2, 20: 4}
+    | {17: 4, 18: 16, 19: 2, 20: 4, 21: 8, 22: 8}
 )
 _FLOATS = frozenset({0, 1, 10, 18})
 _NUMPY = {0: "<f4", 1: "<f2", 2: "<i4", 3: "u1", 4: "<i8", 6: "u1", 7: "<i2", 9: "i1", 10: "<f8"}
 _NUMPY |= {12: "<u8", 15: "<u4", 16: "<u2"}
-_BFLOAT16 = 18
+_WITHOUT_SIGN: Mapping[int, tuple[str, int]] = {
+    18: ("<u2", 0x7FFF),
+    21: ("u1", 0x7F),
+    22: ("u1", 0x7F),
+}
 _SIGNED_PARTS = frozenset({17, 19})
 
 _AT_ONCE = 1 << 22
@@ -38,11 +43,13 @@ class Constant:
         bits: the width in which its values are stored.
         tensor: where its values are; None if they are not in the file.
         count: how many values it has once it is dense.
+        scale_bits: what scales and zero points of blocks add to each of them.
     """
 
     bits: int
     tensor: StoredTensor | None
     count: int
+    scale_bits: float = 0.0
 
 
 def width_of(kind: int) -> int:
@@ -59,6 +66,8 @@ def density_of(constant: Constant) -> float | None:
     tensor = constant.tensor
     if tensor is None or tensor.data is None or not constant.count:
         return None
+    if tensor.blocks is not None and tensor.blocks.zero_points > 0:
+        return 1.0  # what means zero is another number in every block
     bits = STORED.get(tensor.kind)
     if bits is None:
         raise ProblemError(f"weights of tensor type {tensor.kind}")
@@ -95,8 +104,9 @@ def _decoded(piece: NDArray[np.uint8], kind: int, bits: int) -> NDArray[np.gener
     """Numbers, or bit patterns in which a zero of either sign is 0."""
     if kind in _NUMPY:
         return np.frombuffer(piece.tobytes(), dtype=_NUMPY[kind])
-    if kind == _BFLOAT16:
-        masked: NDArray[np.generic] = np.frombuffer(piece.tobytes(), dtype="<u2") & 0x7FFF
+    if kind in _WITHOUT_SIGN:
+        pattern, mask = _WITHOUT_SIGN[kind]
+        masked: NDArray[np.generic] = np.frombuffer(piece.tobytes(), dtype=pattern) & mask
         return masked
     # Two or four values per byte, the first in the lowest bits.
     shifts = np.arange(0, 8, bits, dtype=np.uint8)

@@ -8,6 +8,7 @@ steps has a layer for each, and what is pooled over positions has lost them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from picojoule.errors import PicojouleError
+from picojoule.frontends.products import ONE_MORE
 from picojoule.frontends.torch_export import batch_of
 from picojoule.frontends.torch_objects import replaced_tensors, tensors_in
 from picojoule.frontends.torch_program import ReadProgram
@@ -81,7 +83,7 @@ def differences(whole: ReadProgram, one: ReadProgram, size: int) -> str | None:
     """Why the program for *size* indices is not that of one, *size* times; None if it is."""
     if whole.lengths != one.lengths:
         return "a recurrence or a loop runs along it"
-    works = [{layer.name: layer.macs for layer in each.workload} for each in (whole, one)]
+    works = [_works(each) for each in (whole, one)]
     if works[0].keys() != works[1].keys():
         return "the network has other layers for one alone"
     if any(macs != size * works[1][name] for name, macs in works[0].items()):
@@ -90,6 +92,14 @@ def differences(whole: ReadProgram, one: ReadProgram, size: int) -> str | None:
         ours != theirs for ours, theirs in zip(whole.outputs, one.outputs, strict=False) if ours
     ]
     return None if any(kept) or not kept else "no output has it"
+
+
+def _works(program: ReadProgram) -> Counter[str]:
+    """MACs by the name of a layer, experts that get one row more together with the others."""
+    works: Counter[str] = Counter()
+    for layer in program.workload:
+        works[layer.name.removesuffix(ONE_MORE)] += layer.macs
+    return works
 
 
 def _may_be_second(tensor: torch.Tensor) -> bool:

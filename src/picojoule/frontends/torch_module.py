@@ -17,6 +17,7 @@ from torch import nn
 
 from picojoule.errors import InputError, Mistake
 from picojoule.frontends.torch_batch import Batch, batch_in
+from picojoule.frontends.torch_declared import as_declared
 from picojoule.frontends.torch_export import export_program, first_names, split_arguments
 from picojoule.frontends.torch_program import ReadProgram, read_nodes
 from picojoule.workload import Workload
@@ -52,8 +53,8 @@ def read_torch(
     names = first_names(module)
     arguments = (tuple(inputs), dict(keywords or {}))
 
-    def export(given: Any) -> torch.export.ExportedProgram:
-        return export_program(module, *given, source=source)
+    def export(example: Any) -> torch.export.ExportedProgram:
+        return export_program(module, *example, source=source)
 
     def read(program: torch.export.ExportedProgram, **options: Any) -> ReadProgram:
         return read_nodes(
@@ -62,7 +63,7 @@ def read_torch(
 
     program = export(arguments)
     whole = read(program, values=False)
-    batch = batch_in(arguments, whole, lambda given: read(export(given), values=False))
+    batch = batch_in(arguments, whole, lambda example: read(export(example), values=False))
     workload = read(program, values=values, batch=batch.size).workload
     if not workload.layers and workload.complete:
         raise InputError(source, [Mistake("forward", "nothing in it multiplies: nothing to price")])
@@ -71,4 +72,5 @@ def read_torch(
             1, f"what is done for {batch.size} at once does not divide into as many parts"
         )
     remarks = (batch.remark, *workload.remarks) if batch.remark else workload.remarks
+    workload = as_declared(module, workload)
     return replace(workload, name=name or type(module).__name__, remarks=remarks)

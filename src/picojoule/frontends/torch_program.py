@@ -146,8 +146,13 @@ class ProgramReader:
             return Products.COUNTED
         self.reading.lengths += lengths
         sliced = any(self._tensors.is_sliced(source) for source in node.all_input_nodes)
-        for layer in layers:
-            self.reading.layers.append(_run_again(layer, times, self._steps, sliced=sliced))
+        for each in layers:
+            layer = call.with_scales(each, alone=len(layers) == 1)
+            if sliced and not layer.weight_is_activation:  # each run has weights of its own
+                runs = layer.bounds._replace(G=layer.bounds.G * times)
+                self.reading.layers.append(replace(layer, bounds=runs))
+            else:
+                self.reading.layers.append(repeated(layer, times, in_turn=self._steps))
             self.reading.nodes.append(node)
         self._names.update(layer.name for layer in layers)
         self._names.add(name)
@@ -293,20 +298,6 @@ def read_nodes(
         ),
         tensors.sizes,
     )
-
-
-def _run_again(layer: Layer, times: int, steps: int, *, sliced: bool) -> Layer:
-    """A layer of a loop's body for all its runs.
-
-    Args:
-        steps: of the *times*, how many need the one before.
-        sliced: each run has weights of its own.
-    """
-    if times == 1 or layer.weight_is_activation:
-        return repeated(layer, times)
-    if sliced:
-        return replace(layer, bounds=layer.bounds._replace(G=layer.bounds.G * times))
-    return replace(repeated(layer, times // steps), time_steps=layer.time_steps * steps)
 
 
 def operator_name(node: fx.Node) -> str | None:

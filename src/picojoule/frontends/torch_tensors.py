@@ -15,7 +15,13 @@ from picojoule.frontends.aten_operators import family, words
 from picojoule.frontends.products import ProblemError
 from picojoule.frontends.source_file import shortened
 from picojoule.frontends.torch_shares import expected_size
-from picojoule.frontends.torch_widths import FLOAT_BITS, dtype_bits, held_bits, wanted_bits
+from picojoule.frontends.torch_widths import (
+    FLOAT_BITS,
+    block_scale_bits,
+    dtype_bits,
+    held_bits,
+    wanted_bits,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class ProgramTensors:
         self._paths: dict[fx.Node, str] = {}
         self._values: dict[fx.Node, Callable[[], Any]] = {}
         self._held: dict[fx.Node, int] = {}
+        self._scales: dict[fx.Node, float] = {}
         self._slices: set[fx.Node] = set()
         self._densities: dict[fx.Node, float] = {}
         self.sizes = dict(sizes)
@@ -69,12 +76,14 @@ class ProgramTensors:
 
     def bind(self, placeholder: fx.Node, outer: object, *, sliced: bool = False) -> None:
         """Say that the input of an inner graph is *outer*, or its slices along the first axis."""
-        for table in (self._paths, self._values, self._held, self._densities):
+        for table in (self._paths, self._values, self._held, self._scales, self._densities):
             table.pop(placeholder, None)
         if not isinstance(outer, fx.Node):
             return
         if outer in self._held:
             self._held[placeholder] = self._held[outer]
+        if outer in self._scales:
+            self._scales[placeholder] = self._scales[outer]
         if outer in self._paths:
             self._paths[placeholder] = self._paths[outer]
             self._values[placeholder] = lambda: (
@@ -105,9 +114,13 @@ class ProgramTensors:
             self._values[node] = lambda: self._computed(node)
             if any(source in self._slices for source in inputs):
                 self._slices.add(node)
-        held = held_bits(node, self._held, stored=node in self._paths)
+        stored = node in self._paths
+        held = held_bits(node, self._held, stored=stored)
         if held is not None:
             self._held[node] = held
+        scales = block_scale_bits(node, self._scales, self._held, stored=stored)
+        if scales:
+            self._scales[node] = scales
         expected = expected_size(node, self.shape)
         if expected is not None:
             for symbol, size in expected.items():
@@ -152,16 +165,16 @@ class ProgramTensors:
         return self._values[node]()
 
     def _computed(self, node: fx.Node) -> Any:
-        given = {source: self.value(source) for source in node.all_input_nodes}
+        values = {source: self.value(source) for source in node.all_input_nodes}
         if any(
             value is None or (isinstance(value, torch.Tensor) and value.is_meta)
-            for value in given.values()
+            for value in values.values()
         ):
             return None
         try:
-            if not self._is_trusted and not _is_modest(node, given):
+            if not self._is_trusted and not _is_modest(node, values):
                 return None
-            return _called(node, given)
+            return _called(node, values)
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
             return None  # an operator that does not run on this machine
 
@@ -232,6 +245,10 @@ class ProgramTensors:
             return self._held[argument]
         return dtype_bits(_tensor(argument).dtype)
 
+    def scale_bits(self, argument: object) -> float:
+        """Bits that scales and zero points of blocks add to each value of an operand."""
+        return self._scales.get(argument, 0.0) if isinstance(argument, fx.Node) else 0.0
+
     def output_bits(self, node: fx.Node) -> int:
         """Width of an output: that to which it is quantised on its way, or that of its type."""
         wanted = wanted_bits(node)
@@ -246,31 +263,38 @@ MODEST = 1 << 28  # elements that a tensor of an untrusted program may have
 _NAMESPACES = ("aten", "prims", "quantized_decomposed")
 
 
-def _called(node: fx.Node, given: Mapping[fx.Node, Any]) -> Any:
+def _called(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     target: Any = node.target
     return target(
-        *fx.map_arg(node.args, given.__getitem__),
-        **fx.map_arg(dict(node.kwargs), given.__getitem__),
+        *fx.map_arg(node.args, values.__getitem__),
+        **fx.map_arg(dict(node.kwargs), values.__getitem__),
     )
 
 
-def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
+def _is_modest(node: fx.Node, values: Mapping[fx.Node, Any]) -> bool:
     """Whether an operator is plain arithmetic, and its result no larger than is reasonable."""
+    if node.target is operator.getitem:
+        return True
+    if not is_plain(node) or "device" in node.kwargs:
+        return False
+    shapes = {
+        source: value.to("meta") if isinstance(value, torch.Tensor) else value
+        for source, value in values.items()
+    }
+    result = _called(node, shapes)
+    parts = result if isinstance(result, (tuple, list)) else [result]
+    return sum(part.numel() for part in parts if isinstance(part, torch.Tensor)) <= MODEST
+
+
+def is_plain(node: fx.Node) -> bool:
+    """Whether an operator can do no more than arithmetic."""
     if node.target is operator.getitem:
         return True
     schema = getattr(node.target, "_schema", None)
     namespace = "" if schema is None else str(schema.name).partition("::")[0]
     if not isinstance(node.target, torch._ops.OpOverload) or namespace not in _NAMESPACES:
         return False
-    if "device" in node.kwargs or "from_file" in str(node.target):
-        return False
-    shapes = {
-        source: value.to("meta") if isinstance(value, torch.Tensor) else value
-        for source, value in given.items()
-    }
-    made = _called(node, shapes)
-    parts = made if isinstance(made, (tuple, list)) else [made]
-    return sum(part.numel() for part in parts if isinstance(part, torch.Tensor)) <= MODEST
+    return "from_file" not in str(node.target)
 
 
 def _tensor(argument: object) -> torch.Tensor:
@@ -347,10 +371,10 @@ def _written(node: fx.Node) -> Iterable[fx.Node]:
     schema = getattr(node.target, "_schema", None)
     if node.op != "call_function" or schema is None or not schema.is_mutable:
         return
-    for argument, given in zip(schema.arguments, node.args, strict=False):
+    for argument, operand in zip(schema.arguments, node.args, strict=False):
         is_written = argument.alias_info is not None and argument.alias_info.is_write
-        if is_written and isinstance(given, fx.Node):
-            yield given
+        if is_written and isinstance(operand, fx.Node):
+            yield operand
 
 
 _SAME_HEADS = words("transpose permute clone contiguous to _to mul div alias detach mT")

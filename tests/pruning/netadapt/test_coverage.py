@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from onnx import numpy_helper  # noqa: E402
 from picojoule.cli import main  # noqa: E402
 from picojoule.frontends.torch_module import read_torch as load_torch  # noqa: E402
 from picojoule.pruning.graph.surgery import load_network  # noqa: E402
+from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.graph.widths import Widths  # noqa: E402
+from picojoule.pruning.netadapt import coverage  # noqa: E402
 from picojoule.pruning.netadapt.coverage import covering  # noqa: E402
 from picojoule.pruning.netadapt.recipe import Recipe  # noqa: E402
 from picojoule.pruning.platforms import platforms  # noqa: E402
@@ -146,6 +149,33 @@ def test_a_table_measured_here_goes_on_where_it_was(
     table = load_table(place)
     assert len(asked) == len(table) + 1
     assert table.provenance == {"device": "a test"}
+
+
+def test_what_a_table_leaves_out_is_said_first(
+    recipe: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def half(model: Any, inputs: Any) -> Any:
+        found = trace(model, inputs)
+        return replace(found, workload=replace(found.workload, unmodelled={"aten.lstm": 2}))
+
+    monkeypatch.setattr(coverage, "trace", half)
+    words = ["table", recipe, "--points", "2", "-o"]
+    assert main([*words, str(tmp_path / "no.json")]) == 2
+    assert "aten.lstm x2" in capsys.readouterr().err
+    assert not (tmp_path / "no.json").exists()
+    assert main([*words, str(tmp_path / "a.json"), "--allow-incomplete"]) == 0
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert text.startswith("incomplete: 2 operators of the network")
+    assert main([*words, str(tmp_path / "b.json"), "--allow-incomplete", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["complete"], answer["unmodelled"]) == (
+        False,
+        [{"op": "aten.lstm", "count": 2}],
+    )
 
 
 def test_a_function_of_a_file_is_a_platform(

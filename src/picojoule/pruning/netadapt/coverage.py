@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from picojoule.completeness import MaybeIncomplete
 from picojoule.errors import PicojouleError
 from picojoule.pruning.checks import check_complete
 from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.limits import WidthLimits, natural_step
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.graph.widths import Widths, resized
+from picojoule.pruning.layers.real_weights import with_real_weights
 from picojoule.pruning.netadapt.recipe import Recipe
 from picojoule.pruning.platforms.tables import Entry, Table, table_order
 from picojoule.workload import Layer
 
 POINTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class WantedLayers(MaybeIncomplete):
+    """The layers that a table must hold, in its order.
+
+    Args:
+        unmodelled: operators of the network that multiply, or may, and that are no layer.
+    """
+
+    layers: tuple[Layer, ...]
+    unmodelled: Mapping[str, int]
 
 
 def wanted_layers(
@@ -31,7 +45,7 @@ def wanted_layers(
     *,
     points: int = POINTS,
     allow_incomplete: bool = False,
-) -> list[Layer]:
+) -> WantedLayers:
     """Every layer of a network at a grid of widths, each once, in a table's order.
 
     The grid goes from the least number of channels that any choice of the recipe's narrowest
@@ -44,16 +58,17 @@ def wanted_layers(
         points: widths on each side of a layer, at least 2.
         allow_incomplete: go on where operators that multiply, or may, are not in the price.
     """
-    traced = trace(model, inputs)
+    traced = trace(with_real_weights(model, inputs).model, inputs)
     check_complete(traced.workload, allow_incomplete=allow_incomplete)
     widths = Widths(traced)
     # Paper mode goes lower than best mode where the recipe names no floor: both are covered.
     limits = replace(recipe or Recipe(), mode="paper").limits(widths.full)
-    return covering(widths, limits, points)
+    layers = covering(widths, limits, points)
+    return WantedLayers(tuple(layers), traced.workload.unmodelled)
 
 
 def covering(widths: Widths, limits: WidthLimits, points: int = POINTS) -> list[Layer]:
-    """:func:`wanted_layers` of a network whose channels are known."""
+    """The layers of :func:`wanted_layers` of a network whose channels are known."""
     if points < 2:
         raise PicojouleError(f"points={points}: at least 2, the narrowest width and the whole")
     channels = widths.channels
