@@ -22,14 +22,17 @@ Made by `python -m tools.make_counts`: the MACs that picojoule reads out of a ne
 those of somebody who knows nothing of picojoule. The difference has to be 0, everywhere; a test \
 counts every row anew.
 
-- **flop counter**: `torch.utils.flop_counter`, two flops to a MAC, as the network runs.
-- **by hand**: a formula written beside the network, where that counter counts 0.
-- **onnxruntime**: the shapes of every operator that ran, from onnxruntime's profile, and a \
+- **torch**: `torch.utils.flop_counter`, two flops to a MAC, as the network runs.
+- **hand**: a formula written beside the network, where that counter counts 0.
+- **ORT**: the shapes of every operator that ran, from onnxruntime's profile, and a \
 formula for each kind of product. What onnxruntime's optimiser wrote has to cost what it read.
 
-Each number is of the whole pass, of all inferences in it.
+Networks are written here from their papers; shipped with picojoule; in the onnx package; exported \
+by `torch.onnx`; written by onnxruntime's optimiser from those (`ORT_ENABLE_EXTENDED` and `ALL`); \
+or single operators and small networks written here. Each number is of the whole pass, of all \
+inferences in it.
 
-| network | from | picojoule | the other | difference | counted by |
+| network | from | picojoule | the other | diff. | by |
 |---|---|--:|--:|--:|---|
 """
 

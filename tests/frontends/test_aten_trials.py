@@ -23,7 +23,7 @@ COMPOSED = words(
     upsample_nearest2d avg_pool2d cumprod vander gelu softmax meshgrid tile
     """
 )
-WITHOUT_INPUTS_FOR = 0.2
+WITHOUT_INPUTS_FOR = 0.15
 """Of the public operators, the share that is sparse, quantised or of another device."""
 
 
@@ -72,11 +72,14 @@ def test_no_operator_without_products_multiplies() -> None:
     names = {
         name
         for name in names
-        if products_of(name) is Products.NONE and family(name) == name and "_test_" not in name
+        if products_of(name) is Products.NONE
+        and family(name) == name
+        and "_test_" not in name
+        and not name.endswith("_backward")  # an inference has none, and they trust what they get
     }
     found = tried(sorted(names))
     suited = {name: entry for name, entry in found.items() if entry["suited"]}
     assert {name: multiplying(entry) for name, entry in suited.items() if multiplying(entry)} == {}
     assert {name: entry["flops"] for name, entry in suited.items() if entry["flops"]} == {}
-    public = {name for name in names if not name.startswith("_") and "backward" not in name}
+    public = {name for name in names if not name.startswith("_")}
     assert len(public - set(suited)) < WITHOUT_INPUTS_FOR * len(public), public - set(suited)

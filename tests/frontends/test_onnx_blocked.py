@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from picojoule.errors import InputError
 from picojoule.frontends import load
 from tools.counts import runtime
 
@@ -66,6 +67,16 @@ def test_filled_channels_are_not_handed_on(
     assert network.macs == macs
     assert network.complete
     assert all(layer.density.weight == 1.0 for layer in network)
+
+
+def test_a_damaged_number_of_groups_is_refused(tmp_path: Path) -> None:
+    written = blocked(inverted(20, 44), tmp_path / "net.onnx")
+    for node in written.graph.node:
+        for attribute in node.attribute:
+            attribute.i = 0 if attribute.name == "group" else attribute.i
+    onnx.save(written, tmp_path / "damaged.onnx")
+    with pytest.raises(InputError, match="groups"):
+        load(tmp_path / "damaged.onnx")
 
 
 def test_without_the_weights_widths_that_nobody_says_are_those_of_blocks(tmp_path: Path) -> None:

@@ -39,6 +39,20 @@ def test_every_operator_of_onnxruntime_has_its_place() -> None:
     assert own <= known
 
 
+def test_no_body_of_an_operator_without_products_multiplies() -> None:
+    """Of the operators that onnx defines as functions of others, in every version."""
+    bodies = [
+        (schema, schema.function_body)
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if schema.has_function  # type: ignore[attr-defined]
+    ]
+    assert len(bodies) > 20
+    for schema, body in bodies:
+        if kind_of(schema.domain, schema.name) is OperatorKind.NO_PRODUCTS:
+            kinds = {kind_of(node.domain, node.op_type) for node in body.node}
+            assert kinds <= {OperatorKind.NO_PRODUCTS, OperatorKind.CONTROL}, schema.name
+
+
 def test_what_is_counted_is_what_the_readers_read() -> None:
     counted = {
         f"{domain}.{name}" if domain else name for domain, name in of_kind(OperatorKind.COUNTED)

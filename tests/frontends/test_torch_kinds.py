@@ -153,6 +153,12 @@ def test_regions_that_only_carry_a_setting() -> None:
     assert [layer.name for layer in network] == ["l", "w", "wide.0", "wide.1"]
 
 
+def test_norms_of_values_have_no_products() -> None:
+    network = read(lambda m, x: torch.linalg.norm(m.l(x)) + torch.linalg.norm(x, 2, 1), R(1, 8))
+    assert network.complete
+    assert dict(network.not_counted)["linalg_norm"] == 2
+
+
 # -- what is not modelled ----------------------------------------------------------------------
 
 
@@ -162,6 +168,8 @@ def test_regions_that_only_carry_a_setting() -> None:
         (lambda m, x: torch.fft.rfft(m.l(x)).abs(), "fft_rfft"),
         (lambda m, x: torch.linalg.solve(m.w, m.l(x).mT), "linalg_solve"),
         (lambda m, x: torch.linalg.inv(m.l(x).T @ x + torch.eye(8)), "linalg_inv"),
+        (lambda m, x: torch.linalg.matrix_norm(m.l(x), 2), "linalg_matrix_norm"),
+        (lambda m, x: torch.linalg.norm(m.l(x), "nuc"), "linalg_norm"),
     ],
 )
 def test_what_multiplies_and_is_no_layer_is_said(function: Any, operator: str) -> None:

@@ -32,9 +32,9 @@ from tools.counts.sequences import SEQUENCES, Ids
 from tools.counts.shipped import SHIPPED
 from tools.counts.small import BY_HAND, COUNTED
 
-FLOP_COUNTER = "flop counter"
-HAND = "by hand"
-RUNTIME = "onnxruntime"
+FLOP_COUNTER = "torch"
+HAND = "hand"
+RUNTIME = "ORT"
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 
@@ -200,28 +200,27 @@ def _ours_of(model: bytes) -> int:
 
 def _rows() -> Iterator[Row]:
     for name in NETWORKS:
-        yield Row(name, "written from its paper", FLOP_COUNTER, functools.partial(_published, name))
+        yield Row(name, "its paper", FLOP_COUNTER, functools.partial(_published, name))
     for name in SHIPPED:
         count = functools.partial(_shipped, name)
         yield Row(name, "shipped", FLOP_COUNTER, count, quick=True)
     for path in sorted(LIGHT.glob("*.onnx")):
         name = path.stem.removeprefix("light_")
-        yield Row(path.name, "the onnx package", RUNTIME, functools.partial(_light, name))
+        yield Row(path.name, "onnx package", RUNTIME, functools.partial(_light, name))
     for name in EXPORTED:
         count = functools.partial(_exported, name)
         group = f"{name}, ONNX"
         yield Row(group, "torch.onnx", RUNTIME, count, group=group)
         for level in LEVELS:
             word = level.removeprefix("ORT_ENABLE_").lower()
-            source = "torch.onnx, then onnxruntime's optimiser"
             count = functools.partial(_optimised, name, level)
-            yield Row(f"{group}, optimised ({word})", source, RUNTIME, count, group=group)
+            yield Row(f"{group}, {word}", "optimiser", RUNTIME, count, group=group)
     for name in COUNTED:
         count = functools.partial(_small, name)
-        yield Row(f"small: {name}", "written here", FLOP_COUNTER, count, quick=True)
+        yield Row(f"small: {name}", "here", FLOP_COUNTER, count, quick=True)
     for name in BY_HAND:
         count = functools.partial(_by_hand, name)
-        yield Row(f"small: {name}, by hand", "written here", HAND, count, quick=True)
+        yield Row(f"small: {name}, by hand", "here", HAND, count, quick=True)
 
 
 ROWS: Mapping[str, Row] = {row.name: row for row in _rows()}

@@ -234,6 +234,16 @@ BY_HAND: dict[str, tuple[Any, tuple[Any, ...], int]] = {
     "LSTM cell": (nn.LSTMCell(8, 6), (R(1, 8),), 4 * 6 * (8 + 6)),
     "GRU cell": (nn.GRUCell(8, 6), (R(2, 8),), 2 * 3 * 6 * (8 + 6)),
     "RNN cell": (nn.RNNCell(8, 6), (R(1, 8),), 6 * (8 + 6)),
+    "affine grid": (
+        Function(lambda _, x: functional.affine_grid(x, [3, 2, 5, 7], False)),
+        (R(3, 2, 3),),
+        3 * 5 * 7 * 2 * 3,
+    ),
+    "affine grid in space": (
+        Function(lambda _, x: functional.affine_grid(x, [1, 2, 4, 5, 6], True)),
+        (R(1, 3, 4),),
+        4 * 5 * 6 * 3 * 4,
+    ),
     "bilinear": (nn.Bilinear(8, 5, 3), (R(4, 8), R(4, 5)), 4 * 8 * 5 * 3),
     "cdist": (Function(lambda w, x: torch.cdist(x, w), 6, 8), (R(3, 8),), 3 * 6 * 8),
     "pdist": (Function(lambda w, x: functional.pdist(x @ w)), (R(5, 8),), 5 * 64 + 10 * 8),

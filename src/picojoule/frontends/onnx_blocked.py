@@ -33,15 +33,15 @@ def true_filters(call: Call, node: NodeProto | None = None) -> int:
     node = call.node if node is None else node
     filled = _weight_shape(call, node)[0]
     if _is_depthwise(call, node):
-        return min(filled, true_channels(call, node.input[0]))
+        return min(filled, true_channels(call, node.input[0]) or filled)
     filters = _channels_on_leaving(call, node.output[0] if node.output else "")
     if filters is None:
         filters = _filters_but_zeros(call, node)
-    return filters if filled - max(BLOCKS) < filters <= filled else filled
+    return filters if max(0, filled - max(BLOCKS)) < filters <= filled else filled
 
 
 def true_channels(call: Call, name: str) -> int:
-    """Channels of a tensor that a blocked Conv reads."""
+    """Channels of a tensor that a blocked Conv reads; 0 where nobody knows."""
     for _ in range(_MOST_FOLLOWED):
         node = call.producers.get(name)
         label = "" if node is None else label_of(node)

@@ -107,12 +107,15 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
     channels = at.weight_shape[1] * at.groups
     if places.blocked:
         # What fills the last block of channels, in and out, are zeros and no weights.
+        if groups < 1:
+            raise ProblemError(f"weights in {groups} groups")
         filled = at.weight_shape[1] * filters
-        filters = true_filters(call)
-        if groups == at.weight_shape[0]:  # depthwise
-            channels = groups = filters
+        if groups == filters and at.weight_shape[1] == 1:  # depthwise
+            channels = groups = filters = true_filters(call)
         elif groups == 1:
-            channels = min(channels, true_channels(call, call.input(places.data)))
+            filters = true_filters(call)
+            known = true_channels(call, call.input(places.data))
+            channels = min(channels, known or channels)
         dense = min(1.0, density.weight * filled / (channels // groups * filters))
         density = DENSE._replace(weight=dense)
     elif channels != at.channels:

@@ -63,8 +63,8 @@ _ONNX = _table(
         GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample
         GroupNormalization HammingWindow HannWindow HardSigmoid HardSwish Hardmax Identity
         ImageDecoder ImageScaler InstanceNormalization IsInf IsNaN LRN LayerNormalization LeakyRelu
-        Less LessOrEqual Log LogSoftmax LpNormalization LpPool Max MaxPool MaxRoiPool MaxUnpool
-        Mean MeanVarianceNormalization MelWeightMatrix MemcpyFromHost MemcpyToHost Min Mish Mod Mul
+        Less LessOrEqual Log LogSoftmax LpNormalization LpPool Max MaxPool MaxRoiPool MaxUnpool Mean
+        MeanVarianceNormalization MelWeightMatrix MemcpyFromHost MemcpyToHost Min Mish Mod Mul
         Multinomial MultilevelCropAndResize_TRT Neg NegativeLogLikelihoodLoss NonMaxSuppression
         NonZero Not OneHot Optional OptionalGetElement OptionalHasElement Or PRelu Pad
         ParametricSoftplus Pow PyramidROIAlign_TRT QuantizeLinear RMSNormalization RandomNormal
@@ -72,11 +72,11 @@ _ONNX = _table(
         ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
         ReduceSumSquare RegexFullMatch Relu Reshape Resize ReverseSequence RoiAlign RotaryEmbedding
         Round Scale ScaledTanh Scatter ScatterElements ScatterND Selu SequenceAt SequenceConstruct
-        SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap Shape Shrink Sigmoid Sign
-        SimplifiedLayerNormalization Sin Sinh Size Slice Softmax SoftmaxCrossEntropyLoss Softplus
-        Softsign SpaceToDepth Split SplitToSequence Sqrt Squeeze StringConcat StringNormalizer
-        StringSplit Sub Sum SwiGLU Swish Tan Tanh TensorScatter TfIdfVectorizer ThresholdedRelu
-        Tile TopK Transpose Trilu Unique Unsqueeze Upsample Where Xor
+        SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap Shape Shrink Sigmoid
+        Sign SimplifiedLayerNormalization Sin Sinh Size Slice Softmax SoftmaxCrossEntropyLoss
+        Softplus Softsign SpaceToDepth Split SplitToSequence Sqrt Squeeze StringConcat
+        StringNormalizer StringSplit Sub Sum SwiGLU Swish Tan Tanh TensorScatter TfIdfVectorizer
+        ThresholdedRelu Tile TopK Transpose Trilu Unique Unsqueeze Upsample Where Xor
     """,
 )
 

@@ -247,6 +247,14 @@ def _distances_within(call: Call) -> list[Layer]:
     ]
 
 
+def _affine_grid(call: Call) -> list[Layer]:
+    """affine_grid_generator: every place of the output times a small matrix for each image."""
+    theta = call.node.args[0]
+    images, outputs, inner = call.shape(theta)
+    places = math.prod(call.shape(call.node)[1:-1])
+    return [call.product(theta, theta, (images, places, inner), (images, inner, outputs))]
+
+
 def _bilinear(call: Call) -> list[Layer]:
     """All products of two inputs, element by element, times the weights."""
     first, _, weight = call.node.args[:3]
@@ -526,6 +534,7 @@ CONVERTERS: dict[str, Converter] = {
     "cosine_similarity": _pairs_along,
     **dict.fromkeys(["cdist", "_cdist_forward", "_euclidean_dist"], _distances),
     **dict.fromkeys(["pdist", "_pdist_forward"], _distances_within),
+    **dict.fromkeys(["affine_grid_generator", "cudnn_affine_grid_generator"], _affine_grid),
     "bilinear": _bilinear,
     **dict.fromkeys(["chain_matmul", "linalg_multi_dot"], _chain),
     **dict.fromkeys(["matrix_power", "linalg_matrix_power"], _matrix_power),

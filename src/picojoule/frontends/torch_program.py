@@ -13,6 +13,7 @@ from torch import fx
 from picojoule.errors import WorkloadError
 from picojoule.frontends.aten_operators import (
     HIGHER_ORDER_WITHOUT_PRODUCTS,
+    SPECTRAL_NORMS,
     Products,
     family,
     products_of,
@@ -24,7 +25,7 @@ from picojoule.frontends.products import (
     repeated,
 )
 from picojoule.frontends.source_file import Findings
-from picojoule.frontends.torch_calls import Call
+from picojoule.frontends.torch_calls import Call, arguments_of
 from picojoule.frontends.torch_export import layer_name
 from picojoule.frontends.torch_layers import COMPOSED, CONVERTERS
 from picojoule.frontends.torch_regions import (
@@ -114,7 +115,7 @@ class ProgramReader:
             self._read_branches(node, control, times)
             return
         convert = CONVERTERS.get(op if "." in op else family(op))
-        kind = products_of(op)
+        kind = Products.UNMODELLED if _decomposes(node, op) else products_of(op)
         if convert is not None:
             kind = self._convert(node, op, times)
         elif op in HIGHER_ORDER_WITHOUT_PRODUCTS:
@@ -316,6 +317,16 @@ def operator_name(node: fx.Node) -> str | None:
     if module == "torch" and str(name).startswith("sym_"):
         return None
     return str(name)
+
+
+def _decomposes(node: fx.Node, op: str) -> bool:
+    """Whether an operator is a norm by singular values."""
+    if op not in SPECTRAL_NORMS:
+        return False
+    given = arguments_of(node)
+    axes = given.get("dim") or (-2, -1)
+    rank = getattr(node.all_input_nodes[0].meta.get("val"), "ndim", 0)
+    return given.get("ord") in (2, -2, "nuc") and rank > 1 and len(axes) == 2
 
 
 def _module_path(node: fx.Node) -> str:
