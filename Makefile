@@ -25,8 +25,8 @@ ALEXNET = $$($(BIN)/python -c "import onnx, pathlib; print(pathlib.Path(onnx.__f
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## estimate AlexNet on the Eyeriss chip
-	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss
+demo: $(INSTALLED)  ## estimate AlexNet on the Eyeriss chip, in joules
+	@$(BIN)/picojoule estimate "$(ALEXNET)" -a eyeriss-pj
 
 test: $(INSTALLED_DEV)  ## the tests, doctests included, without the long ones (4 minutes)
 	$(PYTEST) -m "not slow"

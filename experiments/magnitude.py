@@ -75,7 +75,7 @@ class Baseline:
 
     def _energy(self, model: nn.Module) -> float:
         found = measure_densities(model, self._layers, self._data.train.take(200))
-        return self._pricing.network(self.weights(model), found).energy
+        return self._pricing.price(self._pricing.network(self.weights(model), found)).energy
 
     def weights(self, model: nn.Module) -> Mapping[str, float]:
         """Density of each layer's weights."""

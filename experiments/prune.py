@@ -68,7 +68,7 @@ def reductions(pruned: Pruned, model: nn.Module, data: Data) -> dict[int, float]
                 / state[layer.parameter].numel()
                 for layer in layers
             }
-            energies.append(pricing.network(weights, densities).energy)
+            energies.append(pricing.price(pricing.network(weights, densities)).energy)
         at[batch] = energies[0] / energies[1]
     return at
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import picojoule
-from benchmarks import eyexam, peer_tables, replay, search, search_tables
+from benchmarks import beside, eyexam, peer_tables, replay, search, search_tables, tuning
 from benchmarks.peers import translation
 from benchmarks.record import Record
 from picojoule.accelerator import Array
@@ -201,3 +201,38 @@ def test_a_slow_pair_stands_for_few_layers() -> None:
     few = replay.chosen("eyeriss-v2", network)
     assert [layer.name for layer in few] == ["conv1", "fire6/expand3x3"]
     assert not replay.chosen("eyeriss-v2", picojoule.load("gpt2")).layers
+
+
+class Turns:
+    """A build whose searches take what is said, one after the other."""
+
+    def __init__(self, *seconds: float, value: float = 3.0) -> None:
+        self.left, self.value = list(seconds), value
+
+    def ask(self, _: object) -> list[float]:
+        return [self.left.pop(0) if len(self.left) > 1 else self.left[0], self.value, 2.0, 5, 4]
+
+
+QUESTION: beside.Question = ["bvlc-alexnet", "conv1", "eyeriss", None, "all", "energy"]
+
+
+def test_a_row_that_looks_slower_is_given_more_turns() -> None:
+    row = beside.compare(Turns(9, 1.0), Turns(9, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2, 1.02), QUESTION)
+    assert (row["before"], row["after"], row["turns"]) == (1.0, 1.02, 7)
+    assert beside.compare(Turns(1.0), Turns(1.2), QUESTION)["turns"] == beside.MOST
+    assert beside.compare(Turns(1.0), Turns(0.9), QUESTION)["turns"] == beside.TURNS
+
+
+def test_builds_that_answer_differently_end_the_comparison() -> None:
+    with pytest.raises(SystemExit, match="before"):
+        beside.compare(Turns(1.0), Turns(1.0, value=3.1), QUESTION)
+
+
+def test_every_number_of_the_search_is_halved_and_doubled() -> None:
+    assert tuning.others(8) == [4, 16]
+    assert tuning.others(1) == [1, 2]
+    assert tuning.others((0.01, 1.0)) == [(0.005, 0.5), (0.02, 2.0)]
+    assert tuning.others(0.5) == [0.25, 1.0]
+    for network, layer, chip, *_ in tuning.QUESTIONS:
+        assert picojoule.load(network)[layer]
+        assert chip == search.CHIP

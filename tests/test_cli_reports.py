@@ -10,6 +10,7 @@ import pytest
 from picojoule.cli import main
 from picojoule.estimate_records import Estimate, load_estimate
 from tests.reports.conftest import dense, sparse
+from tests.server_files import CHIP, TABLE
 
 __all__ = ["dense", "sparse"]
 
@@ -38,6 +39,23 @@ def test_reports(ending: str, start: str, capsys: pytest.CaptureFixture[str]) ->
     assert Path(f"out.{ending}").read_text().startswith(start)
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", f"written: out.{ending}\n")
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_report_of_an_examination_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "chip.yaml").write_text(CHIP)
+    (tmp_path / "net.csv").write_text(TABLE)
+    assert main(["eyexam", "net.csv", "-a", "chip.yaml", "-o", "exam.json"]) == 0
+    assert main(["report", "exam.json", "-o", "exam.html"]) == 0
+    page = Path("exam.html").read_text("utf-8")
+    assert "small on tiny" in page
+    assert "Where the speed goes" in page
+    for words in (["-o", "exam.csv"], ["-o", "exam.html", "--before", "a.json"]):
+        capsys.readouterr()
+        assert main(["report", "exam.json", *words]) == 2
+        assert "examination" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("runs")

@@ -41,9 +41,30 @@ def test_layers_are_matched_by_name_or_else_by_position(dense: Estimate) -> None
     assert [pair.name for pair in compare(half, dense).layers] == ["fc", "conv1"]
 
 
-def test_different_units_are_not_compared(dense: Estimate) -> None:
-    with pytest.raises(PicojouleError, match="same unit"):
+def test_units_that_nothing_joins_are_not_compared(dense: Estimate) -> None:
+    with pytest.raises(PicojouleError, match="unit_energy: 2 pJ"):
         compare(dense, replace(dense, energy_unit="pJ"))
+
+
+def with_mac_of(picojoules: float, estimate: Estimate) -> Estimate:
+    assert estimate.machine is not None
+    return replace(estimate, machine=replace(estimate.machine, unit_energy=picojoules))
+
+
+def test_chips_in_different_units_are_compared_in_picojoules(dense: Estimate) -> None:
+    relative = with_mac_of(2.0, dense)
+    joules = relative.in_picojoules()
+    assert compare(relative, joules).before == joules
+    assert [pair.energy.ratio for pair in compare(joules, relative).layers] == [1.0, 1.0]
+    # Multiples of two different MACs are not one unit either.
+    halved = compare(relative, with_mac_of(1.0, dense))
+    assert halved.to_dict()["energy_unit"] == "pJ"
+    assert [pair.energy.ratio for pair in halved.layers] == [0.5, 0.5]
+    # The same unit stays what it is, and is shown in joules.
+    same = compare(relative, relative)
+    assert same.before is relative
+    assert same.in_picojoules().before == joules
+    assert compare(dense, dense).in_picojoules().before is dense
 
 
 def test_settings(dense: Estimate) -> None:

@@ -154,7 +154,7 @@ def test_markdown_and_notebook_say_it_first(incomplete: Estimate, whole: Estimat
     both = comparison_markdown(compare(whole, incomplete))
     assert both.startswith("**incomplete: 3 operators of small (after) multiply")
     assert estimate_fragment(incomplete).startswith(
-        f'<div class="picojoule"><p><strong>{SENTENCE}</strong></p><table>'
+        f'<div class="picojoule"><p><strong>{SENTENCE}</strong></p><p>'
     )
     assert "incomplete" not in estimate_fragment(whole)
 

@@ -95,7 +95,7 @@ def test_a_gap_is_on_the_scale_of_one_inference() -> None:
         halved = replace(layer.search, lower_bound=layer.search.lower_bound / 2, status="feasible")
         loose = replace(layer, search=halved)
         assert math.isclose(loose.gap(made.objective), 1.0)
-        assert "at most 1e+02 %" in loose.certificate(made.objective)
+        assert "at most 100 %" in loose.certificate(made.objective)
 
 
 def alternative(layer: LayerEstimate, status: str, ends: tuple[float, float]) -> Alternative:
@@ -131,7 +131,7 @@ def test_other_choices_as_a_table() -> None:
     assert "\x1b" not in text
     assert "does not fit" in flat
     assert "other choices" not in plain(mapping_report(made, LINEAR, MACHINE))
-    assert "edp ratio" in plain(alternatives_report(others, "edp", "pJ")[0])
+    assert "edp ratio" in " ".join(plain(alternatives_report(others, "edp", "pJ")[0]).split())
 
 
 def test_the_report_shows_edges() -> None:

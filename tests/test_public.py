@@ -34,7 +34,7 @@ def test_an_unknown_name() -> None:
 def loaded(statement: str, *names: str) -> list[str]:
     code = f"import sys; {statement}; print([n for n in {names!r} if n in sys.modules])"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return eval(made.stdout)  # our own list of names
+    return eval(made.stdout.splitlines()[-1])  # our own list of names
 
 
 HEAVY = ("torch", "onnx", "onnxruntime", "numba", "numpy", "matplotlib", "pandas", "pydantic")

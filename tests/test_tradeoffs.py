@@ -10,6 +10,7 @@ import pytest
 
 from picojoule.cli import main
 from picojoule.errors import InputError
+from picojoule.reports.tradeoff_page import tradeoff_words
 from picojoule.tradeoffs import published_points, read_run
 from tests.reports.test_page import Reader
 
@@ -70,6 +71,17 @@ def test_an_adaptation_run_scales_predictions_to_the_last_measurement(tmp_path: 
     assert found.unit == "ms"
 
 
+def test_counted_macs_are_no_energies(tmp_path: Path) -> None:
+    folder = written(tmp_path / "a", "adapt", ADAPTED)
+    head = json.loads((folder / "run.json").read_text())
+    head["recipe"] |= {"platform": "macs", "unit": "MAC"}
+    (folder / "run.json").write_text(json.dumps(head))
+    assert main(["report", str(folder), "-o", str(tmp_path / "run.md")]) == 0
+    text = (tmp_path / "run.md").read_text()
+    assert "200 MACs" in text
+    assert "E\\_MAC" not in text
+
+
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     folder = written(tmp_path / "p", "prune", PRUNED)
     with (folder / "history.jsonl").open("a") as file:
@@ -99,9 +111,25 @@ def test_reports_of_a_run(tmp_path: Path) -> None:
     assert "</script>" in Reader(text).text
     assert main(["report", str(folder), "-o", str(tmp_path / "run.csv")]) == 0
     assert main(["report", str(folder), "-o", str(tmp_path / "run.md")]) == 0
-    assert "| stage 2 | 2 MMAC | 0.250 | 90.00 % |" in (tmp_path / "run.md").read_text()
+    assert "| stage 2 | 2 M x E\\_MAC | 0.250 | 90.00 % |" in (tmp_path / "run.md").read_text()
     pytest.importorskip("matplotlib")
     assert main(["report", str(folder), "-o", str(tmp_path / "run.svg")]) == 0
+
+
+def test_a_run_that_nobody_works_on_does_not_go_on(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    folder = written(tmp_path / "p", "prune", PRUNED)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        at_work = read_run(folder)
+        assert not at_work.stopped
+        assert tradeoff_words(at_work).startswith("The run goes on after 1 judged network. ")
+    stopped = read_run(folder)
+    assert stopped.stopped
+    assert tradeoff_words(stopped).startswith("The run was stopped after 1 judged network. ")
+    assert tradeoff_words(stopped).endswith("given again, takes it up.")
+    (folder / "result").mkdir()
+    assert "has ended" in tradeoff_words(read_run(folder))
 
 
 def test_a_run_that_ended_is_told_by_its_result(tmp_path: Path) -> None:
@@ -126,12 +154,12 @@ def test_a_run_that_ended_is_told_by_its_result(tmp_path: Path) -> None:
     assert found.to_dict()["chosen"] == "stage 1"
     for name in ("run.html", "run.md"):
         assert main(["report", str(folder), "-o", str(tmp_path / name)]) == 0
-        text = Reader((tmp_path / name).read_text()).text
+        text = Reader((tmp_path / name).read_text()).text.replace("\u00a0", " ")
         assert "Its result, stage 1, costs 2 times less" in text
         assert "Channels that change together: conv1 16 to 12." in text
         assert "12.5 %" in text
-        assert "6 MMAC" in text  # weights before
-        assert "3 MMAC" in text  # and after
+        assert "6 M x E_MAC" in text.replace("\\_", "_")  # weights before
+        assert "3 M x E_MAC" in text.replace("\\_", "_")  # and after
 
 
 @pytest.mark.parametrize(

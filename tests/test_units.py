@@ -106,8 +106,8 @@ def test_counts(value: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
-        (3.97e9, "MAC", "3.97 GMAC"),
-        (12, "MAC", "12 MAC"),
+        (3.97e9, "MAC", "3.97 G x E_MAC"),
+        (12, "MAC", "12 x E_MAC"),
         (460, "pJ", "460 pJ"),
         (59.3e6, "pJ", "59.3 µJ"),
         (2e12, "pJ", "2 J"),
@@ -129,3 +129,40 @@ def test_three_digits_are_within_half_a_percent(value: float) -> None:
     number, _, prefix = units.show_count(value).partition(" ")
     scale = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[prefix]
     assert float(number) * scale == pytest.approx(value, rel=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("asked", "unit", "each", "of_80"),
+    [
+        ("30%", "pJ", 1.0, 24),
+        (" 30 % ", "MAC", None, 24),
+        (".3", "cost", None, 24),
+        (0.3, "pJ", 1.0, 24),
+        ("40 µJ", "pJ", 1.0, 40e6),
+        ("40 µJ", "MAC", 2.0, 20e6),
+        ("12e6 MAC", "MAC", None, 12e6),
+    ],
+)
+def test_budgets_are_shares_or_amounts(
+    asked: float | str, unit: str, each: float | None, of_80: float
+) -> None:
+    assert units.energy_budget(asked, unit, each).of(80) == pytest.approx(of_80)
+
+
+@pytest.mark.parametrize(
+    ("asked", "unit", "why"),
+    [
+        ("x", "pJ", "or an amount"),
+        ("30 %%", "pJ", "or an amount"),
+        ("40 mW", "MAC", "or an amount"),
+        ("1.5", "pJ", "above 0 and below 1"),
+        (0.0, "MAC", "above 0 and below 1"),
+        (math.nan, "MAC", "above 0 and below 1"),
+        ("100%", "pJ", "above 0 and below 1"),
+        ("40 µJ", "MAC", "in joules"),
+        ("40 µJ", "cost", "no unit"),
+    ],
+)
+def test_bad_budgets(asked: float | str, unit: str, why: str) -> None:
+    with pytest.raises(UnitError, match=why):
+        units.energy_budget(asked, unit, None)

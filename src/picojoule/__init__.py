@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from picojoule import display as _display
@@ -127,10 +128,26 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'picojoule' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__", "__doc__", "__file__", "__name__", "__path__"})
+
+
 def _html(result: object) -> str:
     from picojoule.reports.html import fragment
 
     return fragment(result)
 
 
-_display.drawn_by(_html)
+def _plot(result: Any, ax: Any, **options: Any) -> Any:
+    from picojoule.reports.plots import plot
+
+    return plot(result, ax, **options)
+
+
+def _progress() -> AbstractContextManager[dict[str, Any]]:
+    from picojoule.reports.notebook import progress_bar
+
+    return progress_bar()
+
+
+_display.drawn_by(_display.Drawers(html=_html, plot=_plot, progress=_progress))

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from picojoule import dataflow as dataflows
 from picojoule.dataflow import Dataflow
+from picojoule.display import Displayed
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
 
 
@@ -224,21 +225,26 @@ class Compute:
     psum_bits: int | None = None
 
 
+UNSTATED = "unstated"
+"""Status of a number of which nobody says where it comes from."""
+
+
 class Provenance(NamedTuple):
     """Where a number of an accelerator comes from."""
 
     path: str
     value: str
     source: str
-    status: str  # "published" or "assumed"
+    status: str  # "published", "derived", "assumed" or UNSTATED
 
 
 @dataclass(frozen=True, slots=True)
-class Accelerator:
+class Accelerator(Displayed):
     """An accelerator: its nest of levels and arrays, outermost first, and its conventions.
 
     Args:
         energy_unit: "MAC" (multiples of one MAC of ``word_bits``) or "pJ".
+        unit_energy: picojoules of the unit "MAC", where somebody says; no search looks at it.
         word_bits: the width that all energies refer to.
         resident_images: a batch runs in sets of as many images as the level below the outermost
             can hold the layer's finished output maps of (at least one); weights are fetched anew
@@ -254,6 +260,7 @@ class Accelerator:
     _: KW_ONLY
     compute: Compute
     energy_unit: str = "MAC"
+    unit_energy: float | None = None
     word_bits: int = 16
     charging: Charging = Charging.DEARER_END
     charge_padding: bool = False
@@ -264,6 +271,13 @@ class Accelerator:
     default_dataflow: str = "flexible"
     description: str = ""
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        parts = (
+            part.name if isinstance(part, Level) else " x ".join(str(x.size) for x in part.axes)
+            for part in self.nest
+        )
+        return f"<Accelerator {self.name}: {' > '.join(parts)}, in {self.energy_unit}>"
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -285,6 +299,30 @@ class Accelerator:
     def elements(self) -> int:
         """Number of processing elements: the product of all arrays."""
         return math.prod(part.size for part in self.nest if isinstance(part, Array))
+
+    def sees_zeros(self, operand: Operand) -> bool:
+        """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
+        gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
+        formats = (m.formats.of(operand) for m in self.memories.values() if operand in m.keeps)
+        return gated or any(coding is not Format.DENSE for coding in formats)
+
+    @property
+    def unit_picojoules(self) -> float | None:
+        """What one of its units of energy is in picojoules; None where nobody says."""
+        return 1.0 if self.energy_unit == "pJ" else self.unit_energy
+
+    @property
+    def mac_picojoules(self) -> float | None:
+        """What one MAC of ``word_bits`` costs in picojoules; None where nobody says."""
+        each = self.unit_picojoules
+        return None if each is None else each * self.compute.mac_energy
+
+    @property
+    def joules_rest_on(self) -> Provenance:
+        """Where the number comes from that its joules rest on: the energy of a MAC."""
+        path = "$.compute.mac_energy" if self.energy_unit == "pJ" else "$.unit_energy"
+        stated = (origin for origin in self.sources if origin.path == path)
+        return next(stated, Provenance(path, "", "", UNSTATED))
 
     @property
     def bandwidths_known(self) -> bool:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from picojoule.completeness import completeness, told
+from picojoule.display import Plotted
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.units import show_energy
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS
 
@@ -54,13 +56,28 @@ class LayerPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Plotted):
     """Two estimates in the same unit. ``changed`` are the parts of the question that differ."""
 
     before: Estimate
     after: Estimate
     layers: tuple[LayerPair, ...]
     changed: tuple[tuple[str, str, str], ...]
+
+    def __repr__(self) -> str:
+        shown = self.in_picojoules()
+        sides = ", ".join(
+            f"{x.network} on {x.accelerator} {show_energy(x.energy, x.energy_unit)}"
+            for x in (shown.before, shown.after)
+        )
+        return f"<Comparison {sides}>"
+
+    def in_picojoules(self) -> Comparison:
+        """The same in picojoules where both machines say what a MAC costs, else as it is."""
+        before, after = self.before.in_picojoules(), self.after.in_picojoules()
+        if (before.energy_unit, after.energy_unit) != ("pJ", "pJ"):
+            return self
+        return Comparison(before, after, tuple(_pairs(before, after)), self.changed)
 
     @property
     def complete(self) -> bool:
@@ -120,18 +137,29 @@ class Comparison:
 def compare(before: Estimate, after: Estimate) -> Comparison:
     """Set two estimates side by side, layers matched by name.
 
-    Networks without a common layer name but with as many layers are matched by position.
+    Networks without a common layer name but with as many layers are matched by position. Energies
+    in different units, or in multiples of different MACs, are compared in picojoules.
 
     Raises:
-        PicojouleError: the energies have different units.
+        PicojouleError: that cannot be, because a machine does not say what its MAC costs.
     """
-    if before.energy_unit != after.energy_unit:
-        raise PicojouleError(
-            f"{before.network!r} on {before.accelerator!r} is in {before.energy_unit}, "
-            f"{after.network!r} on {after.accelerator!r} in {after.energy_unit}: estimate both on "
-            "machines with the same unit"
-        )
-    return Comparison(before, after, tuple(_pairs(before, after)), tuple(_changed(before, after)))
+    changed = tuple(_changed(before, after))
+    if _unit(before) != _unit(after):
+        before, after = before.in_picojoules(), after.in_picojoules()
+    for one, other in ((before, after), (after, before)):
+        if one.energy_unit != other.energy_unit and one.energy_unit == "MAC":
+            raise PicojouleError(
+                f"{one.network!r} on {one.accelerator!r} is in multiples of one MAC's energy, "
+                f"{other.network!r} on {other.accelerator!r} in joules: say in the file of "
+                f"{one.accelerator!r} what a MAC costs, unit_energy: 2 pJ, and estimate anew"
+            )
+    return Comparison(before, after, tuple(_pairs(before, after)), changed)
+
+
+def _unit(estimate: Estimate) -> tuple[str, float | None]:
+    """What an energy of *estimate* is a multiple of."""
+    known = None if estimate.joules is None else estimate.joules.per_unit
+    return estimate.energy_unit, known
 
 
 def _pairs(before: Estimate, after: Estimate) -> list[LayerPair]:

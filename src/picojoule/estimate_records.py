@@ -6,11 +6,11 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picojoule.accelerator import Accelerator
+from picojoule.accelerator import Accelerator, Provenance
 from picojoule.completeness import (
     NOTHING,
     MaybeIncomplete,
@@ -19,18 +19,22 @@ from picojoule.completeness import (
     read_completeness,
     read_operators,
 )
-from picojoule.display import Displayed
+from picojoule.display import Displayed, Plotted
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
 from picojoule.legality import tile_bits
 from picojoule.mapping import parse_mapping
+from picojoule.network_records import layer_of, layer_record
 from picojoule.specs import dump_accelerator, parse_accelerator
-from picojoule.units import whole
+from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import NO_SCALES, OPERANDS, Extents, Layer, PerOperand, Workload
+from picojoule.workload import OPERANDS, Layer, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
+
+
+_SAYS_NOTHING = 10.0  # times its lower bound, and more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,7 @@ class SearchRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerEstimate:
+class LayerEstimate(Displayed):
     """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
 
     ``accesses`` are charged words per inference: memory -> operand -> (read, write). ``layer`` is
@@ -67,6 +71,12 @@ class LayerEstimate:
     search: SearchRecord
     layer: Layer | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<LayerEstimate {self.name}: energy {show_count(self.energy)} in the machine's unit, "
+            f"{show_count(self.cycles)} cycles, {self.search.status}>"
+        )
+
     def value(self, objective: str) -> float:
         """What *objective* minimises, per inference: energy, cycles, or their product."""
         return {
@@ -79,6 +89,19 @@ class LayerEstimate:
         """How far the value may be above the optimum, relative to the lower bound."""
         bound = self.search.lower_bound
         return max(0.0, self.value(objective) / bound - 1) if bound > 0 else math.inf
+
+    def scaled(self, factor: float, objective: str) -> LayerEstimate:
+        """The same with energies in another unit, of which the present one is *factor*."""
+        record = self.search
+        if objective != "latency":
+            record = replace(record, lower_bound=factor * record.lower_bound)
+        return replace(
+            self,
+            energy=factor * self.energy,
+            by_operand={name: factor * value for name, value in self.by_operand.items()},
+            by_memory={name: factor * value for name, value in self.by_memory.items()},
+            search=record,
+        )
 
     def certificate(self, objective: str) -> str:
         """In words, what is known about how good the mapping is."""
@@ -122,12 +145,59 @@ class LayerEstimate:
                 "seconds": self.search.seconds,
                 "space": self.search.space,
             },
-            **({} if self.layer is None else _shape(self.layer)),
+            **({} if self.layer is None else layer_record(self.layer)),
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate(MaybeIncomplete, Displayed):
+class Joules:
+    """One inference in joules, and what that rests on.
+
+    Args:
+        energy: of one inference.
+        per_unit: of one unit of the estimate's energies.
+        mac: of one MAC of *bits* by *bits*.
+        origin: where the number comes from.
+    """
+
+    energy: float
+    per_unit: float
+    mac: float
+    bits: int
+    origin: Provenance
+
+    def __str__(self) -> str:
+        """What one MAC is taken to cost, and how sure that is.
+
+        >>> origin = Provenance("$.unit_energy", "2 pJ", "ours", "assumed")
+        >>> print(Joules(energy=1.0, per_unit=2e-12, mac=2e-12, bits=16, origin=origin))
+        2 pJ for a MAC of 16 bit, assumed
+        """
+        return f"{show_energy(1e12 * self.mac, 'pJ')} for a MAC of {self.bits} bit, {self.status}"
+
+    @property
+    def sure(self) -> bool:
+        """Whether somebody printed that number, or it follows from printed ones."""
+        return self.status in ("published", "derived")
+
+    @property
+    def status(self) -> str:
+        """How sure that is: "published", "derived", "assumed" or "unstated"."""
+        return self.origin.status
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as ``estimate --json`` has it."""
+        return {
+            "energy": self.energy,
+            "per_unit": self.per_unit,
+            "mac": self.mac,
+            "status": self.status,
+            "source": self.origin.source,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate(MaybeIncomplete, Plotted):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
     ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
@@ -146,6 +216,14 @@ class Estimate(MaybeIncomplete, Displayed):
     machine: Accelerator | None = None
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = self.in_picojoules()
+        return (
+            f"<Estimate {self.network} on {self.accelerator}: "
+            f"{show_energy(shown.energy, shown.energy_unit)} per inference, "
+            f"{len(self.layers)} layers>"
+        )
 
     @property
     def energy(self) -> float:
@@ -176,9 +254,42 @@ class Estimate(MaybeIncomplete, Displayed):
         return _added([layer.by_memory for layer in self.layers])
 
     @property
+    def joules(self) -> Joules | None:
+        """The energy in joules; None where the machine does not say what a MAC costs."""
+        chip = self.machine
+        if chip is None or chip.mac_picojoules is None or chip.unit_picojoules is None:
+            return None
+        # Of an estimate that is in picojoules already, whatever the machine's file is in.
+        unit = 1.0 if self.energy_unit == "pJ" else chip.unit_picojoules
+        return Joules(
+            energy=1e-12 * unit * self.energy,
+            per_unit=1e-12 * unit,
+            mac=1e-12 * chip.mac_picojoules,
+            bits=chip.word_bits,
+            origin=chip.joules_rest_on,
+        )
+
+    def in_picojoules(self) -> Estimate:
+        """The same in picojoules where the machine says what a MAC costs, else as it is."""
+        joules = self.joules
+        if self.energy_unit == "pJ" or joules is None:
+            return self
+        factor = 1e12 * joules.per_unit
+        layers = tuple(layer.scaled(factor, self.objective) for layer in self.layers)
+        return replace(self, layers=layers, energy_unit="pJ")
+
+    @property
+    def times_arithmetic(self) -> float | None:
+        """The energy over that of the MACs alone; None where those cost nothing."""
+        arithmetic = self.by_operand.get("compute", 0.0)
+        return self.energy / arithmetic if arithmetic else None
+
+    @property
     def meaning(self) -> str:
         """What the numbers are, and what is proved of them, in one line."""
-        unit = "in multiples of the energy of one MAC" if self.energy_unit == "MAC" else "in joules"
+        unit = "in joules"
+        if self.energy_unit == "MAC":
+            unit = "in multiples of E_MAC, the energy of one MAC"
         return (
             f"energies, MACs and cycles are for one inference (batch {self.batch}), "
             f"energies {unit}; dataflow {self.dataflow}; {self._proof}"
@@ -282,8 +393,10 @@ class Estimate(MaybeIncomplete, Displayed):
             "objective": self.objective,
             "energy_unit": self.energy_unit,
             **completeness(self.unmodelled, self.remarks),
+            "joules": None if self.joules is None else self.joules.to_dict(),
             "total": {
                 "energy": self.energy,
+                "times_arithmetic": self.times_arithmetic,
                 "macs": whole(self.macs),
                 "effectual_macs": whole(self.effectual_macs),
                 "cycles": whole(self.cycles),
@@ -379,40 +492,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
         **fields,
         mapping=parse_mapping(raw["mapping"], where),
         search=SearchRecord(**raw["search"]),
-        layer=_layer_of_shape(raw) if "shape" in raw else None,
-    )
-
-
-def _shape(layer: Layer) -> dict[str, Any]:
-    """A layer as plain data, beside its price: for the whole batch."""
-    return {
-        "shape": {
-            "bounds": layer.bounds._asdict(),
-            "stride": list(layer.stride),
-            "dilation": list(layer.dilation),
-            "padding": list(layer.padding),
-            "input_size": list(layer.input_size),
-            "weight_is_activation": layer.weight_is_activation,
-        },
-        "bits": layer.bits._asdict(),
-        "density": layer.density._asdict(),
-        **({"scale_bits": layer.scale_bits._asdict()} if any(layer.scale_bits) else {}),
-        **({"time_steps": layer.time_steps} if layer.time_steps > 1 else {}),
-    }
-
-
-def _layer_of_shape(raw: Mapping[str, Any]) -> Layer:
-    shape = raw["shape"]
-    pairs = {name: tuple(shape[name]) for name in ("stride", "dilation", "padding", "input_size")}
-    return Layer(
-        raw["name"],
-        Extents(**shape["bounds"]),
-        **pairs,
-        bits=PerOperand(**raw["bits"]),
-        density=PerOperand(**raw["density"]),
-        weight_is_activation=shape["weight_is_activation"],
-        scale_bits=PerOperand(**raw["scale_bits"]) if "scale_bits" in raw else NO_SCALES,
-        time_steps=raw.get("time_steps", 1),
+        layer=layer_of(raw) if "shape" in raw else None,
     )
 
 
@@ -422,4 +502,14 @@ def _added(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _at_most(gap: float) -> str:
-    return f"at most {100 * gap:.2g} %" if math.isfinite(gap) else "unknown how far"
+    # A bound that far below was hardly looked for: the number would say nothing of the mapping.
+    return f"at most {_two_digits(100 * gap)} %" if gap < _SAYS_NOTHING else "unknown how far"
+
+
+def _two_digits(value: float) -> str:
+    """A number in two digits, or as many as it has before the point.
+
+    >>> _two_digits(152.3), _two_digits(0.0123), _two_digits(1.5)
+    ('152', '0.012', '1.5')
+    """
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Cost, evaluate
 from picojoule.dataflow import Dataflow
+from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
 from picojoule.mapper.cache import Cache
 from picojoule.question import Progress, Question, Share, ask
@@ -17,7 +18,7 @@ from picojoule.units import whole
 from picojoule.workload import Operand, PerOperand
 
 if TYPE_CHECKING:
-    from picojoule.mapper.found import Found
+    from picojoule.mapper.found import Found, Watch
     from picojoule.mapping import Mapping as LoopNest
 
 
@@ -31,10 +32,12 @@ def estimate(
     factors: str = "all",
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
+    profile: object = None,
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Estimate:
     """Estimate the energy of one inference, each layer under its best mapping.
 
@@ -47,11 +50,17 @@ def estimate(
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
         bits: width of all operands, or by operand name, instead of the network's.
         density: by operand name ("input", "weight", "output"), instead of the network's.
+        profile: densities and widths of every layer, instead of the network's: what
+            :func:`pruning.layers.profiling.profile` found, its table (.csv), a run's folder, or a
+            released model's name. Layers are matched by name, or else in their order.
         budget: seconds of search per distinct layer; by default until proved optimal.
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
             folder (see :mod:`cache`).
-        progress: called with (layers done, layers in all, layer name).
+        progress: called with (layers done, layers in all, layer name); by default a notebook shows
+            a bar.
+        watch: called a few times a second with the least objective of the layer so far and what no
+            mapping is below; true takes the best so far, for this layer.
 
     Raises:
         InputError: if the network or the accelerator cannot be read.
@@ -63,13 +72,15 @@ def estimate(
         batch=batch,
         bits=bits,
         density=density,
+        profile=profile,
         dataflow=dataflow,
         objective=objective,
         factors=factors,
         budget=budget,
         cache=cache,
     )
-    return price(question, mappings=mappings, progress=progress)
+    with shown(progress, watch) as told:
+        return price(question, mappings=mappings, **told)
 
 
 def price(
@@ -77,11 +88,12 @@ def price(
     *,
     mappings: Mapping[str, LoopNest] | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Estimate:
     """Answer *question*: the price of each layer under its best mapping, or under its own.
 
     Args:
-        mappings, progress: as in :func:`estimate`.
+        mappings, progress, watch: as in :func:`estimate`.
 
     Raises:
         NoMappingError: if a layer has no legal mapping.
@@ -105,7 +117,7 @@ def price(
             continue
         key = share.part.signature()
         if key not in searched:
-            searched[key] = question.find(share.part)
+            searched[key] = question.find(share.part, watch=watch)
         result = searched[key]
         record = SearchRecord(
             status=result.status,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from picojoule.accelerator import Accelerator, Array, Level
+from picojoule.dataflow import Dataflow
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
 
@@ -53,13 +54,14 @@ class Rule(NamedTuple):
 def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tuple[Violation, ...]:
     """Why *mapping* is not legal for *layer* on *accelerator*; empty if it is.
 
-    >>> from picojoule import conv, load_accelerator
-    >>> from picojoule.mapping import Mapping, Stage
-    >>> layer = conv("x", input_size=(9, 9), in_channels=1, out_channels=1, kernel=(1, 1))
-    >>> whole = Stage(layer.bounds)
-    >>> chip = load_accelerator("eyeriss-isca16")
-    >>> [violation.rule for violation in violations(layer, chip, Mapping((whole, whole)))]
-    ['stages']
+        >>> from picojoule import conv, load_accelerator
+        >>> from picojoule.dataflow import Dataflow
+    from picojoule.mapping import Mapping, Stage
+        >>> layer = conv("x", input_size=(9, 9), in_channels=1, out_channels=1, kernel=(1, 1))
+        >>> whole = Stage(layer.bounds)
+        >>> chip = load_accelerator("eyeriss-isca16")
+        >>> [violation.rule for violation in violations(layer, chip, Mapping((whole, whole)))]
+        ['stages']
     """
     case = _Case(layer, accelerator, mapping, accelerator.levels, accelerator.arrays)
     broken: list[Violation] = []
@@ -68,6 +70,30 @@ def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tupl
         if broken and name == STAGES:
             break  # without a stage for each level, the other rules have nothing to look at
     return tuple(broken)
+
+
+def dataflow_problem(accelerator: Accelerator, dataflow: Dataflow) -> str | None:
+    """Why *accelerator* has no mapping under *dataflow*, whatever the layer; None if it may have.
+
+    A dataflow says what the elements store; an operand that it does not store must be let past the
+    memories inside the innermost array.
+
+    >>> from picojoule.dataflow import DATAFLOWS
+    >>> from picojoule.specs import load_accelerator
+    >>> dataflow_problem(load_accelerator("eyeriss"), DATAFLOWS["rs"])
+    """
+    wanted = dataflow.element_keeps
+    inside = [n for n, array in enumerate(accelerator.arrays) if array is not None]
+    if wanted is None or not inside:
+        return None
+    for index, level in enumerate(accelerator.levels):
+        stuck = level.keeps - wanted - level.may_bypass
+        if index > inside[-1] and stuck:
+            return (
+                f"dataflow {dataflow.name!r} does not store the {_named(stuck)} in level {index} "
+                f"({level.name}), which {accelerator.name!r} does not let bypass it"
+            )
+    return None
 
 
 # -- what a tile takes -------------------------------------------------------------------------

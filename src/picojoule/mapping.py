@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from picojoule.display import Displayed
 from picojoule.errors import InputError, Mistake, did_you_mean
 from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Operand
 
@@ -44,10 +45,13 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(Displayed):
     """Stages, outermost first."""
 
     stages: tuple[Stage, ...]
+
+    def __repr__(self) -> str:
+        return f"<Mapping {' > '.join(str(stage.tile) for stage in self.stages)}>"
 
     def tile(self, level: int) -> Extents:
         """The tile of *level*; below the innermost level, the single MAC."""

@@ -24,8 +24,12 @@ from picojoule.specs import load_accelerator
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
-    from picojoule.mapper.found import Found
+    from picojoule.mapper.found import Found, Watch
 
+UNMEASURED = (
+    "densities of inputs and outputs are taken as 1; picojoule profile measures them on data, and "
+    "--profile (profile= in Python) takes what it measured"
+)
 OBJECTIVES = ("energy", "latency", "edp")
 FACTORS = ("all", "perfect")
 
@@ -70,8 +74,8 @@ class Question:
             part = layer.with_batch_share(images, self.network.batch)
             yield Share(layer=layer, part=part, images=images)
 
-    def find(self, layer: Layer) -> Found:
-        """The best mapping of *layer*, searched or recalled.
+    def find(self, layer: Layer, *, watch: Watch | None = None) -> Found:
+        """The best mapping of *layer*, searched or recalled; whoever watches may end the search.
 
         Raises:
             NoMappingError: if no mapping is legal.
@@ -84,6 +88,7 @@ class Question:
             factors=self.factors,
             budget=self.budget,
             cache=self.cache,
+            watch=watch,
         )
 
 
@@ -103,6 +108,7 @@ def ask(
     batch: int | None = None,
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
+    profile: object = None,
     reading: Mapping[str, Any] | None = None,
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
@@ -131,6 +137,12 @@ def ask(
     accelerator = load_accelerator(accelerator)
     network = load(source, **(reading or {}))
     _check_layers(network)
+    if not bits:
+        network = narrowed(network, accelerator)
+    if profile is not None:
+        network = as_measured(network, load(getattr(profile, "workload", profile)))
+    elif not density and _is_unmeasured(network) and any(map(accelerator.sees_zeros, OPERANDS)):
+        network = replace(network, remarks=(*network.remarks, UNMEASURED))
     return Question(
         network=prepared(network, batch=batch, bits=bits, density=density),
         accelerator=accelerator,
@@ -140,6 +152,33 @@ def ask(
         budget=budget,
         cache=cache,
     )
+
+
+def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
+    """*network* at the width of the accelerator's words, where its own is wider; it says so."""
+    word = accelerator.word_bits
+    wide = max((max(layer.bits) for layer in network), default=0)
+    if wide <= word:
+        return network
+    remark = (
+        f"priced at {word} bit, the width of {accelerator.name}'s words; its own are up to {wide} "
+        "bit; give bits to price another width"
+    )
+    layers = (
+        replace(x, bits=PerOperand(*(min(n, word) for n in x.bits)), scale_bits=NO_SCALES)
+        for x in network
+    )
+    return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
+
+
+def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:
+    """The operands whose *density* changes nothing on the question's accelerator.
+
+    >>> question = ask("bvlc-alexnet", "eyeriss-isca16")
+    >>> without_effect(question, {"weight": 0.5})
+    ('weight',)
+    """
+    return tuple(name for name in density if not question.accelerator.sees_zeros(Operand(name)))
 
 
 def images_at_once(layer: Layer, accelerator: Accelerator, batch: int) -> int:
@@ -156,6 +195,53 @@ def images_at_once(layer: Layer, accelerator: Accelerator, batch: int) -> int:
     per_image = layer.size(Operand.OUTPUT) / batch * accelerator.psum_bits(layer.bits.output)
     room = int(memory.capacity // per_image)
     return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(1, room))
+
+
+def as_measured(network: Workload, profile: Workload) -> Workload:
+    """The network with the densities and widths of *profile*, another reading of the same network.
+
+    Layers are matched by name where all are found. Exporters rename layers and put side branches in
+    another order: then each gets the next of its shape.
+
+    Raises:
+        WorkloadError: the profile is not of this network.
+    """
+    measured = profile.with_batch(network.batch)
+    named = {layer.name: layer for layer in measured}
+    by_name = all(layer.name in named for layer in network)
+    left = list(measured)
+    layers = []
+    for layer in network:
+        alike = [
+            other
+            for other in ([named[layer.name]] if by_name else left)
+            if other.bounds == layer.bounds
+            and other.weight_is_activation == layer.weight_is_activation
+        ]
+        if not alike:
+            raise WorkloadError(
+                f"the profile, of {profile.name!r}, is not of network {network.name!r}: it has no "
+                f"layer {layer.name!r} of {layer.bounds}; profile the "
+                "network that is priced"
+            )
+        other = alike[0]
+        left.remove(other)
+        layers.append(
+            replace(layer, density=other.density, bits=other.bits, scale_bits=other.scale_bits)
+        )
+    if left:
+        raise WorkloadError(
+            f"the profile, of {profile.name!r}, has layers that network {network.name!r} has not: "
+            f"{', '.join(layer.name for layer in left[:8])}; profile the network that is priced"
+        )
+    return replace(network, layers=tuple(layers))
+
+
+def _is_unmeasured(network: Workload) -> bool:
+    """Whether nothing is known of the activations of a network that has weights to look at."""
+    dense = all(layer.density.input == layer.density.output == 1 for layer in network)
+    pruned = any(layer.density.weight < 1 for layer in network)
+    return dense and (pruned or network.source.startswith("torch:"))
 
 
 def prepared(

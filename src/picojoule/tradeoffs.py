@@ -65,6 +65,7 @@ class TradeOff:
         unit: of the costs.
         chosen: the moment that is the run's result; the last one, while it goes on.
         ended: whether the result is there.
+        stopped: whether no process is at work on it although it has not ended.
         recipe: what was asked, as ``run.json`` has it.
     """
 
@@ -74,6 +75,7 @@ class TradeOff:
     moments: tuple[Moment, ...]
     chosen: Moment
     ended: bool
+    stopped: bool
     recipe: Mapping[str, Any]
 
     @property
@@ -110,6 +112,7 @@ class TradeOff:
             "kind": self.kind,
             "unit": self.unit,
             "ended": self.ended,
+            "stopped": self.stopped,
             "complete": not self.warnings,
             "chosen": self.chosen.name,
             "recipe": dict(self.recipe),
@@ -190,15 +193,38 @@ def read_run(folder: str | os.PathLike[str]) -> TradeOff:
             str(place / "history.jsonl"), [Mistake("$", "no network has been judged yet")]
         )
     recipe = head.get("recipe")
+    ended = (place / "result").is_dir()
     return TradeOff(
         name=place.resolve().name,
         kind=kind,
-        unit=unit or str((recipe or {}).get("unit", "")),
+        unit=unit or _unit(recipe or {}),
         moments=tuple(moments),
         chosen=_chosen(place, moments),
-        ended=(place / "result").is_dir(),
+        ended=ended,
+        stopped=not ended and not is_at_work(place),
         recipe=MappingProxyType(recipe if isinstance(recipe, dict) else {}),
     )
+
+
+def _unit(recipe: Mapping[str, Any]) -> str:
+    """The unit of an adaptation's costs; that of counted MACs is not that of their energy."""
+    return "MACs" if recipe.get("platform") == "macs" else str(recipe.get("unit", ""))
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process holds the lock of a run's folder; where no locks are, it may be."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        with (folder / ".lock").open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _chosen(place: Path, moments: list[Moment]) -> Moment:

@@ -23,8 +23,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from picojoule.errors import UnitError
+
+E_MAC = "x E_MAC"
+"""How a multiple of the energy of one MAC is written: it is no number of MACs."""
 
 # Longer texts are no quantities, and not worth a regular expression's time.
 _LONGEST = 100
@@ -127,6 +131,69 @@ def energy(text: str, unit: str) -> float:
     return _scaled(text, _PICOJOULES, "an energy of this file")
 
 
+def picojoules(text: str) -> float:
+    """Read an energy in picojoules.
+
+    >>> picojoules("2 pJ")
+    2.0
+    """
+    return _scaled(text, _PICOJOULES, "an energy")
+
+
+class EnergyBudget(NamedTuple):
+    """What a network may cost: a share of the original, or so many of an accelerator's units."""
+
+    value: float
+    is_share: bool
+
+    def of(self, original: float) -> float:
+        """The budget in the unit of *original*."""
+        return self.value * original if self.is_share else self.value
+
+
+def energy_budget(asked: float | str, unit: str, each: float | None) -> EnergyBudget:
+    """Read what a network may cost.
+
+    >>> energy_budget("30%", "MAC", None), energy_budget(0.3, "pJ", 1.0).of(200.0)
+    (EnergyBudget(value=0.3, is_share=True), 60.0)
+    >>> energy_budget("40 µJ", "MAC", 2.0)
+    EnergyBudget(value=20000000.0, is_share=False)
+
+    Args:
+        asked: a share between 0 and 1 (0.3, "0.3", "30%"), or an amount ("40 µJ", "12e6 MAC").
+        unit: in which the accelerator counts: MAC, pJ; any other takes shares alone.
+        each: what one such unit is in picojoules; None where nobody says.
+
+    Raises:
+        UnitError: it is none of these, or joules are asked of an accelerator that has none.
+    """
+    text = str(asked).strip()
+    number, percent = text.removesuffix("%").strip(), text.endswith("%")
+    if not isinstance(asked, str) or re.fullmatch(r"\d+\.?\d*|\.\d+", number, re.ASCII):
+        share = float(number) / 100 if percent else float(number)
+        if 0 < share < 1:
+            return EnergyBudget(share, True)
+        raise UnitError(f"energy {asked!r}: a share of the original is above 0 and below 1 (100 %)")
+    if unit not in ("MAC", "pJ"):
+        raise UnitError(f"energy {asked!r}: a {unit} has no unit; give a share, '30%'")
+    try:
+        return EnergyBudget(energy(text, unit), False)
+    except UnitError:
+        pass
+    try:
+        amount = picojoules(text)
+    except UnitError:
+        raise UnitError(
+            f"energy {asked!r}: give a share of the original, '30%' or 0.3, or an amount, '40 µJ'"
+        ) from None
+    if each is None:
+        raise UnitError(
+            f"energy {asked!r}: nobody says what this accelerator's unit, {unit}, is in joules; "
+            "give a share of the original, '30%'"
+        )
+    return EnergyBudget(amount / each, False)
+
+
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -146,11 +213,13 @@ def show_energy(value: float, unit: str) -> str:
     """Write an energy for people.
 
     >>> show_energy(3.97e9, "MAC"), show_energy(59.3e6, "pJ")
-    ('3.97 GMAC', '59.3 µJ')
+    ('3.97 G x E_MAC', '59.3 µJ')
+
+    Args:
+        unit: "pJ", or "MAC" for multiples of E_MAC, the energy of one MAC.
     """
     if unit == "MAC":
-        text = show_count(value)
-        return text + ("MAC" if text[-1].isalpha() else " MAC")
+        return f"{show_count(value)} {E_MAC}"
     for name in ("J", "mJ", "µJ", "nJ"):
         if abs(value) >= _PICOJOULES[name] * 0.9995:
             return f"{_three_digits(value / _PICOJOULES[name])} {name}"

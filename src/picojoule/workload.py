@@ -176,7 +176,10 @@ class Layer:
         padding: zeros added at the top, bottom, left, right of the input.
         input_size: rows and columns of the unpadded input; by default just what the windows need.
         bits: width of each operand in bits.
-        density: fraction of non-zero values of each operand, 0 to 1.
+        density: fraction of non-zero values of each operand, 0 to 1; of the input, padding apart.
+            A machine that stores the padding is taken to see zeros there as often as elsewhere, as
+            the published analytical estimator does (Asilomar'17 §IV: MACs = dense MACs x
+            densities): every price follows from this density, and nothing may scale it.
         weight_is_activation: the second operand is computed, not stored with the network
             (attention): it grows with the batch and its density comes from data.
         scale_bits: bits per value of the scales and zero points that are stored and moved with

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from picojoule.frontends.aten_operators import (
@@ -15,6 +17,7 @@ from picojoule.frontends.aten_operators import (
     family,
     products_of,
 )
+from tools import make_operators
 
 torch = pytest.importorskip("torch")
 
@@ -37,6 +40,21 @@ def test_no_class_has_operators_that_are_none() -> None:
     families = {family(name) for name in aten()}
     for names in SETS:
         assert names <= families
+
+
+def test_every_operator_is_on_the_page_under_its_class() -> None:
+    page = make_operators.torch_page()
+    for title, kind in (
+        ("Counted", Products.COUNTED),
+        ("Not modelled", Products.UNMODELLED),
+        ("No products", Products.NONE),
+        ("Bookkeeping", Products.NONE_AT_ALL),
+    ):
+        lines = [line for line in page.splitlines() if line.startswith(f"**{title}**")]
+        folded = re.findall(rf"<b>{title}\b.*</summary>\n\n(.*)", page)
+        listed = set(re.findall(r"`([^`]+)`", " ".join(lines + folded)))
+        theirs = {family(name) for name in aten() if products_of(name) is kind}
+        assert theirs <= listed, title
 
 
 def test_what_the_flop_counter_knows_multiplies() -> None:

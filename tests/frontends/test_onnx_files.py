@@ -90,6 +90,25 @@ def test_layers_of_one_name_stay_apart(tmp_path: Path) -> None:
 # -- weights beside the model ----------------------------------------------------------------------
 
 
+def test_numbered_nodes_are_called_after_their_weight_or_module(tmp_path: Path) -> None:
+    """As torch.onnx.export of torch 2.13 writes them."""
+    conv = helper.make_node("Conv", ["x", "features.0.weight"], ["c"], "node_conv2d")
+    again = helper.make_node("Conv", ["c", "features.0.weight"], ["d"], "node_conv2d_1")
+    product = helper.make_node("MatMul", ["d", "val_3"], ["e"], "node_matmul")
+    product.metadata_props.add(
+        key="pkg.torch.onnx.name_scopes", value="['', 'head', 'head.mix', 'matmul']"
+    )
+    bare = helper.make_node("MatMul", ["e", "val_3"], ["y"], "node_matmul_1")
+    weights = [ones("features.0.weight", 3, 3, 1, 1), ones("val_3", 4, 4)]
+    network = network_of(tmp_path, [conv, again, product, bare], {"x": [1, 3, 4, 4]}, *weights)
+    assert [layer.name for layer in network] == [
+        "features.0",
+        "features.0_2",
+        "head.mix.matmul",
+        "node_matmul_1",
+    ]
+
+
 def with_external_weights(
     folder: Path, shape: tuple[int, int], location: str = "w.bin", **entries: object
 ) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
 from picojoule.mapper.found import Found
 from picojoule.mapper.relaxation import Relaxation
-from picojoule.mapper.solver import _Solver, search
+from picojoule.mapper.solver import _Patience, _Solver, search
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
@@ -43,7 +43,7 @@ def two_levels(words: int) -> Accelerator:
 
 def solver(accelerator: Accelerator, **given: Any) -> _Solver:
     space = Space(LAYER, accelerator, picojoule.dataflow.DATAFLOWS["flexible"], timed=False)
-    return _Solver(Relaxation(space), programme.ENERGY, math.inf, **given)
+    return _Solver(Relaxation(space), programme.ENERGY, _Patience(), **given)
 
 
 def test_what_fits_is_fetched_once() -> None:
@@ -68,6 +68,28 @@ def test_three_words_are_enough_for_a_stream() -> None:
 def test_nothing_fits_no_room() -> None:
     with pytest.raises(NoMappingError, match="no mapping fits 'two' with the dataflow 'flexible'"):
         search(LAYER, two_levels(2), "flexible")
+
+
+def test_a_class_without_a_mapping_is_bounded_by_no_number() -> None:
+    # The dual of such a class passes what a float can hold; others of the space have mappings.
+    chip = load_accelerator("eyeriss-isca16-ws")
+    layer = picojoule.load("bvlc-alexnet").with_batch(64)["conv1"]
+    found = search(layer, chip, budget=0.05)
+    assert found.mapping.stages[0].tile == layer.bounds
+    assert 0 < found.lower_bound <= found.value
+
+
+@pytest.mark.parametrize("layer", ["conv2", "fc6"])
+def test_a_budget_holds(layer: str) -> None:
+    # On this machine one class of fc6 takes most of a second to set up, one search as long.
+    chip = load_accelerator("eyeriss-v2")
+    network = picojoule.load("bvlc-alexnet").with_layers(bits=picojoule.PerOperand(8, 8, 8))
+    search(network["fc8"], chip, budget=0.1)  # what is compiled is loaded
+    began = time.process_time()
+    found = search(network[layer], chip, budget=1.0)
+    assert time.process_time() - began <= 1.5
+    assert found.status == "feasible"
+    assert found.lower_bound >= found.cost.by_operand["compute"]
 
 
 def test_unknown_words_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,12 +14,21 @@ from picojoule.workload import DEFAULT_BITS, DENSE, Operand
 from tests.interpreter import interpret
 from tests.strategies import layers, mappings, sized_for
 
-CASES = 2500
 
-
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_words_agree(data: st.DataObject) -> None:
+    _words_agree(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_words_of_many_agree(data: st.DataObject) -> None:
+    _words_agree(data)
+
+
+def _words_agree(data: st.DataObject) -> None:
     layer = data.draw(layers(largest=32))
     mapping = data.draw(mappings(layer))
     padded = data.draw(st.booleans())

@@ -12,7 +12,13 @@ from picojoule.comparison import compare
 from picojoule.estimate_records import Estimate
 from picojoule.reports.document import document
 from picojoule.reports.markdown import comparison_markdown, estimate_markdown
-from picojoule.reports.page import comparison_page, comparison_words, data_block, estimate_page
+from picojoule.reports.page import (
+    asset,
+    comparison_page,
+    comparison_words,
+    data_block,
+    estimate_page,
+)
 from tests.reports.conftest import EVIL
 
 
@@ -45,6 +51,20 @@ class Reader(HTMLParser):
             self.data += data
         elif not self._open:
             self.text += data
+
+
+def test_most_of_it_is_more_than_half(dense: Estimate) -> None:
+    words = " ".join(document(dense).summary)
+    share = max(dense.by_memory.values()) / dense.energy
+    assert ("Most of it" in words) == (share > 0.5)
+    even = replace(dense.layers[0], by_memory={"dram": 0.4, "buffer": 0.3, "compute": 0.3})
+    words = " ".join(document(replace(dense, layers=(replace(even, energy=1.0),))).summary)
+    assert "The largest part, 40.0 %, is spent at dram" in words
+
+
+def test_texts_of_charts_have_a_font_of_their_own() -> None:
+    """A canvas inherits none: texts would be measured in one font and drawn in another."""
+    assert "inherit" not in re.sub(r"//.*", "", asset("charts.js"))
 
 
 def test_the_report_is_one_file_without_network(dense: Estimate, sparse: Estimate) -> None:

@@ -33,7 +33,7 @@ def test_bars_add_up_to_the_energies(dense: Estimate) -> None:
         shown = [tick.get_text() for tick in axes.get_xticklabels()]
         assert shown == [layer.name for layer in dense.layers]
         unit = axes.get_ylabel().partition("[")[2].rstrip("]")
-        factor = {"kMAC": 1e3, "MAC": 1.0}[unit]
+        factor = {"k x E_MAC": 1e3, "x E_MAC": 1.0}[unit]
         expected = [layer.energy / factor for layer in dense.layers]
         assert heights == pytest.approx(expected)
         pyplot.close(axes.get_figure(root=True))

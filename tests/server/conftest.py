@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,9 +65,10 @@ Start = Callable[..., Server]
 def start() -> Iterator[Start]:
     running: list[Server] = []
 
-    def begin(store: Path, *words: str) -> Server:
+    def begin(store: Path, *words: str, before: tuple[str, ...] = ()) -> Server:
         process = subprocess.Popen(
             [
+                *before,
                 *(sys.executable, "-m", "picojoule", "serve", "--port", "0"),
                 *("--store", str(store), *words),
             ],
@@ -93,3 +95,45 @@ def server(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     made = start(tmp_path_factory.mktemp("server") / "store.sqlite3")
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """A page on which nothing may fail: no script error, no refused resource, no other host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    made = context.new_page()
+    made.set_default_timeout(20_000)
+    wrong: list[str] = []
+    made.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    made.on("requestfailed", lambda x: wrong.append(f"failed: {x.url}") if _fatal(x) else None)
+
+    def spoken(message: Any) -> None:
+        # A refusal of the API is an answer; Chromium notes it all the same.
+        if message.type == "error" and "the server responded with a status of" not in message.text:
+            wrong.append(message.text)
+
+    made.on("console", spoken)
+    made.on(
+        "request",
+        lambda x: None if x.url.startswith((server.url, "data:")) else wrong.append(x.url),
+    )
+    yield made
+    context.close()
+    assert wrong == []
+
+
+def _fatal(request: Any) -> bool:
+    # A stream or a download is given up when its page is left.
+    return "events" not in request.url and "ERR_ABORTED" not in (request.failure or "")

@@ -135,7 +135,14 @@ def test_a_client_opens_no_path(server: Server) -> None:
 
 def test_chips_are_checked_with_lines(server: Server) -> None:
     good = server.call("POST", "/api/chips/check", json={"yaml": CHIP})
-    assert good.json() == {"name": "tiny", "elements": 4, "unit": "MAC"}
+    found = good.json()
+    told = {name: found[name] for name in ("name", "elements", "unit", "bits")}
+    assert told == {"name": "tiny", "elements": 4, "unit": "MAC", "bits": 16}
+    assert set(found["dataflows"]) == {"ws", "osa", "osb", "osc", "is", "nlr"}
+    assert found["densities"] == {
+        "output": "tiny neither skips nor codes zeros of the output: they cost what other values "
+        "cost"
+    }
     bad = CHIP.replace("capacity", "capcity").replace("6 MAC", "6 pJ")
     problem(
         server.call("POST", "/api/chips/check", json={"yaml": bad}),
@@ -146,6 +153,15 @@ def test_chips_are_checked_with_lines(server: Server) -> None:
     )
     variant = "name: mine\nbased_on: eyeriss\nchanges: {buffer.capacity: 200 kB}\n"
     assert server.call("POST", "/api/chips/check", json={"yaml": variant}).status_code == 200
+
+
+def test_what_a_chip_heeds(server: Server) -> None:
+    found = server.call("GET", "/api/chips/tpu-v1-like/controls").json()
+    assert found["bits"] == 8
+    assert set(found["densities"]) == {"input", "weight", "output"}
+    assert "does not store the input" in found["dataflows"]["osa"]
+    assert "ws" not in found["dataflows"]
+    problem(server.call("GET", "/api/chips/tpu/controls"), 404, "tpu")
 
 
 # -- jobs and results ----------------------------------------------------------------------
@@ -357,5 +373,5 @@ def test_pages(server: Server, done: dict[str, Any]) -> None:
     home = server.call("GET", f"/?from={done['id']}").text
     assert done["title"] in home
     assert server.call("GET", "/r/" + "0" * 20).status_code == 404
-    assert server.call("GET", "/r/nonsense").status_code == 422
+    assert server.call("GET", "/r/nonsense").status_code == 404
     assert server.call("GET", f"/compare?r={done['id']}").status_code == 422

@@ -1,26 +1,28 @@
-"""The page in a real Chromium, as people use it; skipped where none is installed.
-
-``PICOJOULE_SCREENSHOTS=FOLDER`` keeps pictures of every page at two sizes, to be looked at.
-"""
+"""The page in a real Chromium, as people use it; skipped where none is installed."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.server.browsing import (
+    CHROMIUM,
+    DESKTOP,
+    PHONE,
+    ask,
+    choose,
+    keep,
+    says,
+    sync_api,
+    write_chip,
+)
 from tests.server.conftest import SLOW, Server, Start
 from tests.server_files import CHIP, TABLE
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 EVIL = "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 CHANGE = """async ([id, value]) => {
     const answer = document.getElementById("answer");
@@ -35,81 +37,6 @@ CHANGE = """async ([id, value]) => {
 }"""
 """Change a setting as a person does; milliseconds until the answer stands there."""
 EVIL_NAME = "<img src=x onerror=document.title='taken'>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
-
-
-@pytest.fixture
-def page(browser: Any, server: Server) -> Iterator[Any]:
-    """A page on which nothing may fail: no script error, no refused resource, no other host."""
-    context = browser.new_context(viewport=DESKTOP, accept_downloads=True)
-    made = context.new_page()
-    made.set_default_timeout(20_000)
-    wrong: list[str] = []
-    made.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    made.on("requestfailed", lambda x: wrong.append(f"failed: {x.url}") if _fatal(x) else None)
-
-    def spoken(message: Any) -> None:
-        # A refusal of the API is an answer; Chromium notes it all the same.
-        if message.type == "error" and "the server responded with a status of" not in message.text:
-            wrong.append(message.text)
-
-    made.on("console", spoken)
-    made.on(
-        "request",
-        lambda x: None if x.url.startswith((server.url, "data:")) else wrong.append(x.url),
-    )
-    yield made
-    context.close()
-    assert wrong == []
-
-
-def _fatal(request: Any) -> bool:
-    # A stream or a download is given up when its page is left.
-    return "events" not in request.url and "ERR_ABORTED" not in (request.failure or "")
-
-
-def keep(page: Any, name: str) -> None:
-    folder = os.environ.get("PICOJOULE_SCREENSHOTS")
-    if folder is None:
-        return
-    for label, size in (("desktop", DESKTOP), ("phone", PHONE)):
-        page.set_viewport_size(size)
-        page.wait_for_timeout(250)
-        page.screenshot(path=str(Path(folder) / f"{name}-{label}.png"), full_page=True)
-    page.set_viewport_size(DESKTOP)
-
-
-def says(page: Any, selector: str, text: str) -> None:
-    """The first such element says so, now or when the page has drawn it."""
-    sync_api.expect(page.locator(selector).first).to_contain_text(text)
-
-
-def choose(page: Any, name: str, content: str | bytes) -> None:
-    data = content.encode() if isinstance(content, str) else content
-    kind = "application/octet-stream"
-    page.set_input_files("#file", [{"name": name, "mimeType": kind, "buffer": data}])
-
-
-def write_chip(page: Any, text: str) -> None:
-    if not page.locator("#yaml").is_visible():
-        page.click("#editing summary")
-    sync_api.expect(page.locator("#chip-news")).to_contain_text("well formed")
-    page.fill("#yaml", text)
-
-
-def ask(page: Any) -> str:
-    """Press the button and wait for the result; its id."""
-    page.click("button.main")
-    page.wait_for_url("**/r/*")
-    sync_api.expect(page.locator("#whatif")).to_be_visible(timeout=60_000)
-    return str(page.url.rpartition("/")[2])
 
 
 def small(page: Any, server: Server) -> str:
@@ -194,16 +121,16 @@ def test_every_kind_of_file_is_read(page: Any, server: Server) -> None:
     news = sync_api.expect(page.locator("#upload-news"))
     for name, content in (("columns.txt", columns), ("sim.csv", scale_sim)):
         choose(page, name, content)
-        news.to_contain_text(f"{name.partition('.')[0]}: 1 layers, 1,152 MACs")
+        news.to_contain_text(f"{name.partition('.')[0]}: 1 layer, 1,152 MACs")
     choose(page, "model.onnx", onnx_model())
     sync_api.expect(page.locator("#upload-problem")).to_contain_text("rows")
-    page.click("text=Sizes that an ONNX file only names")
+    # what it leaves open is asked for, and the file is read again with that
     page.fill("#dims", "rows: 8")
-    choose(page, "model.onnx", onnx_model())
+    page.click("#read-again")
     sync_api.expect(page.locator("#upload-problem")).to_contain_text("name=number")
     page.fill("#dims", "rows=8")
-    choose(page, "model.onnx", onnx_model())
-    news.to_contain_text("model: 1 layers, 3,888 MACs; not counted: Relu ×1")
+    page.click("#read-again")
+    news.to_contain_text("model: 1 layer, 3,888 MACs; not counted: Relu ×1")
     assert page.locator("#network option:checked").inner_text() == "model"
 
 
@@ -211,13 +138,18 @@ def test_broken_files_are_explained(page: Any, server: Server) -> None:
     page.goto(server.url)
     problem = page.locator("#upload-problem")
     for name, content, words in (
-        ("virus.exe", "x", "must end in .onnx, .csv, .txt"),
+        ("virus.exe", "x", "must end in .onnx, .tflite, .pt2, .gguf, .csv, .txt"),
         ("empty.csv", "", "column names"),
         ("bad.csv", "name,in_channels,out_channels\na,1,zero\nb,0,3\n", "line 3"),
         ("bad.onnx", "not a model", "not an ONNX model"),
     ):
         choose(page, name, content)
         sync_api.expect(problem).to_contain_text(words)
+        # what stood there before is no longer chosen, and nothing is asked of it
+        assert page.input_value("#network") == ""
+        says(page, "#network option:checked", f"none: {name} was refused")
+    page.click("button.main")
+    sync_api.expect(page.locator("#problem")).to_contain_text("Choose a network")
     keep(page, "broken-file")
 
 
@@ -278,8 +210,9 @@ def test_what_if(page: Any, server: Server) -> None:
     sync_api.expect(page.locator("#answer-problem")).to_contain_text("weight density")
     page.click("text=Back to this result")
     sync_api.expect(page.locator("#answer-problem")).to_be_hidden()
-    page.select_option("#dataflow", "ws")
-    sync_api.expect(answer).to_contain_text("earching")
+    assert page.locator("#dataflow option[value=ws]").is_disabled()
+    page.select_option("#dataflow", "rs")
+    sync_api.expect(answer).to_contain_text("earch")
     page.click("text=Back to this result")
     sync_api.expect(answer).to_be_empty()
 
@@ -289,9 +222,7 @@ def test_compare_two_from_the_list(page: Any, server: Server) -> None:
     for batch in (1, 2):
         server.finished({"network": network, "chip_yaml": CHIP, "batch": batch})
     page.goto(server.url)
-    page.click("text=Compare the two chosen")
-    sync_api.expect(page.locator("main")).to_contain_text("Choose two results")
-    page.go_back()
+    sync_api.expect(page.locator("#compare")).to_be_disabled()
     boxes = page.locator("#pick input[type=checkbox]")
     sync_api.expect(boxes.nth(1)).to_be_visible()
     boxes.nth(0).check()
@@ -318,13 +249,73 @@ def test_cancel(page: Any, server: Server) -> None:
     assert page.input_value("#dataflow") == SLOW["dataflow"]
 
 
+def test_what_there_is_is_taken(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    for name in ("network", "chip", "dataflow"):
+        page.select_option(f"#{name}", SLOW[name])
+    page.fill("#batch", "3")
+    page.click("button.main")
+    page.wait_for_url("**/r/*")
+    sync_api.expect(page.locator("#news")).to_contain_text("Layer 1 of 54: conv1.")
+    sync_api.expect(page.locator("#time")).to_contain_text("so far")
+    slow = page.url.rpartition("/")[2]
+    page.click("#enough")
+    page.wait_for_url(lambda url: slow not in url)
+    quick = page.url.rpartition("/")[2]
+    assert server.call("GET", f"/api/jobs/{slow}").json()["state"] == "cancelled"
+    question = server.call("GET", f"/api/jobs/{quick}").json()["question"]
+    assert (question["budget"], question["batch"]) == (1, 3)
+    # there is nothing more to be taken of it
+    sync_api.expect(page.locator("#news")).to_contain_text("Layer")
+    sync_api.expect(page.locator("#enough")).to_be_hidden()
+    # another waits behind it, and is told so
+    waiting = server.call("POST", "/api/jobs", json={**SLOW, "batch": 4}).json()["id"]
+    page.goto(f"{server.url}/r/{waiting}")
+    sync_api.expect(page.locator("#news")).to_contain_text("the next to be searched")
+    for id_ in (waiting, quick):
+        server.call("DELETE", f"/api/jobs/{id_}")
+    says(page, "#job", "This was cancelled")
+
+
+def test_a_chip_narrower_than_the_network_offers_its_width(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    page.select_option("#chip", "tpu-v1-like")
+    sync_api.expect(page.locator("#widths")).to_contain_text(
+        "tpu-v1-like computes with 8 bits, bvlc-alexnet has up to 16: the chip's width is filled in"
+    )
+    assert page.input_value("#bits-weight") == "8"
+    for name in ("input", "weight", "output"):
+        assert page.locator(f"#density-{name}").is_disabled()
+    assert page.locator("#dataflow option[value=osa]").is_disabled()
+    says(page, "#without-effect", "Dataflows osa, osb, osc, is, nlr")
+    keep(page, "home-narrow")
+    # what was offered goes with the chip; what was written stays
+    page.fill("#bits-input", "4")
+    page.select_option("#chip", "eyeriss-pj")
+    sync_api.expect(page.locator("#widths")).to_be_hidden()
+    assert page.input_value("#bits-weight") == ""
+    assert page.input_value("#bits-input") == "4"
+
+
+def test_an_edited_chip_counts_with_its_editor_closed(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    write_chip(page, CHIP)
+    sync_api.expect(page.locator("#chip-news")).to_contain_text("4 processing elements")
+    page.click("#editing summary")
+    says(page, "#edit-words", "Its file, edited")
+    choose(page, "small.csv", TABLE)
+    sync_api.expect(page.locator("#upload-news")).to_contain_text("2 layers")
+    ask(page)
+    says(page, "h1", "small on tiny")
+
+
 def test_names_from_files_are_text(page: Any, server: Server, tmp_path: Path) -> None:
     page.goto(server.url)
     table = f'# name: {EVIL}\nname,in_channels,out_channels\n"{EVIL}",4,3\n'
     choose(page, f"{EVIL_NAME}.csv", table.replace("# name: ", "# source: "))
-    sync_api.expect(page.locator("#upload-news")).to_contain_text(f"{EVIL_NAME}: 1 layers")
+    sync_api.expect(page.locator("#upload-news")).to_contain_text(f"{EVIL_NAME}: 1 layer")
     choose(page, "evil.csv", table)
-    sync_api.expect(page.locator("#upload-news")).to_contain_text("1 layers")
+    sync_api.expect(page.locator("#upload-news")).to_contain_text("1 layer")
     write_chip(page, CHIP)
     ask(page)
     says(page, "table.data tbody th", EVIL)
@@ -357,7 +348,7 @@ def test_by_keyboard_alone(page: Any, server: Server) -> None:
     for _ in range(40):
         page.keyboard.press("Tab")
         seen.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
-    assert {"network", "file", "chip", "batch", "bits-weight", "density-weight"} <= seen
+    assert {"network", "file", "chip", "batch", "bits-weight", "density-input"} <= seen
     page.focus("#theme")
     page.keyboard.press("Enter")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"

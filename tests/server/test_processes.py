@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from picojoule.server import child
 from picojoule.server.limits import MIB
 from picojoule.server.processes import (
     DiedError,
@@ -60,6 +61,18 @@ def test_too_little_memory_is_said() -> None:
     # the interpreter starts within this, a network's search does not
     (died,) = ask(Pool(1, 400 * MIB, ()), (LONG, 60))
     assert isinstance(died, DiedError | RefusedError)
+
+
+def test_a_search_says_its_layer_and_how_good_it_is_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "OFTEN", 0.0)
+    told: list[dict[str, Any]] = []
+    question = {"network": "bvlc-alexnet", "chip": "eyeriss", "budget": 0.3, "eyexam": False}
+    child.search_all({"question": question}, lambda x: told.append(dict(x["progress"])))
+    assert told[0]["layer"] == "conv1"
+    assert {(x["done"], x["layer"]) for x in told} >= {(0, "conv1"), (7, "fc8")}
+    gaps = [x["gap"] for x in told if x["gap"] is not None]
+    assert gaps
+    assert min(gaps) >= 0
 
 
 def test_once_means_once() -> None:

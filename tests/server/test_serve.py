@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from picojoule.cli import main
+from picojoule.server.app import create_app
+from picojoule.server.database import MAGIC
 from tests.server.conftest import Start
 
 
@@ -18,6 +21,33 @@ def test_ctrl_c_ends_it_with_130(start: Start, tmp_path: Path) -> None:
 
 def test_a_terminating_signal_ends_it_at_once(start: Start, tmp_path: Path) -> None:
     assert start(tmp_path / "store.sqlite3").stop(signal.SIGTERM) == -signal.SIGTERM
+
+
+def test_a_second_server_on_one_store_is_refused(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = start(tmp_path / "store.sqlite3")
+    assert main(["serve", "--port", "0", "--store", str(first.store)]) == 2
+    said = capsys.readouterr().err
+    assert f"another server, process {first.process.pid}, uses this store" in said
+    assert first.call("GET", "/").status_code == 200
+    first.stop()
+
+
+def test_a_damaged_store_is_said_in_one_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "store.sqlite3"
+    place.write_bytes(MAGIC + b"and then nothing that means anything" * 200)
+    app = create_app(place)
+    (said,) = caplog.messages
+    (aside,) = tmp_path.glob("*.damaged-*")
+    assert (
+        said
+        == f"the store {place} was damaged: it is set aside as {aside.name}, and a new one begins"
+    )
+    assert app.state.services.store.jobs() == []
+    app.state.services.store.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal is ignored on behalf of children")

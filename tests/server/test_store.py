@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,10 @@ ASKED = {"network": "n", "chip": "c"}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "folder" / "store.sqlite3")
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "folder" / "store.sqlite3")
+    yield made
+    made.close()
 
 
 def test_a_job_from_its_question_to_its_result(store: Store) -> None:
@@ -65,6 +68,24 @@ def test_a_restart_takes_up_what_ran(store: Store) -> None:
     again = Store(store.path)
     assert again.requeue_running() == 1
     assert [job.id for job in iter(again.take_job, None)] == ["a", "b", "c"]
+    again.close()
+
+
+def test_clients_take_turns(store: Store) -> None:
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        store.add_job(name, ASKED, "title", client=name[0])
+    order = ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert store.queue() == order
+    assert (store.waiting(), store.waiting("a"), store.waiting("nobody")) == (6, 3, 0)
+    taken = []
+    for _ in range(4):
+        job = store.take_job()
+        assert job is not None
+        taken.append(job.id)
+    # who comes new, comes before those who had theirs
+    store.add_job("d1", ASKED, "title", client="d")
+    assert store.queue() == ["d1", "b2", "a3"]
+    assert [*taken, "b2", "a3"] == order
 
 
 def test_no_job_is_taken_twice(store: Store) -> None:

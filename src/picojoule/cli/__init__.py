@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, MissingArgumentError
 
 from picojoule.cli.answers import NO, WRONG, YES, say
+from picojoule.cli.blame import blamed_on_the_user, with_place
 from picojoule.cli.commands import app
 from picojoule.errors import BudgetError, NoMappingError, PicojouleError
 
@@ -29,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if words[:1] == ["__complete"]:  # a shell that completes what is being typed
+        with suppress(SystemExit):
+            app(words)
+        return YES
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         code = command(*bound.args, **bound.kwargs)
@@ -46,8 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BudgetError, NoMappingError) as error:
         return _refuse(str(error), NO, error if traceback else None)
     except PicojouleError as error:
-        return _refuse(str(error), WRONG, error if traceback else None)
+        return _refuse(with_place(error), WRONG, error if traceback else None)
     except Exception as error:
+        blamed = blamed_on_the_user(error)
+        if blamed is not None:
+            return _refuse(blamed, WRONG, error if traceback else None)
         message = f"a bug of picojoule: {type(error).__name__}: {error}".splitlines()[0]
         if not traceback:
             message += "; please report it with the output of the same command and --traceback"
@@ -55,7 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plain_message(error: CycloptsError) -> str:
-    return " ".join(str(error).split())
+    message = " ".join(str(error).split())
+    if not isinstance(error, MissingArgumentError) or error.argument is None:
+        return message
+    if "--accelerator" in error.argument.names:
+        from picojoule.specs import shipped_accelerators
+
+        chips = ", ".join(shipped_accelerators())
+        message += f" Give a .yaml file, or one of {chips}: -a eyeriss-pj, for one."
+    return message
 
 
 def _refuse(message: str, code: int, traced: BaseException | None) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from picojoule.cli.answers import YES, json_head, print_json, print_report, say, tell_left_out
-from picojoule.cli.options import AllowIncomplete, Json
+from picojoule.cli.options import AllowIncomplete, Json, Wide
+from picojoule.cli.progress import changing_line, clock
+from picojoule.cli.questions import need_torch
 from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.units import E_MAC, show_energy
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from picojoule.pruning.datasets import Data
     from picojoule.pruning.netadapt.recipe import Adapted, Round
+    from picojoule.pruning.platforms.platforms import Platform
     from picojoule.pruning.runs.executors import Executor, FromFile
 
 FUNCTIONS = ("network", "data", "finetune", "accuracy")
@@ -91,26 +97,31 @@ def adapt(
     work: WorkOptions = WORK,
     allow_incomplete: AllowIncomplete = False,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> int:
     """Cut a network, round by round, until the platform's budget is met (NetAdapt).
 
     Exit code 1, with the smallest price that can be had, if no network meets the budget.
     """
+    need_torch()
     asked = read_recipe(Path(recipe), instead.given())
 
     from picojoule.pruning.netadapt.adaptation import adapt as run_adapt
-    from picojoule.pruning.netadapt.recipe import Recipe
+    from picojoule.pruning.netadapt.recipe import Recipe, budget_of
     from picojoule.pruning.platforms.platforms import platform as named
 
-    executor = work.executor()
     settings = asked["settings"]
-    try:
-        model, inputs, data = subject(asked["functions"], recipe)
+    platform = named(settings.get("platform", "macs"), table=settings.get("table"))
+    budget = settings.get("budget", "50%")
+    budget_of(budget, 1.0, platform)  # what is no budget is found before anything is read
+    model, inputs, data = subject(asked["functions"], recipe)
+    executor = work.executor()
+    with closing(executor), _live(platform, budget, output) as tell:
         found = run_adapt(
             model,
             data,
-            platform=named(settings.get("platform", "macs"), table=settings.get("table")),
-            budget=settings.get("budget", "50%"),
+            platform=platform,
+            budget=budget,
             recipe=Recipe(**asked["recipe"]),
             run=output,
             inputs=inputs,
@@ -119,17 +130,15 @@ def adapt(
             executor=executor,
             seconds=settings.get("seconds"),
             seed=int(settings.get("seed", 0)),
-            progress=_tell,
+            progress=tell,
             allow_incomplete=allow_incomplete,
         )
-    finally:
-        executor.close()
     tell_left_out(told(found.unmodelled), allowed=True)
     say(f"written: {output / 'result'}")
     if as_json:
         print_json({**json_head(), **found.to_dict()})
     else:
-        print_report(_report(found))
+        print_report(_report(found), wide=wide)
     return YES
 
 
@@ -219,22 +228,77 @@ def _fits(value: object, kind: str) -> bool:
     return isinstance(value, str)
 
 
-def _tell(found: Round) -> None:
-    """One line of talk per round."""
-    chosen = f"  {found.chosen}: {found.note}" if found.chosen else f"  {found.note}".rstrip()
-    lost = f"  {found.lost} of {found.candidates} candidates lost" if found.lost else ""
-    name = "long fine-tune" if found.kind != "round" else f"round {found.number}"
-    say(f"{name}: {found.paid:.4g}, accuracy {100 * found.accuracy:.2f} %{chosen}{lost}")
+@contextmanager
+def _live(platform: Platform, asked: float | str, run: Path) -> Iterator[Callable[[Round], None]]:
+    """A line of talk per round; on a terminal also what goes on, for how long, and what is left."""
+    with changing_line() as terminal:
+        told = _Told(platform, asked, time.monotonic())
+        if terminal is not None:
+            terminal[0](f"{run}: the network as it came")
+
+        def tell(found: Round) -> None:
+            line, following = told.lines(found, time.monotonic())
+            if terminal is None:
+                say(line)
+                return
+            update, stay = terminal
+            stay(line)
+            update(following)
+
+        yield tell
+
+
+class _Told:
+    """What is told of a run's rounds, and what that says of the time to come."""
+
+    def __init__(self, platform: Platform, asked: float | str, began: float) -> None:
+        self.platform, self.asked, self.began = platform, asked, began
+        self.first: float | None = None
+
+    def lines(self, found: Round, now: float) -> tuple[str, str]:
+        """The line of a round that ended at *now*, and of what follows it."""
+        from picojoule.pruning.netadapt.recipe import budget_of
+
+        if self.first is None:
+            self.first, self.began = found.paid, now
+        budget = budget_of(self.asked, self.first, self.platform)
+        chosen = f"  {found.chosen}: {found.note}" if found.chosen else f"  {found.note}".rstrip()
+        lost = f"  {found.lost} of {found.candidates} candidates lost" if found.lost else ""
+        name = "long fine-tune" if found.kind != "round" else f"round {found.number}"
+        line = (
+            f"{name}: {_cost(found.paid, self.platform)} "
+            f"({100 * found.paid / self.first:.1f} % of the original; budget "
+            f"{_cost(budget, self.platform)}), accuracy {100 * found.accuracy:.2f} %{chosen}{lost}"
+        )
+        if found.paid <= budget:
+            return line, "long fine-tune, test, and writing of the result"
+        following = f"round {found.number + 1}"
+        done = self.first - found.paid
+        if done > 0:
+            left = (now - self.began) * (found.paid - budget) / done
+            following += f", about {clock(left)} to the budget"
+        return line, following
+
+
+def _cost(value: float, platform: Platform) -> str:
+    """A price in its unit; energies as everywhere, and counted MACs are none."""
+    from picojoule.pruning.netadapt.recipe import shown
+
+    energy = platform.metric == "energy" and platform.unit in ("MAC", "pJ")
+    return show_energy(value, platform.unit) if energy else shown(value, platform)
 
 
 def _report(found: Adapted) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
+
+    from picojoule.reports.tables import grid, prose
+    from picojoule.reports.text import warning_lines
 
     begin = found.rounds[0]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("round", f"predicted {found.unit}", f"measured {found.unit}", "share", "accuracy"):
-        table.add_column(name, justify="right")
+    energy = found.platform.startswith("energy") and found.unit == "MAC"
+    unit = E_MAC if energy else found.unit
+    heads = (f"predicted\n[{unit}]", f"measured\n[{unit}]", "share", "accuracy")
+    table = grid("round", *heads, ruled=False)
     for each in found.rounds:
         table.add_row(
             str(each.number) if each.kind == "round" else each.kind,
@@ -245,7 +309,7 @@ def _report(found: Adapted) -> RenderableType:
         )
     last = found.rounds[-1]
     lines = [
-        f"{found.platform}: {found.resource:.4g} {found.unit}, budget {found.budget:.4g}, "
+        f"{found.platform}: {found.resource:.4g} {unit}, budget {found.budget:.4g}, "
         f"{100 * found.resource / begin.paid:.1f} % of {begin.paid:.4g}"
     ]
     if last.measured is not None:
@@ -255,6 +319,4 @@ def _report(found: Adapted) -> RenderableType:
         )
     if found.test is not None:
         lines.append(f"test accuracy {100 * found.test.accuracy:.2f} %")
-    from picojoule.reports.text import warning_lines
-
-    return Group(*warning_lines(told(found.unmodelled)), table, *lines)
+    return Group(*warning_lines(told(found.unmodelled)), table, *map(prose, lines))

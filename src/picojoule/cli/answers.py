@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +70,13 @@ def give_answer(
     text: Callable[[], RenderableType],
     answer: AnswerOptions,
     writers: dict[str, Callable[[], str]],
+    line: Callable[[], str],
 ) -> int:
-    """Give *record* or its *text* as *answer* says; *writers* by the ending of the file."""
+    """Give *record* or its *text* as *answer* says; one *line* of it beside a file.
+
+    Args:
+        writers: by the ending of the file.
+    """
     if answer.output is not None:
         from picojoule.files import write_atomically
 
@@ -80,8 +84,10 @@ def give_answer(
         say(f"written: {answer.output}")
     if answer.as_json:
         print_json(record)
-    elif answer.output is None:
-        print_report(text())
+    elif answer.output is not None:
+        print_text(line())
+    else:
+        print_report(text(), wide=answer.wide)
     return YES
 
 
@@ -134,30 +140,13 @@ def give_mapping(
         ".json": lambda: as_json_text(nest.to_dict()),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(record, text, answer, writers)
 
+    def line() -> str:
+        from picojoule.reports.text import layer_headline
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
-    """A progress bar on a terminal's stderr; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.text import Text
+        return layer_headline(priced)
 
-    from picojoule.reports.tables import printable
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("")
-
-        def advance(done: int, total: int, layer: str) -> None:
-            bar.update(task, completed=done, total=total, description=str(Text(printable(layer))))
-
-        yield advance
+    return give_answer(record, text, answer, writers, line)
 
 
 def json_head() -> dict[str, Any]:
@@ -190,7 +179,7 @@ def print_json(record: object) -> None:
     sys.stdout.write(as_json_text(record))
 
 
-def print_report(renderable: RenderableType) -> None:
+def print_report(renderable: RenderableType, *, wide: bool = False) -> None:
     from picojoule.reports.tables import show
 
-    show(renderable, sys.stdout)
+    show(renderable, sys.stdout, wide=wide)

@@ -15,6 +15,7 @@ from picojoule.cli.answers import (
     print_text,
     say,
 )
+from picojoule.cli.completion import complete_chips
 from picojoule.cli.lists import (
     list_chips,
     list_dataflows,
@@ -23,7 +24,7 @@ from picojoule.cli.lists import (
     list_rules,
     machine_record,
 )
-from picojoule.cli.options import Json
+from picojoule.cli.options import Json, Wide
 from picojoule.cli.questions import reader
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
 
@@ -77,6 +78,7 @@ def list_shipped(
     /,
     *,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> int:
     """List what comes with picojoule: chips, networks, dataflows, pruned models.
 
@@ -97,15 +99,18 @@ def list_shipped(
         print_json({**json_head(), **{name: records for name, (records, _) in lists.items()}})
     else:
         for _, table in lists.values():
-            print_report(table)
+            print_report(table, wide=wide)
     return YES
 
 
 def show(
-    chip: Annotated[str, Parameter(help="A .yaml file or a shipped name.")],
+    chip: Annotated[
+        str, Parameter(completer=complete_chips, help="A .yaml file or a shipped name.")
+    ],
     /,
     *,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> int:
     """Show a machine: memories, arrays, energies, and the source of each number."""
     from picojoule.specs import load_accelerator
@@ -116,11 +121,11 @@ def show(
     else:
         from picojoule.reports.text import accelerator_report
 
-        print_report(accelerator_report(accelerator))
+        print_report(accelerator_report(accelerator), wide=wide)
     return YES
 
 
-def validate(*, as_json: Json = False) -> int:
+def validate(*, as_json: Json = False, wide: Wide = False) -> int:
     """Compare with what papers print; 1 if a comparison fails."""
     from picojoule.validation import validate as compare
 
@@ -133,7 +138,7 @@ def validate(*, as_json: Json = False) -> int:
     else:
         from picojoule.reports.text import validation_table
 
-        print_report(validation_table(rows))
+        print_report(validation_table(rows), wide=wide)
         if failed:
             say(f"{len(failed)} of {len(rows)} comparisons fail")
     return NO if failed else YES

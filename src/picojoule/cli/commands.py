@@ -11,6 +11,7 @@ from cyclopts import App
 from picojoule.cli.adapt_commands import adapt
 from picojoule.cli.cache_commands import cache
 from picojoule.cli.check_commands import check, list_shipped, show, validate
+from picojoule.cli.completion import completion
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
 from picojoule.cli.eyexam_commands import eyexam
 from picojoule.cli.pruning_commands import profile, prune
@@ -48,3 +49,4 @@ app.command(prune)
 app.command(profile)
 app.command(adapt)
 app.command(table)
+app.command(completion)

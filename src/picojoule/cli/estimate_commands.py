@@ -15,7 +15,6 @@ from picojoule.cli.answers import (
     give_answer,
     give_mapping,
     plain_text,
-    progress_bar,
     tell_left_out,
 )
 from picojoule.cli.options import (
@@ -28,6 +27,7 @@ from picojoule.cli.options import (
     QuestionOptions,
     SearchOptions,
 )
+from picojoule.cli.progress import progress_bar
 from picojoule.cli.questions import read_mapping, read_question
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def estimate(
 
     code = tell_left_out(told(asked.network.unmodelled), allowed=allow_incomplete)
 
-    with progress_bar() as progress:
-        result = price(asked, progress=progress)
+    with progress_bar() as told_by:
+        result = price(asked, **told_by)
 
     def text() -> RenderableType:
         from picojoule.reports.text import estimate_report
@@ -69,7 +69,13 @@ def estimate(
         ".csv": lambda: as_csv(result.rows(), result.warnings),
         ".txt": lambda: plain_text(text()),
     }
-    give_answer(result.to_dict(), text, answer, writers)
+
+    def line() -> str:
+        from picojoule.reports.text import headline
+
+        return headline(result)
+
+    give_answer(result.to_dict(), text, answer, writers, line)
     return code
 
 
@@ -105,13 +111,14 @@ def map_layer(
 
     from picojoule.estimation import price
 
-    priced = price(asked)
+    with progress_bar() as told_by:
+        priced = price(asked, **told_by)
     others = None
     if explain:
         from picojoule.alternatives import weigh
 
-        with progress_bar() as progress:
-            others = weigh(asked, chosen=priced.layers[0], progress=progress)
+        with progress_bar(watched=False) as told_by:
+            others = weigh(asked, chosen=priced.layers[0], **told_by)
     front = None
     if pareto:
         from picojoule.mapper.solver import search as search_mapping

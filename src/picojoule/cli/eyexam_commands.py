@@ -15,7 +15,6 @@ from picojoule.cli.answers import (
     check_output,
     give_answer,
     plain_text,
-    progress_bar,
     say,
     tell_left_out,
 )
@@ -31,6 +30,7 @@ from picojoule.cli.options import (
     QuestionOptions,
     SearchOptions,
 )
+from picojoule.cli.progress import progress_bar
 from picojoule.cli.questions import read_question
 from picojoule.errors import PicojouleError, did_you_mean
 
@@ -81,8 +81,8 @@ def eyexam(
 
     code = tell_left_out(told(asked.network.unmodelled), allowed=allow_incomplete)
 
-    with progress_bar() as progress:
-        examination = find_bounds(asked, progress=progress)
+    with progress_bar(watched=False) as told_by:
+        examination = find_bounds(asked, **told_by)
 
     if answer.output is not None and answer.output.suffix.lower() in PICTURES:
         draw(examination, plot, layer, answer.output)
@@ -105,7 +105,13 @@ def eyexam(
         ".csv": lambda: as_csv(examination.rows(), examination.warnings),
         ".txt": lambda: plain_text(text()),
     }
-    give_answer(examination.to_dict(), text, answer, writers)
+
+    def line() -> str:
+        from picojoule.reports.steps import headline
+
+        return headline(examination)
+
+    give_answer(examination.to_dict(), text, answer, writers, line)
     return code
 
 

@@ -76,6 +76,8 @@ def list_models() -> tuple[list[dict[str, Any]], RenderableType]:
 def machine_record(accelerator: Accelerator) -> dict[str, Any]:
     """A machine as plain data: capacities in bits, energies in its unit for one word."""
     from picojoule.accelerator import Array
+    from picojoule.dataflow import DATAFLOWS
+    from picojoule.legality import dataflow_problem
 
     nest = [
         _array_record(part)
@@ -94,6 +96,13 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "charge_padding": accelerator.charge_padding,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
+        "dataflows": {
+            name: dataflow_problem(accelerator, flow) or "" for name, flow in DATAFLOWS.items()
+        },
+        "sees_zeros": [o.value for o in OPERANDS if accelerator.sees_zeros(o)],
+        "unit_energy": accelerator.unit_energy,
+        "mac_picojoules": accelerator.mac_picojoules,
+        "mac_status": accelerator.joules_rest_on.status,
         "static_power": accelerator.static_power,
         "clock": accelerator.clock,
         "compute": {

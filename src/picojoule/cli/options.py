@@ -13,16 +13,32 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from picojoule.cli.completion import (
+    complete_chips,
+    complete_dataflows,
+    complete_layers,
+    complete_networks,
+    complete_objectives,
+)
+
 Network = Annotated[
     str,
     Parameter(
-        help="A file (.onnx, .tflite, .pt2, .gguf, .csv, .txt), a Hugging Face folder, "
-        "file.py:function, or a shipped name."
+        completer=complete_networks,
+        help="A file (.onnx, .tflite, .pt2, .gguf, .csv, .txt), a Hugging Face folder, the folder "
+        "of a run, file.py:function, or a shipped name.",
     ),
 ]
-LayerName = Annotated[str, Parameter(help="A layer of the network, by name.")]
+LayerName = Annotated[
+    str, Parameter(completer=complete_layers, help="A layer of the network, by name.")
+]
 Chip = Annotated[
-    str, Parameter(name=["--accelerator", "-a"], help="A .yaml file or a shipped name.")
+    str,
+    Parameter(
+        name=["--accelerator", "-a"],
+        completer=complete_chips,
+        help="A .yaml file or a shipped name.",
+    ),
 ]
 Batch = Annotated[int | None, Parameter(help="Inferences at once; energies stay per inference.")]
 Dims = Annotated[
@@ -66,8 +82,16 @@ Phase = Annotated[
 CacheBits = Annotated[
     int | None, Parameter(name="--kv-bits", help="Width of its cache of keys and values.")
 ]
-Flow = Annotated[str | None, Parameter(help="rs, ws, osa, osb, osc, is, nlr or flexible.")]
-Objective = Annotated[str, Parameter(help="What the search minimises: energy, latency or edp.")]
+Flow = Annotated[
+    str | None,
+    Parameter(completer=complete_dataflows, help="rs, ws, osa, osb, osc, is, nlr or flexible."),
+]
+Objective = Annotated[
+    str,
+    Parameter(
+        completer=complete_objectives, help="What the search minimises: energy, latency or edp."
+    ),
+]
 TileSizes = Annotated[
     str,
     Parameter(
@@ -82,6 +106,13 @@ Bits = Annotated[
 Density = Annotated[
     list[str] | None,
     Parameter(negative="", help="Share of non-zero values (weight=0.4); repeatable."),
+]
+Profile = Annotated[
+    str | None,
+    Parameter(
+        help="Densities and widths of every layer: the .csv of picojoule profile, a run's folder, "
+        "or a released model."
+    ),
 ]
 Budget = Annotated[
     str | None, Parameter(help="Time to search each distinct layer: 0.5s, 200ms, 2min.")
@@ -101,6 +132,12 @@ AllowIncomplete = Annotated[
         help="Go on, with exit code 0, where operators that multiply, or may, are left out.",
     ),
 ]
+Wide = Annotated[
+    bool,
+    Parameter(
+        negative="", help="Tables as wide as they need to be, whatever the terminal's width."
+    ),
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer with JSON.")]
 Output = Annotated[
     Path | None, Parameter(name=["--output", "-o"], help="Write here; the ending says the format.")
@@ -116,6 +153,7 @@ class QuestionOptions:
     batch: Batch = None
     bits: Bits = None
     density: Density = None
+    profile: Profile = None
     dims: Dims = None
     trips: Trips = None
     shapes: Shapes = None
@@ -145,6 +183,7 @@ class AnswerOptions:
 
     as_json: Json = False
     output: Output = None
+    wide: Wide = False
 
 
 # What a command without any of these options gets.

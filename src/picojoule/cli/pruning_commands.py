@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +23,12 @@ from picojoule.cli.answers import (
     say,
     tell_left_out,
 )
-from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Chip, Json
+from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Chip, Json, Wide
+from picojoule.cli.progress import changing_line
+from picojoule.cli.questions import need_torch
 from picojoule.completeness import completeness, told
 from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.units import energy_budget
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,7 +49,7 @@ class GoalOptions:
 
     accelerator: Chip
     energy: Annotated[
-        str | None, Parameter(help="What it may cost: 0.3 of the original, or '40 µJ'.")
+        str | None, Parameter(help="What it may cost: 30% (or 0.3) of the original, or '40 µJ'.")
     ] = None
     max_accuracy_drop: Annotated[
         float | None, Parameter(help="0.01 for one point; that is the default without --energy.")
@@ -96,6 +98,7 @@ def prune(
     method: MethodOptions = METHOD,
     allow_incomplete: AllowIncomplete = False,
     as_json: Json = False,
+    wide: Wide = False,
 ) -> int:
     """Prune a network until it costs what it may cost; 1 if it cannot.
 
@@ -106,6 +109,13 @@ def prune(
     if method.epochs < 0 or method.rate <= 0:
         raise PicojouleError("--epochs must be at least 0 and --rate above 0")
     kept = None if method.classes is None else _numbers(method.classes)
+
+    from picojoule.specs import load_accelerator
+
+    machine = load_accelerator(goal.accelerator)
+    machine.dataflow(goal.dataflow)
+    if goal.energy is not None:
+        energy_budget(goal.energy, machine.energy_unit, machine.unit_picojoules)  # or it raises
     model, data = read_task(task)
 
     from picojoule.pruning.energy_aware.finetuning import FineTuning
@@ -125,7 +135,7 @@ def prune(
             data,
             accelerator=goal.accelerator,
             mode=method.mode,
-            energy=_share_or_amount(goal.energy),
+            energy=goal.energy,
             max_accuracy_drop=goal.max_accuracy_drop,
             classes=kept,
             joint_bits=method.joint == "bits",
@@ -144,7 +154,7 @@ def prune(
     else:
         from picojoule.reports.pruning import pruning_report
 
-        print_report(pruning_report(found.to_dict()))
+        print_report(pruning_report(found.to_dict(), machine.unit_picojoules), wide=wide)
     if not found.met:
         say("the energy asked for was not reached; this is the cheapest network that was found")
         for obstacle in found.obstacles:
@@ -156,7 +166,8 @@ def profile(
     task: Task,
     /,
     *,
-    samples: Annotated[int, Parameter(help="How many of the validation samples to run.")] = 1000,
+    samples: Annotated[int, Parameter(help="How many of the training samples to run.")] = 1000,
+    seed: Annotated[int, Parameter(help="Of the draw, where the first miss classes.")] = 0,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
@@ -172,7 +183,7 @@ def profile(
 
     from picojoule.pruning.layers.profiling import profile as run_profile
 
-    found = run_profile(model, data.validate.take(samples), allow_incomplete=allow_incomplete)
+    found = run_profile(model, data, samples=samples, seed=seed, allow_incomplete=allow_incomplete)
     warnings = told(found.workload.unmodelled)
     tell_left_out(warnings, allowed=True)
     whole = completeness(found.workload.unmodelled, found.workload.remarks)
@@ -196,7 +207,15 @@ def profile(
         ".json": lambda: as_json_text(record),
         ".txt": lambda: plain_text(text()),
     }
-    return give_answer(record, text, answer, writers)
+
+    def line() -> str:
+        inputs = [layer.density.input for layer in found.workload]
+        return (
+            f"{found.workload.name}: {len(inputs)} layers on {found.samples} samples, input "
+            f"densities from {min(inputs):.3f} to {max(inputs):.3f}"
+        )
+
+    return give_answer(record, text, answer, writers, line)
 
 
 def read_task(place: str) -> tuple[Any, Data]:
@@ -212,7 +231,7 @@ def read_task(place: str) -> tuple[Any, Data]:
         raise InputError(
             place, [Mistake("task", "give a Python file and its function: file.py:make")]
         )
-    _need_torch()
+    need_torch()
     made = call_function(place, *named)
 
     from torch import nn
@@ -233,29 +252,11 @@ def read_task(place: str) -> tuple[Any, Data]:
     raise InputError(place, [Mistake(named[1], problem)])
 
 
-def _need_torch() -> None:
-    import importlib.util
-
-    missing = [x for x in ("torch", "safetensors", "scipy") if not importlib.util.find_spec(x)]
-    if missing:
-        raise PicojouleError(
-            f"{', '.join(missing)} not installed: pip install 'picojoule[torch]' brings "
-            "what pruning needs"
-        )
-
-
 def _numbers(text: str) -> tuple[int, ...]:
     words = text.split(",")
     if not all(word.strip().isdigit() and len(word) < 9 for word in words):
         raise PicojouleError(f"--classes {text!r}: numbers with commas between, as in 0,3,7")
     return tuple(int(word) for word in words)
-
-
-def _share_or_amount(text: str | None) -> float | str | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
 
 
 @contextmanager
@@ -265,28 +266,20 @@ def _live() -> Iterator[Callable[[Progress], None]]:
     def line(progress: Progress) -> str:
         left = "" if progress.left is None else f", about {progress.left:.0f} s left of this part"
         return (
-            f"{progress.what}: energy {progress.energy:.1%} of the original, "
-            f"accuracy {progress.accuracy:.2%}{left}"
+            f"{progress.what}: energy {100 * progress.energy:.1f} % of the original, "
+            f"accuracy {100 * progress.accuracy:.2f} %{left}"
         )
 
-    if not sys.stderr.isatty():
+    with changing_line() as terminal:
 
         def tell(progress: Progress) -> None:
-            if progress.left is None:
-                say(line(progress))
+            if terminal is None:
+                if progress.left is None:
+                    say(line(progress))
+                return
+            update, stay = terminal
+            update(line(progress))
+            if "/" not in progress.what:
+                stay(line(progress))
 
         yield tell
-        return
-    from rich.console import Console
-    from rich.status import Status
-    from rich.text import Text
-
-    console = Console(stderr=True)
-    with Status("starting", console=console) as status:
-
-        def update(progress: Progress) -> None:
-            status.update(Text(line(progress)))
-            if "/" not in progress.what:
-                console.print(Text(line(progress)), highlight=False)
-
-        yield update

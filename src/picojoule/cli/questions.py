@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from picojoule.cli.answers import say
 from picojoule.cli.options import SEARCH
 from picojoule.completeness import left_out
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
@@ -33,17 +34,25 @@ def read_question(
         "cache": read_cache(search.cache, search.no_cache),
     }
 
-    from picojoule.question import ask
+    from picojoule.question import ask, without_effect
 
-    return ask(
+    asked = ask(
         network,
         options.accelerator,
         batch=options.batch,
+        profile=options.profile,
         dataflow=search.dataflow,
         objective=search.objective,
         factors=search.factors,
         **settings,
     )
+    idle = without_effect(asked, settings["density"])
+    if idle:
+        say(
+            f"no effect: --density of {' and '.join(idle)}: {asked.accelerator.name} neither skips "
+            "nor codes the zeros there"
+        )
+    return asked
 
 
 def read_bits(texts: Sequence[str] | None) -> dict[str, int]:
@@ -249,3 +258,19 @@ def reader(file: str) -> tuple[str, Callable[[], str]]:
     if isinstance(raw, dict) and "stages" in raw:
         return "mapping", mapping
     return ("estimate", saved) if suffix == ".json" else ("accelerator", accelerator)
+
+
+def need_torch() -> None:
+    """Refuse a command that needs torch where it is not installed.
+
+    Raises:
+        PicojouleError: with what to install.
+    """
+    import importlib.util
+
+    missing = [x for x in ("torch", "safetensors", "scipy") if not importlib.util.find_spec(x)]
+    if missing:
+        raise PicojouleError(
+            f"{', '.join(missing)} not installed: pip install 'picojoule[torch]' brings "
+            "what pruning needs"
+        )

@@ -30,7 +30,8 @@ PLOTS = (".png", ".svg", ".pdf")
 
 Saved = Annotated[Path, Parameter(help="A result, as estimate -o RUN.json writes it.")]
 Run = Annotated[
-    Path, Parameter(help="A result, as estimate -o RUN.json writes it, or a run's folder.")
+    Path,
+    Parameter(help="A result, as estimate or eyexam -o RUN.json writes it, or a run's folder."),
 ]
 By = Annotated[str, Parameter(help="What a plot stacks: memory or operand.")]
 
@@ -68,8 +69,16 @@ def report(
         return code
 
     from picojoule.estimate_records import load_estimate
+    from picojoule.eyexam.saved import is_examination
     from picojoule.files import write_atomically
 
+    if is_examination(run):
+        return _report_examination(
+            run,
+            output,
+            alone=before is None and eyexam is None and by == "memory",
+            allowed=allow_incomplete,
+        )
     result = load_estimate(run)
     code = tell_left_out(result.warnings, allowed=allow_incomplete)
     ending = output.suffix.lower()
@@ -88,6 +97,28 @@ def report(
         write_atomically(output, estimate_markdown(result))
     else:
         write_atomically(output, as_csv(result.rows(), result.warnings))
+    say(f"written: {output}")
+    return code
+
+
+def _report_examination(file: Path, output: Path, *, alone: bool, allowed: bool) -> int:
+    """Write what ``eyexam -o`` saved; the exit code."""
+    from picojoule.completeness import told
+    from picojoule.errors import PicojouleError
+    from picojoule.eyexam.saved import load_examination
+    from picojoule.files import write_atomically
+    from picojoule.reports.page import examination_page
+
+    if not alone:
+        raise PicojouleError("--before, --eyexam and --by have no effect on an examination")
+    if output.suffix.lower() != ".html":
+        raise PicojouleError(
+            f"{file}: an examination becomes .html; for {output.suffix} ask picojoule eyexam with "
+            f"-o {output}"
+        )
+    examination = load_examination(file)
+    code = tell_left_out(told(examination.unmodelled), allowed=allowed)
+    write_atomically(output, examination_page(examination))
     say(f"written: {output}")
     return code
 
@@ -177,7 +208,12 @@ def compare(
 
         return comparison_report(comparison)
 
-    give_answer(comparison.to_dict(), text, answer, _writers(comparison, text))
+    def line() -> str:
+        from picojoule.reports.page import comparison_words
+
+        return comparison_words(comparison)
+
+    give_answer(comparison.to_dict(), text, answer, _writers(comparison, text), line)
     return code
 
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from picojoule.cli.adapt_commands import read_recipe, subject
 from picojoule.cli.answers import YES, json_head, print_json, print_report, say, tell_left_out
 from picojoule.cli.options import AllowIncomplete
+from picojoule.cli.questions import need_torch
 from picojoule.completeness import completeness
 from picojoule.errors import InputError, Mistake, PicojouleError
 
@@ -53,6 +54,7 @@ def table(
     """
     if onnx is not None and platform is not None:
         raise PicojouleError("--onnx is for layers that are measured elsewhere: no --platform then")
+    need_torch()
     asked = read_recipe(Path(recipe), {})
 
     from picojoule.pruning.netadapt.coverage import unpriced, wanted_layers

@@ -30,6 +30,7 @@ from typing import Any
 from picojoule.accelerator import Accelerator
 from picojoule.completeness import NOTHING, MaybeIncomplete, completeness, operator_records
 from picojoule.dataflow import Dataflow
+from picojoule.display import Plotted, shown
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.eyexam.seven_steps import NOT_GIVEN, TITLES, Examiner, LayerExamination, finite
 from picojoule.files import write_atomically
@@ -40,7 +41,7 @@ from picojoule.workload import PerOperand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination(MaybeIncomplete):
+class Examination(MaybeIncomplete, Plotted):
     """The seven steps of every layer of a network on an accelerator.
 
     ``unmodelled`` are operators that multiply, or may, and are in no layer; ``remarks`` say what
@@ -57,6 +58,13 @@ class Examination(MaybeIncomplete):
     not_counted: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        known = [bound for bound in map(self.bound, range(1, 8)) if bound is not None]
+        return (
+            f"<Examination {self.network} on {self.accelerator}: {known[-1]:.4g} of "
+            f"{self.peak:.4g} MAC/cycle, {len(self.layers)} layers>"
+        )
 
     @property
     def macs(self) -> float:
@@ -149,7 +157,8 @@ def examine(
         budget: seconds for the search of step 6 per distinct layer; if it runs out, the bound is
             that of the best mapping found, and ``search.status`` is "feasible".
         cache: where searches are kept, as in :func:`cache.find`.
-        progress: called with (layers done, layers in all, layer name).
+        progress: called with (layers done, layers in all, layer name); by default a notebook shows
+            a bar.
 
     Raises:
         InputError: if the network or the accelerator cannot be read.
@@ -166,7 +175,8 @@ def examine(
         budget=budget,
         cache=cache,
     )
-    return find_bounds(question, progress=progress)
+    with shown(progress, None) as told:
+        return find_bounds(question, progress=told["progress"])
 
 
 def find_bounds(question: Question, *, progress: Progress | None = None) -> Examination:

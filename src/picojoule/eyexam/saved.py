@@ -88,6 +88,18 @@ def load_examination(path: str | os.PathLike[str]) -> ExaminedNetwork:
     return parse_examination(raw, source)
 
 
+def is_examination(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an examination and not an estimate: its layers have steps, and no price.
+
+    Whatever else it is, its own reader says what is wrong with it.
+    """
+    try:
+        first = json.loads(Path(path).read_text("utf-8"))["layers"][0]
+        return "steps" in first and "energy" not in first
+    except (OSError, ValueError, RecursionError, KeyError, IndexError, TypeError):
+        return False
+
+
 def parse_examination(raw: Any, source: str) -> ExaminedNetwork:
     """Read what :meth:`eyexam.Examination.to_dict` made; *source* names it in errors.
 

@@ -20,6 +20,12 @@ from typing import Any
 
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.frontends.energy_site import parse_energy_site, read_energy_site, write_energy_site
+from picojoule.frontends.run_results import (
+    is_run,
+    read_run_result,
+    released_network,
+    released_networks,
+)
 from picojoule.frontends.scale_sim import is_scale_sim_header, parse_scale_sim, read_scale_sim
 from picojoule.frontends.source_file import check_file, read_text, shortened
 from picojoule.frontends.table import parse_table, read_table
@@ -80,9 +86,10 @@ def load(
 
     Args:
         source: a file (``.onnx``; ``.tflite``; ``.pt2`` of torch.export; ``.gguf``; ``.csv``, ours
-            or SCALE-Sim's; ``.txt`` of energyestimation.mit.edu), a Hugging Face folder,
-            ``file.py:function`` whose function returns anything that is accepted here, the name of
-            a shipped network, a Workload, or a torch module with the arguments of its ``forward``:
+            or SCALE-Sim's; ``.txt`` of energyestimation.mit.edu), a Hugging Face folder, the
+            folder of a run of ``prune`` or ``adapt`` or its ``result``, ``file.py:function`` whose
+            function returns anything that is accepted here, the name of a shipped network or of a
+            released model, a Workload, or a torch module with the arguments of its ``forward``:
             ``(module, inputs)``, ``(module, {keyword: input})`` or ``(module, inputs, keywords)``.
         name: what to call the network, instead of the name it comes with.
         dims: sizes of dimensions of a file's inputs: those it only names, by their name
@@ -154,6 +161,8 @@ def _reader_of(place: str) -> Callable[..., Workload] | None:
 
         return read_gguf
     if _is_folder(place):
+        if is_run(Path(place)):
+            return read_run_result
         from picojoule.frontends.hugging_face import read_hugging_face
 
         return read_hugging_face
@@ -178,6 +187,9 @@ def _load_text(place: str, name: str | None, asked: Mapping[str, Any]) -> Worklo
         _refuse(place, asked)
         file = resources.files("picojoule") / "data" / "networks" / f"{place}.csv"
         return parse_table(file.read_text("utf-8"), source=f"{place}.csv", name=name or place)
+    if place in released_networks():
+        _refuse(place, asked)
+        return released_network(place, name)
     suffix = Path(place).suffix.lower()
     if suffix == ".csv":
         text = read_text(Path(place))
@@ -208,7 +220,7 @@ def _unknown(place: str) -> str:
             return f"a file of unknown kind; {', '.join(FORMATS)} and file.py:function are read"
     except (OSError, ValueError):
         pass
-    near = did_you_mean(place[:80], known)
+    near = did_you_mean(place[:80], (*known, *released_networks()))
     return (
         f"neither a file ({', '.join(FORMATS)}, file.py:function) nor a shipped network{near}; "
         f"shipped are {', '.join(known) or 'none'}"

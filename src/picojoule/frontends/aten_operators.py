@@ -320,7 +320,8 @@ print
 )
 """Functions of programs that are no operators: they only mark what they stand between."""
 
-_PRIMS_WITH_PRODUCTS = words("prims.fft_r2c prims.fft_c2c prims.fft_c2r prims.svd")
+PRIMS_WITH_PRODUCTS = words("prims.fft_r2c prims.fft_c2c prims.fft_c2r prims.svd")
+"""The operators of ``torch.ops.prims`` with products of which no layer tells."""
 
 
 def family(op: str) -> str:
@@ -340,7 +341,7 @@ def products_of(op: str) -> Products:
         if op in OTHER_COUNTED:
             return Products.COUNTED
         if op.startswith("prims."):
-            return Products.UNMODELLED if op in _PRIMS_WITH_PRODUCTS else Products.NONE
+            return Products.UNMODELLED if op in PRIMS_WITH_PRODUCTS else Products.NONE
         return Products.NONE if op in OTHER_WITHOUT_PRODUCTS else Products.UNKNOWN
     name = family(op)
     if name in BOOKKEEPING:

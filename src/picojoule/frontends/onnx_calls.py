@@ -89,7 +89,7 @@ class Call:
     Args:
         name: of its layer.
         tensors: where to look for the values of weights; None: their density is 1.
-        consumers: of every tensor.
+        consumers, producers: of every tensor.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Call:
     batch: int
     tensors: TensorValues | None
     consumers: Mapping[str, Sequence[NodeProto]]
+    producers: Mapping[str, NodeProto]
 
     @property
     def label(self) -> str:

@@ -12,9 +12,9 @@ from picojoule.frontends.convolutions import (
     shares_windows,
     transposed_layers,
 )
+from picojoule.frontends.onnx_blocked import true_channels, true_filters
 from picojoule.frontends.onnx_calls import Call, Converter, NotModelledError
 from picojoule.frontends.onnx_foreign_shapes import channels_last
-from picojoule.frontends.onnx_shapes import attributes
 from picojoule.frontends.onnx_tensors import Constant
 from picojoule.frontends.products import NoProductsError, NotABatchError, ProblemError
 from picojoule.frontends.source_file import shortened
@@ -103,14 +103,17 @@ def _window(call: Call, places: _Places) -> _Window:
 def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
     """Conv and its kin in one to three dimensions."""
     at = _window(call, places)
-    filters, density = at.weight_shape[0], call.density(at.weight)
+    filters, groups, density = at.weight_shape[0], at.groups, call.density(at.weight)
     channels = at.weight_shape[1] * at.groups
     if places.blocked:
         # What fills the last block of channels, in and out, are zeros and no weights.
-        filled = channels * filters
-        filters = _filters(call, at)
-        channels = min(channels, at.channels)
-        dense = min(1.0, density.weight * filled / (channels * filters))
+        filled = at.weight_shape[1] * filters
+        filters = true_filters(call)
+        if groups == at.weight_shape[0]:  # depthwise
+            channels = groups = filters
+        elif groups == 1:
+            channels = min(channels, true_channels(call, call.input(places.data)))
+        dense = min(1.0, density.weight * filled / (channels // groups * filters))
         density = DENSE._replace(weight=dense)
     elif channels != at.channels:
         raise ProblemError(
@@ -133,7 +136,7 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
         axes,
         in_channels=channels,
         out_channels=filters,
-        groups=at.groups if filters == at.weight_shape[0] or at.groups == 1 else filters,
+        groups=groups,
         batch=at.maps,
         bits=call.bits(
             places.data, places.weight, output_zero=places.output_zero, integer=places.integer
@@ -142,26 +145,6 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
         # A graph that is given its weights from outside is still one with weights.
         weight_is_activation=not call.is_stored(places.weight),
     )
-
-
-def _filters(call: Call, at: _Window) -> int:
-    """The filters that a blocked convolution has without those that fill its last block.
-
-    Where channels do not fill a block, onnxruntime leaves the blocked layout at once, and the
-    operator that does so says how many channels there are.
-    """
-    filled, name = at.weight_shape[0], call.node.output[0] if call.node.output else ""
-    for _ in range(64):
-        readers = call.consumers.get(name, ())
-        leaving = next((node for node in readers if node.op_type == "ReorderOutput"), None)
-        if leaving is not None:
-            channels = attributes(leaving).get("channels", filled)
-            return channels if isinstance(channels, int) and 0 < channels <= filled else filled
-        following = [node for node in readers if node.op_type != "Conv" and node.output]
-        if not following:
-            break
-        name = following[0].output[0]
-    return filled
 
 
 def _transposed(call: Call, places: _Places = _PLAIN) -> list[Layer]:

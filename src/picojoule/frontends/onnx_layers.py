@@ -6,6 +6,7 @@ How one operator is read stands with its family: :mod:`onnx_convolutions`, :mod:
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,10 @@ BOOKKEEPING = names_in(
 )
 """Operators of ONNX without arithmetic or data movement at inference: not even listed."""
 
+NUMBERED, WEIGHT, SCOPES = "node_", ".weight", "pkg.torch.onnx.name_scopes"
+"""How torch.onnx.export (torch 2.13) names nodes and weights, and where it notes their modules."""
+LONGEST_SCOPES = 10_000
+
 
 @dataclass(slots=True)
 class Part:
@@ -96,7 +101,9 @@ class LayerBuilder:
         self._names: set[str] = set()
         self._blamed: dict[Origin, list[str]] = {}
         self._consumers: dict[str, list[NodeProto]] = defaultdict(list)
+        self._producers: dict[str, NodeProto] = {}
         for step in flat(traced.steps):
+            self._producers.update(dict.fromkeys(step.node.output, step.node))
             for name in step.node.input:
                 self._consumers[name].append(step.node)
 
@@ -158,8 +165,16 @@ class LayerBuilder:
             elif not _is_bookkeeping(node):
                 part.not_counted[label] += 1
             return part
-        name = self._free_name(node.name or _first_output(node) or label)
-        call = Call(name, node, self._traced, self._batch, self._tensors, self._consumers)
+        name = self._free_name(_own_name(node) or _first_output(node) or label)
+        call = Call(
+            name,
+            node,
+            self._traced,
+            self._batch,
+            self._tensors,
+            self._consumers,
+            self._producers,
+        )
         try:
             layers = convert(call)
             for layer in layers:
@@ -205,6 +220,22 @@ class LayerBuilder:
         while f"{name}_{number}" in self._names:
             number += 1
         return f"{name}_{number}"
+
+
+def _own_name(node: NodeProto) -> str:
+    """What to call the layer of *node*: where it stands in the model, rather than a mere number.
+
+    torch.onnx.export calls its nodes ``node_conv2d_1``: the weight has the module's name, and what
+    has no weight of its own notes in which module it ran.
+    """
+    if not node.name.startswith(NUMBERED):
+        return node.name
+    for tensor in map(local_name, node.input[1:]):
+        if tensor.endswith(WEIGHT):
+            return tensor.removesuffix(WEIGHT)
+    noted = [entry.value for entry in node.metadata_props if entry.key == SCOPES]
+    names = re.findall(r"'([^'\\]*)'", noted[0][:LONGEST_SCOPES]) if noted else []
+    return ".".join(filter(None, names[-2:])) or node.name
 
 
 def _first_output(node: NodeProto) -> str:

@@ -51,7 +51,7 @@ _ONNX = _table(
     """,
     control="If Loop Scan",
     multiplies="""
-        DFT Det DisentangledAttention_TRT GRUUnit LinearAttention STFT SequenceMap
+        DFT Det DisentangledAttention_TRT GRUUnit LinearAttention STFT
     """,
     no_products="""
         Abs Acos Acosh Add Affine And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
@@ -72,7 +72,7 @@ _ONNX = _table(
         ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
         ReduceSumSquare RegexFullMatch Relu Reshape Resize ReverseSequence RoiAlign RotaryEmbedding
         Round Scale ScaledTanh Scatter ScatterElements ScatterND Selu SequenceAt SequenceConstruct
-        SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Shrink Sigmoid Sign
+        SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap Shape Shrink Sigmoid Sign
         SimplifiedLayerNormalization Sin Sinh Size Slice Softmax SoftmaxCrossEntropyLoss Softplus
         Softsign SpaceToDepth Split SplitToSequence Sqrt Squeeze StringConcat StringNormalizer
         StringSplit Sub Sum SwiGLU Swish Tan Tanh TensorScatter TfIdfVectorizer ThresholdedRelu

@@ -17,6 +17,7 @@ from torch import nn
 
 from picojoule.errors import InputError, Mistake
 from picojoule.frontends.torch_batch import Batch, batch_in
+from picojoule.frontends.torch_declared import as_declared
 from picojoule.frontends.torch_export import export_program, first_names, split_arguments
 from picojoule.frontends.torch_program import ReadProgram, read_nodes
 from picojoule.workload import Workload
@@ -71,4 +72,5 @@ def read_torch(
             1, f"what is done for {batch.size} at once does not divide into as many parts"
         )
     remarks = (batch.remark, *workload.remarks) if batch.remark else workload.remarks
+    workload = as_declared(module, workload)
     return replace(workload, name=name or type(module).__name__, remarks=remarks)

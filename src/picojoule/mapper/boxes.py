@@ -25,6 +25,12 @@ from picojoule.mapper.programme import (
 )
 from picojoule.mapper.tuning import TUNING
 
+UNLIMITED = 1 << 62
+"""Work without an end."""
+
+A_BOUND = 200
+"""The work of a dual bound within a search, in boxes looked at: about what it takes in time."""
+
 
 @njit(cache=True)
 def packable(fans: Ints, dims: Ints, axes: Ints, allowed: Ints) -> bool:
@@ -147,7 +153,7 @@ def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
             line[k] *= row[k]
 
 
-# 113 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
+# 115 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
 @njit(cache=True)
 def _descend(
     programme: Programme,
@@ -158,6 +164,7 @@ def _descend(
     fans: Ints,
     dims: Ints,
     room: int,
+    most: int,
 ) -> tuple[float, Ints, Ints, Floats, int, int]:
     """Branch and bound over boxes of leaves.
 
@@ -167,6 +174,7 @@ def _descend(
         fans: ``[leaves, arrays, 2]``, checked for a place on the array.
         room: if not zero, return every single choice that may be below *incumbent*, that many at
             first, instead of the best.
+        most: boxes to look at; with as many the descent ends, whatever is left.
 
     Returns:
         the best value and its leaf of each block (-1: none); the choices gathered and their
@@ -191,7 +199,7 @@ def _descend(
     bounds[0] = value_of(programme, line)
     explored = pruned = 0
     depth = 1
-    while depth > 0:
+    while depth > 0 and explored < most:
         depth -= 1
         if bounds[depth] >= best:
             pruned += 1
@@ -339,8 +347,9 @@ def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[I
     return kept[:n], first, lifts[:n]
 
 
-# 113 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
-@njit(cache=True)
+# It lets go of Python's lock, so that a clock on the terminal goes on.
+# 120 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
+@njit(cache=True, nogil=True)
 def search(
     options: Options,
     programme: Programme,
@@ -352,7 +361,8 @@ def search(
     turns: int,
     incumbent: float,
     goal: float,
-) -> tuple[float, Ints, int, int]:
+    most: int,
+) -> tuple[float, Ints, int, int, int]:
     """The best choice below *incumbent*, if there is one.
 
     First which group each block takes; then, with a dual bound of its own for each such choice,
@@ -362,10 +372,12 @@ def search(
         scores, weights, floor: of the dual bound.
         rounds, turns: of the dual bound for each choice of groups.
         goal: nothing is below: a choice this good ends the search.
+        most: work that may be done, in boxes looked at; a dual bound is worth :data:`A_BOUND`.
 
     Returns:
-        its value (*incumbent* if none), the option of each block (-1: none), boxes looked at, and
-        boxes and options discarded.
+        its value (*incumbent* if none), the option of each block (-1: none), boxes looked at,
+        boxes and options discarded, and the work done. With *most* or more of it the search was
+        broken off: what it returns may not be the best.
     """
     blocks, columns = programme.where.shape
     best, chosen = incumbent, np.empty(blocks, np.int64)
@@ -373,10 +385,10 @@ def search(
         chosen[b] = -1
     kept, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
     nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
-    explored, pruned = 0, len(scores) - len(kept)
+    explored, pruned, work = 0, len(scores) - len(kept), 0
     for b in range(blocks):
         if first[b] == first[b + 1]:
-            return best, chosen, explored, pruned
+            return best, chosen, explored, pruned, work
     # Groups: the least of their options.
     edge = np.empty(len(kept) + 1, np.int64)
     first_group = np.zeros(blocks + 1, np.int64)
@@ -402,15 +414,18 @@ def search(
                     lowest[g, k] = least
     forest = _grow(first_group, lowest, lift, weights)
     _, _, boxes, bounds, looked, cut = _descend(
-        programme, forest, floor, best, goal, options.fans, options.dims, len(lift)
+        programme, forest, floor, best, goal, options.fans, options.dims, len(lift), most
     )
     explored += looked
     pruned += cut
+    work += looked
     part = np.empty(len(kept), np.int64)
     part_first = np.zeros(blocks + 1, np.int64)
     inner_weights = np.empty(columns + 1)
     for n in range(len(bounds)):
         box = boxes[n]
+        if work >= most:
+            break
         if bounds[n] >= best or best <= goal:
             pruned += 1
             continue
@@ -437,6 +452,7 @@ def search(
             inner_weights,
         )
         explored += 1
+        work += A_BOUND
         if bound >= target:
             pruned += 1
             continue
@@ -445,15 +461,16 @@ def search(
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
         value, leaves, _, _, looked, cut = _descend(
-            last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing
+            last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing, most - work
         )
         explored += looked
         pruned += cut
+        work += looked
         if leaves[0] >= 0:
             best = value
             for b in range(blocks):
                 chosen[b] = part[alive[leaves[b]]]
-    return best, chosen, explored, pruned
+    return best, chosen, explored, pruned, work
 
 
 def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: Ints) -> float:
@@ -496,7 +513,7 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
     limit = np.inf
     for gap in (*TUNING.fewest_gaps, np.inf):
         limit = np.exp(bound) * (1 + gap)
-        value, choice, _, _ = search(
+        value, choice, _, _, _ = search(
             options,
             problem,
             scores,
@@ -507,6 +524,7 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
             TUNING.box_turns,
             limit,
             0.0,
+            UNLIMITED,
         )
         if choice[0] >= 0:
             return float(value)

@@ -37,7 +37,7 @@ from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.errors import InputError, Mistake, PicojouleError
 from picojoule.files import is_leftover, write_atomically
-from picojoule.mapper.found import Found, value_of
+from picojoule.mapper.found import Found, Watch, value_of
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import parse_mapping
 from picojoule.workload import Layer
@@ -74,7 +74,7 @@ SOURCES = (
 # What a search does not see. Names of memories stay: they stand in the answer.
 _UNSEEN = {
     Layer: frozenset({"name", "weight_is_activation"}),
-    Accelerator: frozenset({"name", "description", "sources", "default_dataflow"}),
+    Accelerator: frozenset({"name", "description", "sources", "default_dataflow", "unit_energy"}),
     Dataflow: frozenset({"title", "source"}),
 }
 _PROOF = ("status", "lower_bound", "explored", "pruned", "space", "seconds")
@@ -95,6 +95,7 @@ def find(
     cache: Cache = True,
     start: LoopNest | None = None,
     floor: float = 0.0,
+    watch: Watch | None = None,
 ) -> Found:
     """Find the best mapping as :func:`mapper.search` does, or recall it from an earlier search.
 
@@ -102,6 +103,7 @@ def find(
         dataflow, objective, factors, budget: as for ``search``. A proved answer serves any budget.
         cache: the folder of earlier answers; True is the user's cache folder, False is none.
         start, floor: as for ``search``; they save time and change no answer.
+        watch: as for ``search``.
 
     Returns:
         The same as a search, except that ``seconds``, ``explored`` and ``pruned`` may be those of
@@ -112,14 +114,31 @@ def find(
     """
     dataflow = accelerator.dataflow(dataflow)
     folder = cache_folder(cache)
+
+    def searched() -> Found:
+        # Compiled code: loaded only where there is work to do.
+        from picojoule.mapper.solver import search
+
+        return search(
+            layer,
+            accelerator,
+            dataflow,
+            objective,
+            factors=factors,
+            budget=budget,
+            start=start,
+            floor=floor,
+            watch=watch,
+        )
+
     if folder is None or fingerprint() is None:
-        return _search(layer, accelerator, dataflow, objective, factors, budget, start, floor)
+        return searched()
     problem = problem_text(layer, accelerator, dataflow, objective, factors)
     path = entry_path(folder, problem)
     recalled = _recall(path, problem, layer, accelerator, objective)
     if recalled is not None:
         return recalled
-    result = _search(layer, accelerator, dataflow, objective, factors, budget, start, floor)
+    result = searched()
     if result.status == "optimal":
         _keep(path, problem, result)
     return result
@@ -139,32 +158,6 @@ def cache_folder(cache: Cache) -> Path | None:
 
     folder = user_cache_path("picojoule", appauthor=False)
     return folder if folder.is_absolute() else None  # a user without a home
-
-
-def _search(
-    layer: Layer,
-    accelerator: Accelerator,
-    dataflow: Dataflow,
-    objective: str,
-    factors: str,
-    budget: float | None,
-    start: LoopNest | None,
-    floor: float,
-) -> Found:
-    from picojoule.mapper.solver import (
-        search,  # compiled code: loaded only where there is work to do
-    )
-
-    return search(
-        layer,
-        accelerator,
-        dataflow,
-        objective,
-        factors=factors,
-        budget=budget,
-        start=start,
-        floor=floor,
-    )
 
 
 # -- the folder as a whole -----------------------------------------------------------------

@@ -5,10 +5,15 @@ Apart from the search itself, so that results read from a file need not load it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from picojoule.cost import Cost
 from picojoule.mapping import Mapping
+
+Watch = Callable[[float, float], object]
+"""Called a few times a second with the least value so far (infinite where there is none yet) and
+what no mapping is below; a true answer ends the search with the best so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

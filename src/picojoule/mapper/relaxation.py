@@ -121,6 +121,16 @@ class Relaxed:
         return None not in self.sharing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residence:
+    """What of a class is the same however its hops are priced."""
+
+    model: Model
+    stays: tuple[Stay, ...]  # of each edge of the model
+    held: tuple[tuple[int, frozenset[Dim]], ...]  # levels, and dimensions without a loop there
+    once: tuple[Words, ...]  # counts that may not repeat
+
+
 class Relaxation:
     """The programmes of all classes of a space; they share the factors of the options."""
 
@@ -129,6 +139,7 @@ class Relaxation:
         self._banks = [Bank(space, blocks) for blocks in space.blocks]
         self._models: dict[tuple[tuple[frozenset[Operand], ...], int], Model] = {}
         self._numbers: dict[tuple[Operand, int, int], int] = {}
+        self._residences: dict[MappingClass, Residence] = {}
         self._rows: dict[object, Rows] = {}
         self._factors: dict[object, int] = {}
         self._penalties: dict[object, Floats | None] = {}
@@ -158,12 +169,13 @@ class Relaxation:
             sharing: for each hop, whether to price it (True), or to forbid every option that
                 shares words there (False); None leaves it open.
         """
-        model = self._model(cls)
+        if cls not in self._residences:
+            self._residences[cls] = self._residence(cls)
+        residence = self._residences[cls]
+        model, stays, which = residence.model, residence.stays, residence.model.options
         if sharing is None:
             sharing = (None,) * len(model.hops)
-        which = model.options
-        stays = [self.space.stay(cls, edge) for edge in model.edges]
-        penalty = self._penalty(cls, model, stays, sharing, which)
+        penalty = self._penalty(residence, sharing)
         if penalty is None:
             return None
         if (model.number, sharing) not in self._rows:
@@ -266,27 +278,15 @@ class Relaxation:
             self._factors[key] = self._banks[which].number(column)
         return self._factors[key]
 
-    def _penalty(
-        self,
-        cls: MappingClass,
-        model: Model,
-        stays: Sequence[Stay],
-        sharing: tuple[bool | None, ...],
-        which: int,
-    ) -> Floats | None:
+    def _penalty(self, residence: Residence, sharing: tuple[bool | None, ...]) -> Floats | None:
         """Zero for every option allowed, else infinite; None if a block is left without."""
-        held = tuple(
-            (level, frozenset(DIMS) if runs is Runs.NONE else RELEVANT[order.stays])
-            for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
-            if runs is not Runs.ANY
-        )
+        model, stays = residence.model, residence.stays
         unshared = tuple(
             (model.terms[hop.outside].number, stays[model.terms[hop.outside].edge])
             for hop, priced in zip(model.hops, sharing, strict=True)
             if priced is False
         )
-        once = self._once(cls)
-        key = (which, held, unshared, once)
+        key = (model.options, residence.held, unshared, residence.once)
         if key not in self._penalties:
             pairs = [
                 (
@@ -296,8 +296,22 @@ class Relaxation:
                 for hop, priced in zip(model.hops, sharing, strict=True)
                 if priced is False
             ]
-            self._penalties[key] = self._banks[which].penalty(held, pairs, once)
+            bank = self._banks[model.options]
+            self._penalties[key] = bank.penalty(residence.held, pairs, residence.once)
         return self._penalties[key]
+
+    def _residence(self, cls: MappingClass) -> Residence:
+        model = self._model(cls)
+        return Residence(
+            model=model,
+            stays=tuple(self.space.stay(cls, edge) for edge in model.edges),
+            held=tuple(
+                (level, frozenset(DIMS) if runs is Runs.NONE else RELEVANT[order.stays])
+                for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
+                if runs is not Runs.ANY
+            ),
+            once=self._once(cls),
+        )
 
     def _once(self, cls: MappingClass) -> tuple[Words, ...]:
         """Counts that may not repeat: the stationary operand enters the elements once."""

@@ -10,28 +10,32 @@ from __future__ import annotations
 import heapq
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import cache as once
 from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.accelerator import Accelerator
+from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import boxes, programme
-from picojoule.mapper.found import Found, value_of
+from picojoule.mapper.found import Found, Watch, value_of
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.relaxation import Relaxation, Relaxed
-from picojoule.mapper.space import Space
+from picojoule.mapper.space import MappingClass, Space
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
-from picojoule.workload import Layer
+from picojoule.workload import OPERANDS, Layer, linear
 
 FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
+WATCHED = 0.1  # seconds after which whoever watches is told again
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
+EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
 
@@ -46,6 +50,7 @@ def search(
     pareto: bool = False,
     start: Mapping | None = None,
     floor: float = 0.0,
+    watch: Watch | None = None,
 ) -> Found:
     """Find the mapping of *layer* with the least *objective*, and prove it.
 
@@ -58,6 +63,7 @@ def search(
         start: for "latency", a legal mapping to begin with, in place of the cheapest.
         floor: for "latency", cycles that no mapping can do without (:mod:`compulsory`,
             :mod:`parallelism`): one that takes no more is proved. Neither changes the answer.
+        watch: told how the search stands, and may end it as a budget does.
 
     Raises:
         NoMappingError: if no mapping is legal.
@@ -67,23 +73,20 @@ def search(
     if factors not in FACTORS:
         raise PicojouleError(f"no factors {factors!r}; there are {', '.join(FACTORS)}")
     dataflow = accelerator.dataflow(dataflow)
+    if budget is not None:
+        _load_compiled()
     started = time.perf_counter()
-    deadline = math.inf if budget is None else started + budget
+    patience = _Patience(math.inf if budget is None else started + budget, watch)
     timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)
     space = Space(layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect")
     relaxation = Relaxation(space)
     if start is not None and objective == "latency" and not pareto:
-        best = _from(relaxation, start, objective, deadline, floor)
+        best = _from(relaxation, start, objective, patience, floor)
         return _priced(relaxation, best, objective, started)
-    best = _Solver(relaxation, programme.ENERGY, deadline).solve()
-    if best.mapping is None and not best.complete:
-        # Out of time with nothing in hand: any mapping will do, and few sizes divide.
-        few = Relaxation(Space(layer, accelerator, dataflow, timed=timed, perfect=True))
-        quick = _Solver(few, programme.ENERGY, math.inf).solve(first=True)
-        best = replace(best, value=quick.value, mapping=quick.mapping)
+    best = _cheapest(relaxation, started, patience)
     cheapest = best.mapping
     if objective != "energy" and best.mapping is not None:
-        best = _from(relaxation, best.mapping, objective, deadline)
+        best = _from(relaxation, best.mapping, objective, patience)
     if best.mapping is None:
         why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
         wide, word = max(layer.bits), accelerator.word_bits
@@ -96,7 +99,47 @@ def search(
     result = _priced(relaxation, best, objective, started)
     if not pareto or cheapest is None:
         return result
-    return replace(result, front=_front(relaxation, cheapest, deadline))
+    return replace(result, front=_front(relaxation, cheapest, patience))
+
+
+def _cheapest(relaxation: Relaxation, started: float, patience: _Patience) -> _Result:
+    """The mapping with the least energy; out of time, the best that was met, or any."""
+    empty_handed = started + EMPTY_HANDED * (patience.deadline - started)
+    solver = _Solver(relaxation, programme.ENERGY, patience, empty_handed=empty_handed)
+    best = solver.solve()
+    if best.complete or best.mapping is not None:
+        return best
+    # Most of the time is gone with nothing in hand: any mapping will do, and few sizes divide.
+    of = relaxation.space
+    few = Space(of.layer, of.accelerator, of.dataflow, timed=of.timed, perfect=True)
+    quick = _Solver(Relaxation(few), programme.ENERGY, _Patience()).solve(first=True)
+    solver.best, solver.mapping = quick.value, quick.mapping
+    solver.empty_handed = math.inf
+    return solver.go_on()
+
+
+@once
+def _load_compiled() -> None:
+    """Have what is compiled loaded, by a search of nothing much: no budget is for that."""
+    everything = frozenset(OPERANDS)
+    memories = [
+        Memory(name, keeps=everything, capacity=size, read_energy=1.0, write_energy=1.0)
+        for name, size in (("outside", None), ("inside", 64.0))
+    ]
+    nest = (Level((memories[0],)), Array("array", (Axis("row", 2),)), Level((memories[1],)))
+    tiny = Accelerator("tiny", nest, compute=Compute(1.0))
+    search(linear("tiny", in_features=4, out_features=2), tiny, objective="latency")
+
+
+def _exponential(logarithm: float) -> float:
+    """What has this *logarithm*; infinite where no number is as large.
+
+    The dual of a class that holds no mapping grows without limit: a bound that nothing meets.
+    """
+    try:
+        return math.exp(logarithm)
+    except OverflowError:
+        return math.inf
 
 
 def _priced(relaxation: Relaxation, best: _Result, objective: str, started: float) -> Found:
@@ -105,13 +148,15 @@ def _priced(relaxation: Relaxation, best: _Result, objective: str, started: floa
     assert mapping is not None
     cost = evaluate(space.layer, space.accelerator, mapping)
     value = value_of(cost, objective)
+    # The multiplications cost the same under every mapping.
+    least = cost.by_operand["compute"] if objective == "energy" else 0.0
     return Found(
         mapping=mapping,
         cost=cost,
         objective=objective,
         value=value,
         status="optimal" if best.complete else "feasible",
-        lower_bound=value if best.complete else min(best.bound, value),
+        lower_bound=value if best.complete else min(max(best.bound, least), value),
         explored=best.explored,
         pruned=best.pruned,
         space=space.text(),
@@ -120,7 +165,7 @@ def _priced(relaxation: Relaxation, best: _Result, objective: str, started: floa
 
 
 def _from(
-    relaxation: Relaxation, start: Mapping, objective: str, deadline: float, floor: float = 0.0
+    relaxation: Relaxation, start: Mapping, objective: str, patience: _Patience, floor: float = 0.0
 ) -> _Result:
     """The best mapping for another objective than energy, from a mapping to begin with.
 
@@ -131,21 +176,25 @@ def _from(
     best = _Solver(
         relaxation,
         OBJECTIVES[objective],
-        deadline,
+        patience,
         best=value_of(cost, objective),
         mapping=start,
         floor=floor,
     ).solve()
     if objective != "latency":
         return best
+    now, deadline = time.perf_counter(), patience.deadline
+    if now > deadline:
+        return replace(best, complete=False)
+    patience = _Patience(deadline)  # what follows is energy among the fastest: another scale
     most = best.value * (1 + SMALLEST_GAIN)
     few = None
     if deadline < math.inf:
-        half = (time.perf_counter() + deadline) / 2
+        half = _Patience((now + deadline) / 2)
         of = relaxation.space
         sizes = Relaxation(Space(of.layer, of.accelerator, of.dataflow, timed=True, perfect=True))
         few = _Solver(sizes, programme.ENERGY, half, cycle_limit=most).solve()
-    second = _Solver(relaxation, programme.ENERGY, deadline, cycle_limit=most).solve()
+    second = _Solver(relaxation, programme.ENERGY, patience, cycle_limit=most).solve()
     if few is not None and not second.complete and few.value < second.value:
         second = replace(second, mapping=few.mapping)
     if second.mapping is None:
@@ -160,13 +209,13 @@ def _from(
     )
 
 
-def _front(relaxation: Relaxation, cheapest: Mapping, deadline: float) -> tuple[Found, ...]:
+def _front(relaxation: Relaxation, cheapest: Mapping, patience: _Patience) -> tuple[Found, ...]:
     """Mappings that none beats in both energy and cycles, from the cheapest to the fastest.
 
     Each is the cheapest that is faster than the one before it, and cheaper than the fastest.
     """
     started = time.perf_counter()
-    last = _priced(relaxation, _from(relaxation, cheapest, "latency", deadline), "latency", started)
+    last = _priced(relaxation, _from(relaxation, cheapest, "latency", patience), "latency", started)
     last = replace(last, objective="energy", value=last.cost.energy, lower_bound=last.cost.energy)
     points: list[Found] = []
     limit = math.inf
@@ -175,7 +224,7 @@ def _front(relaxation: Relaxation, cheapest: Mapping, deadline: float) -> tuple[
         best = _Solver(
             relaxation,
             programme.ENERGY,
-            deadline,
+            patience,
             cycle_limit=limit,
             best=last.value * (1 - SMALLEST_GAIN),
         ).solve()
@@ -253,6 +302,8 @@ class _Solver:
 
     Args:
         mode: what to minimise (:mod:`programme`).
+        patience: how long it goes on.
+        empty_handed: the time after which it does so only with a mapping in hand.
         cycle_limit: more cycles are not allowed.
         best, mapping: what must be beaten, and the mapping that has this value, if one is known.
         floor: no mapping is below: one that gets there ends the search.
@@ -262,17 +313,21 @@ class _Solver:
         self,
         relaxation: Relaxation,
         mode: int,
-        deadline: float,
+        patience: _Patience,
         *,
+        empty_handed: float = math.inf,
         cycle_limit: float = math.inf,
         best: float = math.inf,
         mapping: Mapping | None = None,
         floor: float = 0.0,
     ) -> None:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
-        self.deadline, self.floor = deadline, floor
+        self.patience, self.empty_handed, self.floor = patience, empty_handed, floor
         self.best, self.mapping = best, mapping
         self.explored = self.pruned = 0
+        self._pace = _Pace()
+        self._unseen: Iterator[MappingClass] = iter(())
+        self.first = False
         self._heap: list[_OpenClass] = []
         self._pushed = 0
         self._lowest = math.inf  # settled dual bound so far
@@ -283,16 +338,25 @@ class _Solver:
         """The best mapping over all classes, or the *first* one met."""
         if self._settled():
             return self._result(self.best, complete=True)
-        for cls in self.relaxation.space.classes():
+        self._unseen = self.relaxation.space.classes()
+        return self.go_on(first=first)
+
+    def go_on(self, *, first: bool = False) -> _Result:
+        """What :meth:`solve` returns, from where it was when its time was over."""
+        self.first = first
+        for cls in self._unseen:
             relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
             if relaxed is not None:
                 self._push(_Knowledge.COLUMNS, relaxed, relaxed.least)
+            if self._over(0.0):
+                return self._result(0.0, complete=False)  # some were perhaps not looked at
         while self._heap:
             entry = heapq.heappop(self._heap)
             if entry.bound >= self._limit() or self._settled():
                 self.pruned += 1 + len(self._heap)
                 break
-            if time.perf_counter() > self.deadline or (first and self.mapping is not None):
+            if self._over(entry.bound) or (first and self.mapping is not None):
+                heapq.heappush(self._heap, entry)
                 return self._result(entry.bound, complete=False)
             if entry.knowledge is _Knowledge.COLUMNS:
                 self._bound(entry)
@@ -311,6 +375,12 @@ class _Solver:
             pruned=self.pruned,
             complete=complete,
         )
+
+    def _over(self, bound: float) -> bool:
+        """Whether the time is over, with *bound* below all that is left."""
+        if self.mapping is None and time.perf_counter() > self.empty_handed:
+            return True
+        return self.patience.over(self.best, bound)
 
     def _settled(self) -> bool:
         return self.best <= self.floor * (1 + SMALLEST_GAIN)
@@ -362,7 +432,9 @@ class _Solver:
             scores,
             weights,
         )
-        bound = math.exp(logarithm) + (problem.base if self.mode == programme.ENERGY else 0.0)
+        bound = _exponential(logarithm)
+        if self.mode == programme.ENERGY:
+            bound += problem.base
         bound = max(bound, entry.bound)
         if bound >= limit:
             self.pruned += 1
@@ -417,9 +489,12 @@ class _Solver:
         """Look for a mapping a little above the bound of a class."""
         relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
         assert dual is not None
-        limit = min(self._limit(), entry.bound * (1 + entry.step))
+        step = max(entry.step, TUNING.hasty_step) if self.first else entry.step
+        limit = min(self._limit(), entry.bound * (1 + step))
         at, _ = self._start(relaxed)
-        value, choice, looked, cut = boxes.search(
+        goal = entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf
+        began, most = time.perf_counter(), self._affordable()
+        value, choice, looked, cut, work = boxes.search(
             self.relaxation.options(relaxed.options),
             problem,
             dual.scores,
@@ -429,18 +504,69 @@ class _Solver:
             TUNING.box_rounds,
             TUNING.box_turns,
             limit,
-            entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf,
+            limit * (1 - SMALLEST_GAIN) if self.first else goal,
+            most,
         )
         self.explored += looked
         self.pruned += cut
+        self._pace.note(work, time.perf_counter() - began)
+        if work >= most:  # broken off: as much is known of the class as before
+            self._take_if_better(entry, value, choice)
+            heapq.heappush(self._heap, entry)
+            return
         if entry.knowledge is _Knowledge.DUAL:  # open hops count as free: another bound
             if choice[0] >= 0:
                 self._push(_Knowledge.BOXES, relaxed, max(value, entry.bound), dual)
             elif limit < self._limit():
-                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * entry.step)
+                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * step)
             return
         if choice[0] >= 0:
-            self.best = value
-            self.mapping = self.relaxation.realise(relaxed, choice)
+            self._take_if_better(entry, value, choice)
         elif limit < self._limit():
-            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * entry.step)
+            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * step)
+
+    def _take_if_better(self, entry: _OpenClass, value: float, choice: Ints) -> None:
+        """Keep a mapping that was met, unless hops counted as free: then it has no price yet."""
+        if choice[0] >= 0 and entry.knowledge is not _Knowledge.DUAL:
+            self.best = value
+            self.mapping = self.relaxation.realise(entry.relaxed, choice)
+
+    def _affordable(self) -> int:
+        """The work that fits the time that is left; never so little that nothing comes of it."""
+        deadline = self.patience.deadline
+        if self.mapping is None:
+            deadline = min(deadline, self.empty_handed)
+        if deadline == math.inf:
+            return boxes.UNLIMITED
+        return max(TUNING.least_work, self._pace.in_seconds(deadline - time.perf_counter()))
+
+
+class _Patience:
+    """How long a search may go on: until its time is over, or whoever watches it ends it."""
+
+    def __init__(self, deadline: float = math.inf, watch: Watch | None = None) -> None:
+        self.deadline, self.watch = deadline, watch
+        self._again = 0.0
+
+    def over(self, best: float, bound: float) -> bool:
+        """Whether it ends, with *best* the least so far and nothing below *bound*."""
+        now = time.perf_counter()
+        if self.watch is not None and now >= self._again:
+            self._again = now + WATCHED
+            if self.watch(best, bound):
+                self.deadline = -math.inf
+        return now > self.deadline
+
+
+class _Pace:
+    """How much work a second does, learnt from what was done."""
+
+    def __init__(self) -> None:
+        self.work, self.seconds = TUNING.first_pace, 1.0
+
+    def note(self, work: int, seconds: float) -> None:
+        self.work += work
+        self.seconds += seconds
+
+    def in_seconds(self, seconds: float) -> int:
+        return int(self.work / self.seconds * seconds)

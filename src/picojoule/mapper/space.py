@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.accelerator import Accelerator, Charging, Level
+from picojoule.accelerator import Accelerator, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
-from picojoule.legality import tile_words
+from picojoule.legality import dataflow_problem, tile_words
 from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
@@ -97,6 +97,8 @@ class Space:
     ) -> None:
         self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
         self.timed, self.perfect = timed, perfect
+        if problem := dataflow_problem(accelerator, dataflow):
+            raise NoMappingError(problem)
         self.levels = accelerator.levels
         self.depth = len(self.levels)
         self.arrays = accelerator.arrays
@@ -158,7 +160,7 @@ class Space:
             inside = self.element_gap is not None and index > self.element_gap
             wanted = self.dataflow.element_keeps if inside else None
             if wanted is not None:
-                choices.append([self._forced(index, level, wanted)])
+                choices.append([level.keeps & wanted])
                 continue
             optional = [o for o in OPERANDS if o in level.may_bypass]
             choices.append(
@@ -169,16 +171,6 @@ class Space:
                 ]
             )
         yield from itertools.product(*choices)
-
-    def _forced(self, index: int, level: Level, wanted: frozenset[Operand]) -> frozenset[Operand]:
-        stuck = level.keeps - wanted - level.may_bypass
-        if stuck:
-            names = ", ".join(o.value for o in OPERANDS if o in stuck)
-            raise NoMappingError(
-                f"dataflow {self.dataflow.name!r} does not store the {names} in level {index} "
-                f"({level.name}), which {self.accelerator.name!r} does not let bypass it"
-            )
-        return level.keeps & wanted
 
     def _largest(self, dim: Dim, level: int) -> int:
         """The largest tile of *dim* that any memory of *level* can hold."""

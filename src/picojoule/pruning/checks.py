@@ -7,7 +7,7 @@ from torch import nn
 
 from picojoule.completeness import listed
 from picojoule.errors import PicojouleError
-from picojoule.pruning.datasets import Data, Samples
+from picojoule.pruning.datasets import Data, Samples, check_data
 from picojoule.pruning.modes import evaluating
 from picojoule.workload import Workload
 
@@ -22,6 +22,7 @@ def check_task(model: nn.Module, data: Data, *, judged: bool = True) -> None:
     Raises:
         PicojouleError: what does not fit, and what would.
     """
+    check_data(data)
     sets = {"train": data.train, "validate": data.validate}
     if data.test is not None:
         sets["test"] = data.test
@@ -47,8 +48,33 @@ def check_complete(network: Workload, *, allow_incomplete: bool) -> None:
     )
 
 
+def check_trained(model: nn.Module) -> None:
+    """Whether any weight may change: frozen ones stay as they are.
+
+    Raises:
+        PicojouleError: all are frozen.
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    if weights and not any(weight.requires_grad for weight in weights):
+        raise PicojouleError(
+            f"all weights of {type(model).__name__} are frozen (requires_grad=False), and frozen "
+            "weights stay as they are; model.requires_grad_(True), or of the layers that may change"
+        )
+
+
 def _check_parameters(model: nn.Module) -> None:
     for name, tensor in model.state_dict().items():
+        # The parameters of a lazy module have no values before the first call.
+        known = not nn.parameter.is_lazy(tensor)
+        if known and tensor.is_meta:
+            raise PicojouleError(
+                f"{name} has no values (it is on the device meta): give the network its weights"
+            )
+        if known and tensor.layout != torch.strided:
+            raise PicojouleError(
+                f"{name} is sparse ({str(tensor.layout).removeprefix('torch.')}): compression "
+                "computes with dense tensors; give tensor.to_dense()"
+            )
         if not tensor.is_floating_point() and not tensor.is_complex():
             continue
         if tensor.dtype != torch.float32:
@@ -56,8 +82,6 @@ def _check_parameters(model: nn.Module) -> None:
                 f"{name} is {_type(tensor)}: compression computes in float32; "
                 "give model.float(), and inputs of float32"
             )
-        # The parameters of a lazy module have no values before the first call.
-        known = not nn.parameter.is_lazy(tensor)
         if known and not bool(torch.isfinite(tensor).all()):
             raise PicojouleError(f"{name} holds values that are not finite (nan or inf)")
 

@@ -12,12 +12,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from picojoule.errors import InputError, Mistake, PicojouleError
 
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.bool)
 _LARGEST_FILE = 1 << 30  # an idx file of 1 GiB is none of the sets this reads
 
 
@@ -27,7 +30,7 @@ class Samples:
 
     Args:
         inputs: ``[n, ...]``, as the network takes them.
-        labels: ``[n]``, whole numbers.
+        labels: ``[n]``, whole numbers; kept as int64.
     """
 
     inputs: torch.Tensor
@@ -39,11 +42,45 @@ class Samples:
                 raise PicojouleError(
                     f"{name} are a {type(value).__name__}; a torch.Tensor is needed"
                 )
+        if self.labels.dtype in _WHOLE:  # torch compares and gathers by int64 alone
+            object.__setattr__(self, "labels", self.labels.long())
         if len(self.inputs) != len(self.labels) or not len(self.inputs):
             raise PicojouleError(
                 f"{len(self.inputs)} inputs with {len(self.labels)} labels; "
                 "as many of both are needed, and at least one"
             )
+
+    @classmethod
+    def of_loader(cls, loader: DataLoader[Any]) -> Samples:
+        """All samples of a data loader, in the order of its data set, whatever order it draws.
+
+        Raises:
+            PicojouleError: it has no length, gives no pairs of inputs and labels, or holds more
+                than half of this computer's memory.
+        """
+        dataset = loader.dataset
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise PicojouleError(
+                "a DataLoader over a data set without a length: compression draws the same samples "
+                "again and again; give Samples(inputs, labels)"
+            )
+        batches: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for batch in DataLoader(
+            dataset, batch_size=loader.batch_size or 64, collate_fn=loader.collate_fn
+        ):
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                raise PicojouleError(
+                    f"a DataLoader that gives {type(batch).__name__}: pairs of inputs and labels "
+                    "are needed; give Samples(inputs, labels)"
+                )
+            batches.append((torch.as_tensor(batch[0]), torch.as_tensor(batch[1])))
+            if len(batches) == 1:
+                _check_room(batches[0][0], len(dataset))
+        if not batches:
+            raise PicojouleError(
+                "a DataLoader over an empty data set; at least one sample is needed"
+            )
+        return cls(torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches]))
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -51,6 +88,24 @@ class Samples:
     def take(self, count: int) -> Samples:
         """The first *count* samples (all, if there are fewer)."""
         return Samples(self.inputs[:count], self.labels[:count])
+
+    def drawn(self, count: int, seed: int) -> Samples:
+        """*count* samples drawn by *seed*, in their order (all, if there are fewer).
+
+        Sets often come sorted by class, so the first samples say nothing of the others.
+        """
+        if count >= len(self):
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        picked = order[:count].sort().values
+        return Samples(self.inputs[picked], self.labels[picked])
+
+    def representative(self, count: int, seed: int) -> Samples:
+        """The first *count* samples, or, where these miss classes of the set, as many drawn."""
+        first = self.take(count)
+        if len(first.labels.unique()) == len(self.labels.unique()):
+            return first
+        return self.drawn(count, seed)
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All samples in order, *size* at a time."""
@@ -95,11 +150,24 @@ class Data:
         train: for calibration and fine-tuning.
         validate: decides what is accepted; never trained on.
         test: looked at once, at the end, for the report.
+
+    Each is :class:`Samples`, or a data loader, which is read once, in the order of its data set.
     """
 
     train: Samples
     validate: Samples
     test: Samples | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validate", "test"):
+            value = getattr(self, name)
+            if isinstance(value, DataLoader):
+                object.__setattr__(self, name, Samples.of_loader(value))
+            elif not isinstance(value, Samples) and (name != "test" or value is not None):
+                raise PicojouleError(
+                    f"{name} is a {type(value).__name__}; Samples(inputs, labels) or a DataLoader "
+                    "is needed"
+                )
 
     def of_classes(self, classes: tuple[int, ...]) -> Data:
         """Every part restricted to *classes*."""
@@ -107,6 +175,32 @@ class Data:
             self.train.of_classes(classes),
             self.validate.of_classes(classes),
             None if self.test is None else self.test.of_classes(classes),
+        )
+
+
+def check_data(data: object) -> None:
+    """Refuse what is no :class:`Data`, and say what would be.
+
+    Raises:
+        PicojouleError: it is something else.
+    """
+    if not isinstance(data, Data):
+        raise PicojouleError(
+            f"data is a {type(data).__name__}; Data(train, validate) is needed, of Samples(inputs, "
+            "labels) or of data loaders: what is accepted is decided on samples that nothing was "
+            "fitted on"
+        )
+
+
+def _check_room(batch: torch.Tensor, count: int) -> None:
+    """Whether *count* samples like those of *batch* can be held."""
+    needed = batch.element_size() * batch.numel() // max(1, len(batch)) * count
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if needed > room:
+        raise PicojouleError(
+            f"a DataLoader of {count} samples takes {needed / 2**30:.0f} GiB, and half of this "
+            f"computer's memory is {room / 2**30:.0f} GiB; take a part "
+            "(torch.utils.data.Subset)"
         )
 
 

@@ -46,8 +46,9 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     """A released network, with its weights, in evaluation mode.
 
     Args:
-        narrow: without its dead channels, as a graph: the network that the card's energy is of.
-            Otherwise in the shapes of the unpruned network, with zeros.
+        narrow: the network that the card's energy is of: without its dead channels, as a graph.
+            Otherwise, and where the run took weights alone (paper mode), in the shapes of the
+            unpruned network, with zeros.
 
     Raises:
         PicojouleError: there is none of that name.
@@ -60,6 +61,7 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
         )
     import torch
 
+    from picojoule.frontends.torch_declared import with_declared_widths
     from picojoule.pruning.energy_aware.narrowing import Narrowing
     from picojoule.pruning.graph.tracing import trace
     from picojoule.pruning.layers.capture import find_layers
@@ -71,12 +73,15 @@ def load_model(name: str, *, narrow: bool = False) -> nn.Module:
     model = make(card["classes"])
     tensors = unpacked(file.read_bytes())
     model.load_state_dict(tensors)
+    bits = card.get("bits", {})
+    with_declared_widths(model, bits)
     model.eval()
-    if not narrow:
+    if not narrow or not card.get("channels"):
         return model
     example = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
     traced = trace(model, (example[:1],))
-    return Narrowing(traced, example, find_layers(traced)).checked(tensors, example)
+    narrowed = Narrowing(traced, example, find_layers(traced)).checked(tensors, example)
+    return with_declared_widths(narrowed, bits)
 
 
 def packed(tensors: Mapping[str, torch.Tensor]) -> bytes:

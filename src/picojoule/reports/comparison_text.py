@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group
-from rich.table import Table
 
 from picojoule.comparison import Change, Comparison
 from picojoule.reports.scale import Scale
-from picojoule.reports.tables import cell, table
+from picojoule.reports.tables import Grid, cell, grid
 from picojoule.reports.text import remark_lines, warning_lines
 
 
 def comparison_report(comparison: Comparison) -> Group:
     """What was asked differently, totals, and every layer."""
+    comparison = comparison.in_picojoules()
     before, after, unit = comparison.before, comparison.after, comparison.before.energy_unit
     whole = [Change("total", before.energy, after.energy)]
     layers = [pair.energy for pair in comparison.layers]
@@ -32,10 +32,10 @@ def comparison_report(comparison: Comparison) -> Group:
     )
 
 
-def _changes_table(name: str, changes: Sequence[Change], unit: str) -> Table:
+def _changes_table(name: str, changes: Sequence[Change], unit: str) -> Grid:
     values = [x for change in changes for x in (change.before, change.after) if x is not None]
     scale = Scale(max(values, default=0.0), unit)
-    rows = table(name, f"before [{scale.name}]", f"after [{scale.name}]", "after / before")
+    rows = grid(name, f"before\n[{scale.name}]", f"after\n[{scale.name}]", "after / before")
     for change in changes:
         rows.add_row(
             cell(change.name),

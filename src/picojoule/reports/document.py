@@ -76,7 +76,11 @@ class Report:
 
 
 def document(estimate: Estimate) -> Report:
-    """What there is to say about *estimate*; less where its file does not hold the machine."""
+    """What there is to say about *estimate*; less where its file does not hold the machine.
+
+    Energies are in joules where the machine says what a MAC costs.
+    """
+    estimate = estimate.in_picojoules()
     return Report(
         warnings=estimate.warnings,
         title=f"{estimate.network} on {estimate.accelerator}",
@@ -106,17 +110,20 @@ def _summary(estimate: Estimate) -> Iterator[str]:
         yield f"{estimate.network} has no layer that multiplies and accumulates."
         return
     of = f" in a batch of {estimate.batch}" if estimate.batch > 1 else ""
-    width = f" of {estimate.machine.word_bits} bit" if estimate.machine else ""
-    means = f", the energy of {show_count(energy)} MACs{width}" if unit == "MAC" else ""
+    times = estimate.times_arithmetic
+    means = "" if times is None else f", {times:.3g} times the energy of its arithmetic"
     yield (
         f"One inference of {estimate.network}{of} on {estimate.accelerator} costs "
         f"{show_energy(energy, unit)}{means}."
     )
+    if estimate.joules is not None and not estimate.joules.sure:
+        yield f"That takes {estimate.joules}."
     place, at = _largest(estimate.by_memory)
     operand, of_it = _largest(estimate.by_operand)
     for_whom = "the MACs themselves" if operand == "compute" else f"{operand}s"
+    part = "Most of it" if at > energy / 2 else "The largest part"
     yield (
-        f"Most of it, {percent(at, energy)}, is spent at {place}; by operand, "
+        f"{part}, {percent(at, energy)}, is spent at {place}; by operand, "
         f"{percent(of_it, energy)} goes to {for_whom}."
     )
     dear = sorted(estimate.layers, key=lambda layer: -layer.energy)[:FEW]
@@ -167,8 +174,11 @@ def show_time(seconds: float) -> str:
 
 def _facts(estimate: Estimate) -> Iterator[Fact]:
     unit, energy = estimate.energy_unit, estimate.energy
-    each = f"{energy / estimate.macs:.3g} {unit} for each MAC" if estimate.macs else ""
-    yield Fact("energy", show_energy(energy, unit), each)
+    times = estimate.times_arithmetic
+    note = "" if times is None else f"{times:.3g} times the energy of its arithmetic"
+    if estimate.joules is not None and not estimate.joules.sure:
+        note += f"; takes {estimate.joules}"
+    yield Fact("energy", show_energy(energy, unit), note)
     done = ""
     if estimate.effectual_macs != estimate.macs:
         done = f"{percent(estimate.effectual_macs, estimate.macs)} of them done"
@@ -345,7 +355,13 @@ def _files(estimate: Estimate) -> Iterator[tuple[str, str]]:
 
 
 def chart_data(whole: Sequence[Estimate]) -> dict[str, Any]:
-    """What the charts of a page draw: plain numbers, names and colours."""
+    """What the charts of a page draw: plain numbers, names and colours.
+
+    In joules where all machines say what a MAC costs.
+    """
+    in_joules = [x.in_picojoules() for x in whole]
+    if all(x.energy_unit == "pJ" for x in in_joules):
+        whole = in_joules
     operands = dict.fromkeys(name for x in whole for name in x.by_operand)
     return {
         "energy_unit": whole[0].energy_unit,

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
@@ -15,7 +14,7 @@ from picojoule.legality import tile_words
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.question import images_at_once
-from picojoule.reports.tables import cell, facts_table, table
+from picojoule.reports.tables import Column, Grid, cell, facts_table, grid
 from picojoule.traffic import Flow, flows
 from picojoule.units import show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Operand
@@ -97,13 +96,13 @@ def _ends(layer: Layer, operand: Operand, chain: Sequence[Flow[int]]) -> Iterato
         fresh = dataflow.at_child - down
 
 
-def edges_table(rows: Sequence[dict[str, Any]]) -> Table:
-    shown = table("edge", "operand", "down", "up", "at the inner end", "shared by")
-    shown.title = cell("words moved per inference, edge by edge", "bold")
+def edges_table(rows: Sequence[dict[str, Any]]) -> Grid:
+    heads = ("operand", "down", "up", "at the\ninner end", "shared by")
+    shown = grid("edge", *heads, title="words moved per inference, edge by edge")
     for row in rows:
         outside = row["up"] if row["operand"] == Operand.OUTPUT.value else row["down"]
         shown.add_row(
-            cell(f"{row['from']} - {row['to']}"),
+            f"{row['from']} - {row['to']}",
             row["operand"],
             show_count(row["down"]),
             show_count(row["up"]),
@@ -117,14 +116,20 @@ def edges_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def alternatives_report(
-    alternatives: Sequence[Alternative], objective: str, unit: str
+    alternatives: Sequence[Alternative], objective: str, unit: str, each: float = 1.0
 ) -> list[RenderableType]:
-    """What else would cost, as a table, and why some choices have no mapping."""
-    shown = table("one thing different", "energy", "energy ratio", "cycles ratio", "status")
-    shown.title = cell("what other choices would cost, each with its best mapping", "bold")
-    shown.columns[0].max_width = 56
-    if objective == "edp":
-        shown.add_column(cell("edp ratio"), justify="right", no_wrap=True)
+    """What else would cost, as a table, and why some choices have no mapping.
+
+    Args:
+        each: what an energy of the alternatives is in *unit*.
+    """
+    columns = [
+        Column(head="one thing different", words=True, widest=56),
+        *(Column(head=x) for x in ("energy", "energy ratio", "cycles ratio")),
+        Column(head="status", words=True, widest=36),
+        *([Column(head="edp ratio")] if objective == "edp" else []),
+    ]
+    shown = Grid(columns, title="what other choices would cost, each with its best mapping")
     for x in alternatives:
         if x.estimate is None:
             continue
@@ -132,7 +137,7 @@ def alternatives_report(
         ends = "" if proved or x.ratio_range is None else _range(x.ratio_range, objective)
         shown.add_row(
             cell(x.change),
-            show_energy(x.estimate.energy, unit),
+            show_energy(each * x.estimate.energy, unit),
             _times(x.energy_ratio),
             _times(x.cycles_ratio),
             cell(x.estimate.search.status + ends, "" if proved else "yellow"),
@@ -163,14 +168,19 @@ def front_rows(front: Sequence[Found], batch: int) -> list[dict[str, Any]]:
     ]
 
 
-def front_table(front: Sequence[Found], batch: int, unit: str) -> RenderableType:
-    """The points of a front: none is beaten in both energy and cycles."""
-    shown = table("cycles", "energy", "energy ratio", "utilization", "limited by", "status")
-    shown.title = cell("energy against cycles: no mapping beats one of these in both", "bold")
+def front_table(front: Sequence[Found], batch: int, unit: str, each: float = 1.0) -> RenderableType:
+    """The points of a front: none is beaten in both energy and cycles.
+
+    Args:
+        each: what an energy of theirs is in *unit*.
+    """
+    heads = ("energy", "energy\nratio", "utilization", "limited by", "status")
+    title = "energy against cycles: no mapping beats one of these in both"
+    shown = grid("cycles", *heads, title=title)
     for point in front:
         shown.add_row(
             show_count(point.cost.cycles / batch),
-            show_energy(point.cost.energy / batch, unit),
+            show_energy(each * point.cost.energy / batch, unit),
             _times(point.cost.energy / front[0].cost.energy),
             f"{100 * point.cost.utilization:.0f} %",
             cell(point.cost.limited_by),

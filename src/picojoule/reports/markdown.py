@@ -17,7 +17,9 @@ from picojoule.units import show_count, show_energy
 
 def estimate_markdown(estimate: Estimate) -> str:
     """What the HTML report says, without its charts."""
-    doc, unit = document(estimate), estimate.energy_unit
+    doc = document(estimate)
+    estimate = doc.estimate
+    unit = estimate.energy_unit
     lines = [*_warned(doc.warnings), f"# {_text(doc.title)}", "", _text(" ".join(doc.summary)), ""]
     lines += [*(f"Remark: {_text(remark)}\n" for remark in doc.remarks)]
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), unit)
@@ -105,6 +107,7 @@ def tradeoff_markdown(tradeoff: TradeOff) -> str:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """Two results side by side."""
+    comparison = comparison.in_picojoules()
     before, after, unit = comparison.before, comparison.after, comparison.before.energy_unit
     lines = [
         *_warned(comparison.warnings),

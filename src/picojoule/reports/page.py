@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from picojoule.comparison import Comparison, compare
 from picojoule.completeness import told
 from picojoule.estimate_records import Estimate
 from picojoule.eyexam.saved import STEPS, ExaminedNetwork
 from picojoule.reports.document import chart_data, document
+from picojoule.reports.palette import OPERAND_COLORS
 from picojoule.reports.scale import Scale, percent
 from picojoule.units import show_count, show_energy
 from picojoule.version import __version__
+
+E_MAC_MEANS = "the energy of one multiply-accumulate of this chip, at its own width"
+_BEFORE_UNIT = re.compile(
+    r"(?<=\d) (?=(?:[TGMkmµnp]?(?:J|W|s|Hz|B|MACs?|cycles)|[TGMk]|bits?|[KMG]iB|x)\b|%|×)"
+    r"|(?<= [TGMk]) (?=cycles|MACs?|x\b)|(?<=\bx) (?=E_MAC)"
+)
 
 
 def estimate_page(
@@ -36,7 +44,7 @@ def estimate_page(
         PicojouleError: the two have different units.
     """
     doc = document(estimate)
-    versus = None if before is None else compare(before, estimate)
+    versus = None if before is None else compare(before, estimate).in_picojoules()
     warnings = doc.warnings if versus is None else versus.warnings
     if examination is not None and examination.unmodelled != estimate.unmodelled:
         warnings += told(examination.unmodelled, "the examination")
@@ -56,6 +64,27 @@ def estimate_page(
     )
 
 
+def examination_page(exam: ExaminedNetwork) -> str:
+    """One self-contained HTML file about an examination alone."""
+    charts = {
+        "energy_unit": "pJ",
+        "place_colors": {},
+        "operand_colors": dict(OPERAND_COLORS),
+        "estimates": [],
+        **waterfall_data(exam),
+    }
+    return (
+        templates()
+        .get_template("examination.html")
+        .render(
+            title=f"{exam.network} on {exam.accelerator}",
+            warnings=told(exam.unmodelled, "the examination"),
+            exam=exam,
+            **inlined(charts),
+        )
+    )
+
+
 def waterfall_data(exam: ExaminedNetwork | None) -> dict[str, Any]:
     """What the chart of an examination draws."""
     if exam is None:
@@ -66,6 +95,7 @@ def waterfall_data(exam: ExaminedNetwork | None) -> dict[str, Any]:
 
 def comparison_page(comparison: Comparison) -> str:
     """One self-contained HTML file about two estimates."""
+    comparison = comparison.in_picojoules()
     before, after = document(comparison.before), document(comparison.after)
     title = f"{before.title}, and {after.title}" if before.title != after.title else after.title
     return (
@@ -85,6 +115,7 @@ def comparison_page(comparison: Comparison) -> str:
 
 def comparison_words(comparison: Comparison) -> str:
     """In one sentence, what became of the energy."""
+    comparison = comparison.in_picojoules()
     before, after = comparison.before.energy, comparison.after.energy
     unit = comparison.before.energy_unit
     figures = f"{show_energy(before, unit)} before, {show_energy(after, unit)} after"
@@ -114,8 +145,15 @@ def templates() -> Environment:
         "pretty": _pretty,
         "ratio": _ratio,
         "scale": _scale,
+        "units": _units,
     }
     return environment
+
+
+def _units(text: str) -> Markup:
+    """*text* in which no number stands apart from its unit, and E_MAC says what it is."""
+    together = escape(_BEFORE_UNIT.sub("\u00a0", text))
+    return together.replace("E_MAC", Markup(f'<abbr title="{E_MAC_MEANS}">E_MAC</abbr>'))
 
 
 def _pretty(value: Any) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from picojoule.comparison import Comparison
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.eyexam.examination import Examination
 from picojoule.files import replacing
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import rooflines
@@ -81,6 +82,7 @@ def plot_layers(
     """
     if by not in ("memory", "operand"):
         raise PicojouleError(f"energy by {by!r}; there are 'memory' and 'operand'")
+    result = result.in_picojoules()
     whole = [result] if isinstance(result, Estimate) else [result.before, result.after]
     names = [layer.name for layer in result.layers]
     columns: list[list[LayerEstimate | None]]
@@ -131,6 +133,21 @@ def plot_layers(
         title_fontsize=STYLE["legend.fontsize"],
     )
     return axes
+
+
+def plot(result: object, ax: Axes | None = None, **options: Any) -> Axes:
+    """What *result* is mostly looked at for: energies per layer, or the seven bounds.
+
+    Raises:
+        PicojouleError: it is not plotted.
+    """
+    if isinstance(result, Estimate | Comparison):
+        return plot_layers(result, ax=ax, **options)
+    if isinstance(result, Examination):
+        from picojoule.reports.rooflines import plot_waterfall
+
+        return plot_waterfall(result, ax=ax, **options)
+    raise PicojouleError(f"a {type(result).__name__} is not plotted")
 
 
 @_styled

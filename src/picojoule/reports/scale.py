@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from picojoule.units import E_MAC
+
 _SCALES = {
-    "MAC": ((1e9, "GMAC"), (1e6, "MMAC"), (1e3, "kMAC"), (1.0, "MAC")),
+    "MAC": ((1e9, f"G {E_MAC}"), (1e6, f"M {E_MAC}"), (1e3, f"k {E_MAC}"), (1.0, E_MAC)),
     "pJ": ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ")),
 }
 
@@ -13,7 +15,7 @@ class Scale:
 
     >>> scale = Scale(3.97e9, "MAC")
     >>> scale.name, scale(7.56e8), scale(1.0), scale(0.0)
-    ('MMAC', '756.0', '<0.1', '0')
+    ('M x E_MAC', '756.0', '<0.1', '0')
     """
 
     def __init__(self, largest: float, unit: str) -> None:

@@ -6,17 +6,16 @@ Every function returns something that :func:`show` prints and :func:`plain` turn
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from picojoule.accelerator import Accelerator, Array, ZeroSkip
 from picojoule.alternatives import Alternative
 from picojoule.completeness import left_out, listed
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.estimate_records import Estimate, LayerEstimate, contents
+from picojoule.estimate_records import Estimate, Joules, LayerEstimate, contents
 from picojoule.legality import RULES
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
@@ -28,17 +27,16 @@ from picojoule.reports.explanation import (
     loop_nest,
 )
 from picojoule.reports.scale import Scale
+from picojoule.reports.tables import Column, Grid, Picture, facts_table, grid
 from picojoule.reports.tables import cell as _text
-from picojoule.reports.tables import facts_table
 from picojoule.reports.tables import percent as _percent
 from picojoule.reports.tables import plain as plain
 from picojoule.reports.tables import printable as printable
 from picojoule.reports.tables import prose as _prose
 from picojoule.reports.tables import show as show
-from picojoule.reports.tables import table as _table
 from picojoule.reports.tables import warning as _warning
 from picojoule.units import show_capacity, show_count, show_energy
-from picojoule.workload import OPERANDS, Layer, Workload
+from picojoule.workload import OPERANDS, Layer, Operand, Workload
 
 if TYPE_CHECKING:
     from picojoule.validation import PublishedNumber
@@ -51,99 +49,104 @@ _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares st
 
 def estimate_report(estimate: Estimate) -> Group:
     """A network's price: per layer, in all, what is left out, and what the numbers mean."""
-    unit = estimate.energy_unit
-    title = (
-        f"{estimate.network} on {estimate.accelerator}: "
-        f"{show_energy(estimate.energy, unit)} per inference"
-    )
+    shown = estimate.in_picojoules()
     parts: list[RenderableType] = [
         *warning_lines(estimate.warnings),
-        _text(title, "bold"),
+        _text(headline(estimate), "bold"),
         *remark_lines(estimate.remarks),
-        _layers_table(estimate),
-        _places_table(estimate),
-        facts_table(_totals(estimate)),
+        _layers_table(shown),
+        _places_table(shown),
+        facts_table(_totals(shown)),
         Text(),
         _prose(not_counted_line(estimate.not_counted)),
-        _prose(f"meaning: {estimate.meaning}"),
+        _prose(f"meaning: {shown.meaning}"),
     ]
     return Group(*parts)
 
 
-def _layers_table(estimate: Estimate) -> Table:
+def headline(estimate: Estimate) -> str:
+    """What one inference costs, in one line; what its joules rest on, where that is assumed."""
+    shown, joules = estimate.in_picojoules(), estimate.joules
+    energy = show_energy(shown.energy, shown.energy_unit)
+    rests_on = "" if joules is None or joules.sure else f" ({joules})"
+    return f"{estimate.network} on {estimate.accelerator}: {energy} per inference{rests_on}"
+
+
+def layer_headline(estimate: Estimate) -> str:
+    """What the one layer of *estimate* costs, in one line."""
+    (layer,) = estimate.layers
+    status = layer.search.status
+    return f"{layer.name} of {headline(estimate)}, {show_count(layer.cycles)} cycles, {status}"
+
+
+def _layers_table(estimate: Estimate) -> Grid:
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     sparse = any(x.effectual_macs != x.macs for x in estimate.layers)
-    table = _table(
-        "layer",
-        "MACs",
-        *(["effectual"] if sparse else []),
-        f"energy [{scale.name}]",
-        "share",
-        "cycles",
-        "utilization",
-        "limited by",
-        "status",
-        footer=True,
-    )
+    proved = all(x.search.status == "optimal" for x in estimate.layers)
+    done = Column(head="effectual", footer=show_count(estimate.effectual_macs), spare=2)
+    whole = _percent(estimate.energy, estimate.energy)
+    columns = [
+        Column(head="layer", footer="total", words=True),
+        Column(head="MACs", footer=show_count(estimate.macs)),
+        *([done] if sparse else []),
+        Column(head=f"energy\n[{scale.name}]", footer=scale(estimate.energy)),
+        Column(head="share", footer=whole),
+        Column(head="cycles", footer=show_count(estimate.cycles), spare=1),
+        Column(head="utilization", spare=4),
+        Column(head="limited by", spare=3),
+        Column(head="status", spare=5 if proved else 0.5),
+    ]
+    table = Grid(columns)
     for layer in estimate.layers:
         table.add_row(
-            _text(layer.name),
+            layer.name,
             show_count(layer.macs),
             *([show_count(layer.effectual_macs)] if sparse else []),
             scale(layer.energy),
             _percent(layer.energy, estimate.energy),
             show_count(layer.cycles),
             f"{100 * layer.utilization:.0f} %",
-            _text(layer.limited_by),
+            layer.limited_by,
             _text(layer.search.status, "" if layer.search.status == "optimal" else "yellow"),
         )
-    footers = [
-        "total",
-        show_count(estimate.macs),
-        *([show_count(estimate.effectual_macs)] if sparse else []),
-        scale(estimate.energy),
-        _percent(estimate.energy, estimate.energy),
-        show_count(estimate.cycles),
-    ]
-    for column, footer in zip(table.columns, footers, strict=False):
-        column.footer = _text(footer, "bold")
     return table
 
 
-def _places_table(estimate: Estimate) -> Table:
+def _places_table(estimate: Estimate) -> Grid:
+    """Where the energy goes; in want of width the two dearest places stay, and the operands."""
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
-    places = list(estimate.by_memory)
+    places = estimate.by_memory
     operands = [name for name in estimate.by_operand if name not in ("compute", "static")]
-    table = _table(
-        f"energy [{scale.name}]",
-        *places,
-        "|",
-        *operands,
-        title="at which place | for which operand",
-    )
-    table.show_footer = True
+    dear = sorted(places, key=lambda name: -places[name])
+    columns = [
+        Column(head=f"energy [{scale.name}]", footer="total", words=True),
+        *(
+            Column(
+                head=x.replace("-", "-\n", 1),
+                footer=scale(places[x]),
+                spare=max(0, dear.index(x) - 1),
+            )
+            for x in places
+        ),
+        Column(head="|", footer="|"),
+        *(Column(head=x, footer=scale(estimate.by_operand[x])) for x in operands),
+    ]
+    table = Grid(columns, title="at which place | for which operand")
     for layer in estimate.layers:
         table.add_row(
-            _text(layer.name),
+            layer.name,
             *(scale(layer.by_memory.get(name, 0.0)) for name in places),
             "|",
             *(scale(layer.by_operand.get(name, 0.0)) for name in operands),
         )
-    footers = [
-        "total",
-        *(scale(value) for value in estimate.by_memory.values()),
-        "|",
-        *(scale(estimate.by_operand[name]) for name in operands),
-    ]
-    for column, footer in zip(table.columns, footers, strict=True):
-        column.footer = _text(footer, "bold")
     return table
 
 
 def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
     unit, energy = estimate.energy_unit, estimate.energy
-    per_mac = f" ({energy / estimate.macs:.3g} {unit} for each MAC)" if estimate.macs else ""
-    yield "energy", show_energy(energy, unit) + per_mac
+    yield "energy", f"{show_energy(energy, unit)} per inference{beside(estimate)}"
+    if estimate.joules is not None:
+        yield "joules", _rests_on(estimate.joules)
     yield "place", _shares(estimate.by_memory, energy)
     yield "operand", _shares(estimate.by_operand, energy)
     macs = show_count(estimate.macs)
@@ -152,6 +155,16 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
         macs += f", {show_count(estimate.effectual_macs)} of them done ({share})"
     yield "MACs", macs
     yield "cycles", show_count(estimate.cycles)
+
+
+def _rests_on(joules: Joules) -> str:
+    return f"{joules}: {joules.origin.source or 'no source is given'}"
+
+
+def beside(estimate: Estimate) -> str:
+    """The energy over that of the MACs alone, as it stands beside the energy."""
+    times = estimate.times_arithmetic
+    return "" if times is None else f", {times:.3g} times the energy of its arithmetic"
 
 
 def _shares(parts: Mapping[str, float], whole: float) -> str:
@@ -190,11 +203,13 @@ def mapping_report(
 
     With *alternatives* also what they would cost; with a *front*, its points.
     """
-    priced = estimate.layers[0]
-    unit = estimate.energy_unit
+    shown = estimate.in_picojoules()
+    priced, unit = shown.layers[0], shown.energy_unit
+    each = 1.0 if shown is estimate or estimate.joules is None else 1e12 * estimate.joules.per_unit
+    moved = edges(layer, accelerator, priced.mapping, estimate.batch)
     title = f"{layer.name} of {estimate.network} on {accelerator.name}: {layer.bounds}"
     facts = [
-        ("energy", f"{show_energy(priced.energy, unit)} per inference"),
+        ("energy", f"{show_energy(priced.energy, unit)} per inference{beside(shown)}"),
         ("place", _shares(priced.by_memory, priced.energy)),
         ("operand", _shares(priced.by_operand, priced.energy)),
         (
@@ -204,29 +219,46 @@ def mapping_report(
         ),
         ("certificate", priced.certificate(estimate.objective)),
     ]
+    if estimate.joules is not None:
+        facts.insert(1, ("joules", _rests_on(estimate.joules)))
+    facts += _spilled(accelerator, moved)
     others: list[RenderableType] = []
     if alternatives:
-        others = [Text(), *alternatives_report(alternatives, estimate.objective, unit)]
+        others = [Text(), *alternatives_report(alternatives, estimate.objective, unit, each)]
     if front:
-        others += [Text(), front_table(front, estimate.batch, unit)]
+        others += [Text(), front_table(front, estimate.batch, unit, each)]
     return Group(
         _text(title, "bold"),
         Text(),
-        _text(loop_nest(layer, accelerator, priced.mapping)),
+        Picture(loop_nest(layer, accelerator, priced.mapping)),
         Text(),
         _contents_table(layer, accelerator, priced.mapping),
-        edges_table(edges(layer, accelerator, priced.mapping, estimate.batch)),
+        edges_table(moved),
         _accesses_table(priced, unit),
         facts_table(facts),
         *others,
         Text(),
-        _prose(f"meaning: {estimate.meaning}"),
+        _prose(f"meaning: {shown.meaning}"),
     )
 
 
-def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Table:
-    table = _table("memory", "input", "weight", "output", "together", "capacity", "full")
-    table.title = _text("what one instance holds", "bold")
+def _spilled(
+    accelerator: Accelerator, moved: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """That partial sums leave the chip, where they do."""
+    outside = {memory.name for memory in accelerator.levels[0].memories}
+    for edge in moved:
+        if edge["operand"] == Operand.OUTPUT.value and edge["from"] in outside and edge["down"]:
+            yield (
+                "spilled",
+                f"{show_count(edge['down'])} partial sums per inference go out to {edge['from']} "
+                "and come back",
+            )
+
+
+def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Grid:
+    heads = ("input", "weight", "output", "together", "capacity", "full")
+    table = grid("memory", *heads, title="what one instance holds")
     for row in contents(layer, accelerator, mapping):
         capacity = row["capacity"]
         table.add_row(
@@ -242,11 +274,11 @@ def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -
     return table
 
 
-def _accesses_table(priced: LayerEstimate, unit: str) -> Table:
+def _accesses_table(priced: LayerEstimate, unit: str) -> Grid:
     scale = Scale(priced.energy, unit)
-    heads = [f"{o.value} {way}" for o in OPERANDS for way in ("read", "write")]
-    table = _table("charged words", *heads, f"energy [{scale.name}]", "share")
-    table.title = _text("accesses per inference", "bold")
+    heads = [f"{o.value}\n{way}" for o in OPERANDS for way in ("read", "write")]
+    heads += [f"energy\n[{scale.name}]", "share"]
+    table = grid("charged\nwords", *heads, title="accesses per inference")
     for name, energy in priced.by_memory.items():
         operands = priced.accesses.get(name, {})
         table.add_row(
@@ -270,7 +302,7 @@ def accelerator_report(accelerator: Accelerator) -> Group:
     clock = f"{show_count(accelerator.clock)}Hz" if accelerator.clock else "not given"
     facts = [
         ("elements", f"{accelerator.elements} processing elements"),
-        ("energies", f"in {accelerator.energy_unit}, for words of {accelerator.word_bits} bit"),
+        ("energies", _energies(accelerator)),
         ("charging", accelerator.charging.value),
         ("dataflow", accelerator.default_dataflow),
         ("zeros", _zeros(accelerator)),
@@ -294,6 +326,16 @@ def accelerator_report(accelerator: Accelerator) -> Group:
     return Group(*parts)
 
 
+def _energies(accelerator: Accelerator) -> str:
+    words = f"for words of {accelerator.word_bits} bit"
+    if accelerator.energy_unit == "pJ":
+        return f"in pJ, {words}"
+    if accelerator.mac_picojoules is None:
+        return f"in multiples of E_MAC, the energy of one MAC, {words}; it says no joules"
+    each, origin = show_energy(accelerator.mac_picojoules, "pJ"), accelerator.joules_rest_on
+    return f"in multiples of E_MAC, the energy of one MAC ({each}, {origin.status}), {words}"
+
+
 def _zeros(accelerator: Accelerator) -> str:
     sparse = accelerator.sparse
     if sparse.zeros is ZeroSkip.NONE or not sparse.of:
@@ -302,8 +344,17 @@ def _zeros(accelerator: Accelerator) -> str:
     return f"{sparse.zeros.value}: MACs with a zero {of}"
 
 
-def _nest_table(accelerator: Accelerator) -> Table:
-    table = _table("part", "keeps", "capacity", "read", "write", "bit/cycle", "coding")
+def _nest_table(accelerator: Accelerator) -> Grid:
+    columns = [
+        Column(head="part", words=True),
+        Column(head="keeps", words=True, widest=20),
+        Column(head="capacity"),
+        Column(head="read"),
+        Column(head="write"),
+        Column(head="bit/cycle", spare=1),
+        Column(head="coding", spare=2),
+    ]
+    table = Grid(columns)
     depth = 0
     for part in accelerator.nest:
         if isinstance(part, Array):
@@ -346,25 +397,37 @@ def _nest_table(accelerator: Accelerator) -> Table:
     return table
 
 
-def accelerators_table(machines: Sequence[Accelerator]) -> Table:
+def accelerators_table(machines: Sequence[Accelerator]) -> Grid:
     """The machines, one a line."""
-    table = _table("chip", "elements", "unit", "dataflow", "description")
-    _last_is_words(table)
+    columns = [
+        Column(head="chip", words=True),
+        Column(head="elements"),
+        Column(head="one MAC"),
+        Column(head="which is", spare=1),
+        Column(head="dataflow"),
+        Column(head="description", words=True, widest=52),
+    ]
+    table = Grid(columns)
     for x in machines:
         table.add_row(
             _text(x.name),
             str(x.elements),
-            x.energy_unit,
+            "E_MAC" if x.mac_picojoules is None else show_energy(x.mac_picojoules, "pJ"),
+            "" if x.mac_picojoules is None else x.joules_rest_on.status,
             x.default_dataflow,
             _text(x.description),
         )
     return table
 
 
-def networks_table(networks: Sequence[tuple[str, Workload]]) -> Table:
+def networks_table(networks: Sequence[tuple[str, Workload]]) -> Grid:
     """The networks, one a line; MACs of one inference."""
-    table = _table("network", "layers", "MACs", "weights", "not counted")
-    _last_is_words(table)
+    columns = [
+        Column(head="network", words=True),
+        *(Column(head=x) for x in ("layers", "MACs", "weights")),
+        Column(head="not counted", words=True, widest=52),
+    ]
+    table = Grid(columns)
     for name, x in networks:
         parts = [left_out(x.unmodelled), listed(x.not_counted)]
         table.add_row(
@@ -377,41 +440,40 @@ def networks_table(networks: Sequence[tuple[str, Workload]]) -> Table:
     return table
 
 
-def dataflows_table(flows: Iterable[Dataflow] = DATAFLOWS.values()) -> Table:
+def dataflows_table(flows: Iterable[Dataflow] = DATAFLOWS.values()) -> Grid:
     """The dataflows, one a line."""
-    table = _table("dataflow", "what", "source")
-    table.columns[1].justify = "left"
-    table.columns[1].no_wrap = False
-    table.columns[1].max_width = 30
-    _last_is_words(table)
+    columns = [
+        Column(head="dataflow", words=True),
+        Column(head="what", words=True),
+        Column(head="source", words=True, widest=52),
+    ]
+    table = Grid(columns)
     for x in flows:
         table.add_row(_text(x.name), _text(x.title), _text(x.source))
     return table
 
 
-def rules_table() -> Table:
+def rules_table() -> Grid:
     """The rules that a legal mapping keeps to, one a line."""
-    table = _table("rule", "what a mapping keeps to")
-    table.columns[1].justify = "left"
+    columns = [
+        Column(head="rule", words=True),
+        Column(head="what a mapping keeps to", words=True, widest=72),
+    ]
+    table = Grid(columns)
     for rule in RULES:
         table.add_row(_text(rule.name), _text(rule.says))
     return table
 
 
-def _last_is_words(table: Table) -> None:
-    last = table.columns[-1]
-    last.justify, last.no_wrap, last.overflow, last.max_width = "left", False, "fold", 52
-
-
-def validation_table(rows: Sequence[PublishedNumber]) -> Table:
+def validation_table(rows: Sequence[PublishedNumber]) -> Grid:
     """What papers print beside what picojoule says; *rows* as ``validation.validate`` gives."""
-    table = _table("figure", "quantity", "paper", "ours", "ratio", "note")
-    table.columns[1].justify = "left"
-    table.columns[1].no_wrap = False
-    table.columns[1].max_width = 30
-    _last_is_words(table)
-    table.columns[-1].max_width = 34
-    table.columns[0].max_width = 18
+    columns = [
+        Column(head="figure", words=True, widest=18),
+        Column(head="quantity", words=True),
+        *(Column(head=x) for x in ("paper", "ours", "ratio")),
+        Column(head="note", words=True, widest=34),
+    ]
+    table = Grid(columns)
     for row in rows:
         table.add_row(
             _text(row.figure),

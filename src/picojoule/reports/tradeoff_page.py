@@ -67,9 +67,14 @@ def tradeoff_words(tradeoff: TradeOff) -> str:
     """In two sentences, how far the run came."""
     first, last = tradeoff.moments[0], tradeoff.chosen
     steps = len(tradeoff.moments) - 1
-    state = "has ended" if tradeoff.ended else "goes on"
+    state = "has ended" if tradeoff.ended else "was stopped" if tradeoff.stopped else "goes on"
+    again = (
+        " No process is at work on it; the command that began it, given again, takes it up."
+        if tradeoff.stopped
+        else ""
+    )
     if not steps:
-        return f"The run {state}; only the network as it came has been judged."
+        return f"The run {state}; only the network as it came has been judged.{again}"
     times = first.cost / last.cost if last.cost else float("inf")
     which = f"Its result, {last.name}," if tradeoff.ended else "The last"
     return (
@@ -78,7 +83,7 @@ def tradeoff_words(tradeoff: TradeOff) -> str:
         f"({show_cost(first.cost, tradeoff.unit)} before, "
         f"{show_cost(last.cost, tradeoff.unit)} after); accuracy changed by "
         f"{tradeoff.change(last):+.2f} points, from {100 * first.accuracy:.2f} % to "
-        f"{100 * last.accuracy:.2f} %."
+        f"{100 * last.accuracy:.2f} %.{again}"
     )
 
 

@@ -8,9 +8,11 @@ where it takes too long; its own memory limit ends it where it takes too much.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,20 +26,24 @@ from picojoule.eyexam.saved import stored_examination
 from picojoule.frontends import load, parse_table, shipped_networks
 from picojoule.mapping import Mapping, Stage
 from picojoule.question import Question, ask
-from picojoule.specs import parse_accelerator
+from picojoule.specs import load_accelerator, parse_accelerator
 from picojoule.specs.document import Document, read_document
-from picojoule.workload import Extents, Layer, Workload
+from picojoule.workload import OPERANDS, Extents, Layer, Workload
 
 Send = Callable[[dict[str, Any]], None]
 CHIP_FILE = "chip.yaml"
+OFTEN = 1.0  # seconds between two words about how good the search of a layer is by now
+HEADINGS = 8  # lines of a table that are no layer
 
 
 def read_network(request: dict[str, Any]) -> dict[str, Any]:
     """Read an uploaded file; only structure and densities are kept, as our own table."""
     from picojoule.reports.network_table import format_table
 
-    network = load(request["path"], dims=request["dims"] or None)
-    own = network.name if network.name != Path(request["path"]).stem else request["name"]
+    place = Path(request["path"])
+    _count_rows(place, request["most_layers"])
+    network = load(place, **request["reading"])
+    own = network.name if network.name != place.stem else request["name"]
     network = replace(network, name=own, source=request["file"])
     _bounded(network, request["most_layers"])
     return {"name": network.name, "table": format_table(network), **_summary(network)}
@@ -45,12 +51,16 @@ def read_network(request: dict[str, Any]) -> dict[str, Any]:
 
 def check_chip(request: dict[str, Any]) -> dict[str, Any]:
     """What is wrong with a machine's file, each mistake with its line where it has one."""
-    accelerator = own_accelerator(request["yaml"])
-    return {
-        "name": accelerator.name,
-        "elements": accelerator.elements,
-        "unit": accelerator.energy_unit,
-    }
+    from picojoule.server.controls import controls
+
+    return controls(own_accelerator(request["yaml"]))
+
+
+def describe_chip(request: dict[str, Any]) -> dict[str, Any]:
+    """The same of a shipped machine."""
+    from picojoule.server.controls import controls
+
+    return controls(load_accelerator(request["name"]))
 
 
 def own_accelerator(text: str) -> Any:
@@ -72,13 +82,28 @@ def search_all(request: dict[str, Any], send: Send) -> dict[str, Any]:
     question = _question(request)
     passes = 2 if request["question"].get("eyexam") else 1
 
+    news: dict[str, Any] = {"done": 0, "total": 0, "layer": "", "gap": None}
+    told = 0.0
+
+    def tell(done: int, total: int, layer: str) -> None:
+        news.update(done=done, total=total, layer=layer, gap=None)
+        send({"progress": news})
+
+    def watch(best: float, bound: float) -> None:
+        nonlocal told
+        if time.monotonic() < told + OFTEN or not 0 < bound <= best < math.inf:
+            return
+        told = time.monotonic()
+        news["gap"] = best / bound - 1
+        send({"progress": news})
+
     def progress(done: int, total: int, layer: str) -> None:
-        send({"progress": {"done": done, "total": passes * total, "layer": layer}})
+        tell(done, passes * total, layer)
 
     def further(done: int, total: int, layer: str) -> None:
-        send({"progress": {"done": total + done, "total": passes * total, "layer": layer}})
+        tell(total + done, passes * total, layer)
 
-    priced = price(question, progress=progress).to_dict()
+    priced = price(question, progress=progress, watch=watch).to_dict()
     if passes == 1:
         return priced
     from picojoule.eyexam.examination import find_bounds
@@ -139,7 +164,7 @@ def _beside(before: Estimate, after: Estimate) -> dict[str, Any]:
     from picojoule.reports.document import chart_data
     from picojoule.reports.page import comparison_words
 
-    compared = compare(before, after)
+    compared = compare(before, after).in_picojoules()
     return {
         "comparison": compared.to_dict(),
         "words": comparison_words(compared),
@@ -211,10 +236,23 @@ def _network(request: dict[str, Any]) -> Workload:
     return load(name)
 
 
+def _count_rows(place: Path, most: int) -> None:
+    """Refuse a table that is too long for a network before anything is made of it."""
+    if place.suffix not in (".csv", ".txt"):
+        return
+    with place.open("rb") as file:
+        rows = sum(not line.startswith(b"#") and not line.isspace() for line in file)
+    if rows > most + HEADINGS:
+        raise InputError(place.name, [Mistake("file", _too_many(rows - 1, most))])
+
+
+def _too_many(layers: int, most: int) -> str:
+    return f"{layers} layers; at most {most} are taken here"
+
+
 def _bounded(network: Workload, most: int) -> None:
     if len(network) > most:
-        problem = f"{len(network)} layers; at most {most} are taken here"
-        raise InputError(network.name, [Mistake("file", problem)])
+        raise InputError(network.name, [Mistake("file", _too_many(len(network), most))])
     if not network.layers:
         problem = "no layer that multiplies and accumulates"
         if network.unmodelled:
@@ -229,6 +267,9 @@ def _summary(network: Workload) -> dict[str, Any]:
         "batch": network.batch,
         "macs": network.macs,
         "weights": network.weights,
+        "bits": {
+            operand.value: max(layer.bits.of(operand) for layer in network) for operand in OPERANDS
+        },
         "not_counted": operator_records(network.not_counted),
         **completeness(network.unmodelled, network.remarks),
     }
@@ -237,6 +278,7 @@ def _summary(network: Workload) -> dict[str, Any]:
 PLAIN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "network": read_network,
     "chip": check_chip,
+    "controls": describe_chip,
     "describe": describe_network,
     "reprice": price_present,
     "beside": set_beside,

@@ -7,6 +7,7 @@ import ipaddress
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,6 +17,13 @@ from picojoule.server.limits import ServerLimits
 COOKIE = "picojoule_token"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 UPLOADS = "/api/networks"
+PLAIN_PAGE = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>picojoule</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"></head>
+<body><main><h1>Not here</h1><p>{message}</p></main></body></html>
+"""
 HEADERS = {
     # Scripts and styles only from files of the package; nothing from elsewhere; no frames.
     "content-security-policy": (
@@ -47,6 +55,11 @@ class Door:
     token: str | None = None
 
 
+def is_page(path: str) -> bool:
+    """Whether people open what is at *path*, and not a script or a program."""
+    return not path.startswith(("/api/", "/static/"))
+
+
 class _TooLargeError(Exception):
     """The body is longer than allowed."""
 
@@ -75,7 +88,7 @@ class Guard:
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await _respond(send_guarded, *refusal)
+            await _respond(send_guarded, *refusal, page=is_page(scope["path"]))
             return
         most = self.limits.upload if scope["path"] == UPLOADS else self.limits.body
         received = 0
@@ -164,10 +177,20 @@ def _extra(present: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 async def _respond(
-    send: Any, status: int, message: str, more: dict[str, str] | None = None
+    send: Any,
+    status: int,
+    message: str,
+    more: dict[str, str] | None = None,
+    *,
+    page: bool = False,
 ) -> None:
-    body = json.dumps({"error": {"message": message, "mistakes": []}}).encode() if message else b""
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **(more or {})}
+    """Answer without the application, whose styles a stranger may not have either."""
+    kind = "text/html; charset=utf-8" if page else "application/json"
+    text = json.dumps({"error": {"message": message, "mistakes": []}})
+    if page:
+        text = PLAIN_PAGE.format(message=escape(message))
+    body = text.encode() if message else b""
+    headers = {"content-type": kind, "content-length": str(len(body)), **(more or {})}
     pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from picojoule.errors import PicojouleError
+from picojoule.server.database import NoRoomError, StoreError
 from picojoule.server.limits import ServerLimits
 from picojoule.server.processes import Pool, RefusedError, TooLongError
 from picojoule.server.questions import QuestionBody
 from picojoule.server.store import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, Store
 
 PULSE = 15.0  # seconds after which a silent stream shows that it lives
+RETRY = 1.0  # seconds until a store that could not be used is tried again
+NO_PROGRESS: dict[str, Any] = {"done": 0, "total": 0, "layer": "", "gap": None}
+
+_log = logging.getLogger(__name__)
 
 
 class BusyError(PicojouleError):
@@ -21,39 +30,66 @@ class BusyError(PicojouleError):
 
 
 class Jobs:
-    """Runs what waits in the store, oldest first."""
+    """Runs what waits in the store, each client's in turn.
+
+    Where the disk takes nothing more, a job that ends has failed of that, and no other begins
+    until there is room.
+    """
 
     def __init__(self, store: Store, limits: ServerLimits) -> None:
         self.store, self.limits = store, limits
         self.pool = Pool(limits.searches, limits.process_memory, ("picojoule.mapper.solver",))
         self._progress: dict[str, dict[str, Any]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._loops: list[asyncio.Task[None]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._unkept: dict[str, tuple[str, dict[str, Any] | None]] = {}
+        self._held_up: str | None = None
         self._work = asyncio.Event()
         self._changed = asyncio.Condition()
         self._version = 0
-        self._streams = 0
+        self._streams: Counter[str] = Counter()
         self._tellers: set[asyncio.Task[None]] = set()
 
     # -- life ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Take up what a server that went down had begun, and what waits."""
-        self.store.requeue_running()
         self.pool.warm()
         self._work.set()
-        self._loops = [asyncio.create_task(self._loop()) for _ in range(self.limits.searches)]
+        self._worker = asyncio.create_task(self._work_on())
 
     async def stop(self) -> None:
         """Stop working; what runs is taken up by the next server."""
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
         await self.pool.close()
+
+    async def _work_on(self) -> None:
+        await self._until_kept(self.store.requeue_running)
+        async with asyncio.TaskGroup() as loops:
+            for _ in range(self.limits.searches):
+                loops.create_task(self._loop())
+
+    async def _until_kept(self, write: Callable[[], Any]) -> Any:
+        """What *write* gives, as soon as the store can be written."""
+        while True:
+            try:
+                self._keep_ends()
+                found = write()
+            except StoreError as error:
+                if self._held_up is None:
+                    _log.warning("%s; the queue goes on then", error)
+                    self._held_up = str(error)
+                    await self._tell()
+                await asyncio.sleep(RETRY)
+            else:
+                self._held_up = None
+                return found
 
     async def _loop(self) -> None:
         while True:
-            job = self.store.take_job()
+            job = await self._until_kept(self.store.take_job)
             if job is None:
                 self._work.clear()
                 # A job may have been added between the two lines above.
@@ -72,31 +108,52 @@ class Jobs:
                 self._running.pop(job.id, None)
                 self._progress.pop(job.id, None)
             if not task.cancelled() and task.exception() is not None:
-                message = f"a bug of picojoule: {task.exception()!r}"
-                self.store.end_job(job.id, FAILED, error={"message": message, "mistakes": []})
+                self._end(job.id, FAILED, error=_plain(f"a bug of picojoule: {task.exception()!r}"))
             await self._tell()
 
     async def _run(self, job: Job) -> None:
-        self._progress[job.id] = {"done": 0, "total": 0, "layer": ""}
+        self._progress[job.id] = NO_PROGRESS
         await self._tell()
         request: dict[str, Any] = {"do": "estimate", "question": job.question}
-        network = self.store.network(job.question["network"])
-        if network is not None:
-            request["table"] = network[1]
         try:
+            network = self.store.network(job.question["network"])
+            if network is not None:
+                request["table"] = network[1]
             async with self.pool.process() as process:
                 result = await process.ask(
                     request, self.limits.job_time, lambda news: self._advance(job.id, news)
                 )
         except TooLongError as error:
             message = f"the search {error}; set a time for each layer, or a smaller network"
-            self.store.end_job(job.id, FAILED, error={"message": message, "mistakes": []})
+            self._end(job.id, FAILED, error=_plain(message))
         except RefusedError as error:
-            self.store.end_job(job.id, FAILED, error=error.detail)
+            self._end(job.id, FAILED, error=error.detail)
         except PicojouleError as error:
-            self.store.end_job(job.id, FAILED, error={"message": str(error), "mistakes": []})
+            self._end(job.id, FAILED, error=_plain(str(error)))
         else:
-            self.store.end_job(job.id, DONE, result=result, most=self.limits.results)
+            self._end(job.id, DONE, result=result)
+
+    def _end(
+        self,
+        id_: str,
+        state: str,
+        *,
+        result: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> None:
+        """Note the end of a job; on a full disk it is remembered here until there is room."""
+        try:
+            self.store.end_job(id_, state, result=result, error=error, most=self.limits.results)
+        except NoRoomError as full:
+            if state == DONE:
+                state, error = FAILED, _plain(f"{full}; ask again then, this answer is lost")
+            self._unkept[id_] = (state, error)
+
+    def _keep_ends(self) -> None:
+        """Note the ends for which there was no room."""
+        for id_, (state, error) in list(self._unkept.items()):
+            self.store.end_job(id_, state, error=error)
+            del self._unkept[id_]
 
     def _advance(self, id_: str, news: dict[str, Any]) -> None:
         self._progress[id_] = news
@@ -111,18 +168,40 @@ class Jobs:
 
     # -- what clients do -------------------------------------------------------------------
 
-    def submit(self, question: QuestionBody, title: str) -> Job:
+    def job(self, id_: str) -> Job | None:
+        """The job of that id, as it stands."""
+        job = self.store.job(id_)
+        return None if job is None else self._standing(job)
+
+    def _standing(self, job: Job) -> Job:
+        if job.over or job.id not in self._unkept:
+            return job
+        state, error = self._unkept[job.id]
+        return replace(job, state=state, error=error)
+
+    def jobs(self, most: int) -> list[Job]:
+        """The jobs last used, the newest first, as they stand."""
+        return [self._standing(job) for job in self.store.jobs(most)]
+
+    def submit(self, question: QuestionBody, title: str, client: str = "") -> Job:
         """Queue a question, unless it is known; the same question is the same job.
 
         Raises:
-            BusyError: too many jobs wait.
+            BusyError: too many jobs wait, or too many of this client.
+            NoRoomError: it cannot be kept.
         """
+        self._keep_ends()
         id_ = question.identity()
         earlier = self.store.job(id_)
-        fresh = earlier is None or earlier.state in (FAILED, CANCELLED)
-        if fresh and self.store.waiting() >= self.limits.queue:
-            raise BusyError(f"{self.limits.queue} jobs wait already; try again later")
-        self.store.add_job(id_, question.plain(), title)
+        if earlier is None or earlier.state in (FAILED, CANCELLED):
+            most, each = self.limits.queue, self.limits.queue_each
+            if self.store.waiting() >= most:
+                raise BusyError(f"{most} questions wait already; try again later")
+            if self.store.waiting(client) >= each:
+                raise BusyError(
+                    f"{each} questions of yours wait already; ask when one of them is answered"
+                )
+        self.store.add_job(id_, question.plain(), title, client)
         self._work.set()
         job = self.store.job(id_)
         assert job is not None
@@ -130,25 +209,36 @@ class Jobs:
 
     async def cancel(self, id_: str) -> None:
         """End a job that waits or runs; nothing happens to one that is over."""
-        self.store.end_job(id_, CANCELLED)
+        self._end(id_, CANCELLED)
         task = self._running.get(id_)
         if task is not None:
             task.cancel()
         await self._tell()
 
     def progress(self, job: Job) -> dict[str, Any]:
-        """How far a job is: layers done, layers in all, the layer at work."""
-        return self._progress.get(job.id, {"done": 0, "total": 0, "layer": ""})
+        """How far a job is: its place among those that wait, or layers done, in all, and at work.
+
+        ``gap`` is how far what is found for the layer at work may be above the optimum, None where
+        that is not known yet; ``held_up`` says why nothing goes on.
+        """
+        queue = self.store.queue() if job.state == QUEUED else []
+        return {
+            **self._progress.get(job.id, NO_PROGRESS),
+            "place": queue.index(job.id) + 1 if job.id in queue else None,
+            "held_up": self._held_up,
+        }
 
     def record(self, job: Job) -> dict[str, Any]:
-        """A job as plain data."""
+        """A job as plain data; ``elapsed`` are seconds since it was begun."""
         return {
             "id": job.id,
             "title": job.title,
             "state": job.state,
             "question": job.question,
             "created": job.created,
+            "started": job.started,
             "ended": job.ended,
+            "elapsed": _since(job.started) if job.state == RUNNING else None,
             "error": job.error,
             "progress": self.progress(job) if job.state in (QUEUED, RUNNING) else None,
         }
@@ -161,12 +251,13 @@ class Jobs:
         """
         last = None
         while True:
-            version, job = self._version, self.store.job(id_)
+            version, job = self._version, self.job(id_)
             if job is None:
                 return
             record = self.record(job)
-            if record != last:
-                last = record
+            timeless = {**record, "elapsed": None}
+            if timeless != last:
+                last = timeless
                 yield record
                 if job.over:
                     return
@@ -178,16 +269,29 @@ class Jobs:
                 yield None
 
     @contextlib.contextmanager
-    def stream(self) -> Any:
+    def stream(self, client: str = "") -> Iterator[None]:
         """Count a client that follows a job.
 
         Raises:
-            BusyError: too many do.
+            BusyError: too many do, or this one follows too many.
         """
-        if self._streams >= self.limits.streams:
+        if self._streams.total() >= self.limits.streams:
             raise BusyError(f"{self.limits.streams} clients follow jobs already")
-        self._streams += 1
+        if self._streams[client] >= self.limits.streams_each:
+            raise BusyError(f"you follow {self.limits.streams_each} jobs already")
+        self._streams[client] += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self._streams[client] -= 1
+            self._streams += Counter()  # who follows nothing is not remembered
+
+
+def _plain(message: str) -> dict[str, Any]:
+    return {"message": message, "mistakes": []}
+
+
+def _since(moment: str | None) -> float | None:
+    if moment is None:
+        return None
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()

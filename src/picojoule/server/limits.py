@@ -19,9 +19,11 @@ class ServerLimits:
         process_memory: address space of a process that reads or searches.
         searches: processes that search at once.
         readers: processes that read, check and re-price at once.
-        queue: jobs that wait at once.
+        pages: processes that make pages at once.
+        uploads, uploads_each: networks received and read at once, of all clients and of one.
+        queue, queue_each: jobs that wait at once, of all clients and of one.
         job_time: one job, from its start.
-        streams: clients that follow jobs at once.
+        streams, streams_each: jobs that are followed at once, by all clients and by one.
         layers: of one network.
         results, networks: kept; the longest unused go first.
     """
@@ -33,9 +35,14 @@ class ServerLimits:
     process_memory: int = 8 * 1024 * MIB
     searches: int = 1
     readers: int = 2
+    pages: int = 2
+    uploads: int = 128
+    uploads_each: int = 64
     queue: int = 200
+    queue_each: int = 100
     job_time: float = 1800.0
     streams: int = 256
+    streams_each: int = 128
     layers: int = 2000
     results: int = 10_000
     networks: int = 1_000

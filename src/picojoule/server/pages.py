@@ -1,4 +1,8 @@
-"""The pages people open. Their numbers come from the store, their HTML from a reader process."""
+"""The pages people open.
+
+Those with the numbers of a result are made in a process of their own. The others are made at once
+and wait for nothing: the form, a job that waits, and why there is no page.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from picojoule.frontends import shipped_networks
-from picojoule.server.processes import RefusedError
 from picojoule.server.questions import Id, JobId
+from picojoule.server.rendering import PAGES
 from picojoule.server.services import Served, Services, StatusError
 from picojoule.server.store import DONE
 
@@ -70,8 +74,9 @@ async def _made(services: Services, page: str, **values: Any) -> str:
     return text
 
 
-async def _problem(services: Services, status: int, message: str) -> HTMLResponse:
-    return HTMLResponse(await _made(services, "problem", message=message), status_code=status)
+def problem(status: int, message: str) -> HTMLResponse:
+    """The page that says why there is no other."""
+    return HTMLResponse(PAGES["problem"]({"message": message})["text"], status_code=status)
 
 
 @router.get("/static/{name}")
@@ -92,40 +97,33 @@ async def icon() -> Response:
 async def home(
     services: Served, from_: Annotated[JobId | None, Query(alias="from")] = None
 ) -> HTMLResponse:
-    job = services.store.job(from_) if from_ else None
+    job = services.jobs.job(from_) if from_ else None
     shown = {
         "networks": list(shipped_networks()),
         "uploads": services.store.networks(),
-        "jobs": [services.jobs.record(x) for x in services.store.jobs(30)],
+        "jobs": [services.jobs.record(x) for x in services.jobs.jobs(30)],
         "question": {} if job is None else job.question,
         "largest": services.limits.upload,
         "runs": [folder.name for folder in services.runs],
     }
-    return HTMLResponse(await _made(services, "home", shown=shown))
+    return HTMLResponse(PAGES["home"]({"shown": shown})["text"])
 
 
 @router.get("/r/{id}")
 async def result(id: Id, services: Served, memory: Remembered) -> HTMLResponse:
-    job = services.store.job(id)
+    job = services.jobs.job(id)
     if job is None:
-        message = "There is no such result. It may be on another server, or was too old."
-        return await _problem(services, 404, message)
+        return problem(404, "There is no such result. It may be on another server, or was too old.")
     record = services.jobs.record(job)
     if job.state != DONE:
-        return HTMLResponse(await _made(services, "job", job=record))
+        return HTMLResponse(PAGES["job"]({"job": record})["text"])
     estimate = services.result(id)
     return await memory.recall(("r", id), services, "result", job=record, result=estimate)
 
 
 @router.get("/runs/{number}")
 async def run(number: Annotated[int, Path(ge=0, lt=1 << 31)], services: Served) -> HTMLResponse:
-    try:
-        folder = str(services.run(number))
-        return HTMLResponse(await _made(services, "run", folder=folder))
-    except StatusError as error:
-        return await _problem(services, error.status, error.message)
-    except RefusedError as error:
-        return await _problem(services, 422, error.detail["message"])
+    return HTMLResponse(await _made(services, "run", folder=str(services.run(number))))
 
 
 @router.get("/compare")
@@ -133,19 +131,17 @@ async def pick(
     services: Served,
     r: Annotated[list[JobId], Query(max_length=20)] = [],  # noqa: B006
 ) -> Response:
-    jobs = [job for id_ in r if (job := services.store.job(id_)) is not None]
+    jobs = [job for id_ in r if (job := services.jobs.job(id_)) is not None]
     if len(jobs) != 2:
-        message = "Choose two results to compare; the one asked earlier is taken as before."
-        return await _problem(services, 422, message)
+        return problem(
+            422, "Choose two results to compare; the one asked earlier is taken as before."
+        )
     first, last = sorted(jobs, key=lambda job: job.created)
     return Response(status_code=303, headers={"location": f"/compare/{first.id}/{last.id}"})
 
 
 @router.get("/compare/{before}/{after}")
 async def compare(before: Id, after: Id, services: Served, memory: Remembered) -> HTMLResponse:
-    try:
-        results = {"before": services.result(before), "after": services.result(after)}
-    except StatusError as error:
-        return await _problem(services, error.status, error.message)
+    results = {"before": services.result(before), "after": services.result(after)}
     key = ("compare", before, after)
     return await memory.recall(key, services, "compare", **results, ids=[before, after])

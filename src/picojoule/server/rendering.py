@@ -14,8 +14,11 @@ from picojoule.eyexam.saved import stored_examination
 from picojoule.reports.document import chart_data, document
 from picojoule.reports.page import comparison_words, data_block, templates, waterfall_data
 from picojoule.reports.tradeoff_page import tradeoff_data, tradeoff_values
+from picojoule.server.controls import controls
 from picojoule.specs import shipped_accelerators
 from picojoule.tradeoffs import read_run
+
+HURRY = 1  # seconds for each layer that is left where somebody takes what there is
 
 
 @cache
@@ -34,7 +37,7 @@ def home_page(request: dict[str, Any]) -> dict[str, Any]:
 
 def job_page(request: dict[str, Any]) -> dict[str, Any]:
     """A job that has no result, or not yet."""
-    return _page("job.html", job=request["job"])
+    return _page("job.html", job=request["job"], hurry=HURRY)
 
 
 def result_page(request: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def result_page(request: dict[str, Any]) -> dict[str, Any]:
         exam=exam,
         bits=settings(estimate, "bits"),
         density=settings(estimate, "density"),
+        heeds=None if estimate.machine is None else controls(estimate.machine),
         data=data_block({**chart_data([estimate]), **waterfall_data(exam)}),
     )
 
@@ -58,7 +62,7 @@ def compare_page(request: dict[str, Any]) -> dict[str, Any]:
     before = parse_estimate(request["before"], "the earlier result")
     after = parse_estimate(request["after"], "the later result")
     docs = [document(before), document(after)]
-    versus = compare(before, after)
+    versus = compare(before, after).in_picojoules()
     return _page(
         "compare.html",
         versus=versus,

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from picojoule.errors import InputError, Mistake
+from picojoule.server.database import DamagedError, Database
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS networks (
+TABLES = """
+CREATE TABLE networks (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, content TEXT NOT NULL, used TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS jobs (
+CREATE TABLE jobs (
     id TEXT PRIMARY KEY, question TEXT NOT NULL, title TEXT NOT NULL, state TEXT NOT NULL,
     created TEXT NOT NULL, ended TEXT, error TEXT, result BLOB, used TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, created);
-CREATE INDEX IF NOT EXISTS jobs_by_use ON jobs (used);
+CREATE INDEX jobs_by_state ON jobs (state, created);
+CREATE INDEX jobs_by_use ON jobs (used)
 """
-VERSION = 1  # of the tables; a file of another version is refused, not guessed at
+TURNS = """
+ALTER TABLE jobs ADD COLUMN client TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN started TEXT;
+CREATE INDEX jobs_by_client ON jobs (client, started)
+"""
+VERSIONS = (TABLES, TURNS)
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
@@ -41,6 +43,7 @@ class Job:
     title: str
     state: str
     created: str
+    started: str | None
     ended: str | None
     error: dict[str, Any] | None
 
@@ -53,56 +56,28 @@ class Job:
 class Store:
     """The server's memory. Safe to use from several threads.
 
+    Writing may raise :class:`NoRoomError`, and reading :class:`DamagedError`; both leave the store
+    as it was.
+
     Raises:
-        InputError: the file cannot be opened, or is of another version.
+        InputError: the file cannot be opened, another server has it, or it is of a later version.
     """
 
     def __init__(self, path: Path) -> None:
+        self._file = Database(path, VERSIONS)
         self.path = path
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute("PRAGMA busy_timeout=5000")
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, VERSION):
-                raise InputError(
-                    str(path), [Mistake("file", f"a store of version {version}; {VERSION} is read")]
-                )
-            self._database.executescript(SCHEMA)
-            self._database.execute(f"PRAGMA user_version={VERSION}")
-        except (OSError, sqlite3.Error) as error:
-            raise InputError(
-                str(path), [Mistake("file", f"cannot be used as the server's store: {error}")]
-            ) from None
+        self.set_aside = self._file.set_aside
+        """Where a damaged file was put, of which this store takes the place."""
 
     def close(self) -> None:
         """Write everything and let the file go."""
-        with self._lock:
-            self._database.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-
-    def _row(self, query: str, *values: object) -> Any:
-        with self._lock:
-            return self._database.execute(query, values).fetchone()
+        self._file.close()
 
     # -- networks --------------------------------------------------------------------------
 
     def keep_network(self, id_: str, name: str, content: str, most: int) -> None:
         """Keep a network's table; of more than *most*, those longest unused go."""
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             database.execute(
                 "INSERT INTO networks VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET used = excluded.used",
@@ -116,47 +91,73 @@ class Store:
 
     def network(self, id_: str) -> tuple[str, str] | None:
         """Name and table of an uploaded network."""
-        row = self._row("SELECT name, content FROM networks WHERE id = ?", id_)
+        row = self._file.row("SELECT name, content FROM networks WHERE id = ?", id_)
         return None if row is None else (row[0], row[1])
 
     def networks(self, most: int = 50) -> list[tuple[str, str]]:
         """Id and name of the uploaded networks, the last used first."""
-        with self._lock:
-            return self._database.execute(
-                "SELECT id, name FROM networks ORDER BY used DESC LIMIT ?", (most,)
-            ).fetchall()
+        return self._file.rows("SELECT id, name FROM networks ORDER BY used DESC LIMIT ?", most)
 
     # -- jobs ------------------------------------------------------------------------------
 
-    def add_job(self, id_: str, question: dict[str, Any], title: str) -> bool:
+    def add_job(self, id_: str, question: dict[str, Any], title: str, client: str = "") -> bool:
         """Queue a job, anew if it failed or was cancelled; False if it is there already."""
         now = _now()
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             row = database.execute("SELECT state FROM jobs WHERE id = ?", (id_,)).fetchone()
             if row is not None and row[0] not in (FAILED, CANCELLED):
                 database.execute("UPDATE jobs SET used = ? WHERE id = ?", (now, id_))
                 return False
             database.execute(
-                "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, ?)",
-                (id_, json.dumps(question), title, QUEUED, now, now),
+                "INSERT OR REPLACE INTO jobs (id, question, title, state, created, used, client) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (id_, json.dumps(question), title, QUEUED, now, now, client),
             )
         return True
 
-    def waiting(self) -> int:
-        """How many jobs wait."""
-        return int(self._row("SELECT count(*) FROM jobs WHERE state = ?", QUEUED)[0])
+    def waiting(self, client: str | None = None) -> int:
+        """How many jobs wait, of all clients or of one."""
+        if client is None:
+            return int(self._file.row("SELECT count(*) FROM jobs WHERE state = ?", QUEUED)[0])
+        query = "SELECT count(*) FROM jobs WHERE state = ? AND client = ?"
+        return int(self._file.row(query, QUEUED, client)[0])
+
+    def queue(self) -> list[str]:
+        """The ids of the jobs that wait, in the order of their turns.
+
+        Clients take turns, so that none waits for all that another asked; a client's own jobs run
+        in the order in which they were asked.
+        """
+        waiting: dict[str, deque[str]] = {}
+        for id_, client in self._file.rows(
+            "SELECT id, client FROM jobs WHERE state = ? ORDER BY created, id", QUEUED
+        ):
+            waiting.setdefault(client, deque()).append(id_)
+        served = {client: self._served(client) for client in waiting}
+        turns = deque(sorted(waiting, key=lambda client: served[client]))
+        order = []
+        while turns:
+            client = turns.popleft()
+            order.append(waiting[client].popleft())
+            if waiting[client]:
+                turns.append(client)
+        return order
+
+    def _served(self, client: str) -> str:
+        """When a job of *client* was begun last; "" if none was."""
+        row = self._file.row("SELECT max(started) FROM jobs WHERE client = ?", client)
+        return row[0] or ""
 
     def take_job(self) -> Job | None:
-        """The job that waits longest, now running; None if none waits."""
-        with self._transaction() as database:
-            row = database.execute(
-                f"SELECT {_COLUMNS} FROM jobs WHERE state = ? ORDER BY created, id LIMIT 1",
-                (QUEUED,),
-            ).fetchone()
-            if row is None:
+        """The job whose turn it is, now running; None if none waits."""
+        with self._file.transaction() as database:
+            order = self.queue()
+            if not order:
                 return None
-            database.execute("UPDATE jobs SET state = ? WHERE id = ?", (RUNNING, row[0]))
-        return _job((*row[:3], RUNNING, *row[4:]))
+            database.execute(
+                "UPDATE jobs SET state = ?, started = ? WHERE id = ?", (RUNNING, _now(), order[0])
+            )
+        return self.job(order[0])
 
     def end_job(
         self,
@@ -170,7 +171,7 @@ class Store:
         """Note the end of a job that is not over; False if it was over already."""
         blob = None if result is None else zlib.compress(json.dumps(result).encode(), 6)
         said = None if error is None else json.dumps(error)
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             changed = database.execute(
                 "UPDATE jobs SET state = ?, ended = ?, error = ?, result = ? "
                 "WHERE id = ? AND state IN (?, ?)",
@@ -185,44 +186,49 @@ class Store:
 
     def requeue_running(self) -> int:
         """Queue what a server that went down had begun; how many jobs that were."""
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             return database.execute(
                 "UPDATE jobs SET state = ? WHERE state = ?", (QUEUED, RUNNING)
             ).rowcount
 
     def job(self, id_: str) -> Job | None:
         """The job of that id."""
-        row = self._row(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", id_)
+        row = self._file.row(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", id_)
         return None if row is None else _job(row)
 
     def jobs(self, most: int = 50) -> list[Job]:
         """The jobs last used, the newest first."""
-        with self._lock:
-            rows = self._database.execute(
-                f"SELECT {_COLUMNS} FROM jobs ORDER BY used DESC, id LIMIT ?", (most,)
-            ).fetchall()
-        return [_job(row) for row in rows]
+        query = f"SELECT {_COLUMNS} FROM jobs ORDER BY used DESC, id LIMIT ?"
+        return [_job(row) for row in self._file.rows(query, most)]
 
     def result(self, id_: str) -> dict[str, Any] | None:
-        """What a finished job answered: an estimate as plain data."""
-        row = self._row("SELECT result FROM jobs WHERE id = ?", id_)
+        """What a finished job answered: an estimate as plain data.
+
+        Raises:
+            DamagedError: it is no longer what was kept.
+        """
+        row = self._file.row("SELECT result FROM jobs WHERE id = ?", id_)
         if row is None or row[0] is None:
             return None
-        estimate: dict[str, Any] = json.loads(zlib.decompress(row[0]))
+        try:
+            estimate: dict[str, Any] = json.loads(zlib.decompress(row[0]))
+        except (zlib.error, ValueError) as error:
+            raise DamagedError(f"the result {id_} is damaged ({error}): ask anew") from None
         return estimate
 
 
-_COLUMNS = "id, question, title, state, created, ended, error"
+_COLUMNS = "id, question, title, state, created, started, ended, error"
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    id_, question, title, state, created, ended, error = row
+    id_, question, title, state, created, started, ended, error = row
     return Job(
         id=id_,
         question=json.loads(question),
         title=title,
         state=state,
         created=created,
+        started=started,
         ended=ended,
         error=None if error is None else json.loads(error),
     )

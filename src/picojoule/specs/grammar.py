@@ -124,6 +124,11 @@ class Frequency(Quantity):
     least, most = 1, 1e15
 
 
+class Picojoules(Quantity):
+    parse, unit = staticmethod(units.picojoules), "pJ"
+    least, most = 1e-9, 1e15
+
+
 class Power(Quantity):
     parse, unit = staticmethod(units.watts), "W"
     most = 1e9
@@ -329,6 +334,7 @@ class MachineFile(_Part):
     name: _Name
     description: str = ""
     energy_unit: Literal["MAC", "pJ"] = "MAC"
+    unit_energy: Picojoules | None = None
     word_bits: Width | None = None
     charging: Charging = Charging.DEARER_END
     charge_padding: _Truth = False

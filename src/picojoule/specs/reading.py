@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from picojoule.accelerator import (
+    UNSTATED,
     Accelerator,
     Array,
     Axis,
@@ -32,8 +33,6 @@ from picojoule.specs.grammar import (
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
 LONGEST_CHAIN = 8  # files, each based on the next
-UNSTATED = "unstated"
-"""Status of a number whose file does not say where it comes from."""
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
 _GROUPS = ("compute", "sparse", "formats", "bandwidths")
@@ -130,6 +129,8 @@ def _unused(file: MachineFile) -> Iterator[tuple[str, str]]:
     """Entries without an effect: whoever wrote them expects one."""
     if file.static_power and (file.energy_unit != "pJ" or not file.clock):
         yield "$.static_power", "has no effect without energies in pJ and a clock"
+    if file.unit_energy and file.energy_unit == "pJ":
+        yield "$.unit_energy", "has no effect: energies are in pJ, not in multiples of a MAC"
     used = {
         coding
         for part in file.nest
@@ -181,6 +182,7 @@ def _build(file: MachineFile) -> Accelerator:
             number(file.compute.psum_bits, None),
         ),
         energy_unit=unit,
+        unit_energy=number(file.unit_energy, None),
         word_bits=number(file.word_bits, 16),
         charging=file.charging,
         charge_padding=file.charge_padding,
@@ -233,6 +235,8 @@ def _complete(text: str, source: str, chain: tuple[str, ...]) -> Document:
             moved[_change(root, target, value)] = place
         except PicojouleError as error:
             wrong.append(document.mistake(place, str(error)))
+    if "energy_unit" in variant.changes and "unit_energy" not in variant.changes:
+        root.pop("unit_energy", None)  # it says what the other unit was worth
     return Document(source=source, root=root, lines=document.lines, moved=moved, found=tuple(wrong))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from picojoule.accelerator import (
+    UNSTATED,
     Accelerator,
     Array,
     Axis,
@@ -23,11 +24,11 @@ from picojoule.specs.grammar import (
     Count,
     Energy,
     Frequency,
+    Picojoules,
     Power,
     Quantity,
     Width,
 )
-from picojoule.specs.reading import UNSTATED
 from picojoule.workload import DIMS, OPERANDS
 
 
@@ -49,6 +50,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         name=accelerator.name,
         description=accelerator.description or None,
         energy_unit=written.unit,
+        unit_energy=number(Picojoules, "$.unit_energy", accelerator.unit_energy),
         word_bits=number(Width, "$.word_bits", accelerator.word_bits),
         charging=accelerator.charging.value,
         charge_padding=accelerator.charge_padding,

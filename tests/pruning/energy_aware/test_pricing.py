@@ -44,11 +44,13 @@ def test_a_price_by_hand() -> None:
     ]
     activations = sum(prices.workload[name].macs for name in prices.unpruned)
     assert activations == 2 * 5 * 5 * 8
-    price = prices.network({"first": 0.5, "last": 1.0}, {"first": Densities(0.25, 1.0)})
+    price = prices.price(
+        prices.network({"first": 0.5, "last": 1.0}, {"first": Densities(0.25, 1.0)})
+    )
     assert price.layers["first"] == pytest.approx(240 * 0.5 * 0.25)
     assert price.energy == pytest.approx(30 + 160 + activations)
     assert price.macs == 240 + 160 + activations
-    narrow = prices.network({"first": 1.0, "last": 1.0}, {}, sides={"first": (6, 2)})
+    narrow = prices.price(prices.network({"first": 1.0, "last": 1.0}, {}, sides={"first": (6, 2)}))
     assert narrow.layers["first"] == 5 * 6 * 2
     assert prices.weights_left("first", (6, 2)) == 0.25
     assert prices.channels("last") == (8, 4)
@@ -60,8 +62,14 @@ def test_a_batch_is_priced_per_inference() -> None:
 
 def test_budgets_are_shares_or_amounts() -> None:
     prices = pricing()
-    assert prices.budget(0.25, 80.0) == prices.budget("0.25", 80.0) == 20.0
-    for asked, why in (("40 µJ", "no unit"), (1.5, "above 0 and below 1")):
+    for share in (0.25, "0.25", "25%", " 25 % "):
+        assert prices.budget(share, 80.0) == 20.0
+    for asked, why in (
+        ("40 µJ", "no unit"),
+        (1.5, "above 0 and below 1"),
+        ("130%", "above 0 and below 1"),
+        ("0%", "above 0 and below 1"),
+    ):
         with pytest.raises(PicojouleError, match=why):
             prices.budget(asked, 80.0)
 

@@ -230,10 +230,8 @@ def _traces(subject: Subject, label: str, before: JudgedNetwork) -> dict[str, Re
         return {}
 
     def find() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        samples = subject.data.train.take(subject.options.calibration)
-
         def batches() -> Iterator[Sequence[torch.Tensor]]:
-            return ((inputs,) for inputs, _ in samples.batches(128))
+            return ((inputs,) for inputs, _ in subject.calibration.batches(128))
 
         seed = subject.run.seed_of(f"{label}/widths")
         orders = narrowing.traces(before.state.tensors(), batches, seed)

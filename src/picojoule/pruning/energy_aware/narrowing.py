@@ -63,9 +63,12 @@ class Narrowing:
         # Weights of states are loaded into it.
         self.network: fx.GraphModule = copied(traced.graph)
         self._sources = traced.tensors
-        strangers = set(self.network.state_dict()) - set(self._sources)
-        if strangers:
-            raise GraphError(f"{', '.join(sorted(strangers))}: not a tensor of the network")
+        # Tensors that the code writes down (a table of scales, say) are in the graph alone.
+        self._constants = {
+            name: tensor
+            for name, tensor in self.network.state_dict().items()
+            if name not in self._sources
+        }
         self.channels = traced.channels
         self.widths = Widths(traced)
         self.refused = dict(self.channels.fixed)
@@ -75,11 +78,22 @@ class Narrowing:
             if layer.module is not None and layer.module in self.channels.axes
         }
         groups = []
+        written = {
+            int(channel): path
+            for (path, _), ids in self.channels.tensors.items()
+            if path in self._constants
+            for channel in ids
+        }
         for group in self.channels.groups:
             strange = [
                 path for path in (*group.producers, *group.consumers) if path not in self._layers
             ]
-            if strange:
+            constants = [written[channel] for channel in group.channels if channel in written]
+            if constants:
+                self.refused[group.name] = (
+                    f"{constants[0]}, a constant of the code, has its channels"
+                )
+            elif strange:
                 self.refused[group.name] = f"layer {strange[0]} is not pruned"
             elif not group.consumers:
                 self.refused[group.name] = "no layer reads it"
@@ -133,7 +147,8 @@ class Narrowing:
 
     def _load(self, tensors: Tensors) -> None:
         """The graph has no tensors but those that are used."""
-        self.network.load_state_dict({name: tensors[x] for name, x in self._sources.items()})
+        known = {name: tensors[x] for name, x in self._sources.items()}
+        self.network.load_state_dict({**known, **self._constants})
 
     # -- dead or alive -----------------------------------------------------------------------------
 
@@ -184,6 +199,8 @@ class Narrowing:
                 if bool((old[~stay] != 0).any()):
                     changed[key] = torch.where(stay, old, torch.zeros_like(old))
         for (path, dim), ids in self.channels.tensors.items():
+            if path in self._constants:
+                continue  # its channels stay
             dead, key = torch.from_numpy(np.flatnonzero(~keep[ids])), self._sources[path]
             if len(dead) and bool(tensors[key].index_select(dim, dead).any()):
                 changed[key] = tensors[key].index_fill(dim, dead, 0)

@@ -20,11 +20,12 @@ class PruningOptions:
     """What the papers leave open, and this project's choices.
 
     Args:
-        calibration: training images that layers are fitted on.
+        calibration: training images that layers are fitted on, drawn by the run's seed.
         positions: places of each feature map and image that enter a layer's matrices.
         samples: places in all at which ``eap`` compares outputs one by one.
         ridge: pull towards the present weights, in units of the mean of H's diagonal.
-        profile: training images on which activation densities are counted.
+        profile: training images on which activation densities are counted: the first, or drawn
+            where the first miss classes.
         rate: paper mode, share of its remaining weights that a layer loses per round.
         refinements: paper mode, how often the rate is halved after a network that lost too much.
         restored: paper mode, share of the kept weights that restoration chooses.

@@ -19,7 +19,7 @@ from picojoule.pruning.graph.tracing import TracedNetwork
 from picojoule.pruning.graph.widths import resized
 from picojoule.pruning.layers.capture import Densities, PrunableLayer
 from picojoule.specs import load_accelerator
-from picojoule.units import energy as read_energy
+from picojoule.units import energy_budget
 from picojoule.workload import Layer, Workload
 
 Cost = Callable[[Layer], float]
@@ -108,24 +108,13 @@ class Pricing:
         return "cost" if self.machine is None else self.machine.energy_unit
 
     def budget(self, asked: float | str, original: float) -> float:
-        """An energy in the accelerator's unit from a share (0.3) or an amount ("40 µJ")."""
-        if isinstance(asked, str):
-            text = asked.strip()
-            if text.replace(".", "", 1).isdigit():
-                return self.budget(float(text), original)
-            unit = self.unit
-            if unit == "MAC" and text.endswith("J"):
-                raise PicojouleError(
-                    f"energy {asked!r}: {getattr(self.machine, 'name', '')} counts in energies of "
-                    "one MAC; ask for a share (0.3), for MACs ('40e6 MAC'), or take a machine in "
-                    "picojoules such as eyeriss-pj"
-                )
-            if unit == "cost":
-                raise PicojouleError(f"energy {asked!r}: a cost function has no unit; give a share")
-            return read_energy(text, unit)
-        if not 0 < asked < 1:
-            raise PicojouleError(f"energy {asked}: a share of the original is above 0 and below 1")
-        return asked * original
+        """An energy in the unit of all prices, from a share (0.3, "30%") or an amount ("40 µJ").
+
+        Raises:
+            UnitError: it is neither, or the accelerator's unit is not known in joules.
+        """
+        each = None if self.machine is None else self.machine.unit_picojoules
+        return energy_budget(asked, self.unit, each).of(original)
 
     def layer(
         self,
@@ -143,7 +132,7 @@ class Pricing:
             sides: its input and output channels that are left; None for all.
         """
         narrow = self._narrowed(self.workload[call], sides)
-        return self._priced(self._changed(narrow, weight, densities, bits))[0]
+        return self._priced(_changed(narrow, weight, densities, bits))[0]
 
     def channels(self, call: str) -> Sides:
         """Input and output channels of a layer of the original network."""
@@ -165,8 +154,8 @@ class Pricing:
         densities: Mapping[str, Densities],
         bits: Mapping[str, int] | None = None,
         sides: Mapping[str, Sides] | None = None,
-    ) -> Price:
-        """The price of the whole network.
+    ) -> Workload:
+        """The whole network as it is now: what :meth:`price` prices, and a result keeps.
 
         Args:
             weights: density of the weights, by layer.
@@ -175,46 +164,34 @@ class Pricing:
             sides: input and output channels that are left, by layer; densities are then of what is
                 left.
         """
-        energies, operands, macs, effectual = {}, {}, 0.0, 0.0
+        layers = []
         for layer in self.workload:
             owner = self._owner.get(layer.name)
-            changed = layer
             if owner is not None:
                 width = (bits or {}).get(owner)
-                changed = self._narrowed(layer, (sides or {}).get(owner))
-                changed = self._changed(changed, weights[owner], densities.get(layer.name), width)
-            energy, table, done = self._priced(changed)
-            energies[layer.name] = energy
-            operands[layer.name] = table
-            macs += changed.macs / self.batch
+                layer = self._narrowed(layer, (sides or {}).get(owner))
+                layer = _changed(layer, weights[owner], densities.get(layer.name), width)
+            layers.append(layer)
+        return replace(self.workload, layers=tuple(layers))
+
+    def price(self, network: Workload) -> Price:
+        """The price of a whole network: what ``estimate`` says of it, layer by layer."""
+        energies, operands, effectual = {}, {}, 0.0
+        for layer in network:
+            energies[layer.name], operands[layer.name], done = self._priced(layer)
             effectual += done
         return Price(
             energy=math.fsum(energies.values()),
             unit=self.unit,
             layers=MappingProxyType(energies),
             operands=MappingProxyType(operands if self.machine is not None else {}),
-            macs=macs,
+            macs=math.fsum(layer.macs / self.batch for layer in network),
             effectual_macs=effectual,
         )
 
     @staticmethod
     def _narrowed(layer: Layer, sides: Sides | None) -> Layer:
         return layer if sides is None else resized(layer, *sides)
-
-    def _changed(
-        self, layer: Layer, weight: float, densities: Densities | None, bits: int | None
-    ) -> Layer:
-        inputs, stored = layer.density.input, layer.density.output
-        if densities is not None:
-            inputs, stored = densities.input, densities.output
-            if self.machine is not None and self.machine.charge_padding:
-                # The machine's inputs include the padding, and padding is zeros.
-                rows, columns = layer.input_size
-                top, bottom, left, right = layer.padding
-                inputs *= rows * columns / ((rows + top + bottom) * (columns + left + right))
-        density = layer.density._replace(input=inputs, weight=weight, output=stored)
-        widths = layer.bits if bits is None else layer.bits._replace(weight=bits)
-        return replace(layer, density=density, bits=widths)
 
     def _priced(self, layer: Layer) -> tuple[float, Mapping[str, float], float]:
         key = layer.signature()
@@ -238,3 +215,11 @@ class Pricing:
                     estimated.effectual_macs,
                 )
         return self._known[key]
+
+
+def _changed(layer: Layer, weight: float, densities: Densities | None, bits: int | None) -> Layer:
+    density = layer.density._replace(weight=weight)
+    if densities is not None:
+        density = density._replace(input=densities.input, output=densities.output)
+    widths = layer.bits if bits is None else layer.bits._replace(weight=bits)
+    return replace(layer, density=density, bits=widths)

@@ -6,11 +6,10 @@ shares the energy among layers by an integer programme.
 
 from __future__ import annotations
 
-import copy
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,15 @@ from torch import fx, nn
 from picojoule.accelerator import Accelerator
 from picojoule.completeness import NOTHING, as_recorded, operator_records
 from picojoule.errors import PicojouleError, did_you_mean
-from picojoule.pruning.checks import check_complete, check_task
-from picojoule.pruning.datasets import Data
+from picojoule.frontends.run_results import PRICED
+from picojoule.frontends.torch_declared import (
+    WEIGHT_BITS,
+    with_declared_widths,
+    without_declared_widths,
+)
+from picojoule.network_records import network_of, network_record
+from picojoule.pruning.checks import check_complete, check_task, check_trained
+from picojoule.pruning.datasets import Data, check_data
 from picojoule.pruning.energy_aware.best_stages import prune_by_stages
 from picojoule.pruning.energy_aware.finetuning import Accuracy, top1
 from picojoule.pruning.energy_aware.narrowing import Narrowing
@@ -35,10 +41,15 @@ from picojoule.pruning.graph.records import GraphError
 from picojoule.pruning.graph.surgery import network_files
 from picojoule.pruning.graph.tracing import TracedNetwork, trace
 from picojoule.pruning.layers.capture import PrunableLayer, find_layers, last_layer
+from picojoule.pruning.layers.real_weights import PlainNetwork, copied, with_real_weights
 from picojoule.pruning.layers.selectors import SELECTORS
 from picojoule.pruning.runs.runs import digest, open_run
+from picojoule.units import listed
+from picojoule.workload import Workload
 
 MODES = ("best", "paper")
+ALL_CHANNELS = "all channels"
+"""Of ``refused``, where no channel can go."""
 WIDTHS = (8, 6, 4)
 """What ``joint_bits`` may choose for the weights of a layer."""
 
@@ -67,11 +78,12 @@ class Pruned:
         widths: channels before and after, by group of channels that change together.
         narrow: the network without its dead channels, as a graph; what *after* prices. None where
             no layer may get narrower.
-        refused: group of channels -> why its width stays.
+        refused: group of channels (or all of them) -> why its width stays.
         curve: all networks on the way; ``chosen`` is the name of this one.
         obstacles: if the energy was not reached, what kept it up.
         left_dense: layers of the workload that pruning does not reach.
         unmodelled: operators that multiply, or may, and are not in the prices.
+        priced: the network that *after* is the price of, as ``estimate`` takes it.
     """
 
     model: nn.Module
@@ -91,6 +103,7 @@ class Pruned:
     chosen: str = ""
     obstacles: tuple[str, ...] = ()
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    priced: Workload | None = None
 
     @property
     def reduction(self) -> float:
@@ -135,6 +148,7 @@ class Pruned:
             "chosen": self.chosen,
             "obstacles": list(self.obstacles),
             "left_dense": list(self.left_dense),
+            **({} if self.priced is None else {PRICED: network_record(self.priced)}),
         }
 
 
@@ -164,12 +178,14 @@ def prune(
     """Prune a network until it costs what it may cost, or loses more accuracy than it may.
 
     Args:
-        model: any torch module; its convolutions and linear layers are pruned.
+        model: any torch module; its convolutions and linear layers are pruned, but those whose
+            weights are frozen. Weights that are computed before each use (masks, weight
+            normalisation, standardisation) are pruned as what is computed, in a plain layer.
         data: see :class:`Data`; test data is looked at once, at the end.
         accelerator: what one inference is priced on; or *cost*, a function ``Layer -> cost``.
         mode: "best", or "paper" (CVPR'17 as published).
-        energy: what the pruned network may cost: a share of the original (0.3), or an amount with
-            its unit ("40 µJ", "12e6 MAC").
+        energy: what the pruned network may cost: a share of the original (0.3, "30%"), or an amount
+            with its unit ("40 µJ", "12e6 MAC").
         max_accuracy_drop: how much lower the validation accuracy may be, 0.01 for one point. The
             default, where no energy is given, is 0.01.
         classes: keep only these outputs of the network, in this order, and prune for them.
@@ -199,19 +215,22 @@ def prune(
     _check(mode, energy, max_accuracy_drop, joint_bits, options)
     if energy is None and max_accuracy_drop is None:
         max_accuracy_drop = 0.01
-    model = copy.deepcopy(model)
+    check_data(data)
+    model = copied(model)
     own_training = finetune is not None or not options.training.epochs
     check_task(model, data, judged=accuracy is None or not own_training)
+    check_trained(model)
+    plain = with_real_weights(model, (data.train.inputs[:2],))
+    model = without_declared_widths(plain.model)  # what is trained anew is on no grid
     if classes is not None:
         model, data = _with_classes(model, data, tuple(classes))
     traced = trace(model, (data.train.inputs[:1],))
     check_complete(traced.workload, allow_incomplete=allow_incomplete)
-    layers = find_layers(traced)
-    if not layers:
-        raise PicojouleError(
-            f"{type(model).__name__} runs no convolution or linear layer with weights of its own"
-        )
+    frozen = frozenset(name for name, x in model.named_parameters() if not x.requires_grad)
+    layers = _trained_layers(model, traced, frozen)
     pricing = Pricing(traced, layers, accelerator, batch=batch, dataflow=dataflow, cost=cost)
+    if energy is not None:
+        pricing.budget(energy, 1.0)  # a mistake in it is found before the run begins
     recipe = {
         "mode": mode,
         "energy": energy,
@@ -222,6 +241,7 @@ def prune(
         "dataflow": dataflow,
         "accelerator": "cost function" if pricing.machine is None else pricing.machine.name,
         "options": asdict(options),
+        "samples": "drawn by the seed",
         **as_recorded(traced.workload.unmodelled),
     }
     parts = {"model": digest(model), "data": digest(data.train.inputs, data.train.labels)}
@@ -249,7 +269,7 @@ def prune(
         else:
             tried = prune_by_stages(subject, start, budget, least, WIDTHS if joint_bits else ())
         return _finished(
-            subject, tried, budget, least, None if run is None else Path(run), all_widths
+            subject, tried, budget, least, None if run is None else Path(run), all_widths, plain
         )
 
 
@@ -283,6 +303,22 @@ def _check(
             f"no selector {options.selector!r}{did_you_mean(options.selector, rules)}; "
             f"there are {', '.join(rules)}"
         )
+
+
+def _trained_layers(
+    model: nn.Module, traced: TracedNetwork, frozen: Collection[str]
+) -> tuple[PrunableLayer, ...]:
+    """The layers whose weights may be chosen anew; a frozen bias stays as well."""
+    name, layers = type(model).__name__, find_layers(traced)
+    if not layers:
+        raise PicojouleError(f"{name} runs no convolution or linear layer with weights of its own")
+    trained = [layer for layer in layers if layer.parameter not in frozen]
+    if not trained:
+        raise PicojouleError(
+            f"the weights of {listed([layer.name for layer in layers])} are frozen "
+            "(requires_grad=False), and no others can be pruned"
+        )
+    return tuple(replace(layer, bias=None) if layer.bias in frozen else layer for layer in trained)
 
 
 def _narrowing(
@@ -344,6 +380,7 @@ def _finished(
     least: float | None,
     folder: Path | None,
     all_widths: str | None,
+    plain: PlainNetwork,
 ) -> Pruned:
     passed = [x for x in tried if least is None or x.accuracy >= least] or [tried[0]]
     chosen = min(passed, key=lambda candidate: candidate.price.energy)
@@ -351,7 +388,7 @@ def _finished(
         within = [x for x in passed if x.price.energy <= budget]
         # Of the networks within the budget, the most accurate.
         chosen = max(within, key=lambda x: x.accuracy) if within else chosen
-    network = subject.network(chosen.state)
+    network = with_declared_widths(plain.as_given(subject.network(chosen.state)), chosen.bits)
     start = tried[0]
     accuracy = {"validation_before": start.accuracy, "validation_after": chosen.accuracy}
     test = subject.data.test
@@ -366,6 +403,7 @@ def _finished(
     narrowing, narrow = subject.narrowing, None
     if narrowing is not None:
         narrow = narrowing.checked(chosen.state.tensors(), subject.data.validate.inputs[:16])
+        narrow = with_declared_widths(narrow, chosen.bits)
     met = budget is None or chosen.price.energy <= budget
     outcome = Pruned(
         model=network,
@@ -381,10 +419,11 @@ def _finished(
         folder=folder,
         widths={name: (start.widths[name], width) for name, width in chosen.widths.items()},
         narrow=narrow,
-        refused={} if narrowing is None else narrowing.refused,
+        refused={ALL_CHANNELS: all_widths or ""} if narrowing is None else narrowing.refused,
         chosen=chosen.name,
         obstacles=() if met else obstacles(subject, start, all_widths),
         unmodelled=subject.pricing.workload.unmodelled,
+        priced=network_of(chosen.priced, PRICED),
     )
     files: dict[str, bytes | str] = {
         "weights.safetensors": save_tensors(cloned(network.state_dict())),
@@ -392,7 +431,8 @@ def _finished(
     }
     if isinstance(narrow, fx.GraphModule):
         shapes = [tuple(subject.data.train.inputs[:1].shape)]
-        for name, content in network_files(narrow, shapes).items():
+        notes = {WEIGHT_BITS: dict(chosen.bits)} if chosen.bits else {}
+        for name, content in network_files(narrow, shapes, notes=notes).items():
             files[f"narrow/{name}"] = content
     subject.run.finish(files)
     return outcome

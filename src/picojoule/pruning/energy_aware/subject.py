@@ -6,12 +6,15 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
-from picojoule.pruning.datasets import Data
+from picojoule.frontends.run_results import PRICED
+from picojoule.network_records import network_record
+from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.energy_aware.finetuning import (
     Accuracy,
     apply_masks,
@@ -68,6 +71,7 @@ class JudgedNetwork:
         weights: share of the original's weights that are left, by layer.
         bits: of the weights, where they are not the network's.
         widths: channels that are alive, by group; empty if no layer may get narrower.
+        priced: the network that the price is of, as plain data.
     """
 
     name: str
@@ -78,6 +82,7 @@ class JudgedNetwork:
     weights: Mapping[str, float]
     bits: Mapping[str, int]
     widths: Mapping[str, int] = field(default_factory=dict)
+    priced: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -104,6 +109,16 @@ class Subject:
     def constraint(self) -> str:
         """What each layer's weights satisfy; whole filters go as channels, where those can go."""
         return "unstructured" if self.narrowing is not None else self.options.constraint
+
+    @cached_property
+    def calibration(self) -> Samples:
+        """The training samples that layers are fitted on."""
+        return self.data.train.drawn(self.options.calibration, self.run.seed)
+
+    @cached_property
+    def profiled(self) -> Samples:
+        """The training samples that densities are counted on: those of ``profile``."""
+        return self.data.train.representative(self.options.profile, self.run.seed)
 
     def dense(self) -> nn.Module:
         """The network as it was given."""
@@ -142,7 +157,7 @@ class Subject:
         return gather(
             network,
             layers,
-            self.data.train.take(self.options.calibration),
+            self.calibration,
             teacher=teacher,
             generator=torch.Generator().manual_seed(seed),
             positions=self.options.positions,
@@ -160,19 +175,18 @@ class Subject:
         def judge() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             tensors, sides, alive = self._alive(state.tensors())
             network = self.network(State(tensors))
-            densities = measure_densities(
-                network, self.layers, self.data.train.take(self.options.profile)
-            )
+            densities = measure_densities(network, self.layers, self.profiled)
             weights = self.weight_densities(tensors)
             left, densities = self._of_what_is_left(weights, densities, sides)
-            price = self.pricing.network(left, densities, widths, sides)
+            network_now = self.pricing.network(left, densities, widths, sides)
             return {
                 "accuracy": self.accuracy(network),
                 "densities": {call: [x.input, x.output] for call, x in densities.items()},
                 "weights": weights,
                 "bits": widths,
                 "widths": alive,
-                "price": price.to_dict(),
+                "price": self.pricing.price(network_now).to_dict(),
+                PRICED: network_record(network_now),
             }, cloned(tensors)  # whole, so that the steps before it can be forgotten
 
         step = self.run.step(name, judge)
@@ -315,8 +329,7 @@ class Subject:
 
         def again() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             network = self.network(state)
-            calibration = self.data.train.take(self.options.calibration)
-            if not reestimate_batch_norm(network, calibration):
+            if not reestimate_batch_norm(network, self.calibration):
                 return {"norms": False}, {}
             fresh, old = state_of(network), state.tensors()
             return {"norms": True}, {
@@ -342,8 +355,11 @@ def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors of their own memory, as files need them."""
-    return {key: value.detach().clone() for key, value in tensors.items()}
+    """Tensors of their own memory, as files need them: no strides, no other order of channels."""
+    return {
+        key: value.detach().clone(memory_format=torch.contiguous_format)
+        for key, value in tensors.items()
+    }
 
 
 def candidate_of(name: str, step: RunStep) -> JudgedNetwork:
@@ -366,7 +382,8 @@ def candidate_of(name: str, step: RunStep) -> JudgedNetwork:
         densities={call: Densities(*pair) for call, pair in record["densities"].items()},
         weights=record["weights"],
         bits=record["bits"],
-        widths=record.get("widths", {}),
+        widths=record["widths"],
+        priced=record[PRICED],
     )
 
 

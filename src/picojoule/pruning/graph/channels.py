@@ -187,6 +187,21 @@ class _Walk:
                 self._states[node.name] = self._function(node)
             else:
                 self._states[node.name] = None
+        self._fix_frozen()
+
+    def _fix_frozen(self) -> None:
+        """Channels that a frozen parameter has stay, as its values do."""
+        for path, axes in self._axes.items():
+            for name, parameter in self._network.get_submodule(path).named_parameters():
+                if not parameter.requires_grad:
+                    reason = f"{path}.{name} is frozen (requires_grad=False)"
+                    self.fix(axes.outputs, reason)
+                    if parameter.dim() > 1:
+                        self.fix(axes.inputs, reason)
+        parameters = dict(self._network.named_parameters())
+        for (path, _), ids in self._tensors.items():
+            if path in parameters and not parameters[path].requires_grad:
+                self.fix(ids, f"{path} is frozen (requires_grad=False)")
 
     def shape(self, node: Any) -> Any:
         return self._shapes.get(node.name) if isinstance(node, fx.Node) else None

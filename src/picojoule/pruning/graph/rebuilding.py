@@ -247,7 +247,7 @@ class _Build:
             self.sources[f"{path}.{name}"] = source
             value = tensor.detach().clone()
             if name in module._parameters:
-                module._parameters[name] = nn.Parameter(value)
+                module._parameters[name] = nn.Parameter(value, tensor.requires_grad)
             else:
                 module._buffers[name] = value
         return module

@@ -91,8 +91,10 @@ def to_record(network: fx.GraphModule) -> dict[str, Any]:
                 "dtype": str(value.dtype).removeprefix("torch."),
                 "parameter": isinstance(value, nn.Parameter),
             }
+    frozen = [name for name, x in network.named_parameters() if not x.requires_grad]
     return {
         "schema_version": SCHEMA_VERSION,
+        **({"frozen": frozen} if frozen else {}),
         "modules": modules,
         "tensors": tensors,
         "nodes": [
@@ -145,6 +147,9 @@ def from_record(record: Mapping[str, Any], source: str = "network") -> fx.GraphM
         raise InputError(source, [Mistake("$", problem)]) from error
     network = fx.GraphModule(root, graph)
     finish(network)
+    frozen = set(record.get("frozen", ()))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     return network
 
 
@@ -276,7 +281,7 @@ def attach(root: nn.Module, path: str, value: nn.Module | torch.Tensor) -> None:
     if isinstance(value, nn.Module):
         place.add_module(name, value)
     elif isinstance(value, nn.Parameter):
-        place.register_parameter(name, nn.Parameter(value.detach().clone()))
+        place.register_parameter(name, nn.Parameter(value.detach().clone(), value.requires_grad))
     else:
         place.register_buffer(name, value.detach().clone())
 

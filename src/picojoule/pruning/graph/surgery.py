@@ -24,6 +24,7 @@ from torch import fx
 from picojoule.errors import InputError, Mistake
 from picojoule.files import write_atomically
 from picojoule.frontends.source_file import read_text
+from picojoule.frontends.torch_declared import WEIGHT_BITS, with_declared_widths
 from picojoule.pruning.graph.channels import Axes, Channels, find_channels
 from picojoule.pruning.graph.records import GraphError, from_record, to_record
 from picojoule.pruning.graph.tracing import TracedNetwork
@@ -258,7 +259,9 @@ def load_network(folder: str | os.PathLike[str]) -> SavedNetwork:
         problem = f"does not hold this network's weights: {str(error).splitlines()[0]}"
         raise InputError(str(weights), [Mistake("file", problem)]) from None
     network.eval()
-    return SavedNetwork(network, shapes, kept, recipe.get("notes", {}))
+    notes = recipe.get("notes", {})
+    with_declared_widths(network, notes.get(WEIGHT_BITS, {}))
+    return SavedNetwork(network, shapes, kept, notes)
 
 
 def to_bytes(network: torch.nn.Module) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from picojoule.frontends.torch_declared import as_declared
 from picojoule.frontends.torch_export import batch_of, export_program, first_names
 from picojoule.frontends.torch_module import read_nodes
 from picojoule.frontends.torch_sizes import runs_for, set_sizes
@@ -148,7 +149,7 @@ def trace(model: nn.Module, example: Sequence[torch.Tensor]) -> TracedNetwork:
     return TracedNetwork(
         name=name,
         example=tuple(example),
-        workload=_share(read.workload, batch_of(example)),
+        workload=_share(as_declared(model, read.workload), batch_of(example)),
         calls=tuple(_calls(program, read.workload, read.nodes, names, modules)),
         followed=followed,
         tensors=tensors,

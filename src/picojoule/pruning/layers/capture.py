@@ -195,7 +195,7 @@ class _Seen(Exception):  # noqa: N818 - no error: a way out
 Seen = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
 
 
-class _Calls(TorchFunctionMode):
+class LayerCalls(TorchFunctionMode):
     """Sees every call of a torch function; the projections of attention as calls of their own."""
 
     def __torch_function__(
@@ -211,6 +211,11 @@ class _Calls(TorchFunctionMode):
     def called(self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any) -> None:
         """Take note of a call."""
         raise NotImplementedError
+
+    @staticmethod
+    def is_layer(func: Any) -> bool:
+        """Whether a function multiplies by a weight that can be pruned."""
+        return func in _LAYERS
 
     def _attention(self, args: Sequence[Any], settings: dict[str, Any]) -> Any:
         """What nn.MultiheadAttention calls.
@@ -241,7 +246,7 @@ class _Calls(TorchFunctionMode):
 _ATTENTION = inspect.signature(functional.multi_head_attention_forward)
 
 
-def _weight_and_bias(args: Sequence[Any], settings: Mapping[str, Any]) -> tuple[Any, Any]:
+def weight_and_bias(args: Sequence[Any], settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """Of a convolution or a linear function."""
     return (
         args[1] if len(args) > 1 else settings.get("weight"),
@@ -252,7 +257,7 @@ def _weight_and_bias(args: Sequence[Any], settings: Mapping[str, Any]) -> tuple[
 _NO_CALLS: Iterator[str] = iter(())
 
 
-class _Watch(_Calls):
+class _Watch(LayerCalls):
     """Sees every layer's call; ``seen`` gets (name of the call, input, output, bias)."""
 
     def __init__(
@@ -266,7 +271,7 @@ class _Watch(_Calls):
 
     def called(self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any) -> None:
         if func in _LAYERS:
-            weight, bias = _weight_and_bias(args, settings)
+            weight, bias = weight_and_bias(args, settings)
             call = next(self._left.get(id(weight), _NO_CALLS), None)
             if call is not None:
                 self._seen(call, args[0] if args else settings["input"], result, bias)
@@ -351,13 +356,13 @@ def last_layer(model: nn.Module, inputs: torch.Tensor) -> tuple[str, nn.Module]:
     by_id = {id(p): name for name, p in reversed(list(model.named_parameters()))}
     parameters: list[str] = []
 
-    class Names(_Calls):
+    class Names(LayerCalls):
         def called(
             self, func: Any, args: Sequence[Any], settings: dict[str, Any], result: Any
         ) -> None:
             del result
-            if func in _LAYERS and id(_weight_and_bias(args, settings)[0]) in by_id:
-                parameters.append(by_id[id(_weight_and_bias(args, settings)[0])])
+            if func in _LAYERS and id(weight_and_bias(args, settings)[0]) in by_id:
+                parameters.append(by_id[id(weight_and_bias(args, settings)[0])])
 
     with evaluating(model), torch.no_grad(), Names():
         model(inputs)

@@ -14,6 +14,7 @@ from picojoule.pruning.checks import check_complete, check_task
 from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.layers.capture import Densities, find_layers, watch_values
+from picojoule.pruning.layers.real_weights import with_real_weights
 from picojoule.workload import Workload
 
 RUN_BITS, VALUE_BITS, PAIRS_PER_WORD, WORD_BITS = 5, 16, 3, 64
@@ -59,21 +60,29 @@ class Profile:
 
 def profile(
     model: nn.Module,
-    samples: Samples,
+    data: Samples | Data,
     *,
+    samples: int = 1000,
+    seed: int = 0,
     batch: int = 128,
     progress: Callable[[int, int, str], None] | None = None,
     allow_incomplete: bool = False,
 ) -> Profile:
-    """Run *samples* through a network and record its activations.
+    """Run samples through a network and record its activations.
 
-    An output is recorded as it is stored, behind its batch norm and ReLU where it has them.
+    An output is recorded as it is stored, behind its batch norm and ReLU where it has them. The
+    workload that is found is what ``estimate`` prices, and what :func:`~energy_aware.pruning.prune`
+    with the same data, samples and seed has priced.
 
     Args:
+        data: samples, all of which are run; or a task's data, of whose training samples the first
+            *samples* are run, or, where these miss classes, as many drawn by *seed*.
         allow_incomplete: go on where operators that multiply, or may, are in no layer.
     """
-    check_task(model, Data(samples, samples), judged=False)
-    traced = trace(model, (samples.inputs[:1],))
+    drawn = data.train.representative(samples, seed) if isinstance(data, Data) else data
+    check_task(model, Data(drawn, drawn), judged=False)
+    model = with_real_weights(model, (drawn.inputs[:2],)).model
+    traced = trace(model, (drawn.inputs[:1],))
     check_complete(traced.workload, allow_incomplete=allow_incomplete)
     layers = find_layers(traced)
     totals: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
@@ -86,9 +95,9 @@ def profile(
         )
         totals[call, kind] = totals.get((call, kind), np.zeros(3)) + counts
 
-    for inputs, _ in samples.batches(batch):
+    for inputs, _ in drawn.batches(batch):
         if progress is not None:
-            progress(done, len(samples), "")
+            progress(done, len(drawn), "")
         for call, (read, stored) in watch_values(model, layers, inputs).items():
             add(call, "input", read)
             add(call, "output", stored)
@@ -107,7 +116,7 @@ def profile(
                     VALUE_BITS * stored_all / stored_bits,
                 )
             )
-    return Profile(len(samples), tuple(profiles), _with_densities(traced.workload, profiles))
+    return Profile(len(drawn), tuple(profiles), _with_densities(traced.workload, profiles))
 
 
 def _with_densities(workload: Workload, profiles: list[LayerProfile]) -> Workload:

@@ -13,7 +13,6 @@ again with the same call, it ends with the same networks.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -28,14 +27,15 @@ from torch import fx, nn
 
 from picojoule.completeness import as_recorded
 from picojoule.errors import BudgetError, PicojouleError
-from picojoule.pruning.checks import check_complete, check_task
-from picojoule.pruning.datasets import Data
+from picojoule.pruning.checks import check_complete, check_task, check_trained
+from picojoule.pruning.datasets import Data, Samples
 from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.importance import by_norm, by_reconstruction, gather_inputs
 from picojoule.pruning.graph.masks import staying_channels
-from picojoule.pruning.graph.surgery import cut, network_files, onnx_files
+from picojoule.pruning.graph.surgery import cut
 from picojoule.pruning.graph.tracing import TracedNetwork, trace
 from picojoule.pruning.graph.widths import Widths
+from picojoule.pruning.layers.real_weights import with_real_weights
 from picojoule.pruning.netadapt.candidates import (
     Method,
     Parent,
@@ -50,7 +50,7 @@ from picojoule.pruning.netadapt.plans import (
     least_cost,
     paper_candidates,
 )
-from picojoule.pruning.netadapt.recipe import Adapted, Recipe, Round, budget_of, shown
+from picojoule.pruning.netadapt.recipe import Adapted, Recipe, Round, budget_of, result_files, shown
 from picojoule.pruning.platforms.platforms import Platform
 from picojoule.pruning.platforms.platforms import platform as named_platform
 from picojoule.pruning.runs.executors import Done, Executor, Here
@@ -108,16 +108,16 @@ def adapt(
     """
     asked = recipe or Recipe(mode=mode, select=select)
     check_task(model, data, judged=finetune is None or accuracy is None)
+    check_trained(model)
     where = named_platform(platform)
     example = tuple(inputs) if inputs is not None else (data.train.inputs[:1],)
+    model = with_real_weights(model, example).model
     traced = trace(model, example)
     check_complete(traced.workload, allow_incomplete=allow_incomplete)
     recorded = {**asdict(asked), "platform": where.name, "unit": where.unit, "budget": str(budget)}
+    recorded["samples"] = "drawn by the seed"
     recorded |= as_recorded(traced.workload.unmodelled)
-    parts = {
-        "network": digest(model),
-        "data": digest(data.train.inputs[:64], len(data.train)),
-    }
+    parts = {"network": digest(model), "data": digest(data.train.inputs[:64], len(data.train))}
     with open_run(run, "adapt", recorded, seed=seed, inputs=parts) as opened:
         adaptation = _Adaptation(
             traced, data, where, budget, asked, example, finetune, accuracy, executor or Here(),
@@ -155,12 +155,13 @@ class _Adaptation:
         progress: Callable[[Round], None] | None,
         kept: bool,
     ) -> None:
-        self.data, self.platform, self.recipe, self.run_folder = data, where, recipe, run
+        self.platform, self.recipe, self.run_folder = where, recipe, run
         self.example, self.executor, self.seconds = example, executor, seconds
         self.finetune, self.accuracy, self.progress = finetune, accuracy, progress
         self.asked, self.keep_files = budget, kept
         self.traced, self.first, self.unmodelled = traced, traced.graph, traced.workload.unmodelled
-        self.held_out = data.validate.take(recipe.hold_out or len(data.validate))
+        self.held_out = data.validate.drawn(recipe.hold_out or len(data.validate), run.seed)
+        self.data = replace(data, validate=self.held_out)
         self.rounds: list[Round] = []
         self.scale = 1.0
         self.budget = math.nan
@@ -333,7 +334,7 @@ class _Adaptation:
             if self.recipe.best:
                 moments = gather_inputs(self.network, self.channels, self._calibration)
                 traces = by_reconstruction(self.network, self.channels, moments)
-                probe = self.data.train.take(min(PROBE, self.recipe.calibrate))
+                probe = self._drawn(min(PROBE, self.recipe.calibrate))
                 weights = loss_weights(self.network, self.channels, moments, traces, probe)
                 candidates = best_candidates(
                     self.widths, traces, self.limits, cost, target, weights
@@ -379,7 +380,6 @@ class _Adaptation:
                 method=method,
                 example=self.example,
                 seed=self.run_folder.seed_of(name),
-                hold_out=len(self.held_out),
                 threads=torch.get_num_threads(),
             )
             for n in waiting
@@ -533,14 +533,7 @@ class _Adaptation:
             unmodelled=self.unmodelled,
         )
         if self.keep_files and not self.run_folder.result.exists():
-            files = network_files(
-                self.network,
-                [tuple(x.shape) for x in self.example],
-                kept=result.kept,
-                notes={"platform": self.platform.name, "budget": self.budget},
-            )
-            files["curve.json"] = (json.dumps(result.to_dict(), indent=1) + "\n").encode()
-            files.update(onnx_files(self.network, self.example))
+            files = result_files(result, self.example, self.traced.workload)
             self.run_folder.finish(files)
         return result
 
@@ -552,8 +545,11 @@ class _Adaptation:
             self.progress(ended)
 
     def _calibration(self) -> Iterator[Sequence[torch.Tensor]]:
-        for inputs, _ in self.data.train.take(self.recipe.calibrate).batches(128):
+        for inputs, _ in self._drawn(self.recipe.calibrate).batches(128):
             yield (inputs,)
+
+    def _drawn(self, count: int) -> Samples:
+        return self.data.train.drawn(count, self.run_folder.seed)
 
     def _score(self, network: nn.Module) -> Score:
         if self.accuracy is not None:

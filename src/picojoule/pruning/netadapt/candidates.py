@@ -79,7 +79,6 @@ class Task:
     method: Method
     example: tuple[torch.Tensor, ...]
     seed: int
-    hold_out: int
     threads: int
 
 
@@ -120,22 +119,22 @@ def work_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
 def _worked_on(task: Task, parent: Parent, data: Data, teacher: Parent) -> Outcome:
     network, method = parent.network(), task.method
     channels = find_channels(network, task.example)
+    drawn = data.train.drawn(method.calibrate, task.seed)
 
     def calibration() -> Iterator[Sequence[torch.Tensor]]:
-        for inputs, _ in data.train.take(method.calibrate).batches(128):
+        for inputs, _ in drawn.batches(128):
             yield (inputs,)
 
     if method.compensate:
         moments = gather_inputs(network, channels, calibration)
-        small = made_good(network, channels, moments, task.keep, data.train.take(method.calibrate))
+        small = made_good(network, channels, moments, task.keep, drawn)
     else:
         small = shrink(network, channels, task.keep)
-    held_out = data.validate.take(task.hold_out)
 
     def judged(candidate: nn.Module) -> Score:
         if method.accuracy is not None:
             return Score(float(method.accuracy(candidate)), 0.0)
-        return score(candidate, held_out)
+        return score(candidate, data.validate)
 
     untuned = copied(small).eval() if method.accept and method.short.steps else None
     if method.short.steps:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import fx
 
 from picojoule.completeness import NOTHING, operator_records
 from picojoule.errors import PicojouleError, did_you_mean
+from picojoule.frontends.run_results import PRICED
+from picojoule.network_records import network_record
 from picojoule.pruning.graph.limits import WidthLimits
+from picojoule.pruning.graph.surgery import network_files, onnx_files
 from picojoule.pruning.netadapt.candidates import Method
 from picojoule.pruning.platforms.platforms import Platform
 from picojoule.pruning.training import Score, Training
+from picojoule.workload import Workload
 
 MODES = ("best", "paper")
 SELECTIONS = ("accuracy", "ratio")
@@ -205,6 +211,23 @@ class Adapted:
             "rounds": [{**asdict(each), "widths": dict(each.widths)} for each in self.rounds],
             "provenance": dict(self.provenance),
         }
+
+
+def result_files(
+    adapted: Adapted, example: Sequence[torch.Tensor], priced: Workload
+) -> dict[str, bytes]:
+    """What a run's ``result/`` holds: the network, as ONNX too, its curve and what was priced."""
+    record = adapted.to_dict() | {PRICED: network_record(priced)}
+    return {
+        **network_files(
+            adapted.network,
+            [tuple(x.shape) for x in example],
+            kept=adapted.kept,
+            notes={"platform": adapted.platform, "budget": adapted.budget},
+        ),
+        "curve.json": (json.dumps(record, indent=1) + "\n").encode(),
+        **onnx_files(adapted.network, example),
+    }
 
 
 def budget_of(asked: float | str, begin: float, where: Platform) -> float:

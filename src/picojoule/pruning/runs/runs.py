@@ -94,7 +94,7 @@ class Run:
 
     def __init__(self, folder: Path, seed: int, steps: dict[str, RunStep]) -> None:
         self.folder = folder
-        self._seed = seed
+        self.seed = seed
         self._steps = steps
         self._asked: list[str] = []
         self._old = tuple(steps)
@@ -110,7 +110,7 @@ class Run:
 
     def seed_of(self, name: str) -> int:
         """The seed of a step: of the run's seed and the step's name only."""
-        made = hashlib.sha256(f"{self._seed}/{name}".encode()).digest()
+        made = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return int.from_bytes(made[:7], "big")
 
     def step(

@@ -8,6 +8,7 @@
 
   const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
   const JOULES = [[1e12, "J"], [1e9, "mJ"], [1e6, "µJ"], [1e3, "nJ"], [1, "pJ"]];
+  const GAP = 12, ICON = 32, ROW = 26; // of a legend: between items, before a name, from row to row
   const drawn = new Map();
 
   function digits(value) {
@@ -22,10 +23,8 @@
   }
 
   function showEnergy(value, unit) {
-    if (unit === "MAC") {
-      const text = showCount(value);
-      return /[A-Za-z]$/.test(text) ? text + "MAC" : text + " MAC";
-    }
+    if (unit === "MAC") return showCount(value) + " x E_MAC";
+    if (value === 0) return "0";
     for (const [scale, name] of JOULES) {
       if (Math.abs(value) >= scale * 0.9995) return digits(value / scale) + " " + name;
     }
@@ -35,8 +34,10 @@
   function tokens() {
     const style = getComputedStyle(document.documentElement);
     const read = (name) => style.getPropertyValue(name).trim();
+    // A canvas inherits no font: with none of its own, texts are measured in one and drawn in another.
     return { ink: read("--ink"), faint: read("--faint"), line: read("--line"),
-             grid: read("--grid"), ground: read("--raised") };
+             grid: read("--grid"), ground: read("--raised"), page: read("--ground"),
+             font: getComputedStyle(document.body).fontFamily };
   }
 
   function element(tag, text, parent) {
@@ -63,12 +64,29 @@
     return {
       animation: false,
       aria: { enabled: true, decal: { show: patterns } },
-      textStyle: { color: look.ink, fontFamily: "inherit" },
+      textStyle: { color: look.ink, fontFamily: look.font },
       tooltip: { backgroundColor: look.ground, borderColor: look.line, confine: true,
                  textStyle: { color: look.ink } },
-      legend: { type: "scroll", top: 0, itemStyle: { opacity: 1 }, textStyle: { color: look.ink },
-                pageTextStyle: { color: look.ink }, pageIconColor: look.ink, itemGap: 14 },
+      legend: { type: "plain", top: 0, itemStyle: { opacity: 1 }, itemGap: GAP,
+                textStyle: { color: look.ink, fontFamily: look.font, fontSize: 12 } },
     };
+  }
+
+  /* Pixels that a legend of *names* takes in *place*: in as many rows as it needs. */
+  function legendHeight(names, place, look) {
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = "12px " + look.font;
+    let rows = 1;
+    let used = 0;
+    for (const name of names) {
+      const wide = ICON + pen.measureText(name).width + GAP;
+      if (used > 0 && used + wide > place.clientWidth) {
+        rows += 1;
+        used = 0;
+      }
+      used += wide;
+    }
+    return rows * ROW;
   }
 
   function axis(look, more) {
@@ -112,10 +130,12 @@
     });
     const value = axis(look, {
       type: "value", max: options.share ? 100 : null,
-      name: options.share ? "share of the layer" : "energy per inference",
+      name: options.share ? "share of the layer"
+        : "energy per inference" + (data.energy_unit === "MAC" ? " [E_MAC]" : ""),
       nameLocation: upright ? "end" : "middle", nameGap: upright ? 14 : 28,
-      axisLabel: { color: look.ink,
-                   formatter: (x) => options.share ? x + " %" : showEnergy(x, data.energy_unit) },
+      axisLabel: { color: look.ink, hideOverlap: true,
+                   formatter: (x) => options.share ? x + " %"
+                     : data.energy_unit === "MAC" ? showCount(x) : showEnergy(x, data.energy_unit) },
     });
     if (upright) value.nameTextStyle.align = "left";
     const category = axis(look, {
@@ -125,7 +145,7 @@
     });
     const many = upright && names.length > 40;
     return Object.assign(common(look, options.patterns), {
-      grid: { left: 12, right: 16, top: 64, bottom: many ? 48 : 12, outerBoundsMode: "same",
+      grid: { left: 12, right: 16, top: legendHeight(parts, place, look) + 36, bottom: many ? 48 : 12, outerBoundsMode: "same",
               outerBoundsContain: "all" },
       xAxis: upright ? category : value,
       yAxis: upright ? value : category,
@@ -158,6 +178,21 @@
     });
   }
 
+  /* A power of ten beside *value*. */
+  function decade(value, round) {
+    return Math.pow(10, round(Math.log10(value)));
+  }
+
+  /* Names beside points: clear of the line above them; of those that would lie on others the
+   * table has the numbers. */
+  function besidePoints(look, formatter) {
+    return {
+      label: { show: true, position: "right", offset: [1, 9], color: look.ink, fontSize: 11, formatter,
+               textBorderColor: look.page, textBorderWidth: 3 },
+      labelLayout: { hideOverlap: true },
+    };
+  }
+
   /* Every layer under the roof of one memory. */
   function rooflineOption(data, place, options) {
     const look = tokens();
@@ -166,8 +201,8 @@
       estimate.rooflines[0];
     const ridge = roof.peak / roof.bandwidth;
     const xs = roof.points.map((point) => point[0]).concat([ridge]);
-    const low = Math.min(...xs) / 3;
-    const high = Math.max(...xs) * 3;
+    const low = decade(Math.min(...xs) / 1.5, Math.floor);
+    const high = decade(Math.max(...xs) * 1.5, Math.ceil);
     const roofAt = (x) => Math.min(roof.peak, roof.bandwidth * x);
     const line = [low, ridge, high].map((x) => [x, roofAt(x)]);
     const groups = new Map();
@@ -178,9 +213,10 @@
       groups.get(limit).push(point);
     }
     const symbols = ["circle", "diamond", "triangle", "rect"];
+    const names = ["roof", ...Array.from(groups.keys(), (limit) => "limited by " + limit)];
     return Object.assign(common(look, false), {
-      grid: { left: 16, right: 90, top: 48, bottom: 36, outerBoundsMode: "same",
-              outerBoundsContain: "all" },
+      grid: { left: 16, right: 24, top: legendHeight(names, place, look) + 28, bottom: 36,
+              outerBoundsMode: "same", outerBoundsContain: "all" },
       xAxis: axis(look, { type: "log", min: low, max: high, name: "MAC per byte at " + roof.memory,
                           nameLocation: "middle", nameGap: 28,
                           axisLabel: { color: look.ink, formatter: digits } }),
@@ -193,9 +229,7 @@
           name: "limited by " + limit, type: "scatter", data: points, symbolSize: 11,
           symbol: symbols[index % symbols.length],
           itemStyle: { color: data.place_colors[limit] || "#8C8C8C", borderColor: look.ink },
-          label: { show: points.length <= 24, position: "right", color: look.ink, fontSize: 11,
-                   formatter: (item) => item.value[2] },
-          labelLayout: { hideOverlap: true, moveOverlap: "shiftY" },
+          ...besidePoints(look, (item) => item.value[2]),
         })),
       ],
       tooltip: Object.assign(common(look).tooltip, {
@@ -289,7 +323,9 @@
   function height(place, data) {
     if (place.dataset.chart !== "layers" || place.clientWidth >= 560) return 400;
     const layers = Math.max(...data.estimates.map((x) => x.layers.length));
-    return 130 + layers * (data.estimates.length > 1 ? 40 : 26);
+    const parts = place.dataset.by === "by_operand" ? data.operand_colors : data.place_colors;
+    return 100 + legendHeight(Object.keys(parts), place, tokens()) +
+      layers * (data.estimates.length > 1 ? 40 : 26);
   }
 
   function draw(place, data, renderer) {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi import Path as InPath
 from fastapi.responses import Response
+from pydantic import BaseModel
 
 from picojoule.errors import did_you_mean
 from picojoule.server.api.refusals import responses
@@ -33,7 +34,31 @@ async def chip(name: Annotated[str, InPath(max_length=80)]) -> Response:
     return Response(shipped_file(name), media_type="application/yaml; charset=utf-8")
 
 
+class ControlsRecord(BaseModel):
+    """What a form needs to know of a machine.
+
+    ``joules`` is what its joules rest on, empty where energies are multiples of a MAC's;
+    ``dataflows`` that it refuses and ``densities`` that it does not heed, each with the reason.
+    """
+
+    name: str
+    elements: int
+    unit: str
+    joules: str
+    bits: int
+    dataflow: str
+    dataflows: dict[str, str]
+    densities: dict[str, str]
+
+
+@router.get("/{name}/controls", responses=responses(404, 422, 503))
+async def controls(name: Annotated[str, InPath(max_length=80)], services: Served) -> ControlsRecord:
+    """Which settings a shipped machine heeds, and why it does not heed the others."""
+    shipped_file(name)
+    return ControlsRecord(**await services.ask({"do": "controls", "name": name}))
+
+
 @router.post("/check", responses=responses(400, 403, 413, 422, 503))
-async def check_chip(chip: Chip, services: Served) -> dict[str, Any]:
+async def check_chip(chip: Chip, services: Served) -> ControlsRecord:
     """Whether a machine's file is well formed; 422 lists its mistakes, with their lines."""
-    return await services.ask({"do": "chip", "yaml": chip.yaml})
+    return ControlsRecord(**await services.ask({"do": "chip", "yaml": chip.yaml}))

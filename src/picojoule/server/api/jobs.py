@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from picojoule.server.api.accelerators import shipped_file
 from picojoule.server.api.refusals import responses
 from picojoule.server.questions import Id, QuestionBody
-from picojoule.server.services import Served
+from picojoule.server.services import Client, Served
 
 router = APIRouter(prefix="/jobs")
 
@@ -27,7 +27,9 @@ class JobRecord(BaseModel):
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     question: dict[str, Any]
     created: str
+    started: str | None
     ended: str | None
+    elapsed: float | None
     error: dict[str, Any] | None
     progress: dict[str, Any] | None
 
@@ -37,11 +39,11 @@ async def list_jobs(
     services: Served, most: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> list[JobRecord]:
     """The jobs last used, the newest first."""
-    return [JobRecord(**services.jobs.record(job)) for job in services.store.jobs(most)]
+    return [JobRecord(**services.jobs.record(job)) for job in services.jobs.jobs(most)]
 
 
-@router.post("", status_code=202, responses=responses(400, 403, 404, 413, 422, 503))
-async def submit(question: QuestionBody, services: Served) -> JobRecord:
+@router.post("", status_code=202, responses=responses(400, 403, 404, 413, 422, 503, 507))
+async def submit(question: QuestionBody, services: Served, client: Client) -> JobRecord:
     """Ask for an estimate. The same question is the same job, and is answered once."""
     table = services.table(question.plain())
     if question.chip is not None:
@@ -52,7 +54,7 @@ async def submit(question: QuestionBody, services: Served) -> JobRecord:
         accelerator = checked["name"]
     uploaded = services.store.network(question.network) if table else None
     title = question.title(uploaded[0] if uploaded else question.network, accelerator)
-    return JobRecord(**services.jobs.record(services.jobs.submit(question, title)))
+    return JobRecord(**services.jobs.record(services.jobs.submit(question, title, client)))
 
 
 @router.get("/{id}", responses=responses(404, 422))
@@ -80,11 +82,11 @@ async def cancel(id: Id, services: Served) -> JobRecord:
         },
     },
 )
-async def events(id: Id, services: Served) -> StreamingResponse:
+async def events(id: Id, services: Served, client: Client) -> StreamingResponse:
     """Follow a job until it is over."""
     services.job(id)
     slot = contextlib.ExitStack()
-    slot.enter_context(services.jobs.stream())
+    slot.enter_context(services.jobs.stream(client))
 
     async def lines() -> AsyncIterator[str]:
         with slot:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
@@ -15,10 +15,9 @@ from starlette.requests import ClientDisconnect
 
 from picojoule.frontends import shipped_networks
 from picojoule.server.api.refusals import responses
-from picojoule.server.services import Served, Services, StatusError
+from picojoule.server.bundle import FILE_NAME, MOST_FILES, bundle_of
+from picojoule.server.services import Client, Served, StatusError
 
-ENDINGS = (".onnx", ".csv", ".txt")
-FILE_NAME = r"^[^/\\\x00-\x1f\x7f]{1,200}$"
 DIMENSION = r"^[^=\x00-\x1f]{1,80}=[1-9][0-9]{0,8}$"
 MOST_DIMS = 32
 
@@ -34,6 +33,7 @@ class NetworkRecord(BaseModel):
     batch: int
     macs: int
     weights: int
+    bits: dict[str, int]
     not_counted: list[dict[str, Any]]
     complete: bool
     unmodelled: list[dict[str, Any]]
@@ -62,7 +62,7 @@ async def network(id: Annotated[str, InPath(max_length=80)], services: Served) -
 @router.post(
     "",
     status_code=201,
-    responses=responses(400, 403, 413, 422, 503),
+    responses=responses(400, 403, 413, 422, 503, 507),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -75,47 +75,67 @@ async def network(id: Annotated[str, InPath(max_length=80)], services: Served) -
 async def upload(
     request: Request,
     services: Served,
+    client: Client,
     file: Annotated[
-        str, Query(pattern=FILE_NAME, description="The file's name; its ending says what.")
+        list[Annotated[str, Query(pattern=FILE_NAME)]],
+        Query(
+            min_length=1,
+            max_length=MOST_FILES,
+            description="The files' names; their endings say what they are.",
+        ),
     ],
+    size: Annotated[
+        list[Annotated[int, Query(ge=0, lt=1 << 40)]],
+        Query(
+            max_length=MOST_FILES,
+            description="The bytes of each file, where there are several: they follow each other.",
+        ),
+    ] = [],  # noqa: B006
+    name: Annotated[
+        str | None, Query(pattern=FILE_NAME, description="What to call the network.")
+    ] = None,
     dim: Annotated[
         list[Annotated[str, Query(pattern=DIMENSION)]],
-        Query(max_length=MOST_DIMS, description="A size that an ONNX file only names: name=8."),
+        Query(max_length=MOST_DIMS, description="A size that a file only names: name=8."),
     ] = [],  # noqa: B006
+    context: Annotated[
+        int | None, Query(ge=1, lt=1 << 31, description="Tokens that a transformer attends to.")
+    ] = None,
+    phase: Annotated[
+        Literal["prefill", "decode"] | None,
+        Query(description="A transformer's: all tokens of its context at once, or one after them."),
+    ] = None,
 ) -> NetworkRecord:
-    """Read a network: .onnx, .csv (ours or SCALE-Sim's) or 25-column .txt, as the body."""
-    ending = Path(file).suffix.lower()
-    if ending not in ENDINGS:
-        raise StatusError(422, f"the name must end in {', '.join(ENDINGS)}")
-    dims = {name: int(size) for name, _, size in (pair.rpartition("=") for pair in dim)}
-    digest = hashlib.sha256(json.dumps([file, sorted(dims.items())]).encode())
-    with tempfile.TemporaryDirectory(prefix="picojoule-") as folder:
-        # The client's name is shown, never opened.
-        place = Path(folder) / f"network{ending}"
-        with place.open("wb") as stream:
-            try:
-                async for chunk in request.stream():
-                    stream.write(chunk)
-                    digest.update(chunk)
-            except ClientDisconnect:
-                raise StatusError(400, "the upload broke off") from None
-        answer = await _read(place, file, dims, services)
+    """Read a network: the files as the body, one after the other.
+
+    A model (.onnx, .tflite, .pt2, .gguf), a table of layers (.csv, ours or SCALE-Sim's; .txt of 25
+    columns), or config.json with safetensors files, of which the headers are enough. Beside a model
+    may stand the files with its weights.
+    """
+    bundle = bundle_of(file, size)
+    dims = {key: int(value) for key, _, value in (pair.rpartition("=") for pair in dim)}
+    reading = {"dims": dims or None, "context": context, "phase": phase}
+    asked = [file, size, name, sorted(dims.items()), context, phase]
+    digest = hashlib.sha256(json.dumps(asked).encode())
+    with (
+        services.upload(client),
+        tempfile.TemporaryDirectory(prefix="picojoule-") as folder,
+    ):
+        try:
+            place = await bundle.receive(Path(folder), request.stream(), digest)
+        except ClientDisconnect:
+            raise StatusError(400, "the upload broke off") from None
+        answer = await services.read(
+            {
+                "do": "network",
+                "path": str(place),
+                "name": name or bundle.title,
+                "file": bundle.main,
+                "reading": {key: value for key, value in reading.items() if value is not None},
+                "most_layers": services.limits.layers,
+            }
+        )
     id_ = f"upload-{digest.hexdigest()[:20]}"
     most = services.limits.networks
     services.store.keep_network(id_, answer["name"], answer.pop("table"), most)
     return NetworkRecord(id=id_, **answer)
-
-
-async def _read(place: Path, file: str, dims: dict[str, int], services: Services) -> dict[str, Any]:
-    """What a process of its own makes of the file at *place*, which the client calls *file*."""
-    # A large model may leave memory behind: its process serves once.
-    pool = services.uploads if place.suffix == ".onnx" else services.readers
-    request = {
-        "do": "network",
-        "path": str(place),
-        "name": Path(file).stem or "network",
-        "file": file,
-        "dims": dims,
-        "most_layers": services.limits.layers,
-    }
-    return await pool.ask(request, services.limits.parse_time)

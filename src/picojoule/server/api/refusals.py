@@ -15,6 +15,7 @@ WORDS = {
     413: "Larger than allowed",
     422: "The question is wrong; all its mistakes are listed",
     503: "Too much to do; try again later",
+    507: "The disk takes nothing more",
 }
 
 

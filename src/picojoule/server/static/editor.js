@@ -1,7 +1,8 @@
 /* A chip's file: line numbers, and the lines with mistakes marked. */
 import { call, element, later } from "./api.js";
 
-export function chipEditor(places, fetchShipped) {
+/* *learn* is called with what the API says of a chip that is well formed. */
+export function chipEditor(places, learn) {
   const { area, gutter, news, problems } = places;
   let shipped = "";
   let wrong = new Set();
@@ -53,6 +54,7 @@ export function chipEditor(places, fetchShipped) {
       const chip = await call("POST", "/api/chips/check", { yaml: area.value });
       if (mine !== turn) return true;
       show([]);
+      learn(chip);
       news.textContent = chip.name + ": well formed, " + chip.elements + " processing elements" +
         (area.value === shipped ? "." : ", edited here.");
       return true;

@@ -20,7 +20,7 @@ let stop = null;
 let pending = null;
 
 function boxes() {
-  return Array.from(form.querySelectorAll("input[type=number]"));
+  return Array.from(form.querySelectorAll("input[type=number]:enabled"));
 }
 
 /* What differs from the result, or null; a mistake is thrown. */
@@ -43,9 +43,14 @@ function changes() {
   return any || dataflow ? { settings: found, dataflow, priced: any } : null;
 }
 
+/* No number apart from its unit. */
+function together(words) {
+  return words.replace(/(\d) (?=[TGMkmµnp]?J\b|[TGMk]\b|x E_MAC)/g, "$1\u00a0");
+}
+
 function say(words, label, link) {
   answer.replaceChildren();
-  if (words) element("p", words, answer, { class: "big" });
+  if (words) element("p", together(words), answer, { class: "big" });
   const line = element("p", null, answer);
   element("span", label, line, { class: "tag" });
   if (link) {
@@ -118,9 +123,12 @@ const searchLater = later(700, (mine, change, words) => {
 async function react() {
   forget();
   const mine = turn;
+  const back = form.querySelector("button[type=reset]");
+  back.disabled = false;
   let change;
   try {
     change = changes();
+    back.disabled = !change;
   } catch (error) {
     tell(problem, error);
     return;

@@ -10,7 +10,7 @@
     : matchMedia("(prefers-color-scheme: dark)").matches;
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
-    const show = () => button.setAttribute("aria-pressed", String(isDark()));
+    const show = () => { button.textContent = isDark() ? "Light" : "Dark"; };
     button.addEventListener("click", () => {
       root.dataset.theme = isDark() ? "light" : "dark";
       try { localStorage.setItem("picojoule-theme", root.dataset.theme); } catch { /* as above */ }

@@ -1,0 +1,1 @@
+"""Networks whose MACs are counted twice: by picojoule, and by somebody else."""
