@@ -113,7 +113,10 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
             channels = groups = filters
         elif groups == 1:
             channels = min(channels, true_channels(call, call.input(places.data)))
-        dense = min(1.0, density.weight * filled / (channels // groups * filters))
+        true = channels // groups * filters if groups > 0 else 0
+        if true < 1:
+            raise ProblemError(f"{channels} channels in {groups} groups for {filters} filters")
+        dense = min(1.0, density.weight * filled / true)
         density = DENSE._replace(weight=dense)
     elif channels != at.channels:
         raise ProblemError(
