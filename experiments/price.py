@@ -122,10 +122,10 @@ PAGE_HEAD = """
 
 `picojoule list models` names them, `picojoule.load_model(name, narrow=True)` loads the network that
 the energy is of. One energy, found in three ways, in millions of MAC energies for one image on
-`eyeriss-cvpr17`: by the layers that the card holds (`picojoule estimate NAME -a eyeriss-cvpr17`), by
-`picojoule profile` of the network on the data and `estimate` of what it found, and by `estimate` of
-the network's ONNX file with that profile (`--profile`). `python -m experiments.price` made the cards
-and this table; the last column is how far the three are apart.
+`eyeriss-cvpr17`: by the layers that the card holds (`picojoule estimate NAME -a eyeriss-cvpr17`),
+by `picojoule profile` of the network on the data and `estimate` of what it found, and by `estimate`
+of the network's ONNX file with that profile (`--profile`). `python -m experiments.price` made the
+cards and this table; the last column is how far the three are apart.
 """
 TABLE_HEAD = """
 | model | energy of the unpruned | card | `profile`, `estimate` | ONNX, `--profile` | apart |

@@ -189,7 +189,13 @@ def main() -> None:
     parts = {
         "# Pruning: what was run": "Made by `experiments/tables.py` from the tables beside it; "
         "each line of those has its command. Means, and half the range over the seeds. Energy of "
-        "`eyeriss-cvpr17`, row-stationary, one image at a time unless said otherwise.\n",
+        "`eyeriss-cvpr17`, row-stationary, one image at a time unless said otherwise.\n\n"
+        "These runs are of commit c4c663b, and were not made again since, which takes many hours "
+        "(`python -m experiments.all`). Then the density of an input was scaled down where a "
+        "convolution pads it, and layers were fitted on the first samples of the set; now an input "
+        "has the density that was counted, and samples are drawn. Padded networks cost more by "
+        "today's rule, pruned and unpruned, so ratios move: `docs/reference/released.md` has those "
+        "of the released networks. LeNet-5 pads nothing, and its prices stand.\n",
         "## Both modes": modes(found),
         "## Beside magnitude pruning": "Networks within one point of the validation accuracy of "
         "the unpruned one, which is the teacher of best mode and of `torch.nn.utils.prune`'s "

@@ -158,8 +158,8 @@ def compare(before: Estimate, after: Estimate) -> Comparison:
 
 def _unit(estimate: Estimate) -> tuple[str, float | None]:
     """What an energy of *estimate* is a multiple of."""
-    known = None if estimate.joules is None else estimate.joules.per_unit
-    return estimate.energy_unit, known
+    joules = estimate.joules
+    return estimate.energy_unit, None if joules is None else joules.per_unit
 
 
 def _pairs(before: Estimate, after: Estimate) -> list[LayerPair]:

@@ -72,7 +72,7 @@ def transposed_conv(
         )
         for axis in (0, 1)
     ]
-    found = []
+    decompositions = []
     for rows, columns in zip(*axes, strict=True):
         if len(rows) * len(columns) > LARGEST_PHASES:
             continue
@@ -92,8 +92,8 @@ def transposed_conv(
                         **rest,  # type: ignore[arg-type]
                     )
                 )
-        found.append(tuple(layers))
-    return min(found, key=lambda layers: sum(x.size(o) for x in layers for o in OPERANDS))
+        decompositions.append(tuple(layers))
+    return min(decompositions, key=lambda layers: sum(x.size(o) for x in layers for o in OPERANDS))
 
 
 class _Phase(NamedTuple):
@@ -141,7 +141,7 @@ def _whole_windows(
 ) -> _Phases:
     """One axis by outputs that see the same taps, so that no window leaves the input."""
     step = dilation // math.gcd(stride, dilation)
-    found: dict[tuple[int, _Phase], int] = {}
+    pieces: dict[tuple[int, _Phase], int] = {}
     for phase in range(min(stride, outputs)):
         # Output j of the phase meets input first + j through a tap.
         firsts = [
@@ -160,10 +160,10 @@ def _whole_windows(
                 continue  # these outputs are only the bias
             used = end - start + (len(seen) - 1) * step
             key = (seen[-1] + start, _Phase(used, len(seen), step, 0, 0))
-            found[key] = found.get(key, 0) + 1
+            pieces[key] = pieces.get(key, 0) + 1
     return [
         (number, piece._replace(filters=filters))
-        for number, ((_, piece), filters) in enumerate(found.items())
+        for number, ((_, piece), filters) in enumerate(pieces.items())
     ]
 
 

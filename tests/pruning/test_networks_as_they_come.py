@@ -30,6 +30,7 @@ from picojoule.pruning.graph.tracing import trace  # noqa: E402
 from picojoule.pruning.layers.capture import find_layers  # noqa: E402
 from picojoule.pruning.layers.real_weights import with_real_weights  # noqa: E402
 from picojoule.pruning.netadapt.adaptation import adapt  # noqa: E402
+from picojoule.pruning.netadapt.coverage import wanted_layers  # noqa: E402
 from picojoule.pruning.netadapt.recipe import Recipe  # noqa: E402
 from picojoule.workload import Layer  # noqa: E402
 
@@ -110,10 +111,10 @@ def pruned(model: nn.Module, task: Data | None = None, **more: Any) -> Pruned:
 
 
 def refused_at_once(message: str, ask: Callable[[], Any]) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(PicojouleError, match=message):
         ask()
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 # -- weights in another order, and strided ---------------------------------------------------------
@@ -322,6 +323,8 @@ def test_filters_of_standardised_convolutions_are_cut() -> None:
     recipe = Recipe(short=1, long=1, batch=16, calibrate=32, step=1)
     found = adapt(standardised(), data(), platform="macs", budget="50%", recipe=recipe)
     assert found.met
+    wanted = wanted_layers(standardised(), (samples(1).inputs,), recipe)
+    assert min(layer.bounds.M for layer in wanted if layer.bounds.R == 3) < 6
 
 
 def test_a_weight_that_depends_on_the_data_is_left_alone() -> None:

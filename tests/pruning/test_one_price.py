@@ -1,4 +1,4 @@
-"""One price: what a card, prune, profile with estimate, and a file of the network say is the same."""
+"""One price: a card, prune, profile with estimate, and a file of the network say the same."""
 
 from __future__ import annotations
 

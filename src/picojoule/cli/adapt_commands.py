@@ -117,7 +117,7 @@ def adapt(
     model, inputs, data = subject(asked["functions"], recipe)
     executor = work.executor()
     with closing(executor), _live(platform, budget, output) as tell:
-        found = run_adapt(
+        adapted = run_adapt(
             model,
             data,
             platform=platform,
@@ -133,12 +133,12 @@ def adapt(
             progress=tell,
             allow_incomplete=allow_incomplete,
         )
-    tell_left_out(told(found.unmodelled), allowed=True)
+    tell_left_out(told(adapted.unmodelled), allowed=True)
     say(f"written: {output / 'result'}")
     if as_json:
-        print_json({**json_head(), **found.to_dict()})
+        print_json({**json_head(), **adapted.to_dict()})
     else:
-        print_report(_report(found), wide=wide)
+        print_report(_report(adapted), wide=wide)
     return YES
 
 
@@ -155,19 +155,19 @@ def subject(functions: Mapping[str, FromFile], source: str) -> tuple[Any, Any, D
     data = functions["data"]()
     if not isinstance(data, Data):
         raise InputError(source, [Mistake("$.data", "its function must return a Data")])
-    made = functions["network"]()
-    model: Any = made
+    result = functions["network"]()
+    model: Any = result
     inputs: Any = (data.train.inputs[:1],)
-    if isinstance(made, tuple) and len(made) == 2:
-        model, inputs = made[0], made[1] if isinstance(made[1], (tuple, list)) else made[1:]
+    if isinstance(result, tuple) and len(result) == 2:
+        model, inputs = result[0], result[1] if isinstance(result[1], (tuple, list)) else result[1:]
     if not isinstance(model, nn.Module):
         problem = "its function must return a torch.nn.Module, or one and its example inputs"
         raise InputError(source, [Mistake("$.network", problem)])
     return model, inputs, data
 
 
-def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's functions, settings and fields of ``adaptation.Recipe``; *given* comes first.
+def read_recipe(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's functions, settings and fields of ``adaptation.Recipe``; *options* come first.
 
     Raises:
         InputError: with all mistakes of the file.
@@ -180,15 +180,15 @@ def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise InputError(str(path), [Mistake("$", "a list of keys and values is wanted")])
-    kinds = {found.name: str(found.type) for found in dataclasses.fields(Recipe)}
-    known = (*FUNCTIONS, *OWN, *kinds)
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(Recipe)}
+    keys = (*FUNCTIONS, *OWN, *kinds)
     mistakes: list[Mistake] = []
     functions: dict[str, FromFile] = {}
-    made: dict[str, dict[str, Any]] = {"settings": {}, "recipe": {}}
-    for key, value in {**raw, **given}.items():
-        if key not in known:
-            near = did_you_mean(str(key), known)
-            mistakes.append(Mistake(f"$.{key}", f"unknown key{near}; there are {', '.join(known)}"))
+    parts: dict[str, dict[str, Any]] = {"settings": {}, "recipe": {}}
+    for key, value in {**raw, **options}.items():
+        if key not in keys:
+            near = did_you_mean(str(key), keys)
+            mistakes.append(Mistake(f"$.{key}", f"unknown key{near}; there are {', '.join(keys)}"))
         elif key in FUNCTIONS:
             file, colon, name = str(value).rpartition(":")
             place = path.parent / file
@@ -198,22 +198,22 @@ def read_recipe(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         elif key in kinds and not _fits(value, kinds[key]):
             mistakes.append(Mistake(f"$.{key}", f"{value!r} is not of the kind {kinds[key]}"))
         elif key == "platform" and ".py:" in str(value):
-            folder = Path() if key in given else path.parent
+            folder = Path() if key in options else path.parent
             file, _, name = str(value).rpartition(":")
             if not (folder / file).is_file():
                 mistakes.append(Mistake("$.platform", f"{file}: no such Python file"))
             cost = FromFile(str(folder / file), name)
-            made["settings"][key] = Counted(str(value), "", cost)
+            parts["settings"][key] = Counted(str(value), "", cost)
         else:
-            made["recipe" if key in kinds else "settings"][key] = value
+            parts["recipe" if key in kinds else "settings"][key] = value
     mistakes += [Mistake(f"$.{key}", "is missing") for key in FUNCTIONS[:2] if key not in raw]
     if mistakes:
         raise InputError(str(path), mistakes)
     try:
-        Recipe(**made["recipe"])
+        Recipe(**parts["recipe"])
     except PicojouleError as error:
         raise InputError(str(path), [Mistake("$", str(error))]) from None
-    return {"functions": functions, **made}
+    return {"functions": functions, **parts}
 
 
 def _fits(value: object, kind: str) -> bool:
@@ -236,8 +236,8 @@ def _live(platform: Platform, asked: float | str, run: Path) -> Iterator[Callabl
         if terminal is not None:
             terminal[0](f"{run}: the network as it came")
 
-        def tell(found: Round) -> None:
-            line, following = told.lines(found, time.monotonic())
+        def tell(latest: Round) -> None:
+            line, following = told.lines(latest, time.monotonic())
             if terminal is None:
                 say(line)
                 return
@@ -255,27 +255,28 @@ class _Told:
         self.platform, self.asked, self.began = platform, asked, began
         self.first: float | None = None
 
-    def lines(self, found: Round, now: float) -> tuple[str, str]:
+    def lines(self, latest: Round, now: float) -> tuple[str, str]:
         """The line of a round that ended at *now*, and of what follows it."""
         from picojoule.pruning.netadapt.recipe import budget_of
 
         if self.first is None:
-            self.first, self.began = found.paid, now
+            self.first, self.began = latest.paid, now
         budget = budget_of(self.asked, self.first, self.platform)
-        chosen = f"  {found.chosen}: {found.note}" if found.chosen else f"  {found.note}".rstrip()
-        lost = f"  {found.lost} of {found.candidates} candidates lost" if found.lost else ""
-        name = "long fine-tune" if found.kind != "round" else f"round {found.number}"
+        note = f"{latest.chosen}: {latest.note}" if latest.chosen else latest.note
+        chosen = f"  {note}" if note else ""
+        lost = f"  {latest.lost} of {latest.candidates} candidates lost" if latest.lost else ""
+        name = "long fine-tune" if latest.kind != "round" else f"round {latest.number}"
         line = (
-            f"{name}: {_cost(found.paid, self.platform)} "
-            f"({100 * found.paid / self.first:.1f} % of the original; budget "
-            f"{_cost(budget, self.platform)}), accuracy {100 * found.accuracy:.2f} %{chosen}{lost}"
+            f"{name}: {_cost(latest.paid, self.platform)} "
+            f"({100 * latest.paid / self.first:.1f} % of the original; budget "
+            f"{_cost(budget, self.platform)}), accuracy {100 * latest.accuracy:.2f} %{chosen}{lost}"
         )
-        if found.paid <= budget:
+        if latest.paid <= budget:
             return line, "long fine-tune, test, and writing of the result"
-        following = f"round {found.number + 1}"
-        done = self.first - found.paid
+        following = f"round {latest.number + 1}"
+        done = self.first - latest.paid
         if done > 0:
-            left = (now - self.began) * (found.paid - budget) / done
+            left = (now - self.began) * (latest.paid - budget) / done
             following += f", about {clock(left)} to the budget"
         return line, following
 
@@ -288,18 +289,18 @@ def _cost(value: float, platform: Platform) -> str:
     return show_energy(value, platform.unit) if energy else shown(value, platform)
 
 
-def _report(found: Adapted) -> RenderableType:
+def _report(adapted: Adapted) -> RenderableType:
     from rich.console import Group
 
     from picojoule.reports.tables import grid, prose
     from picojoule.reports.text import warning_lines
 
-    begin = found.rounds[0]
-    energy = found.platform.startswith("energy") and found.unit == "MAC"
-    unit = E_MAC if energy else found.unit
+    begin = adapted.rounds[0]
+    energy = adapted.platform.startswith("energy") and adapted.unit == "MAC"
+    unit = E_MAC if energy else adapted.unit
     heads = (f"predicted\n[{unit}]", f"measured\n[{unit}]", "share", "accuracy")
     table = grid("round", *heads, ruled=False)
-    for each in found.rounds:
+    for each in adapted.rounds:
         table.add_row(
             str(each.number) if each.kind == "round" else each.kind,
             f"{each.resource:.4g}",
@@ -307,16 +308,16 @@ def _report(found: Adapted) -> RenderableType:
             f"{100 * each.paid / begin.paid:.1f} %",
             f"{100 * each.accuracy:.2f} %",
         )
-    last = found.rounds[-1]
+    last = adapted.rounds[-1]
     lines = [
-        f"{found.platform}: {found.resource:.4g} {unit}, budget {found.budget:.4g}, "
-        f"{100 * found.resource / begin.paid:.1f} % of {begin.paid:.4g}"
+        f"{adapted.platform}: {adapted.resource:.4g} {unit}, budget {adapted.budget:.4g}, "
+        f"{100 * adapted.resource / begin.paid:.1f} % of {begin.paid:.4g}"
     ]
     if last.measured is not None:
         lines.append(
-            f"predicted {found.predicted:.4g}, measured {last.measured:.4g} "
-            f"({100 * (last.measured / found.predicted - 1):+.1f} %)"
+            f"predicted {adapted.predicted:.4g}, measured {last.measured:.4g} "
+            f"({100 * (last.measured / adapted.predicted - 1):+.1f} %)"
         )
-    if found.test is not None:
-        lines.append(f"test accuracy {100 * found.test.accuracy:.2f} %")
-    return Group(*warning_lines(told(found.unmodelled)), table, *map(prose, lines))
+    if adapted.test is not None:
+        lines.append(f"test accuracy {100 * adapted.test.accuracy:.2f} %")
+    return Group(*warning_lines(told(adapted.unmodelled)), table, *map(prose, lines))

@@ -64,10 +64,10 @@ def shipped_networks() -> tuple[str, ...]:
     """The names of the networks that come with picojoule, in alphabetical order."""
     folder = resources.files("picojoule") / "data" / "networks"
     try:
-        found = [entry.name for entry in folder.iterdir()]
+        files = [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(name.removesuffix(".csv") for name in found if name.endswith(".csv")))
+    return tuple(sorted(name.removesuffix(".csv") for name in files if name.endswith(".csv")))
 
 
 def load(
@@ -106,7 +106,7 @@ def load(
     Raises:
         InputError: with every mistake of the source, each with its place in it.
     """
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "dims": dims,
         "trips": trips,
         "shapes": shapes,
@@ -115,7 +115,7 @@ def load(
         "phase": phase,
         "kv_bits": kv_bits,
     }
-    asked = {what: value for what, value in given.items() if value is not None and value != {}}
+    asked = {what: value for what, value in options.items() if value is not None and value != {}}
     if isinstance(source, Workload):
         _refuse(shortened(str(source.name)), asked)
         return source if name is None else replace(source, name=name)
@@ -211,7 +211,7 @@ def _is_scale_sim(text: str) -> bool:
 
 
 def _unknown(place: str) -> str:
-    known = shipped_networks()
+    networks = shipped_networks()
     suffix = Path(place).suffix.lower()
     if suffix == ".py":
         return "say which function of the file makes the network, as in file.py:function"
@@ -220,17 +220,17 @@ def _unknown(place: str) -> str:
             return f"a file of unknown kind; {', '.join(FORMATS)} and file.py:function are read"
     except (OSError, ValueError):
         pass
-    near = did_you_mean(place[:80], (*known, *released_networks()))
+    near = did_you_mean(place[:80], (*networks, *released_networks()))
     return (
         f"neither a file ({', '.join(FORMATS)}, file.py:function) nor a shipped network{near}; "
-        f"shipped are {', '.join(known) or 'none'}"
+        f"shipped are {', '.join(networks) or 'none'}"
     )
 
 
 def function_of(place: str) -> tuple[Path, str] | None:
     """The file and the function of ``file.py:function``; None for any other text."""
-    found = _FUNCTION.fullmatch(place)
-    return None if found is None else (Path(found[1]), found[2])
+    match = _FUNCTION.fullmatch(place)
+    return None if match is None else (Path(match[1]), match[2])
 
 
 def _load_function(
@@ -257,14 +257,12 @@ def call_function(place: str, path: Path, function: str) -> object:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-        made = getattr(module, function, None)
-        if not callable(made):
-            known = [word for word in vars(module) if callable(vars(module)[word])]
-            raise InputError(
-                place,
-                [Mistake("function", f"no function {function!r}{did_you_mean(function, known)}")],
-            )
-        return made()
+        maker = getattr(module, function, None)
+        if not callable(maker):
+            functions = [word for word in vars(module) if callable(vars(module)[word])]
+            problem = f"no function {function!r}{did_you_mean(function, functions)}"
+            raise InputError(place, [Mistake("function", problem)])
+        return maker()
     except PicojouleError:
         raise
     except Exception as error:

@@ -71,9 +71,9 @@ def einsum_layers(
         right, left = terms.pop(second), terms.pop(first)
         needed = {*output, *(index for term in terms for index in term.sizes)}
         part = name if len(factors) == 2 else f"{name}[{step}]"
-        layer, made = _contracted(part, left, right, needed, output_bits, batch)
+        layer, result = _contracted(part, left, right, needed, output_bits, batch)
         layers += [] if layer is None else [layer]
-        terms.insert(0 if path is None else len(terms), made)
+        terms.insert(0 if path is None else len(terms), result)
     return layers
 
 
@@ -84,10 +84,10 @@ def _contracted(
         left, right = right, left
     sizes = dict(left.sizes)
     for index, size in right.sizes.items():
-        known = sizes.setdefault(index, size)
-        if 1 not in (known, size) and known != size:
-            raise ProblemError(f"index {index} is {known} and {size}")
-        sizes[index] = max(known, size)
+        extent = sizes.setdefault(index, size)
+        if 1 not in (extent, size) and extent != size:
+            raise ProblemError(f"index {index} is {extent} and {size}")
+        sizes[index] = max(extent, size)
 
     # An index of size 1 repeats the operand along it, as if the operand had none.
     ours = {index for index, size in left.sizes.items() if size > 1}
@@ -95,14 +95,14 @@ def _contracted(
     kept = needed & set(sizes)
     summed = {index for index in set(left.sizes) & set(right.sizes) if index not in kept}
     inner = summed & ours & theirs
-    made = _Term(
+    result = _Term(
         {index: sizes[index] for index in sizes if index in kept},
         left.stored and right.stored,
         output_bits,
         1.0,
     )
     if not summed:
-        return None, made  # element by element, or an outer product
+        return None, result  # element by element, or an outer product
 
     def size_of(chosen: set[str]) -> int:
         return math.prod(sizes[index] for index in chosen)
@@ -118,7 +118,7 @@ def _contracted(
         bits=PerOperand(left.bits, right.bits, output_bits),
         density=DENSE._replace(weight=right.density),
     )
-    return layer, made
+    return layer, result
 
 
 def _parsed(equation: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:

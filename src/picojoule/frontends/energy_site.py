@@ -93,12 +93,12 @@ def _layer(line: int, index: int, cells: list[str], findings: Findings) -> Layer
     if len(cells) != len(FIELDS):
         findings.add(f"line {line}", f"{len(cells)} numbers where {len(FIELDS)} are needed")
         return None
-    found = [
+    numbers = [
         findings.whole(_at(line, column), cell, least=0 if column in _MAY_BE_ZERO else 1)
         for column, cell in enumerate(cells)
     ]
-    values = [value for value in found if value is not None]
-    if len(values) < len(found):
+    values = [value for value in numbers if value is not None]
+    if len(values) < len(numbers):
         return None
     before = len(findings)
     ifmap, weight, ofmap = values[1:7], values[7:13], values[13:19]
@@ -137,9 +137,9 @@ def _layer(line: int, index: int, cells: list[str], findings: Findings) -> Layer
         findings.add(f"line {line}", str(error))
         return None
     expected = (layer.bounds.P, layer.bounds.Q, weight[3], ifmap[3])
-    for column, (given, computed) in enumerate(zip(ofmap, expected, strict=False), start=13):
-        if given != computed:
-            findings.add(_at(line, column), f"{given}, but the other columns give {computed}")
+    for column, (stated, computed) in enumerate(zip(ofmap, expected, strict=False), start=13):
+        if stated != computed:
+            findings.add(_at(line, column), f"{stated}, but the other columns give {computed}")
     return layer if len(findings) == before else None
 
 

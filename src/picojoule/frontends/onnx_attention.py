@@ -57,7 +57,7 @@ def _past(call: Call, place: int, axis: int = 2) -> int:
 
 def _attention(call: Call) -> list[Layer]:
     """Attention (opset 23)."""
-    heads = [call.given.whole(f"{of}_num_heads", 0) for of in ("q", "kv", "kv")]
+    heads = [call.attributes.whole(f"{of}_num_heads", 0) for of in ("q", "kv", "kv")]
     query, key, value = (
         _split(call.shape(place), count) for place, count in zip(range(3), heads, strict=True)
     )
@@ -68,10 +68,10 @@ def _attention(call: Call) -> list[Layer]:
 
 def _heads_once(call: Call, place: int, shape: Shape) -> Shape:
     """Keys or values without the heads that only repeat others."""
-    known = call.traced.copies.get(call.input(place))
-    if known is None or len(known) != 4:
+    factors = call.traced.copies.get(call.input(place))
+    if factors is None or len(factors) != 4:
         return shape
-    times = math.prod(length for length, repeats in known[1] if repeats)
+    times = math.prod(length for length, repeats in factors[1] if repeats)
     return (shape[0], shape[1] // times, *shape[2:])
 
 
@@ -94,9 +94,9 @@ def _projected(
 
 def _packed_sizes(call: Call, width: int) -> Sequence[int]:
     """Widths of queries, keys and values that one weight makes."""
-    count = call.given.count("qkv_hidden_sizes")
+    count = call.attributes.count("qkv_hidden_sizes")
     if count:
-        return call.given.ints("qkv_hidden_sizes", 3, 0)
+        return call.attributes.ints("qkv_hidden_sizes", 3, 0)
     if width % 3:
         raise ProblemError(f"{width} columns are not queries, keys and values")
     return [width // 3] * 3
@@ -108,7 +108,7 @@ def _self_attention(call: Call, *, past: int = 4) -> list[Layer]:
     weight = call.shape(1, 2)
     if weight[0] != inner:
         raise ProblemError(f"an input of width {inner} with weights of {list(weight)}")
-    heads = call.given.whole("num_heads", 0)
+    heads = call.attributes.whole("num_heads", 0)
     sizes = _packed_sizes(call, weight[1])
     query, key, value = (_split((batch, tokens, size), heads) for size in sizes)
     earlier = _past(call, past, 3)
@@ -134,7 +134,7 @@ def _packed_attention(call: Call) -> list[Layer]:
     weight = call.shape(1, 2)
     batch, longest = call.shape(3, 2)
     sizes = _packed_sizes(call, weight[1])
-    heads = call.given.whole("num_heads", 0)
+    heads = call.attributes.whole("num_heads", 0)
     query, key, value = (_split((batch, longest, size), heads) for size in sizes)
     return [
         _projected(call, weight[1], tokens, inner, "qkv"),
@@ -143,7 +143,7 @@ def _packed_attention(call: Call) -> list[Layer]:
 
 
 def _packed_multi_head(call: Call) -> list[Layer]:
-    heads = call.given.whole("num_heads", 0)
+    heads = call.attributes.whole("num_heads", 0)
     batch, longest = call.shape(4, 2)
     shape = call.shape(0)
     query: Shape
@@ -160,7 +160,7 @@ def _packed_multi_head(call: Call) -> list[Layer]:
 
 def _multi_head(call: Call, *, past: int = 6) -> list[Layer]:
     """MultiHeadAttention: apart, keys and values packed, or all three."""
-    heads = call.given.whole("num_heads", 0)
+    heads = call.attributes.whole("num_heads", 0)
     shape = call.shape(0)
     query: Shape
     key: Shape
@@ -193,8 +193,8 @@ def _masked_multi_head(call: Call) -> list[Layer]:
 
 def _grouped(call: Call) -> list[Layer]:
     """GroupQueryAttention: fewer heads have keys than queries, and earlier keys are at hand."""
-    given = call.given
-    heads, groups = given.whole("num_heads", 0), given.whole("kv_num_heads", 0)
+    attributes = call.attributes
+    heads, groups = attributes.whole("num_heads", 0), attributes.whole("kv_num_heads", 0)
     batch, tokens, width = call.shape(0, 3)
     if min(heads, groups) < 1:
         raise ProblemError(f"{heads} heads of queries on {groups} of keys")
@@ -210,14 +210,14 @@ def _grouped(call: Call) -> list[Layer]:
         size = width // (heads + 2 * groups)
         query, new = (batch, heads, tokens, size), tokens
     total = new + _past(call, 3)
-    known = call.traced.values.get(call.input(6)) if call.has(6) else None
-    if known is not None and known.size == 1:
-        total = int(known.reshape(()))
-    window = given.whole("local_window_size", -1)
+    total_length = call.traced.values.get(call.input(6)) if call.has(6) else None
+    if total_length is not None and total_length.size == 1:
+        total = int(total_length.reshape(()))
+    window = attributes.whole("local_window_size", -1)
     if window > 0:
         total = min(total, window)
     cached = call.width(3) if call.has(3) else call.width(1 if call.has(1) else 0)
-    width_of_cache = given.whole("kv_cache_bit_width", 0)
+    width_of_cache = attributes.whole("kv_cache_bit_width", 0)
     if 0 < width_of_cache <= 16:
         cached = width_of_cache
     return _layers(
@@ -233,7 +233,7 @@ def _decoder(call: Call) -> list[Layer]:
     """DecoderAttention: tokens first; queries, and keys with values, each have a weight."""
     tokens, batch, inner = call.shape(0, 3)
     others = call.shape(1, 3)[0]
-    heads = call.given.whole("num_heads", 0)
+    heads = call.attributes.whole("num_heads", 0)
     columns, both = call.shape(2, 2)[1], call.shape(3, 2)[1]
     query = _split((batch, tokens, columns), heads)
     key = _split((batch, others, both // 2), heads)
@@ -259,7 +259,7 @@ def _experts(
     shape = call.shape(0)
     if not shape:
         raise ProblemError("an input without dimensions")
-    inner, chosen = shape[-1], call.given.whole("k", 1)
+    inner, chosen = shape[-1], call.attributes.whole("k", 1)
     rows = math.prod(shape[:-1]) * chosen
     if rows % call.batch:
         raise NotABatchError
@@ -300,9 +300,8 @@ def _moe(call: Call) -> list[Layer]:
 
 def _qmoe(call: Call) -> list[Layer]:
     places = {"fc1": 2, "fc2": 5, "fc3": 8}
-    kind = call.given.word("quant_type", "int")
-    width = {"fp8": 8, "fp4": 4, "nvfp4": 4}.get(kind, call.given.whole("expert_weight_bits", 4))
-    whole = call.given.whole
+    kind, whole = call.attributes.word("quant_type", "int"), call.attributes.whole
+    width = {"fp8": 8, "fp4": 4, "nvfp4": 4}.get(kind, whole("expert_weight_bits", 4))
     return _experts(
         call, places, {what: whole(f"{what}_expert_weight_bits", width) for what in places}
     )
@@ -313,8 +312,8 @@ _EXPERT_ZEROS = {"fc1": 11, "fc2": 12, "fc3": 13}
 
 def _expert_scales(call: Call, what: str, place: int, bits: int) -> float:
     """Bits for each weight of an expert's scales and zero points, if it has them for blocks."""
-    fixed = {"fp4": 32, "nvfp4": 16}.get(call.given.word("quant_type", "int"), 0)
-    block = call.given.whole("block_size", fixed)
+    fixed = {"fp4": 32, "nvfp4": 16}.get(call.attributes.word("quant_type", "int"), 0)
+    block = call.attributes.whole("block_size", fixed)
     if block < 1 or not call.has(place):
         return 0.0
     return (call.width(place) + bits * call.has(_EXPERT_ZEROS[what])) / block

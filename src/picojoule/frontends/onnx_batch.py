@@ -130,23 +130,27 @@ def _elementwise(node: NodeProto, traced: Traced, marks: dict[str, int]) -> bool
 
     A stored operand with one value for each place, as positions have, tells no batch from it.
     """
-    made = traced.shape(node.output[0]) if node.output else None
-    if made is None:
+    output_shape = traced.shape(node.output[0]) if node.output else None
+    if output_shape is None:
         return False
     for name in node.input:
         axis, shape = marks.get(name), traced.shape(name)
-        if axis is None or shape is None or len(shape) > len(made):
+        if axis is None or shape is None or len(shape) > len(output_shape):
             continue
-        place = axis + len(made) - len(shape)
-        if made[place] != shape[axis]:
+        place = axis + len(output_shape) - len(shape)
+        if output_shape[place] != shape[axis]:
             continue
         marks[node.output[0]] = place
         for other in node.input:
             stored = traced.constants.get(other)
             if stored is None or node.op_type not in ("Add", "Mul", "Sub"):
                 continue
-            aligned = place - len(made) + len(stored.shape)
-            if len(stored.shape) > 1 and aligned >= 0 and stored.shape[aligned] == made[place] > 1:
+            aligned = place - len(output_shape) + len(stored.shape)
+            if (
+                len(stored.shape) > 1
+                and aligned >= 0
+                and stored.shape[aligned] == output_shape[place] > 1
+            ):
                 return True
     return False
 
@@ -155,12 +159,12 @@ def _product(node: NodeProto, traced: Traced, marks: dict[str, int]) -> bool:
     """A product over the dimension, or of it with itself, joins its entries."""
     places = [marks.get(name) for name in [*node.input[:2], ""][:2]]
     shapes = [traced.shape(name) for name in [*node.input[:2], ""][:2]]
-    made = traced.shape(node.output[0]) if node.output else None
-    if made is None or shapes[0] is None:
+    output_shape = traced.shape(node.output[0]) if node.output else None
+    if output_shape is None or shapes[0] is None:
         return False
-    given = attributes(node)
-    turned = [given.get("transA", 0), given.get("transB", 0)]
-    found: list[int] = []
+    settings = attributes(node)
+    turned = [settings.get("transA", 0), settings.get("transB", 0)]
+    axes: list[int] = []
     for side in (0, 1):
         axis, shape = places[side], shapes[side]
         if axis is None or shape is None:
@@ -170,24 +174,24 @@ def _product(node: NodeProto, traced: Traced, marks: dict[str, int]) -> bool:
             back = -3 - back
         if back == (-1, -2)[side]:
             return True  # it is summed over
-        if -back > len(made):
+        if -back > len(output_shape):
             return False
-        found.append(len(made) + back)
-    if len(set(found)) > 1:
+        axes.append(len(output_shape) + back)
+    if len(set(axes)) > 1:
         return True  # each entry meets each other
-    if found:
-        marks[node.output[0]] = found[0]
+    if axes:
+        marks[node.output[0]] = axes[0]
     return False
 
 
 def _over_axes(
     node: NodeProto, traced: Traced, marks: dict[str, int], axis: int, rank: int
 ) -> bool:
-    given = attributes(node)
-    axes = given.get("axes", given.get("axis"))
-    known = node.input[1] if len(node.input) > 1 and node.op_type != "TopK" else ""
-    if axes is None and known in traced.values:
-        axes = [int(x) for x in traced.values[known].flat]
+    settings = attributes(node)
+    axes = settings.get("axes", settings.get("axis"))
+    axes_input = node.input[1] if len(node.input) > 1 and node.op_type != "TopK" else ""
+    if axes is None and axes_input in traced.values:
+        axes = [int(x) for x in traced.values[axes_input].flat]
     if axes is None:
         if node.op_type.startswith("Reduce"):
             return True
@@ -195,9 +199,10 @@ def _over_axes(
     over = {x % rank for x in (axes if isinstance(axes, list) else [axes]) if isinstance(x, int)}
     if axis in over:
         return True
-    made = traced.shape(node.output[0])
-    if made is not None:
-        marks[node.output[0]] = axis - (sum(x < axis for x in over) if len(made) < rank else 0)
+    output_shape = traced.shape(node.output[0])
+    if output_shape is not None:
+        dropped = sum(x < axis for x in over) if len(output_shape) < rank else 0
+        marks[node.output[0]] = axis - dropped
     return False
 
 
@@ -213,12 +218,12 @@ def _transposed(node: NodeProto, traced: Traced, shape: tuple[int, ...], axis: i
 
 def _reshaped(node: NodeProto, traced: Traced, shape: tuple[int, ...], axis: int) -> int | None:
     """The dimension of the output that begins at the same place of memory and holds it."""
-    made = traced.shape(node.output[0])
+    output_shape = traced.shape(node.output[0])
     before = math.prod(shape[:axis])
-    if made is None:
+    if output_shape is None:
         return -1
-    for place, size in enumerate(made):
-        if math.prod(made[:place]) == before and size > 1:
+    for place, size in enumerate(output_shape):
+        if math.prod(output_shape[:place]) == before and size > 1:
             return place if size % shape[axis] == 0 else -1
     return -1
 
@@ -241,8 +246,8 @@ def _concatenated(node: NodeProto, traced: Traced, shape: tuple[int, ...], axis:
 
 
 def _sliced(node: NodeProto, traced: Traced, shape: tuple[int, ...], axis: int) -> int | None:
-    made = traced.shape(node.output[0])
-    return axis if made is not None and made[axis] == shape[axis] else -1
+    output_shape = traced.shape(node.output[0])
+    return axis if output_shape is not None and output_shape[axis] == shape[axis] else -1
 
 
 def _attended(node: NodeProto, traced: Traced, shape: tuple[int, ...], axis: int) -> int | None:

@@ -34,10 +34,10 @@ def true_filters(call: Call, node: NodeProto | None = None) -> int:
     filled = _weight_shape(call, node)[0]
     if _is_depthwise(call, node):
         return min(filled, true_channels(call, node.input[0]))
-    known = _channels_on_leaving(call, node.output[0] if node.output else "")
-    if known is None:
-        known = _filters_but_zeros(call, node)
-    return known if filled - max(BLOCKS) < known <= filled else filled
+    filters = _channels_on_leaving(call, node.output[0] if node.output else "")
+    if filters is None:
+        filters = _filters_but_zeros(call, node)
+    return filters if filled - max(BLOCKS) < filters <= filled else filled
 
 
 def true_channels(call: Call, name: str) -> int:

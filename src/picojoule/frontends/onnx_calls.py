@@ -44,23 +44,23 @@ class NotModelledError(Exception):
 class Numbers:
     """The attributes of an operator, checked: a damaged file has any type anywhere."""
 
-    def __init__(self, given: Mapping[str, object]) -> None:
-        self._given = given
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = values
 
     def has(self, name: str) -> bool:
         """Whether there is such an attribute."""
-        return name in self._given
+        return name in self._values
 
     def whole(self, name: str, default: int) -> int:
         """A whole number."""
-        value = self._given.get(name, default)
+        value = self._values.get(name, default)
         if not isinstance(value, int):
             raise ProblemError(f"attribute {name} is not a whole number")
         return value
 
     def ints(self, name: str, length: int, default: int) -> list[int]:
         """*length* whole numbers."""
-        value = self._given.get(name)
+        value = self._values.get(name)
         if value is None or (isinstance(value, list) and not value):
             return [default] * length
         if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
@@ -71,12 +71,12 @@ class Numbers:
 
     def count(self, name: str) -> int:
         """How many entries a list has."""
-        value = self._given.get(name, [])
+        value = self._values.get(name, [])
         return len(value) if isinstance(value, list) else 0
 
     def word(self, name: str, default: str) -> str:
         """A text."""
-        value = self._given.get(name, default.encode())
+        value = self._values.get(name, default.encode())
         if not isinstance(value, bytes):
             raise ProblemError(f"attribute {name} is not a text")
         return value.decode("utf-8", "replace")
@@ -106,7 +106,7 @@ class Call:
         return label_of(self.node)
 
     @cached_property
-    def given(self) -> Numbers:
+    def attributes(self) -> Numbers:
         """Its attributes."""
         return Numbers(attributes(self.node))
 
@@ -123,12 +123,12 @@ class Call:
     def shape(self, place: int, rank: int | None = None) -> tuple[int, ...]:
         """The shape of an input, which must have *rank* dimensions."""
         name = self.input(place)
-        found = self.traced.shape(name)
-        if found is None:
+        shape = self.traced.shape(name)
+        if shape is None:
             raise UnknownShapeError(name)
-        if rank is not None and len(found) != rank:
-            raise ProblemError(f"input {place} of shape {list(found)} has not {rank} dimensions")
-        return found
+        if rank is not None and len(shape) != rank:
+            raise ProblemError(f"input {place} of shape {list(shape)} has not {rank} dimensions")
+        return shape
 
     def weight(self, place: int, zero: int | None = None, axis: int = 0) -> Constant | None:
         """An input that is stored with the network, *zero* being the place of its zero point."""
@@ -194,47 +194,48 @@ class Call:
         scales = self.traced.scales
         if not scales or any(layer.scale_bits):
             return layer
-        given = [name for name in self.node.input if name]
-        stored = [name for name in given if name in self.traced.constants]
-        data = [scales.get(name, 0.0) for name in given if name not in self.traced.constants]
+        inputs = [name for name in self.node.input if name]
+        stored = [name for name in inputs if name in self.traced.constants]
+        data = [scales.get(name, 0.0) for name in inputs if name not in self.traced.constants]
         weight = max((scales.get(name, 0.0) for name in stored), default=0.0)
         if layer.weight_is_activation:
             weight = data[1] if alone and len(data) > 1 else 0.0
-        made = [scales.get(n, 0.0) for n in self._levels_of(next(iter(self.node.output), ""))]
-        found = PerOperand(
-            data[0] if alone and data else 0.0, weight, max(made, default=0.0) if alone else 0.0
+        levels = self._levels_of(next(iter(self.node.output), ""))
+        output = max((scales.get(name, 0.0) for name in levels), default=0.0)
+        scale_bits = PerOperand(
+            data[0] if alone and data else 0.0, weight, output if alone else 0.0
         )
-        return replace(layer, scale_bits=found) if any(found) else layer
+        return replace(layer, scale_bits=scale_bits) if any(scale_bits) else layer
 
     def _levels_of(self, name: str) -> list[str]:
         """What a tensor is quantised to by all that use it; none if one does not."""
-        made, found = self._made_of(name), []
-        for tensor in made:
+        derived, levels = self._made_of(name), []
+        for tensor in derived:
             readers = self.consumers.get(tensor, ())
             if not readers or tensor in self.traced.outputs:
                 return []
             for reader in readers:
                 output = reader.output[0] if reader.output else ""
                 if reader.op_type in _QUANTIZERS:
-                    found.append(output)
-                elif output not in made:
+                    levels.append(output)
+                elif output not in derived:
                     return []
-        return found
+        return levels
 
     def _made_of(self, name: str) -> set[str]:
         """What is made of a tensor and constants only, element by element; itself as well."""
-        made, new = {name}, {name}
-        while new and len(made) < _MOST_FOLLOWED:
-            readers = [reader for tensor in made for reader in self.consumers.get(tensor, ())]
+        derived, new = {name}, {name}
+        while new and len(derived) < _MOST_FOLLOWED:
+            readers = [reader for tensor in derived for reader in self.consumers.get(tensor, ())]
             new = {
                 reader.output[0]
                 for reader in readers
                 if reader.op_type in _ACTIVATIONS
                 and reader.output
-                and all(x in made or x in self.traced.constants for x in reader.input if x)
-            } - made
-            made |= new
-        return made
+                and all(x in derived or x in self.traced.constants for x in reader.input if x)
+            } - derived
+            derived |= new
+        return derived
 
 
 Converter = Callable[[Call], "list[Layer]"]

@@ -97,15 +97,15 @@ def follow_loop(tracer: Tracer, node: NodeProto, bound: NodeProto, scope: Scope,
 def follow_scan(tracer: Tracer, node: NodeProto, bound: NodeProto, scope: Scope, path: str) -> None:
     """Scan: as many trips as its scanned inputs are long."""
     graph = next((graph for name, graph in subgraphs(node) if name == "body"), None)
-    given = attributes(node)
-    count = given.get("num_scan_inputs", 0)
+    settings = attributes(node)
+    count = settings.get("num_scan_inputs", 0)
     old = tracer.opsets.get("", 9) < 9  # opset 8: sequence_lens first, and a batch before the steps
     inputs = list(bound.input[1:] if old else bound.input)
     if graph is None or not isinstance(count, int) or not 0 < count <= len(inputs):
         tracer.traced.unmodelled.append(label_of(node))
         return
     scanned = inputs[len(inputs) - count :]
-    axes = given.get("scan_input_axes") or [0] * count
+    axes = settings.get("scan_input_axes") or [0] * count
     numbers = [axis for axis in axes if isinstance(axis, int)] if isinstance(axes, list) else []
     if old or len(numbers) != count:
         numbers = [1 if old else 0] * count
@@ -114,7 +114,7 @@ def follow_scan(tracer: Tracer, node: NodeProto, bound: NodeProto, scope: Scope,
         shape = tracer.traced.shape(name)
         if trips is None and shape is not None and -len(shape) <= axis < len(shape):
             trips = shape[axis]
-    output_axes = given.get("scan_output_axes")
+    output_axes = settings.get("scan_output_axes")
     loop = _Loop(
         graph,
         path,
@@ -154,8 +154,8 @@ def _goes_on(graph: GraphProto, tracer: Tracer, scope: Scope) -> bool:
             if node.op_type in ("Identity", "Cast") and node.input:
                 if node.input[0] == graph.input[1].name:
                     return True
-                known = tracer.traced.values.get(scope.resolve(node.input[0]))
-                return known is not None and bool(known.all())
+                condition = tracer.traced.values.get(scope.resolve(node.input[0]))
+                return condition is not None and bool(condition.all())
             if node.op_type == "Constant":
                 return True  # a constant no would be no loop
     return False
@@ -211,11 +211,11 @@ class _Loop:
             finals = results if trips else [*[""] * self.shift, *self.states]
             self._finish(tracer, bound, finals, results, trips)
             return
-        states, made = self.states, results
+        states = self.states
         for number in range(trips):
-            made = self._trip(tracer, scope, states, f"#{number}", number)
-            states = made[self.shift : self.shift + len(self.states)]
-        self._finish(tracer, bound, made, made, trips)
+            results = self._trip(tracer, scope, states, f"#{number}", number)
+            states = results[self.shift : self.shift + len(self.states)]
+        self._finish(tracer, bound, results, results, trips)
 
     def _trip(
         self, tracer: Tracer, scope: Scope, states: Sequence[str], mark: str, number: int | None

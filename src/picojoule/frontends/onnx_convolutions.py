@@ -80,8 +80,8 @@ def _window(call: Call, places: _Places) -> _Window:
         raise NotModelledError(f"{call.label} ({spatial}-D)")
     if 0 in data or 0 in shape:
         raise NoProductsError("one of its operands is empty")
-    given = call.given
-    auto_pad = given.word("auto_pad", "NOTSET")
+    attributes = call.attributes
+    auto_pad = attributes.word("auto_pad", "NOTSET")
     if auto_pad not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise ProblemError(f"auto_pad {shortened(auto_pad)} is not known")
     if data[0] % call.batch:
@@ -92,10 +92,10 @@ def _window(call: Call, places: _Places) -> _Window:
         size=data[2:],
         weight_shape=shape,
         weight=call.weight(places.weight, places.weight_zero),
-        stride=given.ints("strides", spatial, 1),
-        dilation=given.ints("dilations", spatial, 1),
-        groups=given.whole("group", 1),
-        pads=given.ints("pads", 2 * spatial, 0),
+        stride=attributes.ints("strides", spatial, 1),
+        dilation=attributes.ints("dilations", spatial, 1),
+        groups=attributes.whole("group", 1),
+        pads=attributes.ints("pads", 2 * spatial, 0),
         auto_pad=auto_pad,
     )
 
@@ -158,8 +158,9 @@ def _transposed(call: Call, places: _Places = _PLAIN) -> list[Layer]:
             f"the input has {at.channels} channels, the weights {at.weight_shape[0]}"
         )
     spatial = len(at.size)
-    extra = call.given.ints("output_padding", spatial, 0)
-    wanted = call.given.ints("output_shape", spatial, 1) if call.given.has("output_shape") else None
+    attributes = call.attributes
+    extra = attributes.ints("output_padding", spatial, 0)
+    wanted = attributes.ints("output_shape", spatial, 1) if attributes.has("output_shape") else None
     return transposed_layers(
         call.name,
         [
@@ -215,7 +216,7 @@ def _deformed(call: Call) -> list[Layer]:
     """DeformConv: a product with samples of the input, of which no two windows share one."""
     data, shape = call.shape(0), call.shape(1)
     places = call.shape(2)[2:]
-    groups = call.given.whole("group", 1)
+    groups = call.attributes.whole("group", 1)
     if len(data) != len(shape) or len(shape) < 3:
         raise ProblemError(f"an input of shape {list(data)} with weights of {list(shape)}")
     if data[0] % call.batch:
@@ -237,13 +238,13 @@ def _deformed(call: Call) -> list[Layer]:
 def _causal(call: Call) -> list[Layer]:
     """CausalConvWithState: each channel with its own taps over now and the past."""
     data, shape = call.shape(0), call.shape(1)
-    if call.given.whole("channels_last", 0):
+    if call.attributes.whole("channels_last", 0):
         data = (data[0], data[-1], *data[1:-1])
     if len(data) != 3 or len(shape) != 3 or shape[1] != 1:
         raise NotModelledError(call.label)
     if data[0] % call.batch:
         raise NotABatchError
-    taps, dilation = shape[2], call.given.whole("dilation", 1)
+    taps, dilation = shape[2], call.attributes.whole("dilation", 1)
     return convolution_layers(
         call.name,
         [SpatialAxis(data[2], taps, 1, dilation, ((taps - 1) * dilation, 0))],

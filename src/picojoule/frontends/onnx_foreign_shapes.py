@@ -131,25 +131,25 @@ def _as_another(node: NodeProto, traced: Traced) -> dict[str, TypeProto]:
             plain.CopyFrom(types[name])
             plain.tensor_type.elem_type = TensorProto.FLOAT
             types[name] = plain
-    known = {"transA", "transB"} if op == "Gemm" else _WINDOW
+    shared_attributes = {"transA", "transB"} if op == "Gemm" else _WINDOW
     stand_in = helper.make_node(op, names, node.output[:1])
-    stand_in.attribute.extend(a for a in node.attribute if a.name in known)
+    stand_in.attribute.extend(a for a in node.attribute if a.name in shared_attributes)
     if node.op_type == "ConvTransposeWithDynamicPads" and len(node.input) > 2:
         pads = traced.values.get(node.input[2])
         if pads is None:
             return {}
         stand_in.attribute.append(helper.make_attribute("pads", [int(x) for x in pads.flat]))
     values = {name: traced.values[name] for name in names[1:] if name in traced.values}
-    found = infer_types(stand_in, types, values, _LATEST).get(node.output[0])
-    if found is None:
+    output_type = infer_types(stand_in, types, values, _LATEST).get(node.output[0])
+    if output_type is None:
         return {}
     if last:
-        found = _with_moved_channels(found, first=False) or found
+        output_type = _with_moved_channels(output_type, first=False) or output_type
     element = traced.element_type(node.input[0])
     if op not in ("Range",) and element in (TensorProto.INT8, TensorProto.UINT8):
         narrow = node.op_type.startswith("Q") or node.op_type == "NhwcMaxPool"
-        found.tensor_type.elem_type = element if narrow else TensorProto.FLOAT
-    return {node.output[0]: found}
+        output_type.tensor_type.elem_type = element if narrow else TensorProto.FLOAT
+    return {node.output[0]: output_type}
 
 
 _WINDOW = names_in(
@@ -201,29 +201,29 @@ class _Reader:
 
     def __init__(self, node: NodeProto, traced: Traced) -> None:
         self._node, self._traced = node, traced
-        self._given = attributes(node)
+        self._attributes = attributes(node)
 
     def has(self, place: int) -> bool:
         return place < len(self._node.input) and bool(self._node.input[place])
 
     def shape(self, place: int, rank: int | None = None) -> tuple[int, ...]:
-        found = self._traced.shape(self._node.input[place]) if self.has(place) else None
-        if found is None or (rank is not None and len(found) != rank):
+        shape = self._traced.shape(self._node.input[place]) if self.has(place) else None
+        if shape is None or (rank is not None and len(shape) != rank):
             raise _UnknownError
-        return found
+        return shape
 
     def whole(self, name: str, default: int = 0) -> int:
-        value = self._given.get(name, default)
+        value = self._attributes.get(name, default)
         if not isinstance(value, int):
             raise _UnknownError
         return value
 
     def wholes(self, name: str) -> list[int]:
-        value = self._given.get(name, [])
+        value = self._attributes.get(name, [])
         return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []
 
     def reals(self, name: str) -> list[float]:
-        value = self._given.get(name, [])
+        value = self._attributes.get(name, [])
         return [float(x) for x in value] if isinstance(value, list) else []
 
 
@@ -279,14 +279,14 @@ def matmul_shapes(
         flags: transA, transB, transBatchA, transBatchB; the latter two move the first dimension
             to the last place of the leading ones.
     """
-    found = []
+    operands = []
     left = left if len(left) > 1 else (1, *left)
     right = right if len(right) > 1 else (*right, 1)
     for shape, swap, turn in ((left, flags[0], flags[2]), (right, flags[1], flags[3])):
         if turn and len(shape) > 2:
             shape = (*shape[1:-1], shape[0], shape[-1])
-        found.append((*shape[:-2], shape[-1], shape[-2]) if swap else shape)
-    return found[0], found[1]
+        operands.append((*shape[:-2], shape[-1], shape[-2]) if swap else shape)
+    return operands[0], operands[1]
 
 
 def _attention(of: _Reader, weight: int = 1, past: int = 4) -> Sequence[tuple[int, ...]]:
@@ -325,8 +325,8 @@ def _grouped(of: _Reader) -> Sequence[tuple[int, ...]]:
 
 def _embedded(of: _Reader) -> Sequence[tuple[int, ...]]:
     ids = of.shape(0, 2)
-    made = (*ids, of.shape(2, 2)[1])
-    return [made, (ids[0],), made]
+    embedded = (*ids, of.shape(2, 2)[1])
+    return [embedded, (ids[0],), embedded]
 
 
 def _recurrent(of: _Reader) -> Sequence[tuple[int, ...]]:
@@ -345,16 +345,16 @@ def _gathered(of: _Reader) -> Sequence[tuple[int, ...]]:
 
 def _joined(node: NodeProto, traced: Traced) -> _Shapes:
     """QLinearConcat: triples of a tensor, its scale and its zero point."""
-    shapes = [traced.shape(name) for name in node.input[2::3]]
+    names = node.input[2::3]
+    shapes = [shape for name in names if (shape := traced.shape(name)) is not None]
     axis = attributes(node).get("axis", 0)
-    known = [shape for shape in shapes if shape is not None]
-    if len(known) < len(shapes) or not known or not isinstance(axis, int):
+    if len(shapes) < len(names) or not shapes or not isinstance(axis, int):
         return None
-    if not -len(known[0]) <= axis < len(known[0]):
+    if not -len(shapes[0]) <= axis < len(shapes[0]):
         return None
-    made = list(known[0])
-    made[axis] = sum(shape[axis] for shape in known)
-    return [tuple(made)]
+    joined = list(shapes[0])
+    joined[axis] = sum(shape[axis] for shape in shapes)
+    return [tuple(joined)]
 
 
 def _reduced(of: _Reader) -> Sequence[tuple[int, ...]]:

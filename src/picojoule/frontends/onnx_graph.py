@@ -149,8 +149,8 @@ def _is_size(given: object) -> bool:
 
 
 def _check_sizes(sizes: Sizes, findings: Findings) -> None:
-    for what, given in (("dims", sizes.dims), ("trips", sizes.trips)):
-        for word, size in given.items():
+    for what, numbers in (("dims", sizes.dims), ("trips", sizes.trips)):
+        for word, size in numbers.items():
             if not _is_size(size):
                 findings.add(f"{what} {shortened(word)}", f"{size!r} is not a size")
     for word, shape in sizes.shapes.items():

@@ -43,7 +43,7 @@ def weights_among_inputs(graph: GraphProto, traced: Traced) -> list[str]:
         for place in _WEIGHT_PLACES.get(label_of(node), ())
         if place < len(node.input)
     }
-    found = []
+    weights = []
     for info in graph.input:
         shape = shape_of(info.type)
         if info.name in traced.constants or shape is None or len(shape) < 2 or 0 in shape:
@@ -52,8 +52,8 @@ def weights_among_inputs(graph: GraphProto, traced: Traced) -> list[str]:
             kind = info.type.tensor_type.elem_type
             traced.constants[info.name] = Constant(shape, kind)
             traced.types[info.name] = info.type
-            found.append(info.name)
-    return found
+            weights.append(info.name)
+    return weights
 
 
 def bind_inputs(
@@ -169,19 +169,19 @@ def _derived(word: str, bound: Mapping[str, int]) -> int | None:
         return None
 
     tree = _parsed(word)
-    found = None if tree is None else value(tree)
-    return None if found is None or not 0 <= found < 1 << 62 else found
+    size = None if tree is None else value(tree)
+    return None if size is None or not 0 <= size < 1 << 62 else size
 
 
 def with_sizes(kind: TypeProto, bound: Mapping[str, int]) -> TypeProto:
     """The type with what is known of its named dimensions."""
-    found = TypeProto()
-    found.CopyFrom(kind)
-    for dim in found.tensor_type.shape.dim:
+    sized = TypeProto()
+    sized.CopyFrom(kind)
+    for dim in sized.tensor_type.shape.dim:
         size = _derived(dim.dim_param, bound)
         if size is not None:
             dim.dim_value = size
-    return found
+    return sized
 
 
 def first_sizes(graph: GraphProto, traced: Traced) -> list[tuple[str, int, str]]:

@@ -82,8 +82,8 @@ def _dynamically_quantised(call: Call) -> list[Layer]:
 
 
 def _fused_matmul(call: Call) -> list[Layer]:
-    flags = [call.given.whole(name, 0) for name in ("transA", "transB")]
-    flags += [call.given.whole(name, 0) for name in ("transBatchA", "transBatchB")]
+    flags = [call.attributes.whole(name, 0) for name in ("transA", "transB")]
+    flags += [call.attributes.whole(name, 0) for name in ("transBatchA", "transBatchB")]
     left, right = call.shape(0), call.shape(1)
     if not left or not right:
         raise ProblemError(f"shapes {list(left)} and {list(right)} cannot be multiplied")
@@ -102,7 +102,7 @@ def _gemm(
         shape = call.shape(place)
         if len(shape) != 2:
             raise ProblemError(f"input {place} of shape {list(shape)} is not a matrix")
-        shapes.append(shape[::-1] if call.given.whole(flag, 0) else shape)
+        shapes.append(shape[::-1] if call.attributes.whole(flag, 0) else shape)
     return _product(call, shapes[0], shapes[1], places=places, zero=zero, output_zero=output_zero)
 
 
@@ -145,7 +145,7 @@ def _per_weight(
         width: bits of a block's scale, with those of its zero point.
         word: the attribute that says how many weights a block has.
     """
-    block = call.given.whole(word, default)
+    block = call.attributes.whole(word, default)
     if block < 1 or inner < 1:
         raise ProblemError(f"blocks of {block} weights in rows of {inner}")
     return -(-inner // block) * width / inner  # the last block may not be full
@@ -157,26 +157,26 @@ def _scale_width(call: Call, place: int) -> int:
 
 def _n_bits_scales(call: Call, zero: int | None = None) -> float:
     """Scales of MatMulNBits and its zero points, the latter packed like the weights or floats."""
-    bits, points = call.given.whole("bits", 4), 0
+    bits, points = call.attributes.whole("bits", 4), 0
     if zero is not None and call.has(zero):
         packed = call.traced.element_type(call.input(zero)) == TensorProto.UINT8
         points = bits if packed else call.width(zero)
-    inner = call.given.whole("K", 0)
+    inner = call.attributes.whole("K", 0)
     return _per_weight(call, inner, 32, _scale_width(call, 2) + points)
 
 
 def _n_bits(call: Call) -> list[Layer]:
     """MatMulNBits: weights of 2 to 8 bits in blocks."""
-    given = call.given
+    attributes = call.attributes
     scales = _n_bits_scales(call, zero=3)
-    bits = given.whole("bits", 4)
-    return [_packed(call, given.whole("N", 0), given.whole("K", 0), bits, scales=scales)]
+    bits = attributes.whole("bits", 4)
+    return [_packed(call, attributes.whole("N", 0), attributes.whole("K", 0), bits, scales=scales)]
 
 
 def _bnb4(call: Call) -> list[Layer]:
     """MatMulBnb4: a largest value for each block of a flat list of weights."""
-    given = call.given
-    columns, inner = given.whole("N", 0), given.whole("K", 0)
+    attributes = call.attributes
+    columns, inner = attributes.whole("N", 0), attributes.whole("K", 0)
     scales = _per_weight(call, columns * inner, 64, _scale_width(call, 2))
     return [_packed(call, columns, inner, 4, scales=scales)]
 
@@ -187,11 +187,11 @@ _FP_Q4_BLOCKS = {0: (32, 16), 1: (32, 24), 2: (64, 16), 4: (128, 16)}
 
 def _fp_q4(call: Call) -> list[Layer]:
     shape = call.traced.values.get(call.input(2))
-    known = _FP_Q4_BLOCKS.get(call.given.whole("blk_quant_type", 1))
-    if shape is None or shape.size != 2 or known is None:
+    block_type = _FP_Q4_BLOCKS.get(call.attributes.whole("blk_quant_type", 1))
+    if shape is None or shape.size != 2 or block_type is None:
         raise NotModelledError(call.label)
     inner, columns = (int(size) for size in shape.reshape(-1))
-    block, bits = known
+    block, bits = block_type
     scales = -(-inner // block) * bits / inner if inner > 0 else 0.0
     return [_packed(call, columns, inner, 4, scales=scales)]
 
@@ -209,7 +209,7 @@ def _block_float(call: Call, bits: int, block: int) -> list[Layer]:
 
 def _several(call: Call, parts: Mapping[str, tuple[int, int]]) -> list[Layer]:
     """Products of one input with several packed weights: name -> (columns, place)."""
-    bits, inner = call.given.whole("bits", 4), call.given.whole("K", 0)
+    bits, inner = call.attributes.whole("bits", 4), call.attributes.whole("K", 0)
     layers = []
     for what, (columns, place) in parts.items():
         scales = _per_weight(call, inner, 32, _scale_width(call, place + 1))
@@ -219,22 +219,22 @@ def _several(call: Call, parts: Mapping[str, tuple[int, int]]) -> list[Layer]:
 
 
 def _n_bits_mlp(call: Call) -> list[Layer]:
-    columns = call.given.whole("N", 0)
+    columns = call.attributes.whole("N", 0)
     return _several(call, {"gate": (columns, 3), "up": (columns, 6)})
 
 
 def _n_bits_qkv(call: Call) -> list[Layer]:
-    query, key = call.given.whole("Nq", 0), call.given.whole("Nkv", 0)
+    query, key = call.attributes.whole("Nq", 0), call.attributes.whole("Nkv", 0)
     return _several(call, {"query": (query, 3), "key": (key, 6), "value": (key, 9)})
 
 
 def _n_bits_lora(call: Call) -> list[Layer]:
-    given = call.given
-    columns, inner = given.whole("N", 0), given.whole("K", 0)
+    attributes = call.attributes
+    columns, inner = attributes.whole("N", 0), attributes.whole("K", 0)
     scales = _n_bits_scales(call)
-    layers = [_packed(call, columns, inner, given.whole("bits", 4), scales=scales)]
+    layers = [_packed(call, columns, inner, attributes.whole("bits", 4), scales=scales)]
     rank = min(call.shape(3, 2))
-    bits = given.whole("lora_bits", call.width(3))
+    bits = attributes.whole("lora_bits", call.width(3))
     rows = math.prod(call.shape(0)[:-1])
     parts = (("lora_a", inner, rank, 4), ("lora_b", rank, columns, 6))
     for what, left, right, place in parts:
@@ -256,9 +256,9 @@ def _n_bits_lora(call: Call) -> list[Layer]:
 
 
 def _matmul_packed(call: Call) -> list[Layer]:
-    given = call.given
-    bits = {"int4": 4, "fp4": 4, "mxfp4": 4, "nvfp4": 4}.get(given.word("packed_type", ""), 8)
-    return [_packed(call, given.whole("N", 0), given.whole("K", 0), bits)]
+    attributes = call.attributes
+    bits = {"int4": 4, "fp4": 4, "mxfp4": 4, "nvfp4": 4}.get(attributes.word("packed_type", ""), 8)
+    return [_packed(call, attributes.whole("N", 0), attributes.whole("K", 0), bits)]
 
 
 def _einsum(call: Call) -> list[Layer]:
@@ -279,7 +279,7 @@ def _einsum(call: Call) -> list[Layer]:
         )
     return einsum_layers(
         call.name,
-        call.given.word("equation", ""),
+        call.attributes.word("equation", ""),
         factors,
         output_bits=call.output_bits(),
         batch=call.batch,
@@ -311,7 +311,7 @@ def _linear_model(call: Call) -> list[Layer]:
     if not shape:
         raise ProblemError("an input without dimensions")
     rows, features = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[-1])
-    count = call.given.count("coefficients")
+    count = call.attributes.count("coefficients")
     if not features or count % features:
         raise ProblemError(f"{count} coefficients for {features} features")
     return [

@@ -22,7 +22,7 @@ def _recurrence(call: Call, gates: int, *, dynamic: bool = False) -> list[Layer]
     """
     data, inward, state = call.shape(0, 3), call.shape(1, 3), call.shape(2, 3)
     steps, sequences = data[:2]
-    if call.given.whole("layout", 0):
+    if call.attributes.whole("layout", 0):
         steps, sequences = sequences, steps
     if dynamic:
         inward, state = (inward[0], *inward[:0:-1]), (state[0], *state[:0:-1])

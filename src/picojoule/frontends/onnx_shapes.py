@@ -132,8 +132,8 @@ class Traced:
 
     def width(self, name: str) -> int:
         """Bits of one word of a tensor."""
-        found = self.widths.get(name)
-        return width_of(self.element_type(name)) if found is None else found
+        bits = self.widths.get(name)
+        return width_of(self.element_type(name)) if bits is None else bits
 
     def remark(self, sentence: str) -> None:
         """Note what had to be assumed, once."""
@@ -168,21 +168,21 @@ def shape_of(kind: TypeProto | None) -> tuple[int, ...] | None:
 
 def tensor_type(element_type: int, shape: tuple[int, ...]) -> TypeProto:
     """The type of a tensor."""
-    found: TypeProto = helper.make_tensor_type_proto(element_type, shape)
-    return found
+    kind: TypeProto = helper.make_tensor_type_proto(element_type, shape)
+    return kind
 
 
 def attributes(node: NodeProto) -> dict[str, object]:
     """The attributes of a node as Python values; graphs and unreadable ones are left out."""
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for attribute in node.attribute:
         if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
             continue
         try:
-            found[attribute.name] = helper.get_attribute_value(attribute)
+            values[attribute.name] = helper.get_attribute_value(attribute)
         except ValueError:
             continue  # an attribute without a type has no value
-    return found
+    return values
 
 
 def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
@@ -213,23 +213,23 @@ def infer_types(
     # An input without a type would be a KeyError there.
     if version is None or not all(name in types for name in inputs):
         return {}
-    known = {name: types[name] for name in inputs}
+    input_types = {name: types[name] for name in inputs}
     imports = [helper.make_opsetid(domain, number) for domain, number in opsets.items()]
     try:
         schema = onnx.defs.get_schema(node.op_type, version, node.domain)
         data = {
             name: numpy_helper.from_array(values[name], name) for name in inputs if name in values
         }
-        found: dict[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
-            schema, node, known, data, opset_imports=imports
+        output_types: dict[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
+            schema, node, input_types, data, opset_imports=imports
         )
-        if any(shape_of(found.get(name)) is None for name in node.output if name):
-            found = {**found, **_infer_body(node, known, data, imports)}
+        if any(shape_of(output_types.get(name)) is None for name in node.output if name):
+            output_types = {**output_types, **_infer_body(node, input_types, data, imports)}
     except ONNX_REFUSES:
         # An operator onnx does not know or finds malformed: a layer that needs its output will
         # say so, by the name of the operator.
         return {}
-    return found
+    return output_types
 
 
 def _infer_body(

@@ -68,12 +68,12 @@ class Scope:
     Args:
         prefix: before the names of tensors made here, so that no other graph has them.
         parent: the graph around a subgraph; a function has none.
-        given: values of a function's attributes.
+        arguments: values of a function's attributes.
     """
 
     prefix: str = ""
     parent: Scope | None = None
-    given: Mapping[str, AttributeProto] = field(default_factory=dict)
+    arguments: Mapping[str, AttributeProto] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
 
     def resolve(self, name: str) -> str:
@@ -97,7 +97,7 @@ class Scope:
 
     def inner(self, prefix: str) -> Scope:
         """The scope of a subgraph."""
-        return Scope(prefix + INSIDE, self, self.given)
+        return Scope(prefix + INSIDE, self, self.arguments)
 
 
 Follower = Callable[["Tracer", NodeProto, NodeProto, Scope, str], None]
@@ -258,11 +258,11 @@ class Tracer:
             self._control[node.op_type](self, node, bound, scope, path)
             return
         self._infer(bound, path)
-        known = self._evaluate(bound)
-        note_width(self.traced, bound, constant=known)
-        note_scales(self.traced, bound, constant=known)
+        constant = self._evaluate(bound)
+        note_width(self.traced, bound, constant=constant)
+        note_scales(self.traced, bound, constant=constant)
         note_copies(self.traced, bound)
-        if known and not any(subgraphs(node)):
+        if constant and not any(subgraphs(node)):
             derive(self.traced, bound)
         else:
             if any(subgraphs(node)):  # BeamSearch and its kin: listed with all they hold
@@ -276,7 +276,7 @@ class Tracer:
         for attribute in node.attribute:
             word = attribute.name
             if attribute.ref_attr_name:
-                attribute = scope.given.get(attribute.ref_attr_name, attribute)
+                attribute = scope.arguments.get(attribute.ref_attr_name, attribute)
             if word == "value":
                 self.store(name, attribute.t)
             elif word == "sparse_value":
@@ -293,14 +293,14 @@ class Tracer:
         if key in self._calls:
             self.findings.add("functions", f"{label_of(node)} cannot be inlined: it calls itself")
             return
-        given = {attribute.name: attribute for attribute in function.attribute_proto}
+        arguments = {attribute.name: attribute for attribute in function.attribute_proto}
         for attribute in node.attribute:
             if attribute.ref_attr_name:
-                if attribute.ref_attr_name in scope.given:
-                    given[attribute.name] = scope.given[attribute.ref_attr_name]
+                if attribute.ref_attr_name in scope.arguments:
+                    arguments[attribute.name] = scope.arguments[attribute.ref_attr_name]
             else:
-                given[attribute.name] = attribute
-        inner = Scope(f"{path}.{function.name}{INSIDE}", None, given)
+                arguments[attribute.name] = attribute
+        inner = Scope(f"{path}.{function.name}{INSIDE}", None, arguments)
         for place, name in enumerate(function.input):
             inner.names[name] = scope.resolve(node.input[place]) if place < len(node.input) else ""
         for info in function.value_info:
@@ -322,13 +322,13 @@ class Tracer:
     def _infer(self, node: NodeProto, path: str) -> None:
         """Types of the outputs: inferred, else as the file declares or the user gives them."""
         types, values = self.traced.types, self.traced.values
-        found = infer_types(node, types, values, self.opsets)
-        if any(shape_of(found.get(name)) is None for name in node.output if name):
-            found = {**found, **foreign_types(node, self.traced)}
+        inferred = infer_types(node, types, values, self.opsets)
+        if any(shape_of(inferred.get(name)) is None for name in node.output if name):
+            inferred = {**inferred, **foreign_types(node, self.traced)}
         for place, name in enumerate(node.output):
             if not name:
                 continue
-            kind = found.get(name)
+            kind = inferred.get(name)
             if shape_of(kind) is None and name in self.declared:
                 declared = with_sizes(self.declared[name], self.bound)
                 kind = declared if shape_of(declared) is not None or kind is None else kind
@@ -366,13 +366,13 @@ class Tracer:
     def _evaluate(self, node: NodeProto) -> bool:
         """Compute what depends on constants and shapes only; return whether it does."""
         inputs = [name for name in node.input if name]
-        known = bool(inputs) and all(name in self.traced.constants for name in inputs)
+        constant = bool(inputs) and all(name in self.traced.constants for name in inputs)
         if node.domain or not node.output or not inputs:
-            return known
+            return constant
         shape = self.traced.shape(inputs[0])
         if node.op_type == "Shape" and shape is not None:
-            given = attributes(node)
-            start, end = given.get("start", 0), given.get("end", len(shape))
+            settings = attributes(node)
+            start, end = settings.get("start", 0), settings.get("end", len(shape))
             if isinstance(start, int) and isinstance(end, int):
                 chosen = np.asarray(shape[start:end], dtype=np.int64)
                 know(self.traced, node.output[0], chosen)
@@ -380,9 +380,9 @@ class Tracer:
         elif node.op_type == "Size" and shape is not None and math.prod(shape) < 1 << 63:
             know(self.traced, node.output[0], np.asarray(math.prod(shape), dtype=np.int64))
             return True
-        elif known and node.op_type in FOLDABLE:
+        elif constant and node.op_type in FOLDABLE:
             fold(self.traced, node, self.opsets)
-        return known
+        return constant
 
 
 def _key_of(function: FunctionProto) -> tuple[str, str, str]:
@@ -405,10 +405,10 @@ def _bound(node: NodeProto, scope: Scope) -> NodeProto:
         if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
             continue
         if attribute.ref_attr_name:
-            known = scope.given.get(attribute.ref_attr_name)
-            if known is not None:
+            argument = scope.arguments.get(attribute.ref_attr_name)
+            if argument is not None:
                 copy = bound.attribute.add()
-                copy.CopyFrom(known)
+                copy.CopyFrom(argument)
                 copy.name = attribute.name
         else:
             bound.attribute.add().CopyFrom(attribute)

@@ -66,9 +66,9 @@ def note_width(traced: Traced, node: NodeProto, *, constant: bool) -> None:
     elif op in _KEEP_WIDTH:
         bits = _narrow(traced, first)
     elif op in _JOIN:
-        found = [_narrow(traced, name) for name in node.input[_JOIN[op] :] if name]
-        bits = max((width for width in found if width is not None), default=None)
-        if None in found:
+        widths = [_narrow(traced, name) for name in node.input[_JOIN[op] :] if name]
+        bits = max((width for width in widths if width is not None), default=None)
+        if None in widths:
             bits = None
     elif op in _SCALE and constant:
         bits = _scaled(traced, node)
@@ -90,20 +90,20 @@ def note_scales(traced: Traced, node: NodeProto, *, constant: bool) -> None:
         return
     op, scales = node.op_type, traced.scales
     sources = list(filter(None, node.input))
-    found = 0.0
+    scale_bits = 0.0
     if op in ("DequantizeLinear", "QuantizeLinear"):
-        found = _of_blocks(traced, node, (1, 2), 0)
+        scale_bits = _of_blocks(traced, node, (1, 2), 0)
     elif op == "GatherBlockQuantized" and constant:
-        found = _of_blocks(traced, node, (2, 3), 128, packed=_gathered_bits(traced, node))
+        scale_bits = _of_blocks(traced, node, (2, 3), 128, packed=_gathered_bits(traced, node))
     elif op in _KEEP_WIDTH and sources:
-        found = scales.get(sources[0], 0.0)
+        scale_bits = scales.get(sources[0], 0.0)
     elif (op in _JOIN or (op in _SCALE and constant)) and scales:
         sizes = [math.prod(traced.shape(name) or (0,)) for name in sources]
         total = sum(size * scales.get(name, 0.0) for name, size in zip(sources, sizes, strict=True))
-        found = total / max(1, sum(sizes))
-    if found:
-        made = node.output if op == "Split" else node.output[:1]
-        scales.update(dict.fromkeys(filter(None, made), found))
+        scale_bits = total / max(1, sum(sizes))
+    if scale_bits:
+        outputs = node.output if op == "Split" else node.output[:1]
+        scales.update(dict.fromkeys(filter(None, outputs), scale_bits))
 
 
 def _of_blocks(
@@ -150,9 +150,9 @@ def _narrow(traced: Traced, name: str) -> int | None:
 def _scaled(traced: Traced, node: NodeProto) -> int | None:
     """Stored integers that are cast, shifted and scaled before inference stay as narrow."""
     large = max(node.input, key=lambda name: math.prod(traced.shape(name) or (0,)))
-    found = _narrow(traced, large)
-    made = width_of(traced.element_type(node.output[0]))
-    return None if found is None or found >= made else found
+    stored_bits = _narrow(traced, large)
+    scaled_bits = width_of(traced.element_type(node.output[0]))
+    return None if stored_bits is None or stored_bits >= scaled_bits else stored_bits
 
 
 def _whole(traced: Traced, node: NodeProto, place: int) -> int | None:
@@ -191,29 +191,29 @@ def note_copies(traced: Traced, node: NodeProto) -> None:
     """Note along which dimensions an operator's output repeats a smaller tensor."""
     if not node.output or not node.input or node.domain not in ("", "com.microsoft"):
         return
-    op, first, made = node.op_type, node.input[0], node.output[0]
-    before, after = traced.shape(first), traced.shape(made)
+    op, first, output = node.op_type, node.input[0], node.output[0]
+    before, after = traced.shape(first), traced.shape(output)
     if before is None or after is None:
         return
-    known = traced.copies.get(first)
-    found: Factors | None = None
+    source_factors = traced.copies.get(first)
+    factors: Factors | None = None
     if op == "Expand":
-        found = _expanded(known or _plain(before), before, after)
+        factors = _expanded(source_factors or _plain(before), before, after)
     elif op == "Tile" and len(before) == len(after):
-        found = _tiled(known or _plain(before), before, after)
+        factors = _tiled(source_factors or _plain(before), before, after)
     elif op == "Gather":
-        found = _gathered(traced, node, known or _plain(before), before)
-    elif known is not None:
+        factors = _gathered(traced, node, source_factors or _plain(before), before)
+    elif source_factors is not None:
         if op in _RESHAPES:
-            found = _regrouped(known, after)
+            factors = _regrouped(source_factors, after)
         elif op == "Transpose":
-            order = attributes(node).get("perm", list(range(len(known)))[::-1])
-            if isinstance(order, list) and sorted(order) == list(range(len(known))):
-                found = tuple(known[axis] for axis in order)
+            order = attributes(node).get("perm", list(range(len(source_factors)))[::-1])
+            if isinstance(order, list) and sorted(order) == list(range(len(source_factors))):
+                factors = tuple(source_factors[axis] for axis in order)
         elif op in _SAME_PLACES or (op in ("Mul", "Div") and _is_scalar(traced, node)):
-            found = known
-    if found is not None and any(repeats for axis in found for _, repeats in axis):
-        traced.copies[made] = found
+            factors = source_factors
+    if factors is not None and any(repeats for axis in factors for _, repeats in axis):
+        traced.copies[output] = factors
 
 
 def _plain(shape: Sequence[int]) -> Factors:
@@ -225,28 +225,28 @@ def _is_scalar(traced: Traced, node: NodeProto) -> bool:
     return shape is not None and math.prod(shape) == 1
 
 
-def _expanded(known: Factors, before: Sequence[int], after: Sequence[int]) -> Factors | None:
+def _expanded(factors: Factors, before: Sequence[int], after: Sequence[int]) -> Factors | None:
     lead = len(after) - len(before)
     if lead < 0:
         return None
     spread: Factors = tuple(((size, size > 1),) for size in after[:lead])
     return spread + tuple(
         ((new, True),) if old == 1 and new > 1 else axis
-        for axis, old, new in zip(known, before, after[lead:], strict=True)
+        for axis, old, new in zip(factors, before, after[lead:], strict=True)
     )
 
 
-def _tiled(known: Factors, before: Sequence[int], after: Sequence[int]) -> Factors | None:
+def _tiled(factors: Factors, before: Sequence[int], after: Sequence[int]) -> Factors | None:
     if any(old == 0 or new % old for old, new in zip(before, after, strict=True)):
         return None
     return tuple(
         axis if old == new else ((new // old, True), *(axis if old > 1 else ()))
-        for axis, old, new in zip(known, before, after, strict=True)
+        for axis, old, new in zip(factors, before, after, strict=True)
     )
 
 
 def _gathered(
-    traced: Traced, node: NodeProto, known: Factors, before: Sequence[int]
+    traced: Traced, node: NodeProto, factors: Factors, before: Sequence[int]
 ) -> Factors | None:
     """Each index as often as every other, in a row: numpy's repeat."""
     axis = attributes(node).get("axis", 0)
@@ -258,13 +258,13 @@ def _gathered(
     if times < 1 or not np.array_equal(index, np.repeat(np.arange(size), times)):
         return None
     axis %= len(before)
-    return (*known[:axis], (*known[axis], (times, True)), *known[axis + 1 :])
+    return (*factors[:axis], (*factors[axis], (times, True)), *factors[axis + 1 :])
 
 
-def _regrouped(known: Factors, shape: Sequence[int]) -> Factors | None:
+def _regrouped(factors: Factors, shape: Sequence[int]) -> Factors | None:
     """The same factors in the order of memory, in other dimensions; None if one would break."""
-    waiting = [factor for axis in known for factor in axis if factor[0] != 1]
-    found = []
+    waiting = [factor for axis in factors for factor in axis if factor[0] != 1]
+    axes = []
     for size in shape:
         axis: list[tuple[int, bool]] = []
         missing = size
@@ -281,8 +281,8 @@ def _regrouped(known: Factors, shape: Sequence[int]) -> Factors | None:
                 missing = 1
             else:
                 return None
-        found.append(tuple(axis) or ((size, False),))
-    return None if waiting else tuple(found)
+        axes.append(tuple(axis) or ((size, False),))
+    return None if waiting else tuple(axes)
 
 
 def without_copies(
@@ -301,8 +301,8 @@ def without_copies(
     for place in range(-rank - 2, -2):
         sizes = (first[place], second[place])
         factors = [
-            ((size, False),) if known is None else known[place]
-            for size, known in zip(sizes, copies, strict=True)
+            ((size, False),) if axes is None else axes[place]
+            for size, axes in zip(sizes, copies, strict=True)
         ]
         parts.append(_shared(sizes, factors))
     return (

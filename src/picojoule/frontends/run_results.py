@@ -31,10 +31,10 @@ def released_networks() -> tuple[str, ...]:
     """The names of the released models, in alphabetical order."""
     folder = resources.files("picojoule") / "data" / "models"
     try:
-        found = [entry.name for entry in folder.iterdir()]
+        files = [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(sorted(name.removesuffix(".json") for name in found if name.endswith(".json")))
+    return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
 
 def released_network(model: str, name: str | None = None) -> Workload:

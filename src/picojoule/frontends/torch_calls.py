@@ -35,7 +35,7 @@ class Call:
     lengths: list[int]
 
     @property
-    def given(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """The arguments by their names."""
         return arguments_of(self.node)
 
@@ -68,11 +68,11 @@ class Call:
         Args:
             alone: it is all of the operator, so that the inputs are its own.
         """
-        given = self.node.all_input_nodes
-        if any(layer.scale_bits) or not any(map(self.tensors.scale_bits, given)):
+        operands = self.node.all_input_nodes
+        if any(layer.scale_bits) or not any(map(self.tensors.scale_bits, operands)):
             return layer
-        stored = [x for x in given if self.tensors.is_stored(x)]
-        data = [self.tensors.scale_bits(x) for x in given if x not in stored]
+        stored = [x for x in operands if self.tensors.is_stored(x)]
+        data = [self.tensors.scale_bits(x) for x in operands if x not in stored]
         weight = max(map(self.tensors.scale_bits, stored), default=0.0)
         if layer.weight_is_activation:
             weight = data[1] if alone and len(data) > 1 else 0.0
@@ -120,8 +120,8 @@ def arguments_of(node: fx.Node) -> dict[str, Any]:
 
 def whole_numbers(value: object, length: int) -> list[int]:
     """One whole number for each of *length* axes; one alone is for all."""
-    given = list(value) if isinstance(value, Sequence) else [value]
-    numbers = [number for number in given if isinstance(number, int)]
-    if len(numbers) != len(given) or len(numbers) not in (1, length):
+    entries = list(value) if isinstance(value, Sequence) else [value]
+    numbers = [number for number in entries if isinstance(number, int)]
+    if len(numbers) != len(entries) or len(numbers) not in (1, length):
         raise ProblemError(f"{value!r} are not {length} whole numbers")
     return numbers if len(numbers) == length else numbers * length

@@ -57,13 +57,13 @@ def export_program(
 
 
 def split_arguments(
-    module: nn.Module, given: Sequence[Any]
+    module: nn.Module, arguments: Sequence[Any]
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Positional and keyword arguments, from inputs alone or from both.
 
     One dictionary is of keywords, unless ``forward`` has no arguments of these names.
     """
-    inputs, keywords = given[0], dict(given[1]) if len(given) > 1 else {}
+    inputs, keywords = arguments[0], dict(arguments[1]) if len(arguments) > 1 else {}
     if isinstance(inputs, Mapping) and not keywords and _takes_keywords(module, list(inputs)):
         return (), dict(inputs)
     return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), keywords
@@ -110,13 +110,13 @@ def _of_tensors(
     module: nn.Module, arguments: tuple[tuple[object, ...], dict[str, object]]
 ) -> Iterator[None]:
     """Give *module* a ``forward`` from tensors to tensors while it lasts."""
-    given: Callable[..., Any] = module.forward
+    original: Callable[..., Any] = module.forward
     own = vars(module).get("forward")
 
     def forward(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         following = iter(tensors)
         positional, keywords = replaced_tensors(arguments, lambda _: next(following))
-        return tuple(tensors_in(given(*positional, **keywords)))
+        return tuple(tensors_in(original(*positional, **keywords)))
 
     module.__dict__["forward"] = forward
     try:

@@ -34,27 +34,27 @@ from picojoule.workload import Layer, PerOperand
 Converter = Callable[[Call], list[Layer]]
 
 
-def _first(given: dict[str, Any], *names: str) -> Any:
-    return next((given[name] for name in names if name in given), None)
+def _first(arguments: dict[str, Any], *names: str) -> Any:
+    return next((arguments[name] for name in names if name in arguments), None)
 
 
 # -- convolutions ------------------------------------------------------------------------------
 
 
 def _convolution(call: Call) -> list[Layer]:
-    given = call.given
-    operands = _first(given, "input", "self"), given["weight"]
+    arguments = call.arguments
+    operands = _first(arguments, "input", "self"), arguments["weight"]
     data, weight = (call.shape(operand) for operand in operands)
     spatial = len(weight) - 2
     if len(data) == spatial + 1:  # an input without a batch dimension
         data = (1, *data)
-    groups = int(given.get("groups", 1))
+    groups = int(arguments.get("groups", 1))
     if "depthwise" in call.op:
         groups = data[1]
     if data[0] % call.batch:
         raise NotABatchError
-    transposed = bool(given.get("transposed", False)) or "transpose" in call.op
-    axes = _axes(given, data[2:], weight[2:], transposed=transposed)
+    transposed = bool(arguments.get("transposed", False)) or "transpose" in call.op
+    axes = _axes(arguments, data[2:], weight[2:], transposed=transposed)
     make = transposed_layers if transposed else convolution_layers
     if not transposed and shares_windows(axes):
         call.tensors.remark(
@@ -74,12 +74,12 @@ def _convolution(call: Call) -> list[Layer]:
 
 
 def _axes(
-    given: dict[str, Any], sizes: Sequence[int], kernel: Sequence[int], *, transposed: bool
+    arguments: dict[str, Any], sizes: Sequence[int], kernel: Sequence[int], *, transposed: bool
 ) -> list[SpatialAxis]:
     spatial = len(kernel)
-    stride = whole_numbers(given.get("stride") or 1, spatial)
-    dilation = whole_numbers(given.get("dilation", 1), spatial)
-    padding = given.get("padding", 0)
+    stride = whole_numbers(arguments.get("stride") or 1, spatial)
+    dilation = whole_numbers(arguments.get("dilation", 1), spatial)
+    padding = arguments.get("padding", 0)
     if padding == "valid":
         padding = 0
     if padding == "same":  # stride 1; the odd one goes to the end
@@ -87,7 +87,7 @@ def _axes(
         pads = [(total // 2, total - total // 2) for total in totals]
     else:
         pads = [(pad, pad) for pad in whole_numbers(padding, spatial)]
-    outer = whole_numbers(given.get("output_padding", 0) if transposed else 0, spatial)
+    outer = whole_numbers(arguments.get("output_padding", 0) if transposed else 0, spatial)
     return [
         SpatialAxis(*axis)
         for axis in zip(sizes, kernel, stride, dilation, pads, outer, strict=True)
@@ -95,33 +95,35 @@ def _axes(
 
 
 def _conv_tbc(call: Call) -> list[Layer]:
-    given = call.given
-    (steps, batch, channels), weight = call.shape(given["self"]), call.shape(given["weight"])
+    arguments = call.arguments
+    operands = arguments["self"], arguments["weight"]
+    (steps, batch, channels), weight = (call.shape(operand) for operand in operands)
     if batch % call.batch:
         raise NotABatchError
     return convolution_layers(
         call.name,
-        [SpatialAxis(steps, weight[0], padding=(given.get("pad", 0),) * 2)],
+        [SpatialAxis(steps, weight[0], padding=(arguments.get("pad", 0),) * 2)],
         in_channels=channels,
         out_channels=weight[2],
         groups=1,
         batch=batch,
-        bits=call.bits(given["self"], given["weight"]),
-        density=call.density(given["weight"]),
-        weight_is_activation=not call.tensors.is_stored(given["weight"]),
+        bits=call.bits(*operands),
+        density=call.density(operands[1]),
+        weight_is_activation=not call.tensors.is_stored(operands[1]),
     )
 
 
 def _deformed(call: Call) -> list[Layer]:
     """torchvision's: where its taps lie depends on data, how many there are does not."""
-    given = call.given
-    data, weight = call.shape(given["input"]), call.shape(given["weight"])
+    arguments = call.arguments
+    operands = arguments["input"], arguments["weight"]
+    data, weight = (call.shape(operand) for operand in operands)
     if data[0] % call.batch:
         raise NotABatchError
     axes = [
-        SpatialAxis(size, kernel, given[f"stride_{a}"], given[f"dilation_{a}"], (pad, pad))
+        SpatialAxis(size, kernel, arguments[f"stride_{a}"], arguments[f"dilation_{a}"], (pad, pad))
         for size, kernel, a, pad in zip(
-            data[2:], weight[2:], "hw", (given["pad_h"], given["pad_w"]), strict=True
+            data[2:], weight[2:], "hw", (arguments["pad_h"], arguments["pad_w"]), strict=True
         )
     ]
     return convolution_layers(
@@ -129,11 +131,11 @@ def _deformed(call: Call) -> list[Layer]:
         axes,
         in_channels=data[1],
         out_channels=weight[0],
-        groups=given["groups"],
+        groups=arguments["groups"],
         batch=data[0],
-        bits=call.bits(given["input"], given["weight"]),
-        density=call.density(given["weight"]),
-        weight_is_activation=not call.tensors.is_stored(given["weight"]),
+        bits=call.bits(*operands),
+        density=call.density(operands[1]),
+        weight_is_activation=not call.tensors.is_stored(operands[1]),
     )
 
 
@@ -142,8 +144,8 @@ def _deformed(call: Call) -> list[Layer]:
 
 def _linear(call: Call) -> list[Layer]:
     """The weight is stored as [outputs, inputs]."""
-    given = call.given
-    data, weight = _first(given, "input", "self"), _first(given, "weight", "mat2")
+    arguments = call.arguments
+    data, weight = _first(arguments, "input", "self"), _first(arguments, "weight", "mat2")
     shape = call.shape(weight)
     right = shape[::-1] if len(shape) == 2 else shape
     return [call.product(data, weight, right_shape=right)]
@@ -180,9 +182,9 @@ def _addbmm(call: Call) -> list[Layer]:
 
 
 def _einsum(call: Call) -> list[Layer]:
-    given = call.given
-    factors = [call.factor(operand) for operand in given["tensors"]]
-    return _contracted(call, given["equation"], factors, given.get("path"))
+    arguments = call.arguments
+    factors = [call.factor(operand) for operand in arguments["tensors"]]
+    return _contracted(call, arguments["equation"], factors, arguments.get("path"))
 
 
 def _inner(call: Call) -> list[Layer]:
@@ -198,11 +200,11 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY"
 
 
 def _tensordot(call: Call) -> list[Layer]:
-    given = call.given
-    left, right = given["self"], given["other"]
+    arguments = call.arguments
+    left, right = arguments["self"], arguments["other"]
     ours = list(_LETTERS[: len(call.shape(left))])
     theirs = list(_LETTERS[len(ours) : len(ours) + len(call.shape(right))])
-    for mine, other in zip(given["dims_self"], given["dims_other"], strict=True):
+    for mine, other in zip(arguments["dims_self"], arguments["dims_other"], strict=True):
         theirs[other] = ours[mine]
     kept = [letter for letter in ours + theirs if (letter in ours) != (letter in theirs)]
     return _einsum_of(call, f"{''.join(ours)},{''.join(theirs)}->{''.join(kept)}", (left, right))
@@ -210,11 +212,11 @@ def _tensordot(call: Call) -> list[Layer]:
 
 def _pairs_along(call: Call) -> list[Layer]:
     """linalg_vecdot, cosine_similarity: vectors along one dimension, pair by pair."""
-    given = call.given
-    left, right = _first(given, "x", "x1"), _first(given, "y", "x2")
+    arguments = call.arguments
+    left, right = _first(arguments, "x", "x1"), _first(arguments, "y", "x2")
     shapes = [call.shape(left), call.shape(right)]
     rank = max(len(shape) for shape in shapes)
-    dim = given.get("dim", 1 if "dim" not in given and call.op == "cosine_similarity" else -1)
+    dim = arguments.get("dim", 1 if call.op == "cosine_similarity" else -1)
     letters = list(_LETTERS[:rank])
     terms = ["".join(letters[rank - len(shape) :]) for shape in shapes]
     kept = "".join(letters[:dim] + letters[dim:][1:])
@@ -267,8 +269,8 @@ def _bilinear(call: Call) -> list[Layer]:
 
 def _chain(call: Call) -> list[Layer]:
     """multi_dot, chain_matmul: in the order that needs the fewest products, as PyTorch does."""
-    given = list(_first(call.given, "tensors", "matrices"))
-    factors = [call.factor(operand) for operand in given]
+    operands = _first(call.arguments, "tensors", "matrices")
+    factors = [call.factor(operand) for operand in operands]
     if len(factors) < 2:
         return []
     vectors = len(factors[0].shape) == 1, len(factors[-1].shape) == 1
@@ -366,8 +368,8 @@ def _packed(bits: int | None = None, density: float | None = None) -> Converter:
 
 def _semi_structured(call: Call) -> list[Layer]:
     """2:4: half of each row's values are stored."""
-    given = call.given
-    sparse, dense = _first(given, "mat1", "compressed_A"), _first(given, "mat2", "dense_B")
+    arguments = call.arguments
+    sparse, dense = _first(arguments, "mat1", "compressed_A"), _first(arguments, "mat2", "dense_B")
     inner, columns = call.shape(dense)
     bits = call.bits(dense, sparse)
     return [
@@ -440,10 +442,15 @@ def _attention_by_position(call: Call) -> list[Layer]:
 
 def _fused_attention(call: Call) -> list[Layer]:
     """_native_multi_head_attention: projections included."""
-    given = call.given
-    data = given["query"]
+    arguments = call.arguments
+    data = arguments["query"]
     return _self_attention(
-        call, data, given["qkv_weight"], given["proj_weight"], given["num_head"], call.name
+        call,
+        data,
+        arguments["qkv_weight"],
+        arguments["proj_weight"],
+        arguments["num_head"],
+        call.name,
     )
 
 
@@ -462,17 +469,17 @@ def _self_attention(
 
 def _encoder_layer(call: Call) -> list[Layer]:
     """_transformer_encoder_layer_fwd: what a frozen nn.TransformerEncoderLayer becomes."""
-    given = call.given
-    data, first, second = given["src"], given["ffn_weight_1"], given["ffn_weight_2"]
+    arguments = call.arguments
+    data, first, second = arguments["src"], arguments["ffn_weight_1"], arguments["ffn_weight_2"]
     inner = (*call.shape(data)[:-1], call.shape(first)[0])
     prefix = f"{call.name}." if call.name else ""
     return [
         *_self_attention(
             call,
             data,
-            given["qkv_weight"],
-            given["proj_weight"],
-            given["num_heads"],
+            arguments["qkv_weight"],
+            arguments["proj_weight"],
+            arguments["num_heads"],
             f"{prefix}self_attn",
         ),
         call.product(data, first, None, call.shape(first)[::-1], name=f"{prefix}linear1"),

@@ -53,8 +53,8 @@ def read_torch(
     names = first_names(module)
     arguments = (tuple(inputs), dict(keywords or {}))
 
-    def export(given: Any) -> torch.export.ExportedProgram:
-        return export_program(module, *given, source=source)
+    def export(example: Any) -> torch.export.ExportedProgram:
+        return export_program(module, *example, source=source)
 
     def read(program: torch.export.ExportedProgram, **options: Any) -> ReadProgram:
         return read_nodes(
@@ -63,7 +63,7 @@ def read_torch(
 
     program = export(arguments)
     whole = read(program, values=False)
-    batch = batch_in(arguments, whole, lambda given: read(export(given), values=False))
+    batch = batch_in(arguments, whole, lambda example: read(export(example), values=False))
     workload = read(program, values=values, batch=batch.size).workload
     if not workload.layers and workload.complete:
         raise InputError(source, [Mistake("forward", "nothing in it multiplies: nothing to price")])

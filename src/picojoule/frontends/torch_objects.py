@@ -25,14 +25,14 @@ def replaced_tensors(value: object, replace: Callable[[torch.Tensor], object]) -
 
 def tensors_in(value: object) -> list[torch.Tensor]:
     """The tensors in *value*, in the order of :func:`replaced_tensors`."""
-    found: list[torch.Tensor] = []
+    tensors: list[torch.Tensor] = []
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        found.append(tensor)
+        tensors.append(tensor)
         return tensor
 
     replaced_tensors(value, note)
-    return found
+    return tensors
 
 
 def _replaced(value: Any, replace: Callable[[torch.Tensor], object], seen: dict[int, Any]) -> Any:
@@ -42,12 +42,12 @@ def _replaced(value: Any, replace: Callable[[torch.Tensor], object], seen: dict[
         if not _is_object(part):
             return part
         if id(part) not in seen:
-            seen[id(part)] = made = copy.copy(part)
+            seen[id(part)] = duplicate = copy.copy(part)
             for name, attribute in _attributes(part).items():
-                object.__setattr__(made, name, _replaced(attribute, replace, seen))
-            if isinstance(part, Mapping) and hasattr(made, "__setitem__"):
+                object.__setattr__(duplicate, name, _replaced(attribute, replace, seen))
+            if isinstance(part, Mapping) and hasattr(duplicate, "__setitem__"):
                 for key in part:
-                    made[key] = _replaced(part[key], replace, seen)
+                    duplicate[key] = _replaced(part[key], replace, seen)
         return seen[id(part)]
 
     return pytree.tree_map(leaf, value)

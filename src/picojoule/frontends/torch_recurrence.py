@@ -17,26 +17,26 @@ def _sequence(call: Call) -> list[Layer]:
 
     The overload for packed sequences has the rows of all steps in one dimension.
     """
-    given = call.given
-    packed = "batch_sizes" in given
-    data = given["data" if packed else "input"]
+    arguments = call.arguments
+    packed = "batch_sizes" in arguments
+    data = arguments["data" if packed else "input"]
     shape = call.shape(data)
     if packed:
         steps, batch = shape[0], 1
-    elif given["batch_first"]:
+    elif arguments["batch_first"]:
         batch, steps = shape[0], shape[1]
     else:
         steps, batch = shape[0], shape[1]
     call.lengths.append(steps)
-    parameters = list(given["params"])
-    directions = 2 if given["bidirectional"] else 1
-    per_direction, rest = divmod(len(parameters), given["num_layers"] * directions)
-    has_biases = bool(given["has_biases"])
+    parameters = list(arguments["params"])
+    directions = 2 if arguments["bidirectional"] else 1
+    per_direction, rest = divmod(len(parameters), arguments["num_layers"] * directions)
+    has_biases = bool(arguments["has_biases"])
     if rest:
-        raise ProblemError(f"{len(parameters)} parameters of {given['num_layers']} layers")
+        raise ProblemError(f"{len(parameters)} parameters of {arguments['num_layers']} layers")
     projected = per_direction == (5 if has_biases else 3)
     layers: list[Layer] = []
-    for number in range(given["num_layers"]):
+    for number in range(arguments["num_layers"]):
         for direction in range(directions):
             first = (number * directions + direction) * per_direction
             weights = parameters[first : first + per_direction]
@@ -55,20 +55,19 @@ def _sequence(call: Call) -> list[Layer]:
 
 def _cell(call: Call) -> list[Layer]:
     """lstm_cell, gru_cell, rnn_*_cell: one step."""
-    given = call.given
-    data = given["input"]
+    arguments = call.arguments
+    data = arguments["input"]
     rows = call.shape(data)[0]
-    return _one(call, "", data, given["w_ih"], given["w_hh"], None, steps=1, batch=rows)
+    return _one(call, "", data, arguments["w_ih"], arguments["w_hh"], None, steps=1, batch=rows)
 
 
 def _onednn(call: Call) -> list[Layer]:
     """mkldnn_rnn_layer: one layer of one direction."""
-    given = call.given
-    steps, batch = call.shape(given["input"])[:2]
+    arguments = call.arguments
+    data, *weights = (arguments[name] for name in ("input", "weight0", "weight1"))
+    steps, batch = call.shape(data)[:2]
     call.lengths.append(steps)
-    return _one(
-        call, "", given["input"], given["weight0"], given["weight1"], None, steps=steps, batch=batch
-    )
+    return _one(call, "", data, weights[0], weights[1], None, steps=steps, batch=batch)
 
 
 def _one(

@@ -88,11 +88,11 @@ def region_run_once(node: fx.Node) -> Region | None:
 def inner_graphs(node: fx.Node) -> Iterator[Region]:
     """The graphs among the arguments of an operator, their inputs last among the others."""
     flat, _ = pytree.tree_flatten((node.args, node.kwargs))
-    given = [each for each in flat if graph_module_of(each) is None]
+    operands = [each for each in flat if graph_module_of(each) is None]
     for each in flat:
         inner = graph_module_of(each)
         if inner is not None:
-            yield _region(inner, given)
+            yield _region(inner, operands)
 
 
 def _control_name(node: fx.Node) -> str:
@@ -106,36 +106,36 @@ def graph_module_of(argument: object) -> fx.GraphModule | None:
     """The graph that an argument of an operator stands for, if it does."""
     if not isinstance(argument, fx.Node) or argument.op != "get_attr":
         return None
-    found: Any = argument.graph.owning_module
+    module: Any = argument.graph.owning_module
     for part in str(argument.target).split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, fx.GraphModule) else None
+        module = getattr(module, part, None)
+    return module if isinstance(module, fx.GraphModule) else None
 
 
 def _region(
     inner: fx.GraphModule,
-    given: Sequence[object],
+    operands: Sequence[object],
     times: int = 1,
     sliced: Sequence[object] = (),
 ) -> Region:
     placeholders = [node for node in inner.graph.nodes if node.op == "placeholder"]
-    missing = len(placeholders) - len(given)
-    outer = [None] * missing + list(given) if missing > 0 else list(given)[-len(placeholders) :]
+    missing = len(placeholders) - len(operands)
+    outer = [None] * missing + list(operands)[max(-missing, 0) :]
     nodes = frozenset(each for each in sliced if isinstance(each, fx.Node))
     return Region(inner.graph, tuple(zip(placeholders, outer, strict=False)), times, nodes)
 
 
 def _cond(node: fx.Node, tensors: ProgramTensors) -> Branches:
     predicate, *branches = node.args[:3]
-    operands = node.args[3] if len(node.args) > 3 else ()
-    given = list(operands) if isinstance(operands, (tuple, list)) else []
+    group = node.args[3] if len(node.args) > 3 else ()
+    operands = list(group) if isinstance(group, (tuple, list)) else []
     inner = [graph_module_of(branch) for branch in branches]
     if tensors.is_stored(predicate) and isinstance(predicate, fx.Node):
         value = tensors.value(predicate)
         inner = inner[:1] if value is None or bool(value) else inner[1:]
     elif isinstance(predicate, bool):
         inner = inner[:1] if predicate else inner[1:]
-    regions = tuple(_region(each, given) for each in inner if each is not None)
+    regions = tuple(_region(each, operands) for each in inner if each is not None)
     return Branches(regions, exclusive=True)
 
 
@@ -150,11 +150,11 @@ def _scan(node: fx.Node, tensors: ProgramTensors, name: str) -> Branches | None:
     except (ProblemError, IndexError):
         return Branches((_region(inner, [*carried, *scanned, *constant]),), unmodelled=(name,))
     if name == "associative_scan":  # combines pairs: one less than there are
-        given = [None] * (2 * len(scanned)) + constant
-        return Branches((_region(inner, given, max(steps - 1, 0)),), lengths=(steps,))
+        operands = [None] * (2 * len(scanned)) + constant
+        return Branches((_region(inner, operands, max(steps - 1, 0)),), lengths=(steps,))
     # What is carried differs from run to run, even if its first value is stored.
-    given = [None] * len(carried) + scanned + constant
-    return Branches((_region(inner, given, steps, scanned),), lengths=(steps,))
+    operands = [None] * len(carried) + scanned + constant
+    return Branches((_region(inner, operands, steps, scanned),), lengths=(steps,))
 
 
 def _map(node: fx.Node, tensors: ProgramTensors) -> Branches | None:
@@ -182,10 +182,10 @@ def _while_loop(
     times = trips.get(node.name)
     if times is None:
         times = _counted_trips(condition, body, carried, constant, tensors)
-    given = [None] * len(carried) + constant
+    operands = [None] * len(carried) + constant
     if times is None:
         return Branches(
-            (_region(body, given), _region(condition, given)),
+            (_region(body, operands), _region(condition, operands)),
             remarks=(
                 f"how often {node.name} runs depends on data: one run is priced; "
                 f"give it ({node.name}=N)",
@@ -193,7 +193,7 @@ def _while_loop(
             lengths=(1,),
             unmodelled=("while_loop",),
         )
-    regions = (_region(body, given, times), _region(condition, given, times + 1))
+    regions = (_region(body, operands, times), _region(condition, operands, times + 1))
     return Branches(regions, lengths=(times,))
 
 
@@ -233,17 +233,17 @@ def _known(argument: object, tensors: ProgramTensors) -> Any:
     if isinstance(value, torch.Tensor) and value.numel() != 1:
         return _UNKNOWN
     if tensors.is_stored(argument):
-        found = tensors.value(argument)
-        return found.clone() if isinstance(found, torch.Tensor) else _UNKNOWN
+        stored = tensors.value(argument)
+        return stored.clone() if isinstance(stored, torch.Tensor) else _UNKNOWN
     if argument.op == "call_function" and not argument.all_input_nodes:
         return _called(argument, {})  # torch.zeros(()) and the like
     return _UNKNOWN
 
 
-def _run(graph: fx.Graph, given: Sequence[object]) -> Any:
+def _run(graph: fx.Graph, inputs: Sequence[object]) -> Any:
     """The outputs of a graph, each unknown that hangs on something unknown."""
     values: dict[fx.Node, Any] = {}
-    following = iter(given)
+    following = iter(inputs)
     for node in graph.nodes:
         if node.op == "placeholder":
             values[node] = next(following, _UNKNOWN)

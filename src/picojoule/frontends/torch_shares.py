@@ -52,14 +52,14 @@ def expected_size(
 def _symbols(node: fx.Node) -> list[str]:
     value = node.meta.get("val")
     values = value if isinstance(value, (tuple, list)) else [value]
-    found: dict[str, None] = {}
+    symbols: dict[str, None] = {}
     for each in values:
         if isinstance(each, torch.Tensor):
             for size in each.shape:
                 expression = getattr(getattr(size, "node", None), "expr", None)
                 if expression is not None and expression.is_symbol:
-                    found[str(expression)] = None
-    return list(found)
+                    symbols[str(expression)] = None
+    return list(symbols)
 
 
 def _mask(node: fx.Node) -> fx.Node | None:
@@ -83,8 +83,8 @@ def _choice(node: fx.Node) -> tuple[fx.Node, int, int] | None:
         source = node.all_input_nodes[0]
         if name == "eq":
             number = node.args[1]
-            found = _router(source)
-            return None if found is None else (*found, number if isinstance(number, int) else 0)
+            router = _router(source)
+            return None if router is None else (*router, number if isinstance(number, int) else 0)
         if name == "one_hot":
             value = node.meta.get("val")
             experts = value.shape[-1] if isinstance(value, torch.Tensor) else None

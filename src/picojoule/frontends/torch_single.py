@@ -129,8 +129,8 @@ class _Walk:
             if inner:
                 self._inner[node] = inner[0]
         target: Any = node.target
-        given = fx.map_arg((node.args, dict(node.kwargs)), _value_of)
-        self._set(node, target(*given[0], **given[1]))
+        positional, keywords = fx.map_arg((node.args, dict(node.kwargs)), _value_of)
+        self._set(node, target(*positional, **keywords))
 
     def _set(self, node: fx.Node, value: Any) -> None:
         self._before[node] = node.meta.get("val")
@@ -138,14 +138,14 @@ class _Walk:
 
     def _one_of(self, sizes: Sequence[int]) -> list[int]:
         """Sizes without the inferences: the first that is as many."""
-        found = list(sizes)
-        if self._size in found:
-            found[found.index(self._size)] = 1
-        return found
+        if self._size not in sizes:
+            return list(sizes)
+        place = sizes.index(self._size)
+        return [*sizes[:place], 1, *sizes[place + 1 :]]
 
-    def _reshaped(self, node: fx.Node, given: object) -> list[int]:
+    def _reshaped(self, node: fx.Node, shape: object) -> list[int]:
         """The sizes of a view, of which the one that holds the inferences gets smaller."""
-        sizes = _numbers(given)
+        sizes = _numbers(shape)
         axis = self._axis_of(node.all_input_nodes[0])
         if axis is None:
             return sizes
@@ -185,10 +185,12 @@ def _whole(shape: Sequence[Any]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _numbers(given: object) -> list[int]:
-    if not isinstance(given, (list, tuple)) or not all(isinstance(size, int) for size in given):
+def _numbers(argument: object) -> list[int]:
+    if not isinstance(argument, (list, tuple)) or not all(
+        isinstance(size, int) for size in argument
+    ):
         raise _NotForOneError
-    return list(given)
+    return list(argument)
 
 
 def _is_short(node: fx.Node, name: str) -> bool:

@@ -165,16 +165,16 @@ class ProgramTensors:
         return self._values[node]()
 
     def _computed(self, node: fx.Node) -> Any:
-        given = {source: self.value(source) for source in node.all_input_nodes}
+        values = {source: self.value(source) for source in node.all_input_nodes}
         if any(
             value is None or (isinstance(value, torch.Tensor) and value.is_meta)
-            for value in given.values()
+            for value in values.values()
         ):
             return None
         try:
-            if not self._is_trusted and not _is_modest(node, given):
+            if not self._is_trusted and not _is_modest(node, values):
                 return None
-            return _called(node, given)
+            return _called(node, values)
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
             return None  # an operator that does not run on this machine
 
@@ -263,15 +263,15 @@ MODEST = 1 << 28  # elements that a tensor of an untrusted program may have
 _NAMESPACES = ("aten", "prims", "quantized_decomposed")
 
 
-def _called(node: fx.Node, given: Mapping[fx.Node, Any]) -> Any:
+def _called(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     target: Any = node.target
     return target(
-        *fx.map_arg(node.args, given.__getitem__),
-        **fx.map_arg(dict(node.kwargs), given.__getitem__),
+        *fx.map_arg(node.args, values.__getitem__),
+        **fx.map_arg(dict(node.kwargs), values.__getitem__),
     )
 
 
-def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
+def _is_modest(node: fx.Node, values: Mapping[fx.Node, Any]) -> bool:
     """Whether an operator is plain arithmetic, and its result no larger than is reasonable."""
     if node.target is operator.getitem:
         return True
@@ -279,10 +279,10 @@ def _is_modest(node: fx.Node, given: Mapping[fx.Node, Any]) -> bool:
         return False
     shapes = {
         source: value.to("meta") if isinstance(value, torch.Tensor) else value
-        for source, value in given.items()
+        for source, value in values.items()
     }
-    made = _called(node, shapes)
-    parts = made if isinstance(made, (tuple, list)) else [made]
+    result = _called(node, shapes)
+    parts = result if isinstance(result, (tuple, list)) else [result]
     return sum(part.numel() for part in parts if isinstance(part, torch.Tensor)) <= MODEST
 
 
@@ -371,10 +371,10 @@ def _written(node: fx.Node) -> Iterable[fx.Node]:
     schema = getattr(node.target, "_schema", None)
     if node.op != "call_function" or schema is None or not schema.is_mutable:
         return
-    for argument, given in zip(schema.arguments, node.args, strict=False):
+    for argument, operand in zip(schema.arguments, node.args, strict=False):
         is_written = argument.alias_info is not None and argument.alias_info.is_write
-        if is_written and isinstance(given, fx.Node):
-            yield given
+        if is_written and isinstance(operand, fx.Node):
+            yield operand
 
 
 _SAME_HEADS = words("transpose permute clone contiguous to _to mul div alias detach mT")

@@ -108,14 +108,14 @@ def held_bits(node: fx.Node, held: Mapping[fx.Node, int], *, stored: bool) -> in
 
 
 def block_scale_bits(
-    node: fx.Node, known: Mapping[fx.Node, float], held: Mapping[fx.Node, int], *, stored: bool
+    node: fx.Node, scale_bits: Mapping[fx.Node, float], held: Mapping[fx.Node, int], *, stored: bool
 ) -> float:
     """Bits that scales and zero points of blocks add to each of a node's values; 0 if it has none.
 
     Scales of a whole tensor or channel are not counted: there are hardly any.
 
     Args:
-        known: of the nodes before.
+        scale_bits: of the nodes before.
         held: widths of quantised values.
         stored: the node is computed from stored tensors only.
     """
@@ -124,8 +124,10 @@ def block_scale_bits(
     if not _elements(node):
         return 0.0
     if name.startswith("dequantize"):
-        given = _arguments(node)
-        scales, zeros = (given.get(f"{word}s", given.get(word)) for word in ("scale", "zero_point"))
+        arguments = _arguments(node)
+        scales, zeros = (
+            arguments.get(f"{word}s", arguments.get(word)) for word in ("scale", "zero_point")
+        )
         if not isinstance(scales, fx.Node) or not _is_of_blocks(scales):
             return 0.0
         # Scales of the rows of an input are one for each, however many dimensions count them.
@@ -137,11 +139,11 @@ def block_scale_bits(
         return bits / _elements(node)
     if stored:
         others = [source for source in node.all_input_nodes if source not in sources]
-        if any(map(_is_of_blocks, others)) or len(sources) > 1 or not known.keys() & sources:
+        if any(map(_is_of_blocks, others)) or len(sources) > 1 or not scale_bits.keys() & sources:
             return _unpacked_scale_bits(node, held)
-        return known.get(sources[0], 0.0)
+        return scale_bits.get(sources[0], 0.0)
     if node.target is operator.getitem or (namespace in ("aten", "prims") and name in _MOVES):
-        return max((known.get(source, 0.0) for source in sources), default=0.0)
+        return max((scale_bits.get(source, 0.0) for source in sources), default=0.0)
     return 0.0
 
 
@@ -162,15 +164,15 @@ def _unpacked_scale_bits(node: fx.Node, held: Mapping[fx.Node, int]) -> float:
 
 def _leaves(node: fx.Node) -> set[fx.Node]:
     """The tensors that a node is computed from in the end."""
-    found, seen, waiting = set(), {node}, [node]
+    leaves, seen, waiting = set(), {node}, [node]
     while waiting:
         current = waiting.pop()
         if current.op in ("placeholder", "get_attr"):
-            found.add(current)
+            leaves.add(current)
         new = [source for source in current.all_input_nodes if source not in seen]
         seen.update(new)
         waiting += new
-    return found
+    return leaves
 
 
 def _is_of_blocks(node: fx.Node) -> bool:
@@ -222,12 +224,12 @@ def _quantised_by(user: fx.Node) -> int | None:
 
 def _quantiser_bits(node: fx.Node, name: str) -> int | None:
     """Width of the levels of a quantiser, by its range or by its type."""
-    given = _arguments(node)
-    low = given.get("quant_min", given.get("qmin"))
-    high = given.get("quant_max", given.get("qmax"))
+    arguments = _arguments(node)
+    low = arguments.get("quant_min", arguments.get("qmin"))
+    high = arguments.get("quant_max", arguments.get("qmax"))
     if isinstance(low, int) and isinstance(high, int) and high > low:
         return max(1, math.ceil(math.log2(high - low + 1)))
-    types = [value for value in given.values() if isinstance(value, torch.dtype)]
+    types = [value for value in arguments.values() if isinstance(value, torch.dtype)]
     if name.startswith("dequantize"):
         source = node.all_input_nodes[0].meta.get("val") if node.all_input_nodes else None
         return _BITS.get(source.dtype) if isinstance(source, torch.Tensor) else None
@@ -243,10 +245,10 @@ def _stored_bits(node: fx.Node, sources: list[fx.Node], held: Mapping[fx.Node, i
     if not isinstance(value, torch.Tensor):
         return held.get(sources[0]) if sources else None
     widths = [(_packed_bits(source, held), _elements(source)) for source in sources]
-    known = [(width, elements) for width, elements in widths if width is not None]
-    if not known or _elements(node) == 0:
+    packed = [(width, elements) for width, elements in widths if width is not None]
+    if not packed or _elements(node) == 0:
         return None
-    width, elements = max(known, key=lambda pair: pair[0] * pair[1])
+    width, elements = max(packed, key=lambda pair: pair[0] * pair[1])
     whole = any(
         width is None and _distinct(source) == _elements(node)
         for source, (width, _) in zip(sources, widths, strict=True)
@@ -311,9 +313,9 @@ def _is_levels(node: fx.Node) -> bool:
 
 def _clamped_levels(node: fx.Node) -> int | None:
     """Width of ``clamp(round(x / scale) + zero point, low, high)``."""
-    given = _arguments(node)
-    low = given.get("min", given.get("min_val"))
-    high = given.get("max", given.get("max_val"))
+    arguments = _arguments(node)
+    low = arguments.get("min", arguments.get("min_val"))
+    high = arguments.get("max", arguments.get("max_val"))
     if not isinstance(low, (int, float)) or not isinstance(high, (int, float)) or high <= low:
         return None
     source = node.all_input_nodes[0]

@@ -34,14 +34,14 @@ class Document:
         root: the data; of a variant, the whole machine with the changes made.
         lines: path in the file -> line.
         moved: of a variant, path in ``root`` -> path in the file; None where they are the same.
-        found: mistakes found so far, to be refused together with those still to come.
+        mistakes: found so far, to be refused together with those still to come.
     """
 
     source: str
     root: Node = None
     lines: dict[str, int] = field(default_factory=dict)
     moved: dict[str, str] | None = None
-    found: tuple[Mistake, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
 
     def mistake(self, path: str, message: str) -> Mistake:
         """The mistake at *path* of the root, told at its place in the file, with the line."""
@@ -56,7 +56,7 @@ class Document:
 
     def refuse(self, mistakes: Iterable[tuple[str, str]], more: int = 0) -> None:
         """Raise the error of what was found and *mistakes*, (path, message), if there are any."""
-        refuse(self.source, [*self.found, *(self.mistake(*new) for new in mistakes)], more)
+        refuse(self.source, [*self.mistakes, *(self.mistake(*new) for new in mistakes)], more)
 
 
 def refuse(source: str, mistakes: Sequence[Mistake], more: int = 0) -> None:

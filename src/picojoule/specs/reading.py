@@ -237,7 +237,9 @@ def _complete(text: str, source: str, chain: tuple[str, ...]) -> Document:
             wrong.append(document.mistake(place, str(error)))
     if "energy_unit" in variant.changes and "unit_energy" not in variant.changes:
         root.pop("unit_energy", None)  # it says what the other unit was worth
-    return Document(source=source, root=root, lines=document.lines, moved=moved, found=tuple(wrong))
+    return Document(
+        source=source, root=root, lines=document.lines, moved=moved, mistakes=tuple(wrong)
+    )
 
 
 def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:

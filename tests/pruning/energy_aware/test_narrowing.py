@@ -17,14 +17,15 @@ pytest.importorskip("safetensors")
 
 from torch import nn  # noqa: E402
 
+from picojoule.estimation import estimate  # noqa: E402
 from picojoule.pruning.energy_aware.finetuning import FineTuning, top1  # noqa: E402
 from picojoule.pruning.energy_aware.narrowing import Narrowing  # noqa: E402
 from picojoule.pruning.energy_aware.options import PruningOptions  # noqa: E402
-from picojoule.pruning.energy_aware.pricing import Pricing  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
 from picojoule.pruning.graph.surgery import load_network  # noqa: E402
 from picojoule.pruning.graph.tracing import trace  # noqa: E402
-from picojoule.pruning.layers.capture import find_layers, measure_densities  # noqa: E402
+from picojoule.pruning.layers.capture import find_layers  # noqa: E402
+from picojoule.pruning.layers.profiling import profile  # noqa: E402
 from tests.pruning import patterns  # noqa: E402
 from tests.pruning.published import SOME_QUICK, published  # noqa: E402
 from tests.pruning.small import make  # noqa: E402
@@ -150,14 +151,8 @@ def test_the_price_is_of_the_network_that_is_delivered(tmp_path: Path) -> None:
     sizes = [sum(p.numel() for p in network.parameters()) for network in (model, small)]
     assert sizes[1] < sizes[0]
     # Priced anew, from the files alone.
-    traced = trace(small, (data.train.inputs[:1],))
-    layers = find_layers(traced)
-    pricing = Pricing(traced, layers, "eyeriss-cvpr17")
-    weights = {
-        x.name: float((small.get_parameter(x.parameter) != 0).double().mean()) for x in layers
-    }
-    densities = measure_densities(small, layers, data.train.take(options.profile))
-    anew = pricing.network(weights, densities)
+    measured = profile(small, data.train.take(options.profile))
+    anew = estimate(measured.workload, "eyeriss-cvpr17")
     assert anew.energy == pytest.approx(found.after.energy, rel=1e-6)
     assert anew.macs == pytest.approx(found.after.macs)
     # Without narrower layers the same budget leaves more channels and more feature maps to move.

@@ -18,6 +18,7 @@ from picojoule.pruning.graph.channels import Channels
 from picojoule.pruning.graph.limits import WidthLimits, natural_step
 from picojoule.pruning.graph.tracing import trace
 from picojoule.pruning.graph.widths import Widths, resized
+from picojoule.pruning.layers.real_weights import with_real_weights
 from picojoule.pruning.netadapt.recipe import Recipe
 from picojoule.pruning.platforms.tables import Entry, Table, table_order
 from picojoule.workload import Layer
@@ -57,7 +58,7 @@ def wanted_layers(
         points: widths on each side of a layer, at least 2.
         allow_incomplete: go on where operators that multiply, or may, are not in the price.
     """
-    traced = trace(model, inputs)
+    traced = trace(with_real_weights(model, inputs).model, inputs)
     check_complete(traced.workload, allow_incomplete=allow_incomplete)
     widths = Widths(traced)
     # Paper mode goes lower than best mode where the recipe names no floor: both are covered.
