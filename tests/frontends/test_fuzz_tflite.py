@@ -18,7 +18,7 @@ pytest.importorskip("tflite")
 from picojoule.errors import InputError
 from picojoule.frontends import load
 from tests.frontends.test_fuzz import damaged
-from tests.frontends.test_tflite import connected, resizable, transposed
+from tests.frontends.test_tflite import connected, in_blocks, resizable, transposed
 from tests.frontends.test_tflite_control import branch, loop, lstm_file
 from tests.frontends.tflite_files import INT8, INT32, Graph, Op, Tensor, model, one, stored
 
@@ -50,7 +50,9 @@ def load_bytes(content: bytes, **rest: Any) -> None:
 
 FILES = [
     connected(stored("w", 10, 32, kind=INT8, zero_point=[0] * 10)),
+    in_blocks(zeros=INT8, dequantized=True),
     loop(3),
+    loop(3, squared=True),
     loop(None),
     lstm_file(),
     lstm_file(both=True),

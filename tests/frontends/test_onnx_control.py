@@ -168,7 +168,8 @@ def test_unknown_trips_are_asked_for(tmp_path: Path) -> None:
         assert told.complete
         assert (told["cell"].macs, told["head"].macs) == (6 * 16, 6 * 12)
     assert "did you mean 'steps'" in mistakes(path, trips={"step": 6})["trips 'step'"]
-    assert "not a size" in mistakes(path, trips={"steps": -1})["trips 'steps'"]
+    for impossible in (-1, 1 << 63):
+        assert "not a size" in mistakes(path, trips={"steps": impossible})["trips 'steps'"]
 
 
 def test_no_trips_no_products(tmp_path: Path) -> None:

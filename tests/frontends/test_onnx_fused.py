@@ -18,7 +18,15 @@ from picojoule.frontends.onnx_shapes import shape_of
 from picojoule.frontends.onnx_trace import Sizes, trace
 from picojoule.frontends.source_file import Findings
 from picojoule.workload import PerOperand
-from tests.frontends.onnx_graphs import DOMAINS, MICROSOFT, QONNX
+from tests.frontends.onnx_graphs import (
+    DOMAINS,
+    MICROSOFT,
+    QONNX,
+    graph_of,
+    mistakes,
+    ones,
+    saved,
+)
 
 runtime = pytest.importorskip("onnxruntime")
 RANDOM = np.random.default_rng(1)
@@ -529,3 +537,14 @@ def test_widths_of_qonnx(quantiser: str, stored: list[float], width: int, tmp_pa
     assert [layer.bits for layer in network] == [PerOperand(width, width, width)]
     assert network.macs == 24
     assert network.complete
+
+
+def test_a_blocked_convolution_of_no_groups_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node(
+            "Conv", ["x", "w"], ["y"], "c", domain="com.microsoft.nchwc", group=0, pads=[0] * 4
+        )
+    ]
+    path = saved(graph_of(nodes, {"x": [1, 8, 4, 4]}, [ones("w", 8, 8, 1, 1)]), tmp_path)
+    (said,) = mistakes(path).values()
+    assert "groups" in said

@@ -171,3 +171,14 @@ def test_rows_that_do_not_divide_by_the_experts_visit_all_of_them(tmp_path: Path
     ]
     assert sum(layer.macs for layer in network) == 13 * 2 * 128
     assert sum(layer.weights for layer in network) == 4 * 2 * 128
+
+
+def test_packed_sizes_that_multiply_past_any_dimension(tmp_path: Path) -> None:
+    """What a damaged file looks up has a shape that no file can say: it is not known."""
+    nodes = [
+        node("GatherBlockQuantized", ["q", "i", "s"], ["g"], domain=MICROSOFT, bits=4),
+        node("MatMul", ["x", "v"], ["y"]),
+    ]
+    packed = TensorProto(name="q", data_type=TensorProto.UINT8, dims=[4, 1 << 62])
+    stored = [packed, constant("i", [0]), ones("s", 4, 2), ones("v", 64, 3)]
+    assert layer_of(tmp_path, nodes, *stored).macs == 7 * 64 * 3

@@ -229,14 +229,7 @@ def test_int4_weights_and_their_zeros(read: Any) -> None:
     assert "159 bytes are stored for 320 weights, 160 are needed" in refusal(read, short)
 
 
-@pytest.mark.parametrize(
-    ("scales", "zeros", "expected"),
-    [(FLOAT16, None, 16 / 32), (FLOAT32, None, 16 / 32), (FLOAT16, INT8, (16 + 8) / 32)],
-)
-@pytest.mark.parametrize("dequantized", [False, True])
-def test_scales_of_blocks(
-    read: Any, scales: int, zeros: int | None, expected: float, dequantized: bool
-) -> None:
+def in_blocks(scales: int = FLOAT16, zeros: int | None = None, dequantized: bool = False) -> bytes:
     """10 x 64 weights of 4 bits with two scales in each row."""
     points = 0 if zeros is None else 4
     tensors = [
@@ -254,7 +247,18 @@ def test_scales_of_blocks(
         ops.append(Op(name="DEQUANTIZE", inputs=[1], outputs=[weight], kind="DequantizeOptions"))
     kind = "FullyConnectedOptions"
     ops.append(Op(name="FULLY_CONNECTED", inputs=[0, weight, -1], outputs=[2], kind=kind))
-    (layer,) = read(model(Graph(tensors=tensors, inputs=[0], outputs=[2], ops=ops)))
+    return model(Graph(tensors=tensors, inputs=[0], outputs=[2], ops=ops))
+
+
+@pytest.mark.parametrize(
+    ("scales", "zeros", "expected"),
+    [(FLOAT16, None, 16 / 32), (FLOAT32, None, 16 / 32), (FLOAT16, INT8, (16 + 8) / 32)],
+)
+@pytest.mark.parametrize("dequantized", [False, True])
+def test_scales_of_blocks(
+    read: Any, scales: int, zeros: int | None, expected: float, dequantized: bool
+) -> None:
+    (layer,) = read(in_blocks(scales, zeros, dequantized))
     assert layer.bits.weight == 4
     assert layer.scale_bits == PerOperand(0.0, expected, 0.0)
     # Half of the values are zeros, unless each block has a zero of its own.

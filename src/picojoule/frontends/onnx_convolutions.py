@@ -107,16 +107,16 @@ def _conv(call: Call, places: _Places = _PLAIN) -> list[Layer]:
     channels = at.weight_shape[1] * at.groups
     if places.blocked:
         # What fills the last block of channels, in and out, are zeros and no weights.
-        if groups < 1:
-            raise ProblemError(f"weights in {groups} groups")
         filled = at.weight_shape[1] * filters
         if groups == filters and at.weight_shape[1] == 1:  # depthwise
             channels = groups = filters = true_filters(call)
         elif groups == 1:
             filters = true_filters(call)
-            known = true_channels(call, call.input(places.data))
-            channels = min(channels, known or channels)
-        dense = min(1.0, density.weight * filled / (channels // groups * filters))
+            channels = min(channels, true_channels(call, call.input(places.data)) or channels)
+        true = channels // groups * filters if groups > 0 else 0
+        if true < 1:
+            raise ProblemError(f"{channels} channels in {groups} groups for {filters} filters")
+        dense = min(1.0, density.weight * filled / true)
         density = DENSE._replace(weight=dense)
     elif channels != at.channels:
         raise ProblemError(

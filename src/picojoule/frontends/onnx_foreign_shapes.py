@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from onnx import NodeProto, TensorProto, TypeProto, helper
 
 from picojoule.frontends.onnx_shapes import (
+    LARGEST_DIMENSION,
     Traced,
     attributes,
     infer_types,
@@ -191,7 +192,7 @@ def _named(
     return {
         name: tensor_type(element, shape)
         for name, shape in zip(node.output, shapes or (), strict=False)
-        if name and shape is not None and min(shape, default=0) >= 0
+        if name and shape is not None and all(0 <= size <= LARGEST_DIMENSION for size in shape)
     }
 
 

@@ -23,7 +23,7 @@ from picojoule.errors import InputError, Mistake
 from picojoule.frontends.onnx_batch import batch_of
 from picojoule.frontends.onnx_control import CONTROL
 from picojoule.frontends.onnx_layers import LayerBuilder
-from picojoule.frontends.onnx_shapes import subgraphs
+from picojoule.frontends.onnx_shapes import LARGEST_DIMENSION, subgraphs
 from picojoule.frontends.onnx_tensors import TensorValues
 from picojoule.frontends.onnx_trace import Sizes, trace
 from picojoule.frontends.products import NotABatchError
@@ -144,13 +144,17 @@ def convert(
     )
 
 
+def _is_size(given: object) -> bool:
+    return isinstance(given, int) and 0 <= given <= LARGEST_DIMENSION
+
+
 def _check_sizes(sizes: Sizes, findings: Findings) -> None:
     for what, numbers in (("dims", sizes.dims), ("trips", sizes.trips)):
         for word, size in numbers.items():
-            if not isinstance(size, int) or size < 0:
+            if not _is_size(size):
                 findings.add(f"{what} {shortened(word)}", f"{size!r} is not a size")
     for word, shape in sizes.shapes.items():
-        if not all(isinstance(size, int) and size >= 0 for size in shape):
+        if not all(map(_is_size, shape)):
             findings.add(f"shapes {shortened(word)}", f"{shape!r} is not a shape")
 
 

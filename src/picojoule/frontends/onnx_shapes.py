@@ -24,6 +24,9 @@ from picojoule.frontends.onnx_tensors import Constant, width_of
 
 Values = NDArray[np.generic]
 
+LARGEST_DIMENSION = (1 << 63) - 1
+"""What a dimension can be in a file; sizes that are given or multiplied could be more."""
+
 INSIDE = "\x1f"
 """Between the place of a subgraph or function and the name of a tensor in it."""
 
