@@ -12,7 +12,7 @@ from onnx import helper
 
 from picojoule.frontends import load
 from picojoule.workload import Extents, Workload
-from tests.frontends.onnx_graphs import constant, graph_of, network_of, ones, saved
+from tests.frontends.onnx_graphs import Shape, constant, graph_of, network_of, ones, saved
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STEPS, INPUTS, HIDDEN = 7, 5, 6
@@ -127,7 +127,7 @@ def test_sequences_that_are_no_batch_are_still_side_by_side(tmp_path: Path) -> N
         helper.make_node("MatMul", ["z", "z2"], ["o"], "other"),
     ]
     weights = [ones("W", 1, 6, 5), ones("R", 1, 6, 6)]
-    sizes = {"x": [STEPS, 4, 5], "z": [3, 2, 6], "z2": [3, 6, 2]}
+    sizes: dict[str, Shape] = {"x": [STEPS, 4, 5], "z": [3, 2, 6], "z2": [3, 6, 2]}
     network = network_of(tmp_path, nodes, sizes, *weights)
     assert network.batch == 1
     assert network["r.recurrent"].bounds == Extents(N=4, M=6, C=6)

@@ -33,7 +33,7 @@ def layer_of(tmp_path: Path, nodes: list[NodeProto], *stored: TensorProto, **res
 def test_matmul_n_bits(
     tmp_path: Path, zeros: TensorProto | None, scale: type, expected: float
 ) -> None:
-    given = {"K": 64, "N": 48, "bits": 4, "block_size": 32, "domain": MICROSOFT}
+    given: dict[str, Any] = {"K": 64, "N": 48, "bits": 4, "block_size": 32, "domain": MICROSOFT}
     stored = [constant("w", np.ones((48, 2, 16)), np.uint8), constant("s", np.ones(96), scale)]
     names = ["x", "w", "s", *([] if zeros is None else ["z"])]
     layer = layer_of(
@@ -142,7 +142,12 @@ def test_inputs_and_outputs_in_blocks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zeros", [False, True])
 def test_experts_in_blocks(tmp_path: Path, zeros: bool) -> None:
     names = ["x", "p", "w1", "s1", "", "w2", "s2", *([""] * 4), *(["z1", "z2"] if zeros else [])]
-    given = {"k": 2, "expert_weight_bits": 4, "fc2_expert_weight_bits": 8, "block_size": 16}
+    given: dict[str, Any] = {
+        "k": 2,
+        "expert_weight_bits": 4,
+        "fc2_expert_weight_bits": 8,
+        "block_size": 16,
+    }
     nodes = [node("QMoE", names, ["y"], domain=MICROSOFT, **given)]
     stored = [
         constant("w1", np.ones((4, 32, 8)), np.uint8),
