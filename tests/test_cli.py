@@ -71,6 +71,7 @@ Run = Callable[..., Said]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")  # as without a terminal
     Path("chip.yaml").write_text(CHIP)
     Path("nets.py").write_text(NETWORK)
 

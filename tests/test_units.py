@@ -160,7 +160,7 @@ def test_budgets_are_shares_or_amounts(
         (math.nan, "MAC", "above 0 and below 1"),
         ("100%", "pJ", "above 0 and below 1"),
         ("40 µJ", "MAC", "in joules"),
-        ("40 µJ", "cost", "no unit"),
+        ("40 µJ", "cost", "have no unit"),
     ],
 )
 def test_bad_budgets(asked: float | str, unit: str, why: str) -> None:

@@ -175,7 +175,7 @@ def energy_budget(asked: float | str, unit: str, each: float | None) -> EnergyBu
             return EnergyBudget(share, True)
         raise UnitError(f"energy {asked!r}: a share of the original is above 0 and below 1 (100 %)")
     if unit not in ("MAC", "pJ"):
-        raise UnitError(f"energy {asked!r}: a {unit} has no unit; give a share, '30%'")
+        raise UnitError(f"energy {asked!r}: prices in {unit} have no unit; give a share, '30%'")
     try:
         return EnergyBudget(energy(text, unit), False)
     except UnitError:

@@ -252,7 +252,7 @@ def test_an_incomplete_network_says_so_everywhere(server: Server) -> None:
         assert 'role="alert"' in start
     for ending in ("csv", "md"):
         assert sentence in server.call("GET", f"{path}/{ending}").text.splitlines()[0]
-    problem(server.call("GET", f"{path}/txt"), 422, "the format cannot say", "LSTM x2")
+    problem(server.call("GET", f"{path}/txt"), 422, "25 columns cannot say", "LSTM x2")
     assert f"{path}/txt" not in server.call("GET", f"/r/{job['id']}").text
     same = server.call("POST", f"{path}/reprice", json={"settings": {}}).json()["comparison"]
     assert (same["complete"], same["after"]["unmodelled"]) == (False, lost)

@@ -65,7 +65,7 @@ def test_budgets_are_shares_or_amounts() -> None:
     for share in (0.25, "0.25", "25%", " 25 % "):
         assert prices.budget(share, 80.0) == 20.0
     for asked, why in (
-        ("40 µJ", "no unit"),
+        ("40 µJ", "have no unit"),
         (1.5, "above 0 and below 1"),
         ("130%", "above 0 and below 1"),
         ("0%", "above 0 and below 1"),

@@ -32,6 +32,7 @@ from picojoule.pruning.energy_aware.finetuning import FineTuning, top1  # noqa: 
 from picojoule.pruning.energy_aware.options import PruningOptions  # noqa: E402
 from picojoule.pruning.energy_aware.pruning import prune  # noqa: E402
 from picojoule.pruning.runs.runs import RunError  # noqa: E402
+from picojoule.specs import load_accelerator  # noqa: E402
 from picojoule.workload import Layer  # noqa: E402
 from tests.pruning.runs.test_runs import tree  # noqa: E402
 from tests.pruning.small import make  # noqa: E402
@@ -307,7 +308,7 @@ def test_a_network_without_layers(task: Any) -> None:
     [
         ({"mode": "papr"}, r"no mode 'papr' \(did you mean 'paper'\?\)"),
         ({"energy": 1.5}, "a share of the original is above 0 and below 1"),
-        ({"energy": "40 µJ"}, "a cost function has no unit"),
+        ({"energy": "40 µJ"}, "have no unit"),
         ({"max_accuracy_drop": 2}, "0.01 is one point"),
         ({"joint_bits": True, "mode": "paper"}, "no effect in paper mode"),
         ({"options": PruningOptions(constraint="4:2")}, "no constraint '4:2'"),
@@ -323,9 +324,10 @@ def test_wrong_questions(task: Any, wrong: dict[str, Any], message: str) -> None
         prune(model, data, **asked)
 
 
-def test_joules_need_a_machine_that_counts_in_them(task: Any) -> None:
-    with pytest.raises(PicojouleError, match="eyeriss-pj"):
-        prune(*task, accelerator="eyeriss-cvpr17", energy="40 µJ", options=FAST)
+def test_joules_need_a_machine_whose_unit_is_known(task: Any) -> None:
+    chip = replace(load_accelerator("eyeriss-cvpr17"), unit_energy=None)
+    with pytest.raises(PicojouleError, match="in joules"):
+        prune(*task, accelerator=chip, energy="40 µJ", options=FAST)
 
 
 def test_a_transformer_is_pruned_whole() -> None:
