@@ -67,6 +67,7 @@ FLEXIBLE = DATAFLOWS["flexible"]
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the layers that were really searched, as it grows."""
+    solver._load_compiled()  # by a search, the first time that a process has a budget to keep
     real, names = solver.search, []
 
     def counting(layer: Layer, *rest: Any, **named: Any) -> Found:
