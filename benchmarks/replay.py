@@ -39,13 +39,24 @@ TABLE = Path(__file__).parent / "results" / "replay.csv"
 QUICK = ("eyeriss-cvpr17", "eyeriss-isca16-nlr")
 EIGHT_BITS = ("eyeriss-v2", "nvdla-like", "tpu-v1-like")  # their arithmetic refuses 16
 FEW = 2
+# Networks of large convolutions, and those of them that one chip proves quickly all the same.
+CONVOLUTIONAL = tuple(
+    name
+    for name in shipped_networks()
+    if name.startswith(("bvlc-", "googlenet", "mobilenet", "resnet", "squeezenet", "vgg"))
+)
+QUICKER = {"bvlc-alexnet-eap-100", "bvlc-alexnet-eap-10d", "squeezenet1.1"}
 # Not proved within a minute and a half: whole chips, or networks of a chip.
 SLOW = {
     "eyeriss-isca16": ("gpt2", "gpt2-decode"),
     "eyeriss-isca16-512": ("gpt2", "gpt2-decode"),
     "eyeriss-isca16-1024": ("gpt2", "gpt2-decode"),
     "eyeriss-isca16-osb": None,
+    "eyeriss-isca16-osc": ("googlenet", "vgg16"),
+    "eyeriss-isca16-ws": CONVOLUTIONAL,
     "eyeriss-v2": None,
+    "nvdla-like": ("gpt2",),
+    "tpu-v1-like": tuple(sorted({*CONVOLUTIONAL} - QUICKER)),
 }
 
 
