@@ -124,25 +124,25 @@ class _Reading:
 
     def _whole(self, name: str, default: int | None = None, index: int = 0) -> int:
         """A setting of the architecture; some are lists with one number for each block."""
-        found = self._header.settings.get(f"{self._kind}.{name}", default)
-        if isinstance(found, tuple):
-            found = found[index] if index < len(found) else None
+        setting = self._header.settings.get(f"{self._kind}.{name}", default)
+        if isinstance(setting, tuple):
+            setting = setting[index] if index < len(setting) else None
         least = 0 if default == 0 else 1
-        if type(found) is not int or not least <= found <= LARGEST_BOUND:
+        if type(setting) is not int or not least <= setting <= LARGEST_BOUND:
             raise ProblemError(
-                f"{self._kind}.{name} is {shortened(str(found))}, not a whole number of at least "
+                f"{self._kind}.{name} is {shortened(str(setting))}, not a whole number of at least "
                 f"{least}"
             )
-        return found
+        return setting
 
     def _sorted(self, name: str, stored: StoredTensor) -> list[Part]:
         """Put a tensor into its block; return the layer it is, if it is of no block."""
-        found = _BLOCK.fullmatch(name)
+        block = _BLOCK.fullmatch(name)
         sides = [size for size in stored.shape if size > 1]
         if len(sides) < 2:
             self._norms += name.endswith("_norm.weight")
-        elif found is not None:
-            self._blocks.setdefault(int(found[1]), {})[found[2]] = stored
+        elif block is not None:
+            self._blocks.setdefault(int(block[1]), {})[block[2]] = stored
         elif name == "output.weight":
             return [self._projection("output", stored, rows="last")]
         elif name.removesuffix(".weight") in _CLASSIFIERS:
@@ -203,10 +203,10 @@ class _Reading:
         key_width = self._whole("attention.key_length", share)
         value_width = self._whole("attention.value_length", share)
         sizes = [heads * key_width, kv_heads * key_width, kv_heads * value_width]
-        found = [part.outputs for part in before]
-        if found != (sizes if len(found) == len(sizes) else [sum(sizes)]):
+        outputs = [part.outputs for part in before]
+        if outputs != (sizes if len(outputs) == len(sizes) else [sum(sizes)]):
             raise ProblemError(
-                f"blk.{index}: {' and '.join(names)} have {found} outputs; {heads} heads of "
+                f"blk.{index}: {' and '.join(names)} have {outputs} outputs; {heads} heads of "
                 f"{key_width} and {kv_heads} of keys make {sizes}"
             )
         if heads % kv_heads:

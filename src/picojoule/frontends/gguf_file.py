@@ -162,13 +162,13 @@ class _Reader:
         if version not in VERSIONS:
             raise _DamagedError(f"version {version}; {' and '.join(map(str, VERSIONS))} are read")
         tensors, settings = self._count(), self._count()
-        found: dict[str, Value] = {}
+        values: dict[str, Value] = {}
         for _ in range(settings):
             name = self._text(LONGEST_NAME)
             value = self._value(int(self._number("I")))
             if value is not None:
-                found[name] = value
-        return Header(found, dict(self._tensor() for _ in range(tensors)))
+                values[name] = value
+        return Header(values, dict(self._tensor() for _ in range(tensors)))
 
     def _number(self, code: str) -> int | float:
         (value,) = struct.unpack_from(f"<{code}", self._content, self.at)
@@ -194,9 +194,9 @@ class _Reader:
         end = self.at + length
         if end > len(self._content):
             raise _DamagedError(f"{length} bytes are promised")
-        found = self._content[self.at : end] if length <= LONGEST_NAME else b""
+        piece = self._content[self.at : end] if length <= LONGEST_NAME else b""
         self.at = end
-        return found
+        return piece
 
     def _value(self, kind: int) -> Value | None:
         """A setting; None for lists of texts and long texts, which tell nothing of layers."""

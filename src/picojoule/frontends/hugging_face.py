@@ -229,20 +229,20 @@ class _Reading:
 
     def _place(self, module: str, leaves: Mapping[str, TensorInfo]) -> None:
         """Put one module where it belongs."""
-        found = _BLOCK.fullmatch(module)
+        block = _BLOCK.fullmatch(module)
         last = module.rpartition(".")[2]
         weight = leaves.get("weight")
         if _EMBEDDING.search(module):
             if weight is not None:
                 self._embeddings[module] = weight
-        elif weight is not None and len(weight.shape) == 4 and found is None:
+        elif weight is not None and len(weight.shape) == 4 and block is None:
             self._patches.append((module, weight))
-        elif found is None:
+        elif block is None:
             self._place_head(module, leaves)
         elif self._family.buffers and last in self._family.buffers:
             return
         else:
-            self._place_in_block(module, int(found[2]), found[1], found[3], leaves)
+            self._place_in_block(module, int(block[2]), block[1], block[3], leaves)
 
     def _place_head(self, module: str, leaves: Mapping[str, TensorInfo]) -> None:
         matrix = matrix_of(leaves, self._asked)
@@ -301,7 +301,7 @@ class _Reading:
         if _last(inside) != "experts":
             return {}
         hidden = self._settings.whole("hidden_size")
-        found = {}
+        matrices = {}
         for leaf, info in leaves.items():
             if len(info.shape) != 3 or _rank(leaf) < 0:
                 continue
@@ -311,8 +311,8 @@ class _Reading:
             inputs, outputs = (other, hidden) if into else (hidden, other)
             if min(copies, inputs, outputs) < 1 or sorted(sides) != sorted((hidden, other)):
                 raise ProblemError(f"{leaf} of shape {list(info.shape)}, hidden_size {hidden}")
-            found[leaf] = StoredMatrix(inputs, outputs, Format(float_bits(info)), copies=copies)
-        return found
+            matrices[leaf] = StoredMatrix(inputs, outputs, Format(float_bits(info)), copies=copies)
+        return matrices
 
     def _add_experts(self, index: int, group: str, matrices: list[StoredMatrix]) -> None:
         if len({replace(matrix, copies=0) for matrix in matrices}) != 1:
@@ -401,13 +401,13 @@ class _Reading:
         """The layer of logits that is the embedding once more."""
         architecture = self._settings.architecture
         head = self._family.tied_head
-        known = {part.name for part in self._heads}
+        heads = {part.name for part in self._heads}
         if (
             not architecture.endswith(("ForCausalLM", "LMHeadModel", *_FOR_EVERY_TOKEN[1:]))
             and "ForConditionalGeneration" not in architecture
         ) or not head:
             return []
-        if any(name.endswith(head) for name in known):
+        if any(name.endswith(head) for name in heads):
             return []
         tables = [
             info

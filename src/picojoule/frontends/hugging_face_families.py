@@ -49,18 +49,18 @@ class Settings:
         Raises:
             ProblemError: it is missing, or not possible.
         """
-        found = self.given(name)
-        if found is None:
-            found = self._defaults.get(name, default)
-        if found is None:
+        number = self.given(name)
+        if number is None:
+            number = self._defaults.get(name, default)
+        if number is None:
             raise ProblemError(f"{name} is missing")
         least = 0 if default == 0 else 1
-        if type(found) is not int or not least <= found <= LARGEST_BOUND:
+        if type(number) is not int or not least <= number <= LARGEST_BOUND:
             raise ProblemError(
-                f"{name} is {shortened(str(found))}, not a whole number of {least} to "
+                f"{name} is {shortened(str(number))}, not a whole number of {least} to "
                 f"{LARGEST_BOUND}"
             )
-        return found
+        return number
 
     def pair(self, name: str) -> tuple[int, int]:
         """A height and a width, which may be given as one number.
@@ -68,12 +68,12 @@ class Settings:
         Raises:
             ProblemError: it is missing, or not possible.
         """
-        found = self.given(name)
-        if not isinstance(found, list):
+        sides = self.given(name)
+        if not isinstance(sides, list):
             return (self.whole(name), self.whole(name))
-        if len(found) != 2 or not all(type(x) is int and 1 <= x <= LARGEST_BOUND for x in found):
-            raise ProblemError(f"{name} is {shortened(str(found))}, not a height and a width")
-        return found[0], found[1]
+        if len(sides) != 2 or not all(type(x) is int and 1 <= x <= LARGEST_BOUND for x in sides):
+            raise ProblemError(f"{name} is {shortened(str(sides))}, not a height and a width")
+        return sides[0], sides[1]
 
     def flag(self, name: str) -> bool:
         return self.given(name) is True
@@ -98,24 +98,24 @@ class Settings:
     @property
     def architecture(self) -> str:
         """The class that the weights were saved from."""
-        found = self.given("architectures")
-        return str(found[0]) if isinstance(found, list) and found else ""
+        classes = self.given("architectures")
+        return str(classes[0]) if isinstance(classes, list) and classes else ""
 
     @property
     def activation(self) -> str:
-        found = self.given("hidden_act") or self.given("hidden_activation")
-        found = found or self.given("activation_function") or self.given("activation")
-        return str(found)[:40] if isinstance(found, str) else "Activation"
+        activation = self.given("hidden_act") or self.given("hidden_activation")
+        activation = activation or self.given("activation_function") or self.given("activation")
+        return str(activation)[:40] if isinstance(activation, str) else "Activation"
 
     @property
     def float_type(self) -> str:
         """The safetensors type of a file's plain weights."""
-        found = str(self.given("dtype") or self.given("torch_dtype") or "float32")
-        if found not in _FLOATS:
+        dtype = str(self.given("dtype") or self.given("torch_dtype") or "float32")
+        if dtype not in _FLOATS:
             raise ProblemError(
-                f"torch_dtype is {shortened(found)}{did_you_mean(found[:40], list(_FLOATS))}"
+                f"torch_dtype is {shortened(dtype)}{did_you_mean(dtype[:40], list(_FLOATS))}"
             )
-        return _FLOATS[found]
+        return _FLOATS[dtype]
 
     def attention_kind(self, index: int, family: Family) -> str:
         """What attention block *index* has, in the words of ``layer_types``."""

@@ -87,14 +87,14 @@ def read_json(path: Path, findings: Findings) -> dict[str, Any]:
         if path.stat().st_size > LARGEST_HEADER:
             findings.add(path.name, f"{path.stat().st_size} bytes are too many")
             return {}
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         findings.add(path.name, f"cannot be read as JSON: {error}"[:300])
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         findings.add(path.name, "this is not a JSON object")
         return {}
-    return found
+    return content
 
 
 def read_header(path: Path, findings: Findings) -> dict[str, TensorInfo]:
@@ -144,11 +144,11 @@ def _info(entry: object) -> TensorInfo | str:
     return info
 
 
-def _whole_numbers(found: object) -> tuple[int, ...] | None:
-    if isinstance(found, list) and all(
-        type(number) is int and 0 <= number <= LARGEST_TENSOR for number in found
+def _whole_numbers(numbers: object) -> tuple[int, ...] | None:
+    if isinstance(numbers, list) and all(
+        type(number) is int and 0 <= number <= LARGEST_TENSOR for number in numbers
     ):
-        return tuple(found)
+        return tuple(numbers)
     return None
 
 
@@ -172,20 +172,20 @@ class Quantization:
     """What ``quantization_config`` says of the folder's weights."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        found = config.get("quantization_config")
-        self._given: dict[str, Any] = found if isinstance(found, dict) else {}
-        groups = self._given.get("config_groups")
+        scheme = config.get("quantization_config")
+        self._scheme: dict[str, Any] = scheme if isinstance(scheme, dict) else {}
+        groups = self._scheme.get("config_groups")
         first = next(iter(groups.values()), None) if isinstance(groups, dict) else None
         self._group: dict[str, Any] = first if isinstance(first, dict) else {}
 
     @property
     def method(self) -> str:
-        return str(self._given.get("quant_method", ""))
+        return str(self._scheme.get("quant_method", ""))
 
     @property
     def ordered(self) -> bool:
         """GPTQ with act-order: the group of every input channel is looked up."""
-        return self._given.get("desc_act") is True
+        return self._scheme.get("desc_act") is True
 
     def bits(self) -> int:
         """The width of packed weights.
@@ -193,25 +193,25 @@ class Quantization:
         Raises:
             ProblemError: it is not given, or not possible.
         """
-        given = self._given.get("bits", self._given.get("w_bit"))
+        width = self._scheme.get("bits", self._scheme.get("w_bit"))
         weights = self._group.get("weights")
-        if given is None and isinstance(weights, dict):
-            given = weights.get("num_bits")
-        if type(given) is not int or not 1 <= given <= 8:
+        if width is None and isinstance(weights, dict):
+            width = weights.get("num_bits")
+        if type(width) is not int or not 1 <= width <= 8:
             raise ProblemError(
-                f"quantization_config gives {given!r} bits for packed weights; 1 to 8 are possible"
+                f"quantization_config gives {width!r} bits for packed weights; 1 to 8 are possible"
             )
-        return given
+        return width
 
     def activations(self) -> Format | None:
         """The format of the activations that quantised weights are multiplied with."""
-        given = self._group.get("input_activations")
-        if isinstance(given, dict) and type(given.get("num_bits")) is int:
-            bits = min(64, max(1, given["num_bits"]))
-            size = given.get("group_size")
+        inputs = self._group.get("input_activations")
+        if isinstance(inputs, dict) and type(inputs.get("num_bits")) is int:
+            bits = min(64, max(1, inputs["num_bits"]))
+            size = inputs.get("group_size")
             block = size if type(size) is int and size > 0 else 0
             return Format(bits, 8 / block if block else 0.0)
-        if self.method in ("fp8", "fbgemm_fp8") and self._given.get("activation_scheme"):
+        if self.method in ("fp8", "fbgemm_fp8") and self._scheme.get("activation_scheme"):
             return Format(8)
         return None
 
@@ -260,8 +260,8 @@ def matrix_of(
 
 def _bits(leaves: Mapping[str, TensorInfo], *names: str) -> int:
     """Bits of companions; one scale for a whole matrix is kept at the multipliers, not moved."""
-    found = [leaves[name] for name in names if name in leaves]
-    return sum(info.bits for info in found if math.prod(info.shape) > 1)
+    companions = [leaves[name] for name in names if name in leaves]
+    return sum(info.bits for info in companions if math.prod(info.shape) > 1)
 
 
 def _matrix(

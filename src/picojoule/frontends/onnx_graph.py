@@ -144,8 +144,8 @@ def convert(
     )
 
 
-def _is_size(given: object) -> bool:
-    return isinstance(given, int) and 0 <= given <= LARGEST_DIMENSION
+def _is_size(size: object) -> bool:
+    return isinstance(size, int) and 0 <= size <= LARGEST_DIMENSION
 
 
 def _check_sizes(sizes: Sizes, findings: Findings) -> None:

@@ -79,18 +79,18 @@ def _read(program: Any, source: str, name: str, dims: Mapping[str, int]) -> Work
     open_sizes = _open_sizes(program)
     unknown = [key for key in dims if "[" in key and key not in open_sizes]
     if unknown:
-        known = ", ".join(open_sizes) or "none"
-        raise _refused(source, f"dims {unknown[0]}", f"no open size; the program has {known}")
+        places = ", ".join(open_sizes) or "none"
+        raise _refused(source, f"dims {unknown[0]}", f"no open size; the program has {places}")
     sizes = {**dims, **{open_sizes[key]: dims[key] for key in dims if key in open_sizes}}
 
-    def read(given: Mapping[str, int], batch: int = 1, *, values: bool = True) -> Any:
+    def read(dim_sizes: Mapping[str, int], batch: int = 1, *, values: bool = True) -> Any:
         try:
             return read_nodes(
                 program,
                 name=name,
                 source=source,
                 batch=batch,
-                dims=given,
+                dims=dim_sizes,
                 values=values,
                 is_trusted=False,
             )
@@ -130,7 +130,7 @@ def _read(program: Any, source: str, name: str, dims: Mapping[str, int]) -> Work
 
 def _open_sizes(program: Any) -> dict[str, str]:
     """``x[0]`` -> the symbol of that dimension."""
-    found: dict[str, str] = {}
+    symbols: dict[str, str] = {}
     inputs = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
         shape = getattr(node.meta.get("val"), "shape", ())
@@ -138,8 +138,8 @@ def _open_sizes(program: Any) -> dict[str, str]:
             for axis, size in enumerate(shape):
                 expression = getattr(getattr(size, "node", None), "expr", None)
                 if expression is not None and expression.is_symbol:
-                    found[f"{node.name}[{axis}]"] = str(expression)
-    return found
+                    symbols[f"{node.name}[{axis}]"] = str(expression)
+    return symbols
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,25 +227,25 @@ class _Reader:
     # -- parts of tables -------------------------------------------------------------------------
 
     def _many(self, get: Callable[[int], Any], count: int, read: Callable[[Any], T]) -> list[T]:
-        found = []
+        tables = []
         for index in range(count):
             self._allowance.take("tables", 1)
-            found.append(read(get(index)))
-        return found
+            tables.append(read(get(index)))
+        return tables
 
-    def _numbers(self, given: Any, most: int = MOST_NUMBERS) -> tuple[int, ...]:
-        if isinstance(given, int):  # the generated code says 0 for a vector that is not there
+    def _numbers(self, vector: Any, most: int = MOST_NUMBERS) -> tuple[int, ...]:
+        if isinstance(vector, int):  # the generated code says 0 for a vector that is not there
             return ()
-        if len(given) > most:
-            raise _DamagedError(f"{len(given)} numbers where {most} are the most")
-        self._allowance.take("numbers", len(given))
-        return tuple(given.tolist())
+        if len(vector) > most:
+            raise _DamagedError(f"{len(vector)} numbers where {most} are the most")
+        self._allowance.take("numbers", len(vector))
+        return tuple(vector.tolist())
 
-    def _text(self, given: bytes | None) -> str:
-        if given is None:
+    def _text(self, encoded: bytes | None) -> str:
+        if encoded is None:
             return ""
-        self._allowance.take("letters", len(given))
-        return given.decode("utf-8")
+        self._allowance.take("letters", len(encoded))
+        return encoded.decode("utf-8")
 
     # -- tables ----------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ def read_tflite(
         said = batch > 1
         try:
             walk = _Walk(model, findings, batch, values, trips or {})
-            found = walk.run(subgraph, shapes, {})
+            tally = walk.run(subgraph, shapes, {})
         except NotABatchError:
             remark = (
                 f"the {which} dimension of the inputs, {batch}, is no batch: not all of the work "
@@ -92,21 +92,21 @@ def read_tflite(
             )
             batch, findings = 1, Findings(source)
             walk = _Walk(model, findings, batch, values, trips or {})
-            found = walk.run(subgraph, shapes, {})
+            tally = walk.run(subgraph, shapes, {})
         findings.raise_if_any()
         walk.check_trips()
     if said:
         remarks[remark] = None
     remarks.update(walk.remarks)
-    if not found.layers and not found.unmodelled and not found.not_counted:
+    if not tally.layers and not tally.unmodelled and not tally.not_counted:
         raise InputError(source, [Mistake("subgraphs[0]", "there are no operators")])
     return Workload(
         name or Path(source).stem,
-        tuple(found.layers),
+        tuple(tally.layers),
         batch=batch,
-        not_counted=dict(sorted(found.not_counted.items())),
+        not_counted=dict(sorted(tally.not_counted.items())),
         source=source,
-        unmodelled=dict(sorted(found.unmodelled.items())),
+        unmodelled=dict(sorted(tally.unmodelled.items())),
         remarks=tuple(remarks),
     )
 
@@ -147,32 +147,32 @@ def _input_shapes(
     names = {subgraph.tensors[index].name: index for index in subgraph.inputs if index >= 0}
     names |= {name: index for name, index in entry.inputs.items() if index in subgraph.inputs}
     shapes = {index: list(subgraph.tensors[index].shape) for index in names.values()}
-    given: set[tuple[int, int]] = set()
+    sized_axes: set[tuple[int, int]] = set()
     for place, size in dims.items():
         name, bracket, rest = place.rpartition("[")
         axis = rest.removesuffix("]")
         if not isinstance(size, int) or size < 1:
             findings.add(f"dims {place!r}", f"{size!r} is not a size")
         elif not bracket or name not in names or not axis.isdecimal():
-            known = [f"{known}[0]" for known in names]
+            places = [f"{each}[0]" for each in names]
             findings.add(
                 f"dims {place!r}",
-                f"a size is given by its place, as in {', '.join(known[:8]) or 'x[0]'}"
-                f"{did_you_mean(place[:80], known)}",
+                f"a size is given by its place, as in {', '.join(places[:8]) or 'x[0]'}"
+                f"{did_you_mean(place[:80], places)}",
             )
         elif int(axis) >= len(shapes[names[name]]):
             findings.add(f"dims {place!r}", f"{name} has {len(shapes[names[name]])} dimensions")
         else:
             shapes[names[name]][int(axis)] = size
-            given.add((names[name], int(axis)))
+            sized_axes.add((names[name], int(axis)))
     for name, index in names.items():
         for at, fixed in enumerate(subgraph.tensors[index].signature):
-            if fixed == -1 and at > 0 and (index, at) not in given:
+            if fixed == -1 and at > 0 and (index, at) not in sized_axes:
                 findings.add(
                     f"inputs {shortened(name)}",
                     f"its dimension {at} is not fixed: give its size, as {name}[{at}]",
                 )
-                given.add((index, at))
+                sized_axes.add((index, at))
     return {index: tuple(shape) for index, shape in shapes.items()}
 
 
@@ -197,7 +197,7 @@ def _is_time_major(operator: Operator) -> bool:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Tally:
     """What a run of a subgraph comes to."""
 
     layers: list[Layer] = field(default_factory=list)
@@ -208,7 +208,7 @@ class _Found:
     def macs(self) -> int:
         return sum(layer.macs for layer in self.layers)
 
-    def add(self, other: _Found, times: int = 1) -> None:
+    def add(self, other: _Tally, times: int = 1) -> None:
         """Take in what a called subgraph comes to, run *times*, each run after the one before.
 
         Raises:
@@ -254,17 +254,17 @@ class _Walk:
             InputError: there is one.
         """
         for name in set(self._trips) - self._asked:
-            known = sorted(self._asked)
+            loops = sorted(self._asked)
             self._findings.add(
                 f"trips {name!r}",
-                f"no loop of unknown length is called so{did_you_mean(name, known)}; "
-                f"there are {', '.join(known[:8]) or 'none'}",
+                f"no loop of unknown length is called so{did_you_mean(name, loops)}; "
+                f"there are {', '.join(loops[:8]) or 'none'}",
             )
         self._findings.raise_if_any()
 
     def run(
-        self, subgraph: Subgraph, shapes: Mapping[int, Shape], given: Mapping[int, Constant]
-    ) -> _Found:
+        self, subgraph: Subgraph, shapes: Mapping[int, Shape], constants: Mapping[int, Constant]
+    ) -> _Tally:
         """The layers of a subgraph for inputs of these *shapes*, some of them constants."""
         if subgraph.index in self._running or len(self._running) >= DEEPEST:
             raise ProblemError(f"subgraph {subgraph.index} runs itself, or too deep")
@@ -282,43 +282,43 @@ class _Walk:
         scope = Scope(
             subgraph=subgraph,
             shapes=Shapes(subgraph, shapes),
-            given=given,
+            constants=constants,
             inputs=frozenset(subgraph.inputs),
             makers=makers,
             batch=self._batch,
             densities=self._densities,
             remarks=self.remarks,
         )
-        found = _Found()
+        tally = _Tally()
         self._running.append(subgraph.index)
         for operator in subgraph.operators:
             where = f"subgraphs[{subgraph.index}].operators[{operator.index}]"
             name = self._name(scope, operator)
             try:
-                self._add(scope, name, operator, found)
+                self._add(scope, name, operator, tally)
             except (ProblemError, WorkloadError) as error:
                 self._findings.add(f"{where} {shortened(name)} ({operator.name})", str(error))
         self._running.pop()
-        return found
+        return tally
 
-    def _add(self, scope: Scope, name: str, operator: Operator, found: _Found) -> None:
+    def _add(self, scope: Scope, name: str, operator: Operator, tally: _Tally) -> None:
         converter = CONVERTERS.get(operator.name)
         if converter is not None:
             layers = converter(scope, name, operator)
             for layer in layers:
                 scaled = scope.with_scales(layer, operator)
-                found.layers.append(replace(scaled, name=self._free(layer.name)))
+                tally.layers.append(replace(scaled, name=self._free(layer.name)))
             if not layers:
-                found.not_counted[operator.name] += 1
+                tally.not_counted[operator.name] += 1
         elif operator.name in _CONTROL:
-            _CONTROL[operator.name](self, scope, operator, found)
+            _CONTROL[operator.name](self, scope, operator, tally)
         elif operator.name in tflite_operators.NO_PRODUCTS:
             if operator.name not in tflite_operators.BOOKKEEPING:
-                found.not_counted[operator.name] += 1
+                tally.not_counted[operator.name] += 1
         elif operator.custom in tflite_operators.CUSTOM_WITHOUT_PRODUCTS:
-            found.not_counted[operator.custom] += 1
+            tally.not_counted[operator.custom] += 1
         else:
-            found.unmodelled[operator.custom or operator.name] += 1
+            tally.unmodelled[operator.custom or operator.name] += 1
 
     def _name(self, scope: Scope, operator: Operator) -> str:
         """What an operator's first output is called, of fused operators the first of them."""
@@ -343,7 +343,7 @@ class _Walk:
         number: int,
         skip: int = 0,
         changing: frozenset[int] = frozenset(),
-    ) -> _Found:
+    ) -> _Tally:
         """What subgraph *number* comes to with the operator's inputs.
 
         Args:
@@ -364,13 +364,13 @@ class _Walk:
             raise ProblemError(f"subgraph {number} is not there")
         return self._model.subgraphs[number]
 
-    def _call(self, scope: Scope, operator: Operator, found: _Found) -> None:
-        found.add(self._called(scope, operator, operator.option("Subgraph", "CallOptions")))
+    def _call(self, scope: Scope, operator: Operator, tally: _Tally) -> None:
+        tally.add(self._called(scope, operator, operator.option("Subgraph", "CallOptions")))
 
-    def _call_once(self, scope: Scope, operator: Operator, found: _Found) -> None:
+    def _call_once(self, scope: Scope, operator: Operator, tally: _Tally) -> None:
         """It sets the model up, before any inference."""
 
-    def _if(self, scope: Scope, operator: Operator, found: _Found) -> None:
+    def _if(self, scope: Scope, operator: Operator, tally: _Tally) -> None:
         branches = [
             self._called(scope, operator, operator.option(f"{which}SubgraphIndex", "IfOptions"), 1)
             for which in ("Then", "Else")
@@ -378,15 +378,15 @@ class _Walk:
         dearer = max(branches, key=lambda branch: branch.macs)
         other = branches[1 - branches.index(dearer)]
         # What is not known may be in either branch.
-        found.unmodelled.update(other.unmodelled - dearer.unmodelled)
-        found.add(dearer)
+        tally.unmodelled.update(other.unmodelled - dearer.unmodelled)
+        tally.add(dearer)
         if dearer.macs != other.macs:
             self.remarks[
                 f"of an IF the branch of more MACs is counted ({dearer.macs:,}; the other has "
                 f"{other.macs:,})"
             ] = None
 
-    def _while(self, scope: Scope, operator: Operator, found: _Found) -> None:
+    def _while(self, scope: Scope, operator: Operator, tally: _Tally) -> None:
         cond, body = (
             self._subgraph(operator.option(f"{which}SubgraphIndex", "WhileOptions"))
             for which in ("Cond", "Body")
@@ -402,18 +402,18 @@ class _Walk:
             self._asked.add(name)
             trips = self._trips.get(name)
             if trips is None:
-                found.unmodelled[f"{operator.name} of unknown trips"] += 1
+                tally.unmodelled[f"{operator.name} of unknown trips"] += 1
                 self.remarks[
                     f"how often the loop {shortened(name, 80)} runs is not known before inference: "
                     "one trip is counted; give its trips by that name"
                 ] = None
         times = 1 if trips is None else trips
         if times > 1 and products and not _keeps_sizes(scope, operator, body):
-            found.unmodelled[f"{operator.name} of changing sizes"] += 1
-        found.add(once, times)
-        found.add(asked, times + 1)  # the last look ends the loop
+            tally.unmodelled[f"{operator.name} of changing sizes"] += 1
+        tally.add(once, times)
+        tally.add(asked, times + 1)  # the last look ends the loop
 
-    def _composite(self, scope: Scope, operator: Operator, found: _Found) -> None:
+    def _composite(self, scope: Scope, operator: Operator, tally: _Tally) -> None:
         kind = "StableHLOCompositeOptions"
         title = operator.option("Name", kind) or b""
         if b"scaled_dot_product_attention" in title:
@@ -422,12 +422,12 @@ class _Walk:
             except ProblemError:
                 layers = []  # of another layout: its decomposition tells
             for layer in layers:
-                found.layers.append(replace(layer, name=self._free(layer.name)))
+                tally.layers.append(replace(layer, name=self._free(layer.name)))
             if layers:
-                found.not_counted["SOFTMAX"] += 1
+                tally.not_counted["SOFTMAX"] += 1
                 return
         number = operator.option("DecompositionSubgraphIndex", kind)
-        found.add(self._called(scope, operator, number))
+        tally.add(self._called(scope, operator, number))
 
 
 def _handed(scope: Scope, operator: Operator, subgraph: Subgraph, skip: int) -> dict[int, Shape]:
@@ -450,7 +450,7 @@ def _keeps_sizes(scope: Scope, loop: Operator, body: Subgraph) -> bool:
     return all(before == after for before, after in pairs if before and after)
 
 
-_CONTROL: Mapping[str, Callable[[_Walk, Scope, Operator, _Found], None]] = {
+_CONTROL: Mapping[str, Callable[[_Walk, Scope, Operator, _Tally], None]] = {
     "CALL": _Walk._call,
     "CALL_ONCE": _Walk._call_once,
     "IF": _Walk._if,

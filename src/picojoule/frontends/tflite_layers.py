@@ -44,7 +44,7 @@ class Scope:
     """One run of a subgraph: what is known of its tensors.
 
     Args:
-        given: constants that the caller of the subgraph hands in, by the inputs' index.
+        constants: those that the caller of the subgraph hands in, by the inputs' index.
         inputs: the tensors that are handed in.
         makers: the operator that makes each tensor.
         batch: inferences at once.
@@ -54,7 +54,7 @@ class Scope:
 
     subgraph: Subgraph
     shapes: Shapes
-    given: Mapping[int, Constant]
+    constants: Mapping[int, Constant]
     inputs: frozenset[int]
     makers: Mapping[int, Operator]
     batch: int
@@ -70,20 +70,20 @@ class Scope:
         if tensor.data is not None:
             return Constant(width_of(tensor.kind), tensor, count, self._block_bits(tensor, count))
         if index in self.inputs or tensor.variable:
-            return self.given.get(index)
+            return self.constants.get(index)
         maker = self.makers.get(index)
         if maker is None:  # a weight whose values were left out of the file
             return Constant(width_of(tensor.kind), None, count)
         if maker.name not in _PASSES:
             return None
-        found = self.constant(maker.input(0), depth + 1)
-        if found is None:
+        source = self.constant(maker.input(0), depth + 1)
+        if source is None:
             return None
         if maker.name == "QUANTIZE":
-            return replace(found, bits=width_of(tensor.kind))
+            return replace(source, bits=width_of(tensor.kind))
         if maker.name == "FAKE_QUANT":
-            return replace(found, bits=min(64, maker.option("NumBits", "FakeQuantOptions")))
-        return replace(found, count=count)
+            return replace(source, bits=min(64, maker.option("NumBits", "FakeQuantOptions")))
+        return replace(source, count=count)
 
     def _block_bits(self, tensor: StoredTensor, count: int) -> float:
         """What the scales and zero points of its blocks add to each of a tensor's values."""
@@ -92,17 +92,17 @@ class Scope:
             return 0.0
         places = {blocks.scales, blocks.zero_points} - {0}
         parts = [tensors[place] for place in places if 0 < place < len(tensors)]
-        found = sum(
+        scale_bits = sum(
             width_of(part.kind) * math.prod(part.shape) for part in parts if part.data is not None
         )
-        if found:
-            return found / count
+        if scale_bits:
+            return scale_bits / count
         return FLOAT_BITS / blocks.size if blocks.size > 0 else 0.0
 
     def with_scales(self, layer: Layer, operator: Operator) -> Layer:
         """A layer with the scales of blocks of its stored weights."""
-        found = [self.constant(index) for index in operator.inputs]
-        most = max((each.scale_bits for each in found if each is not None), default=0.0)
+        constants = [self.constant(index) for index in operator.inputs]
+        most = max((each.scale_bits for each in constants if each is not None), default=0.0)
         if not most or layer.weight_is_activation:
             return layer
         return replace(layer, scale_bits=PerOperand(0.0, most, 0.0))
@@ -127,11 +127,11 @@ class Scope:
         key = id(constant.tensor)
         if constant.tensor is None or key not in self.densities:
             self.densities[key] = density_of(constant)
-        found = self.densities[key]
-        if found is None:
+        density = self.densities[key]
+        if density is None:
             self.remarks["some weights have no values in the file, or only zeros: density 1"] = None
             return DENSE
-        return DENSE._replace(weight=found)
+        return DENSE._replace(weight=density)
 
 
 Converter = Callable[[Scope, str, Operator], list[Layer]]

@@ -57,14 +57,14 @@ def _place(subgraph: Subgraph, index: int) -> int | None:
 
 
 def _number(subgraph: Subgraph, index: int) -> int | None:
-    found = None if index < 0 else whole_values(subgraph.tensors[index])
-    return int(found.reshape(-1)[0]) if found is not None and found.size == 1 else None
+    values = None if index < 0 else whole_values(subgraph.tensors[index])
+    return int(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
 
 
 def _outer(scope: Scope, loop: Operator, place: int) -> int | None:
     """The value that a loop's input has before the first trip."""
-    found = scope.shapes.value(loop.input(place))
-    return int(found.reshape(-1)[0]) if found is not None and found.size == 1 else None
+    values = scope.shapes.value(loop.input(place))
+    return int(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
 
 
 def unchanged(body: Subgraph) -> frozenset[int]:

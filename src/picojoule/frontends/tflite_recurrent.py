@@ -292,9 +292,9 @@ def _present(operator: Operator, places: Sequence[int]) -> list[int]:
 def _density(scope: Scope, indices: Sequence[int]) -> float:
     """Of several matrices together."""
     sizes = [math.prod(scope.shapes.of(index)) for index in indices]
-    found = [scope.density(scope.constant(index)).weight for index in indices]
+    densities = [scope.density(scope.constant(index)).weight for index in indices]
     whole = sum(sizes)
-    return sum(map(math.prod, zip(sizes, found, strict=True))) / whole if whole else 1.0
+    return sum(map(math.prod, zip(sizes, densities, strict=True))) / whole if whole else 1.0
 
 
 def _alike(scope: Scope, indices: Sequence[int]) -> tuple[int, int]:

@@ -50,12 +50,14 @@ def whole_values(tensor: StoredTensor) -> NDArray[np.int64] | None:
 class Shapes:
     """The shape of every tensor of *subgraph* when its inputs have the *given* shapes."""
 
-    def __init__(self, subgraph: Subgraph, given: Mapping[int, Shape]) -> None:
+    def __init__(self, subgraph: Subgraph, shapes: Mapping[int, Shape]) -> None:
         self._subgraph = subgraph
         self._shapes: dict[int, Shape | None] = {}
         self._values: dict[int, NDArray[np.int64]] = {}
         changed = {
-            index: shape for index, shape in given.items() if shape != subgraph.tensors[index].shape
+            index: shape
+            for index, shape in shapes.items()
+            if shape != subgraph.tensors[index].shape
         }
         self.resized = bool(changed)
         if self.resized:
@@ -91,10 +93,10 @@ class Shapes:
         if index < 0:
             return None
         if index not in self._values:
-            found = whole_values(self._subgraph.tensors[index])
-            if found is None:
+            values = whole_values(self._subgraph.tensors[index])
+            if values is None:
                 return None
-            self._values[index] = found
+            self._values[index] = values
         return self._values[index]
 
     # -- following the operators -----------------------------------------------------------------
@@ -110,23 +112,23 @@ class Shapes:
         ):
             return  # nothing before it has changed
         rule = RULES.get(operator.name)
-        found: list[Shape] | None = None
+        shapes: list[Shape] | None = None
         if rule is not None and all(
             shape is not None
             for index, shape in zip(operator.inputs, inputs, strict=True)
             if index >= 0
         ):
             try:
-                found = rule(self, operator)
+                shapes = rule(self, operator)
             except (ProblemError, ValueError, IndexError, TypeError, ZeroDivisionError):
-                found = None
+                shapes = None
         for place, index in enumerate(operator.outputs):
             if index < 0:
                 continue
             self._shapes[index] = (
                 None
-                if found is None or min(found[place % len(found)], default=0) < 0
-                else tuple(int(size) for size in found[place % len(found)])
+                if shapes is None or min(shapes[place % len(shapes)], default=0) < 0
+                else tuple(int(size) for size in shapes[place % len(shapes)])
             )
 
     def _reckon(
@@ -146,10 +148,10 @@ class Shapes:
         Raises:
             ProblemError: they are computed.
         """
-        found = self.value(operator.input(place))
-        if found is None:
+        values = self.value(operator.input(place))
+        if values is None:
             raise ProblemError("a size is computed at inference")
-        return found
+        return values
 
 
 Rule = Callable[[Shapes, Operator], list[Shape]]
@@ -160,8 +162,8 @@ def _same(shapes: Shapes, operator: Operator) -> list[Shape]:
 
 
 def _broadcast(shapes: Shapes, operator: Operator) -> list[Shape]:
-    given = [shapes.of(index) for index in operator.inputs if index >= 0]
-    return [tuple(np.broadcast_shapes(*given))]
+    operands = [shapes.of(index) for index in operator.inputs if index >= 0]
+    return [tuple(np.broadcast_shapes(*operands))]
 
 
 def _window(shapes: Shapes, operator: Operator, kind: str, taps: Shape, channels: int) -> Shape:
@@ -233,10 +235,10 @@ def _matmul(shapes: Shapes, operator: Operator) -> list[Shape]:
 
 
 def _concatenated(shapes: Shapes, operator: Operator) -> list[Shape]:
-    given = [shapes.of(index) for index in operator.inputs]
-    axis = operator.option("Axis", "ConcatenationOptions") % len(given[0])
-    result = list(given[0])
-    result[axis] = sum(shape[axis] for shape in given)
+    parts = [shapes.of(index) for index in operator.inputs]
+    axis = operator.option("Axis", "ConcatenationOptions") % len(parts[0])
+    result = list(parts[0])
+    result[axis] = sum(shape[axis] for shape in parts)
     return [tuple(result)]
 
 
@@ -248,10 +250,10 @@ def _reshaped(shapes: Shapes, operator: Operator) -> list[Shape]:
         raise ProblemError("its shape is computed")
     count = math.prod(shapes.of(operator.input(0)))
     sizes = [int(size) for size in wanted.reshape(-1)]
-    known = math.prod(size for size in sizes if size != -1)
-    if -1 not in sizes and known != count:
+    fixed = math.prod(size for size in sizes if size != -1)
+    if -1 not in sizes and fixed != count:
         raise ProblemError("its shape holds another number of values")
-    return [tuple(count // known if size == -1 else size for size in sizes)]
+    return [tuple(count // fixed if size == -1 else size for size in sizes)]
 
 
 def _transpose(shapes: Shapes, operator: Operator) -> list[Shape]:
@@ -505,7 +507,7 @@ def _first(shapes: Shapes, operator: Operator) -> NDArray[np.int64]:
 _RECKONED: dict[str, Reckoned] = {
     "ADD": _of_both(np.add),
     "CAST": _first,
-    "CONCATENATION": _of_both(lambda *given: np.concatenate([np.atleast_1d(x) for x in given])),
+    "CONCATENATION": _of_both(lambda *arrays: np.concatenate([np.atleast_1d(x) for x in arrays])),
     "EXPAND_DIMS": lambda shapes, operator: np.atleast_1d(_first(shapes, operator)),
     "FLOOR_DIV": _of_both(np.floor_divide),
     "GATHER": lambda shapes, operator: np.take(
@@ -514,7 +516,7 @@ _RECKONED: dict[str, Reckoned] = {
     "MAXIMUM": _of_both(np.maximum),
     "MINIMUM": _of_both(np.minimum),
     "MUL": _of_both(np.multiply),
-    "PACK": _of_both(lambda *given: np.stack(given)),
+    "PACK": _of_both(lambda *arrays: np.stack(arrays)),
     "REDUCE_PROD": lambda shapes, operator: np.asarray(np.prod(_first(shapes, operator))),
     "RESHAPE": lambda shapes, operator: _first(shapes, operator).reshape(
         shapes.numbers(operator, 1).reshape(-1)

@@ -77,8 +77,8 @@ def density_of(constant: Constant) -> float | None:
         raise ProblemError(
             f"{len(tensor.data)} bytes are stored for {count} weights, {needed} are needed"
         )
-    found = _nonzero(tensor, bits, count)
-    return min(1.0, found / constant.count) if found else None
+    nonzero = _nonzero(tensor, bits, count)
+    return min(1.0, nonzero / constant.count) if nonzero else None
 
 
 def _nonzero(tensor: StoredTensor, bits: int, count: int) -> int:
@@ -87,17 +87,17 @@ def _nonzero(tensor: StoredTensor, bits: int, count: int) -> int:
     if tensor.kind in _FLOATS or tensor.sparse:  # the values left out of a sparse tensor are zeros
         points = points[:1] * 0 if tensor.kind in _FLOATS else points[:1]
     inner = math.prod(tensor.shape[tensor.axis + 1 :])
-    found = done = 0
+    nonzero = done = 0
     for start in range(0, len(tensor.data), _AT_ONCE):
         values = _decoded(tensor.data[start : start + _AT_ONCE], tensor.kind, bits)
         values = values[: count - done]
         if len(points) == 1:
-            found += int(np.count_nonzero(values != points[0]))
+            nonzero += int(np.count_nonzero(values != points[0]))
         else:
             index = np.arange(done, done + len(values)) // inner % len(points)
-            found += int(np.count_nonzero(values != points[index]))
+            nonzero += int(np.count_nonzero(values != points[index]))
         done += len(values)
-    return found
+    return nonzero
 
 
 def _decoded(piece: NDArray[np.uint8], kind: int, bits: int) -> NDArray[np.generic]:

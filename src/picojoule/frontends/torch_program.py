@@ -323,10 +323,10 @@ def _decomposes(node: fx.Node, op: str) -> bool:
     """Whether an operator is a norm by singular values."""
     if op not in SPECTRAL_NORMS:
         return False
-    given = arguments_of(node)
-    axes = given.get("dim") or (-2, -1)
+    arguments = arguments_of(node)
+    axes = arguments.get("dim") or (-2, -1)
     rank = getattr(node.all_input_nodes[0].meta.get("val"), "ndim", 0)
-    return given.get("ord") in (2, -2, "nuc") and rank > 1 and len(axes) == 2
+    return arguments.get("ord") in (2, -2, "nuc") and rank > 1 and len(axes) == 2
 
 
 def _module_path(node: fx.Node) -> str:
