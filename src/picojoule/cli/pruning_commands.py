@@ -130,7 +130,7 @@ def prune(
         selector=method.selector,
     )
     with _live() as progress:
-        found = run_prune(
+        pruned = run_prune(
             model,
             data,
             accelerator=goal.accelerator,
@@ -147,19 +147,19 @@ def prune(
             progress=progress,
             allow_incomplete=allow_incomplete,
         )
-    tell_left_out(told(found.unmodelled), allowed=True)
+    tell_left_out(told(pruned.unmodelled), allowed=True)
     say(f"written: {output / 'result'}")
     if as_json:
-        print_json({**json_head(), **found.to_dict()})
+        print_json({**json_head(), **pruned.to_dict()})
     else:
         from picojoule.reports.pruning import pruning_report
 
-        print_report(pruning_report(found.to_dict(), machine.unit_picojoules), wide=wide)
-    if not found.met:
+        print_report(pruning_report(pruned.to_dict(), machine.unit_picojoules), wide=wide)
+    if not pruned.met:
         say("the energy asked for was not reached; this is the cheapest network that was found")
-        for obstacle in found.obstacles:
+        for obstacle in pruned.obstacles:
             say(f"  {obstacle}")
-    return YES if found.met else NO
+    return YES if pruned.met else NO
 
 
 def profile(
@@ -183,11 +183,13 @@ def profile(
 
     from picojoule.pruning.layers.profiling import profile as run_profile
 
-    found = run_profile(model, data, samples=samples, seed=seed, allow_incomplete=allow_incomplete)
-    warnings = told(found.workload.unmodelled)
+    profile = run_profile(
+        model, data, samples=samples, seed=seed, allow_incomplete=allow_incomplete
+    )
+    warnings = told(profile.workload.unmodelled)
     tell_left_out(warnings, allowed=True)
-    whole = completeness(found.workload.unmodelled, found.workload.remarks)
-    record = {**json_head(), **whole, "samples": found.samples, "layers": found.rows()}
+    whole = completeness(profile.workload.unmodelled, profile.workload.remarks)
+    record = {**json_head(), **whole, "samples": profile.samples, "layers": profile.rows()}
 
     def text() -> RenderableType:
         from rich.console import Group
@@ -195,12 +197,12 @@ def profile(
         from picojoule.reports.pruning import profile_table
         from picojoule.reports.text import warning_lines
 
-        return Group(*warning_lines(warnings), profile_table(found.rows(), found.samples))
+        return Group(*warning_lines(warnings), profile_table(profile.rows(), profile.samples))
 
     def table() -> str:
         from picojoule.reports.network_table import format_table
 
-        return format_table(found.workload)
+        return format_table(profile.workload)
 
     writers: dict[str, Callable[[], str]] = {
         ".csv": table,
@@ -209,9 +211,9 @@ def profile(
     }
 
     def line() -> str:
-        inputs = [layer.density.input for layer in found.workload]
+        inputs = [layer.density.input for layer in profile.workload]
         return (
-            f"{found.workload.name}: {len(inputs)} layers on {found.samples} samples, input "
+            f"{profile.workload.name}: {len(inputs)} layers on {profile.samples} samples, input "
             f"densities from {min(inputs):.3f} to {max(inputs):.3f}"
         )
 
@@ -232,21 +234,21 @@ def read_task(place: str) -> tuple[Any, Data]:
             place, [Mistake("task", "give a Python file and its function: file.py:make")]
         )
     need_torch()
-    made = call_function(place, *named)
+    value = call_function(place, *named)
 
     from torch import nn
 
     from picojoule.pruning.datasets import Data
 
     if (
-        isinstance(made, tuple)
-        and len(made) == 2
-        and isinstance(made[0], nn.Module)
-        and isinstance(made[1], Data)
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], nn.Module)
+        and isinstance(value[1], Data)
     ):
-        return made[0], made[1]
+        return value[0], value[1]
     problem = (
-        f"it returns a {type(made).__name__}; a torch module and a "
+        f"it returns a {type(value).__name__}; a torch module and a "
         "picojoule.pruning.datasets.Data are needed: return model, Data(train, validate)"
     )
     raise InputError(place, [Mistake(named[1], problem)])

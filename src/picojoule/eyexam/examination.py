@@ -60,9 +60,9 @@ class Examination(MaybeIncomplete, Plotted):
     remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        known = [bound for bound in map(self.bound, range(1, 8)) if bound is not None]
+        bounds = [bound for bound in map(self.bound, range(1, 8)) if bound is not None]
         return (
-            f"<Examination {self.network} on {self.accelerator}: {known[-1]:.4g} of "
+            f"<Examination {self.network} on {self.accelerator}: {bounds[-1]:.4g} of "
             f"{self.peak:.4g} MAC/cycle, {len(self.layers)} layers>"
         )
 

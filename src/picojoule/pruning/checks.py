@@ -65,12 +65,12 @@ def check_trained(model: nn.Module) -> None:
 def _check_parameters(model: nn.Module) -> None:
     for name, tensor in model.state_dict().items():
         # The parameters of a lazy module have no values before the first call.
-        known = not nn.parameter.is_lazy(tensor)
-        if known and tensor.is_meta:
+        has_values = not nn.parameter.is_lazy(tensor)
+        if has_values and tensor.is_meta:
             raise PicojouleError(
                 f"{name} has no values (it is on the device meta): give the network its weights"
             )
-        if known and tensor.layout != torch.strided:
+        if has_values and tensor.layout != torch.strided:
             raise PicojouleError(
                 f"{name} is sparse ({str(tensor.layout).removeprefix('torch.')}): compression "
                 "computes with dense tensors; give tensor.to_dense()"
@@ -82,7 +82,7 @@ def _check_parameters(model: nn.Module) -> None:
                 f"{name} is {_type(tensor)}: compression computes in float32; "
                 "give model.float(), and inputs of float32"
             )
-        if known and not bool(torch.isfinite(tensor).all()):
+        if has_values and not bool(torch.isfinite(tensor).all()):
             raise PicojouleError(f"{name} holds values that are not finite (nan or inf)")
 
 

@@ -132,9 +132,9 @@ class Samples:
             PicojouleError: if there is none.
         """
         label = torch.full((int(self.labels.max()) + 2,), -1, dtype=self.labels.dtype)
-        known = [number for number in classes if number < len(label) - 1]
-        label[known] = torch.tensor(
-            [classes.index(number) for number in known], dtype=self.labels.dtype
+        numbers = [number for number in classes if number < len(label) - 1]
+        label[numbers] = torch.tensor(
+            [classes.index(number) for number in numbers], dtype=self.labels.dtype
         )
         renamed = label[self.labels]
         kept = renamed >= 0
@@ -233,11 +233,11 @@ def fashion_mnist(folder: str | os.PathLike[str], *, held_out: int = 5000, seed:
         scaled = (torch.from_numpy(raw.astype(np.float32) / 255) - mean) / deviation
         return Samples(scaled[:, None], torch.from_numpy(classes.astype(np.int64)))
 
-    known = samples(images, labels)
+    training = samples(images, labels)
     kept, held = order[held_out:], order[:held_out]
     return Data(
-        Samples(known.inputs[kept], known.labels[kept]),
-        Samples(known.inputs[held], known.labels[held]),
+        Samples(training.inputs[kept], training.labels[kept]),
+        Samples(training.inputs[held], training.labels[held]),
         samples(test_images, test_labels),
     )
 

@@ -102,8 +102,10 @@ def mobilenet(classes: int = 10) -> nn.Module:
     layers: list[nn.Module] = []
 
     def add(before: int, width: int, kernel: int, stride: int, groups: int = 1) -> None:
-        made = nn.Conv2d(before, width, kernel, stride, kernel // 2, groups=groups, bias=False)
-        layers.extend([made, nn.BatchNorm2d(width), nn.ReLU()])
+        convolution = nn.Conv2d(
+            before, width, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        layers.extend([convolution, nn.BatchNorm2d(width), nn.ReLU()])
 
     add(1, 32, 3, 2)
     before = 32

@@ -131,8 +131,8 @@ def loss_of(
     if taught is None or distilled == 0:
         return loss
     wanted = functional.log_softmax(taught / temperature, 1)
-    given = functional.log_softmax(outputs / temperature, 1)
-    distance = functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
+    predictions = functional.log_softmax(outputs / temperature, 1)
+    distance = functional.kl_div(predictions, wanted, reduction="batchmean", log_target=True)
     return (1 - distilled) * loss + distilled * temperature**2 * distance
 
 

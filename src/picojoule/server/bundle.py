@@ -88,14 +88,14 @@ def bundle_of(names: Sequence[str], sizes: Sequence[int]) -> Bundle:
     for name in names:
         if name in (".", "..") or len(name.encode()) > LONGEST_NAME:
             raise StatusError(422, f"{name[:60]!r} cannot be the name of a file")
-    found = [name for name in names if Path(name).suffix.lower() in FORMATS]
-    if len(found) > 1:
-        raise StatusError(422, f"one network at a time: {found[0]} and {found[1]} are two")
-    known: tuple[int | None, ...] = tuple(sizes) if sizes else (None,)
-    if found:
-        return Bundle(found[0], False, tuple(names), known)
+    networks = [name for name in names if Path(name).suffix.lower() in FORMATS]
+    if len(networks) > 1:
+        raise StatusError(422, f"one network at a time: {networks[0]} and {networks[1]} are two")
+    file_sizes: tuple[int | None, ...] = tuple(sizes) if sizes else (None,)
+    if networks:
+        return Bundle(networks[0], False, tuple(names), file_sizes)
     if SETTINGS in names:
-        return Bundle(SETTINGS, True, tuple(names), known)
+        return Bundle(SETTINGS, True, tuple(names), file_sizes)
     raise StatusError(422, _no_network(names))
 
 

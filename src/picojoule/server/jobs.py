@@ -76,7 +76,7 @@ class Jobs:
         while True:
             try:
                 self._keep_ends()
-                found = write()
+                result = write()
             except StoreError as error:
                 if self._held_up is None:
                     _log.warning("%s; the queue goes on then", error)
@@ -85,7 +85,7 @@ class Jobs:
                 await asyncio.sleep(RETRY)
             else:
                 self._held_up = None
-                return found
+                return result
 
     async def _loop(self) -> None:
         while True:

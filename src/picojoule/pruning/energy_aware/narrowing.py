@@ -147,8 +147,8 @@ class Narrowing:
 
     def _load(self, tensors: Tensors) -> None:
         """The graph has no tensors but those that are used."""
-        known = {name: tensors[x] for name, x in self._sources.items()}
-        self.network.load_state_dict({**known, **self._constants})
+        state = {name: tensors[x] for name, x in self._sources.items()}
+        self.network.load_state_dict({**state, **self._constants})
 
     # -- dead or alive -----------------------------------------------------------------------------
 

@@ -280,8 +280,8 @@ def _squeeze(walk: Walk, node: fx.Node) -> State | Refusal:
     if line is None:
         return None
     shape = walk.shape(node.args[0])
-    given: Any = node.args[1] if len(node.args) > 1 else range(len(shape))
-    listed = given if isinstance(given, (list, tuple, range)) else [given]
+    argument: Any = node.args[1] if len(node.args) > 1 else range(len(shape))
+    listed = argument if isinstance(argument, (list, tuple, range)) else [argument]
     dims = {int(x) % len(shape) for x in listed}
     gone = {x for x in dims if shape[x] == 1}
     if line.dim in gone:

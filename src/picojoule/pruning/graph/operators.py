@@ -23,9 +23,9 @@ def arguments(node: fx.Node) -> dict[str, Any]:
     schema = getattr(target, "_schema", None)
     if schema is None:
         return {}
-    given = {x.name: x.default_value for x in schema.arguments if x.has_default_value()}
+    defaults = {x.name: x.default_value for x in schema.arguments if x.has_default_value()}
     names = [x.name for x in schema.arguments]
-    return {**given, **dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return {**defaults, **dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def annotate(network: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> dict[str, Any]:

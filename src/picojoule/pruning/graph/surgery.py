@@ -52,9 +52,9 @@ def shrink(network: fx.GraphModule, channels: Channels, keep: Mask) -> fx.GraphM
     for path, axes in channels.axes.items():
         _resize(record["modules"][path], axes, keep, path)
     for path, ids in channels.orders.items():
-        made = record["modules"][path]
+        module = record["modules"][path]
         place = np.cumsum(keep[ids]) - 1  # new position of every kept old one
-        made["order"] = [int(place[old]) for old in made["order"] if keep[ids[old]]]
+        module["order"] = [int(place[old]) for old in module["order"] if keep[ids[old]]]
     for (path, dim), ids in channels.tensors.items():
         record["tensors"][path]["shape"][dim] = _count(keep, ids, path)
     nodes = {item["name"]: item for item in record["nodes"]}

@@ -42,11 +42,11 @@ def least_squares(
         worth = float((smaller**3).sum()) / 3 / (2.0 * rows * columns**2)
         if worth > _FEW_PRODUCTS:
             near = None if start is None else start[group]
-            found = _by_gradients(
+            weights = _by_gradients(
                 gram[group], cross[group], support[group], near, min(int(worth), _MOST_STEPS)
             )
-            if found is not None:
-                solved[group] = found
+            if weights is not None:
+                solved[group] = weights
                 continue
         few = counts <= columns // 2
         if bool(few.any()):

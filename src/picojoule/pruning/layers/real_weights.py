@@ -83,36 +83,36 @@ def copied(model: nn.Module) -> nn.Module:
     for part, name, _ in kept:
         del part.__dict__[name]
     try:
-        made = copy.deepcopy(model)
+        twin = copy.deepcopy(model)
     finally:
         for part, name, value in kept:
             part.__dict__[name] = value
     if kept:
-        twins = dict(zip(model.modules(), made.modules(), strict=True))
+        twins = dict(zip(model.modules(), twin.modules(), strict=True))
         for part, name, value in kept:
             twins[part].__dict__[name] = value.detach().clone()
-    return with_declared_widths(made, declared_widths(model))  # a copied graph forgets them
+    return with_declared_widths(twin, declared_widths(model))  # a copied graph forgets them
 
 
 def _made_plain(part: nn.Module) -> bool:
     """Make the weights that hooks and parametrizations compute plain; whether there were any."""
-    found = False
+    changed = False
     hooks: list[Any] = list(part._forward_pre_hooks.values())
     for hook in hooks:
         kind = type(hook).__name__
         if isinstance(hook, masking.BasePruningMethod):
             masking.remove(part, hook._tensor_name)  # type: ignore[no-untyped-call]
-            found = True
+            changed = True
         for normalised, remove in _NORMALISED:
             if kind == normalised and type(hook).__module__.startswith("torch.nn.utils"):
                 trained = _trained(part, hook.name)
                 remove(part, hook.name)
                 getattr(part, hook.name).requires_grad_(trained)
-                found = True
+                changed = True
     if parametrize.is_parametrized(part):
         _unparametrized(part)
-        found = True
-    return found
+        changed = True
+    return changed
 
 
 def _unparametrized(part: Any) -> None:
@@ -166,12 +166,12 @@ def _standardised_replaced(
     for use, other in zip(uses, again, strict=False):
         if use.module is not other.module or not torch.equal(use.weight, other.weight):
             continue
-        made = _plain_layer(use)
+        plain = _plain_layer(use)
         for path in paths.pop(use.module, []):
             if not path:
-                return made, ("",)
+                return plain, ("",)
             parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, made)
+            setattr(model.get_submodule(parent), name, plain)
             replaced.append(path)
     return model, tuple(replaced)
 
@@ -189,7 +189,7 @@ def _computed(model: nn.Module, example: Sequence[torch.Tensor]) -> Iterator[_Us
             if not self.is_layer(func) or not running:
                 return
             weight, _ = weight_and_bias(args, settings)
-            part, given = running[-1]
+            part, part_input = running[-1]
             own = getattr(part, "weight", None)
             names = ("input", "weight", "bias", *_SETTINGS)
             operands = {**dict(zip(names, args, strict=False)), **settings}
@@ -198,7 +198,7 @@ def _computed(model: nn.Module, example: Sequence[torch.Tensor]) -> Iterator[_Us
                 and isinstance(own, nn.Parameter)
                 and id(weight) not in stored
                 and weight.shape == own.shape
-                and operands["input"] is given
+                and operands["input"] is part_input
             ):
                 uses.append(
                     _Use(
@@ -237,27 +237,27 @@ def _plain_layer(use: _Use) -> nn.Module:
     """A convolution or linear layer that multiplies by this weight."""
     part: Any = use.module
     weight, has_bias = use.weight, part.bias is not None
-    made: Any
+    layer: Any
     with torch.device("meta"):
         if isinstance(part, nn.Linear):
-            made = nn.Linear(part.in_features, part.out_features, has_bias)
+            layer = nn.Linear(part.in_features, part.out_features, has_bias)
         else:
             kind: Any = _CONVOLUTIONS[weight.dim() - 2]
             outs, ins, *kernel = weight.shape
             ins *= use.settings.get("groups", 1)
-            made = kind(ins, outs, tuple(kernel), bias=has_bias, **use.settings)
-    made.weight = nn.Parameter(weight, requires_grad=part.weight.requires_grad)
+            layer = kind(ins, outs, tuple(kernel), bias=has_bias, **use.settings)
+    layer.weight = nn.Parameter(weight, requires_grad=part.weight.requires_grad)
     if has_bias:
-        made.bias = part.bias
-    plain: nn.Module = made.train(part.training)
+        layer.bias = part.bias
+    plain: nn.Module = layer.train(part.training)
     return plain
 
 
-def _check_same(model: nn.Module, expected: Any, found: Any) -> None:
+def _check_same(model: nn.Module, expected: Any, actual: Any) -> None:
     if not isinstance(expected, torch.Tensor):
         return
     room = _SAME * max(float(expected.abs().max()), 1e-6)
-    if not torch.allclose(found, expected, rtol=0, atol=room, equal_nan=True):
+    if not torch.allclose(actual, expected, rtol=0, atol=room, equal_nan=True):
         raise PicojouleError(
             f"{type(model).__name__} computes its weights before each use, and with the weights "
             "that were seen it computes something else; give it with plain weights "

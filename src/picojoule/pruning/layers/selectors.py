@@ -68,15 +68,15 @@ def select(
         PicojouleError: there is no such rule.
     """
     if rule not in SELECTORS:
-        known = tuple(SELECTORS)
+        names = tuple(SELECTORS)
         raise PicojouleError(
-            f"no selector {rule!r}{did_you_mean(rule, known)}; there are {', '.join(known)}"
+            f"no selector {rule!r}{did_you_mean(rule, names)}; there are {', '.join(names)}"
         )
-    found = SELECTORS[rule](weights, gram, cross, constraint, samples=samples)
+    choice = SELECTORS[rule](weights, gram, cross, constraint, samples=samples)
     if rule in ("eap", "magnitude", "magnitude-ls"):
-        return found
+        return choice
     plain = magnitude_ls(weights, gram, cross, constraint)
-    return min((found, plain), key=lambda made: error(made, gram, cross))
+    return min((choice, plain), key=lambda candidate: error(candidate, gram, cross))
 
 
 def magnitude(
@@ -235,9 +235,9 @@ _LARGE = 1200  # columns from which a factorisation dominates
 
 
 def _shifted(matrices: torch.Tensor, shift: float) -> torch.Tensor:
-    made = matrices.clone()
-    made.diagonal(dim1=-2, dim2=-1).add_(shift)
-    return made
+    copies = matrices.clone()
+    copies.diagonal(dim1=-2, dim2=-1).add_(shift)
+    return copies
 
 
 def obc(

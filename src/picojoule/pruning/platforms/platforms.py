@@ -164,8 +164,8 @@ def accelerator(
 
     def price(layer: Layer) -> Entry:
         one = Workload("layer", (layer,))
-        found = estimate(one, machine, dataflow=dataflow, objective=metric, budget=budget)
-        return Entry(found.energy if metric == "energy" else found.cycles)
+        costs = estimate(one, machine, dataflow=dataflow, objective=metric, budget=budget)
+        return Entry(costs.energy if metric == "energy" else costs.cycles)
 
     unit = machine.energy_unit if metric == "energy" else "cycle"
     provenance = {
@@ -218,8 +218,8 @@ def platform(
     if kind in ("energy", "latency") and rest:
         return accelerator(rest, kind, path=table)
     if kind == "table" and rest:
-        found = load_table(rest)
-        return Tabled(f"table {rest}", found)
+        prices = load_table(rest)
+        return Tabled(f"table {rest}", prices)
     near = did_you_mean(what, PLATFORMS)
     raise PicojouleError(
         f"no platform {what!r}{near}; there are energy:CHIP, latency:CHIP, cpu, cpu:cpu, "

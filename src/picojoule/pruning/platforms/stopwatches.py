@@ -132,8 +132,8 @@ class OnnxRuntime:
 
     def layer(self, layer: Layer) -> Entry:
         model, feeds = layer_model(layer)
-        found = self._timed(model, feeds)
-        return Entry(max(found.value - self._empty_call(), 1e-9), found.spread, found.runs)
+        entry = self._timed(model, feeds)
+        return Entry(max(entry.value - self._empty_call(), 1e-9), entry.spread, entry.runs)
 
     def network(self, network: Any, inputs: Sequence[Any]) -> Entry:
         import tempfile
@@ -146,7 +146,7 @@ class OnnxRuntime:
             export_onnx(network, inputs, path)
             model = path.read_bytes()
         session = self._session(model)
-        names = [given.name for given in session.get_inputs()]
+        names = [argument.name for argument in session.get_inputs()]
         feeds = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
         more = self._effort
         effort = Effort(
@@ -365,22 +365,22 @@ class GpuStopwatch:
 
         training = network.training
         placed = self._gpu.put(network.eval())
-        given = [self._gpu.put(x) for x in inputs]
+        arguments = [self._gpu.put(x) for x in inputs]
 
         def work() -> object:
             with torch.no_grad():
-                return placed(*given)
+                return placed(*arguments)
 
         try:
             self._gpu.seconds(work, 10)  # warm-up
             if self.metric == "energy":
                 runs = self._runs * 10
                 return Entry(self._gpu.joules(work, runs), 0.0, runs)
-            found = self._gpu.seconds(work, self._runs)
+            times = self._gpu.seconds(work, self._runs)
         finally:
             network.train(training)
-        lower, _, upper = statistics.quantiles(found, n=4)
-        return Entry(statistics.median(found), upper - lower, len(found))
+        lower, _, upper = statistics.quantiles(times, n=4)
+        return Entry(statistics.median(times), upper - lower, len(times))
 
 
 def _torch_layer(layer: Layer) -> tuple[Any, list[Any]]:

@@ -108,7 +108,7 @@ class Table:
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat record per entry, in a fixed order."""
-        made = []
+        rows = []
         for family, cells in sorted(self._entries.items(), key=lambda item: repr(item[0])):
             shape, *lists = family
             for width, entry in sorted(cells.items()):
@@ -121,8 +121,8 @@ class Table:
                     row.update(value=None)
                 else:
                     row.update(value=entry.value, spread=entry.spread, runs=entry.runs)
-                made.append(row)
-        return made
+                rows.append(row)
+        return rows
 
     def head(self) -> dict[str, Any]:
         return {
@@ -160,8 +160,8 @@ def load_table(path: str | os.PathLike[str]) -> Table:
         except (ValueError, RecursionError) as error:
             raise InputError(source, [Mistake("$", f"cannot be read as JSON: {error}")]) from None
     if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
-        found = raw.get("schema_version") if isinstance(raw, dict) else None
-        problem = f"{found!r}; this picojoule reads {SCHEMA_VERSION}"
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        problem = f"{version!r}; this picojoule reads {SCHEMA_VERSION}"
         raise InputError(source, [Mistake("$.schema_version", problem)])
     findings = Findings(source)
     for name in ("metric", "unit"):
@@ -225,9 +225,9 @@ def _read_row(table: Table, row: object, where: str, findings: Findings) -> None
     for name, number in numbers.items():
         if not _is_number(number):
             findings.add(f"{where}.{name}", f"{number!r} is not a number of at least 0")
-    known = {*Extents._fields, *_PAIRS, "value", "spread", "runs"}
+    keys = {*Extents._fields, *_PAIRS, "value", "spread", "runs"}
     for name in row:
-        if name not in known:
+        if name not in keys:
             findings.add(f"{where}.{name}", "unknown key")
     if len(findings) > before or _waits(row):
         return
@@ -299,12 +299,12 @@ def _between(points: list[tuple[int, ...]], values: list[float], wanted: tuple[i
         return _scattered(np.array(points), np.array(values), np.array(wanted))
     # An axis of one value cannot be interpolated; it equals the wanted one.
     free = [n for n, axis in enumerate(axes) if len(axis) > 1]
-    known = dict(zip(points, values, strict=True))
-    grid = np.array([known[point] for point in itertools.product(*axes)])
-    made = RegularGridInterpolator(
+    cells = dict(zip(points, values, strict=True))
+    grid = np.array([cells[point] for point in itertools.product(*axes)])
+    interpolator = RegularGridInterpolator(
         [axes[n] for n in free], grid.reshape([len(axes[n]) for n in free])
     )
-    return float(made([wanted[n] for n in free])[0])
+    return float(interpolator([wanted[n] for n in free])[0])
 
 
 def _scattered(
@@ -328,18 +328,18 @@ def _scattered(
 
 def _write_parquet(table: Table, path: Path) -> None:
     arrow, parquet = _arrow(path)
-    made = arrow.Table.from_pylist(table.rows())
-    made = made.replace_schema_metadata({"picojoule": json.dumps(table.head())})
+    arrow_table = arrow.Table.from_pylist(table.rows())
+    arrow_table = arrow_table.replace_schema_metadata({"picojoule": json.dumps(table.head())})
     with replacing(path) as file:
-        parquet.write_table(made, file)
+        parquet.write_table(arrow_table, file)
 
 
 def _read_parquet(path: Path) -> object:
     _, parquet = _arrow(path)
     try:
         with path.open("rb") as file:
-            found = parquet.read_table(file)
-        head = json.loads((found.schema.metadata or {}).get(b"picojoule", b"null"))
+            arrow_table = parquet.read_table(file)
+        head = json.loads((arrow_table.schema.metadata or {}).get(b"picojoule", b"null"))
     except (OSError, ValueError) as error:
         problem = f"cannot be read as Parquet: {error}"
         raise InputError(str(path), [Mistake("file", problem)]) from None
@@ -349,7 +349,7 @@ def _read_parquet(path: Path) -> object:
     # A column that some rows leave out holds nulls there; only a value may be null.
     entries = [
         {name: value for name, value in row.items() if value is not None or name == "value"}
-        for row in found.to_pylist()
+        for row in arrow_table.to_pylist()
     ]
     return {**head, "entries": entries}
 

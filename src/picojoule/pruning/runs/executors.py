@@ -57,10 +57,10 @@ class FromFile:
                 raise
             finally:
                 sys.path.remove(str(place.parent))
-        made = getattr(module, self.name, None)
-        if not callable(made):
+        function = getattr(module, self.name, None)
+        if not callable(function):
             raise PicojouleError(f"{self.path}: no function {self.name!r}")
-        return made  # type: ignore[no-any-return]
+        return function  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,17 +247,17 @@ def _serve(pipe: Any, threads: int) -> None:
             number, function, task, shared = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        given = []
+        arguments = []
         for value in shared:
             if isinstance(value, _Shared):
                 if value.path not in values:
                     values[value.path] = pickle.loads(Path(value.path).read_bytes())
                 value = values[value.path]
-            given.append(value)
+            arguments.append(value)
         for path in [path for path in values if not os.path.exists(path)]:  # noqa: PTH110
             del values[path]
         try:
-            pipe.send(_attempt(number, function, task, given))
+            pipe.send(_attempt(number, function, task, arguments))
         except (BrokenPipeError, KeyboardInterrupt):
             return
 

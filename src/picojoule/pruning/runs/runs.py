@@ -110,8 +110,8 @@ class Run:
 
     def seed_of(self, name: str) -> int:
         """The seed of a step: of the run's seed and the step's name only."""
-        made = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
-        return int.from_bytes(made[:7], "big")
+        fingerprint = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        return int.from_bytes(fingerprint[:7], "big")
 
     def step(
         self,
@@ -184,14 +184,14 @@ class Run:
 
     def seconds(self) -> dict[str, float]:
         """How long each finished step took, as far as it was noted."""
-        found = {}
+        durations = {}
         for line in _lines(self.folder / "timings.jsonl"):
             try:
                 item = json.loads(line)
-                found[str(item["step"])] = float(item["seconds"])
+                durations[str(item["step"])] = float(item["seconds"])
             except (ValueError, KeyError, TypeError):
                 continue
-        return found
+        return durations
 
     @property
     def result(self) -> Path:
@@ -262,29 +262,29 @@ def open_run(
     with _disk(place):
         place.mkdir(parents=True, exist_ok=True)
     with _locked(place):
-        known = _read_head(place)
-        if known is None:
+        head = _read_head(place)
+        if head is None:
             strangers = [path.name for path in place.iterdir() if path.name != ".lock"]
             if [name for name in strangers if not name.startswith(".")]:
                 raise InputError(
                     str(place), [Mistake("folder", "holds other files, and no run; name a new one")]
                 )
-            known = asked | {"versions": _versions(), "threads": torch.get_num_threads()}
+            head = asked | {"versions": _versions(), "threads": torch.get_num_threads()}
             with _disk(place):
                 (place / "checkpoints").mkdir(exist_ok=True)
                 write_atomically(
-                    place / "run.json", json.dumps(known, indent=1) + "\n", as_mistake=False
+                    place / "run.json", json.dumps(head, indent=1) + "\n", as_mistake=False
                 )
         else:
             differences = [
-                *_differences(known, asked, ("schema_version", "kind", "seed")),
-                *_differences(known.get("recipe", {}), asked["recipe"], None, "recipe."),
-                *_differences(known.get("inputs", {}), asked["inputs"], None, "inputs."),
+                *_differences(head, asked, ("schema_version", "kind", "seed")),
+                *_differences(head.get("recipe", {}), asked["recipe"], None, "recipe."),
+                *_differences(head.get("inputs", {}), asked["inputs"], None, "inputs."),
             ]
             if differences:
                 raise InputError(f"{place / 'run.json'} is of another run", differences)
         threads = torch.get_num_threads()
-        torch.set_num_threads(known["threads"])  # the order of sums depends on it
+        torch.set_num_threads(head["threads"])  # the order of sums depends on it
         try:
             yield Run(place, seed, _read_history(place))
         finally:
@@ -293,20 +293,20 @@ def open_run(
 
 def digest(*parts: Any) -> str:
     """A short fingerprint of modules' state, tensors and plain data."""
-    made = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for part in parts:
         if isinstance(part, torch.nn.Module):
             part = part.state_dict()
         items = part.items() if isinstance(part, Mapping) else [("", part)]
         for name, value in items:
-            made.update(f"{name}/".encode())
+            sha256.update(f"{name}/".encode())
             if isinstance(value, torch.Tensor):
                 whole = value.detach().cpu().contiguous()
-                made.update(f"{whole.dtype}{tuple(whole.shape)}".encode())
-                made.update(whole.reshape(-1).view(torch.uint8).numpy().tobytes())
+                sha256.update(f"{whole.dtype}{tuple(whole.shape)}".encode())
+                sha256.update(whole.reshape(-1).view(torch.uint8).numpy().tobytes())
             else:
-                made.update(repr(value).encode())
-    return made.hexdigest()[:16]
+                sha256.update(repr(value).encode())
+    return sha256.hexdigest()[:16]
 
 
 def _append_line(path: Path, text: str) -> None:
@@ -361,16 +361,16 @@ def _read_head(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text("utf-8"))
-        valid = isinstance(found["threads"], int) and isinstance(found["recipe"], dict)
+        head = json.loads(path.read_text("utf-8"))
+        valid = isinstance(head["threads"], int) and isinstance(head["recipe"], dict)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(str(path), [Mistake("$", f"no run of ours: {error!r}")]) from None
-    if not valid or found.get("schema_version") != SCHEMA_VERSION:
+    if not valid or head.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
             str(path),
             [Mistake("$.schema_version", f"this picojoule takes up runs of {SCHEMA_VERSION}")],
         )
-    return found  # type: ignore[no-any-return]
+    return head  # type: ignore[no-any-return]
 
 
 def _read_history(folder: Path) -> dict[str, RunStep]:
@@ -403,15 +403,15 @@ def _read_history(folder: Path) -> dict[str, RunStep]:
 
 
 def _differences(
-    known: Mapping[str, Any],
+    record: Mapping[str, Any],
     asked: Mapping[str, Any],
     names: tuple[str, ...] | None,
     path: str = "",
 ) -> list[Mistake]:
     return [
-        Mistake(f"$.{path}{name}", f"{known.get(name)!r} there, {asked.get(name)!r} asked for now")
-        for name in names or tuple(dict.fromkeys((*known, *asked)))
-        if known.get(name) != asked.get(name)
+        Mistake(f"$.{path}{name}", f"{record.get(name)!r} there, {asked.get(name)!r} asked for now")
+        for name in names or tuple(dict.fromkeys((*record, *asked)))
+        if record.get(name) != asked.get(name)
     ]
 
 
