@@ -22,7 +22,7 @@ def test_words_agree(data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_words_of_many_agree(data: st.DataObject) -> None:
     _words_agree(data)
