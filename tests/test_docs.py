@@ -109,6 +109,7 @@ def test_every_command_is_named() -> None:
     assert commands <= named | {"list", "show"}
 
 
+@pytest.mark.slow
 def test_the_site_builds_and_holds_every_option(tmp_path: Path) -> None:
     """Every option of every command and every column of a table is on a page."""
     for needed in ("furo", "myst_parser", "torch"):

@@ -51,6 +51,7 @@ def multiplying(entry: dict[str, Any]) -> list[str]:
     return [n for n in names if products_of(n) in (Products.COUNTED, Products.UNMODELLED)]
 
 
+@pytest.mark.slow
 def test_what_is_composed_of_others_multiplies_nothing() -> None:
     found = tried(sorted(COMPOSED))
     assert [name for name in COMPOSED if not found[name]["suited"]] == []
@@ -58,6 +59,7 @@ def test_what_is_composed_of_others_multiplies_nothing() -> None:
     assert sum(entry["flops"] for entry in found.values()) == 0
 
 
+@pytest.mark.slow
 def test_a_product_inside_is_seen() -> None:
     found = tried(["matmul", "cdist", "linear"])
     assert all(multiplying(entry) for entry in found.values())

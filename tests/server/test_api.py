@@ -343,6 +343,7 @@ def running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_restart_loses_nothing(start: Start, tmp_path: Path) -> None:
     first = start(tmp_path / "store.sqlite3")
     uploaded = first.upload("small.csv", TABLE).json()["id"]

@@ -49,6 +49,7 @@ def fill(server: Server) -> Path:
     return inside
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_what_ends_and_the_queue_goes_on(server: Server) -> None:
     network = server.upload("small.csv", TABLE).json()["id"]
     question = {"network": network, "chip_yaml": CHIP}

@@ -53,6 +53,7 @@ def test_large_bodies_are_refused(server: Server) -> None:
     assert server.call("POST", "/api/jobs", content=pieces).status_code == 413
 
 
+@pytest.mark.slow
 def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
     port = httpx.URL(server.url).port
     with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
