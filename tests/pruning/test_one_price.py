@@ -35,6 +35,14 @@ from tests.pruning.small import make  # noqa: E402
 
 CHIP = "eyeriss-cvpr17"
 CARDS = cards()
+EACH = [
+    pytest.param(
+        card,
+        id=card["name"],
+        marks=[pytest.mark.slow] if card["name"].startswith(("resnet", "squeezenet")) else [],
+    )
+    for card in CARDS
+]
 ROOT = Path(__file__).parents[2]
 SAME = 1e-6
 
@@ -48,7 +56,7 @@ def images(card: Mapping[str, Any], count: int = 3) -> Samples:
 # -- released models -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card["name"])
+@pytest.mark.parametrize("card", EACH)
 def test_a_card_is_priced_by_the_layers_it_holds(card: Mapping[str, Any]) -> None:
     recipe = card["recipe"]
     found = picojoule.estimate(card["name"], recipe["accelerator"], batch=recipe["batch"])
@@ -66,7 +74,7 @@ def test_a_card_is_priced_by_the_layers_it_holds(card: Mapping[str, Any]) -> Non
         assert found.energy < picojoule.estimate((model, inputs), recipe["accelerator"]).energy
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card["name"])
+@pytest.mark.parametrize("card", EACH)
 def test_prune_prices_as_profile_and_estimate_do(card: Mapping[str, Any]) -> None:
     model, samples = picojoule.load_model(card["name"]), images(card)
     found = prune(
@@ -85,7 +93,7 @@ def test_prune_prices_as_profile_and_estimate_do(card: Mapping[str, Any]) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card["name"])
+@pytest.mark.parametrize("card", EACH)
 def test_an_exported_network_has_the_same_price(card: Mapping[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     model, samples = picojoule.load_model(card["name"], narrow=True), images(card)

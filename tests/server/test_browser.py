@@ -89,6 +89,7 @@ def test_from_a_file_to_a_result(page: Any, server: Server) -> None:
     assert report.value.suggested_filename == "small-tiny.html"
 
 
+@pytest.mark.slow
 def test_where_the_speed_goes(page: Any, server: Server) -> None:
     page.goto(server.url)
     page.select_option("#network", "bvlc-alexnet")
@@ -394,6 +395,7 @@ def test_alexnet_is_shown_and_changed_fast(page: Any, server: Server) -> None:
     print(f"first paint {min(painted):.0f} ms, changed density {min(answered):.0f} ms")  # noqa: T201
 
 
+@pytest.mark.slow
 def test_a_compression_run(browser: Any, start: Start, tmp_path: Path) -> None:
     from tests.test_tradeoffs import PRUNED, written
 

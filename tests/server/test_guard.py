@@ -64,6 +64,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
     assert server.upload("y.csv", TABLE).status_code == 201
 
 
+@pytest.mark.slow
 def test_beyond_loopback_a_token_is_asked_for(start: Start, tmp_path: Path) -> None:
     token = "abcdefghij0123456789"
     server = start(tmp_path / "s.sqlite3", "--host", "0.0.0.0", "--token", token)
