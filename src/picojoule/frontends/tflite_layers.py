@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from picojoule.frontends.convolutions import SpatialAxis, convolution_layers
 from picojoule.frontends.products import (
     NotABatchError,
     ProblemError,
@@ -18,7 +19,7 @@ from picojoule.frontends.tflite_file import Operator, StoredTensor, Subgraph
 from picojoule.frontends.tflite_shapes import SAME_PADDING, Shape, Shapes, window_outputs
 from picojoule.frontends.tflite_tensors import FLOAT_BITS, Constant, density_of, width_of
 from picojoule.transposed import transposed_conv
-from picojoule.workload import DENSE, Layer, PerOperand, conv
+from picojoule.workload import DENSE, Layer, PerOperand
 
 # Operators that only change how a constant is stored or laid out.
 _PASSES = frozenset(
@@ -178,87 +179,82 @@ def _maps(scope: Scope, maps: int) -> int:
     return maps
 
 
-def _convolution(scope: Scope, name: str, operator: Operator) -> list[Layer]:
-    """CONV_2D; its groups follow from the shapes."""
-    maps, *size, channels = _ranked(scope.shapes.of(operator.input(0)), 4, "an input")
-    filters, *kernel, per_group = _ranked(scope.shapes.of(operator.input(1)), 4, "weights")
+def _axes(
+    operator: Operator, kind: str, sizes: Sequence[int], kernel: Sequence[int], along: str = "HW"
+) -> list[SpatialAxis]:
+    """What a convolution does along each axis, the zeros of its padding among it."""
+    strides, dilations = _strides(operator, kind, along), _dilations(operator, kind, along)
+    padding = operator.option("Padding", kind)
+    return [
+        SpatialAxis(*numbers, _same_padding(*numbers, padding))
+        for numbers in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
+
+
+def _convolution_along(
+    scope: Scope,
+    name: str,
+    operator: Operator,
+    axes: Sequence[SpatialAxis],
+    *,
+    batch: int,
+    channels: int,
+    filters: int,
+    groups: int,
+) -> list[Layer]:
+    weight = scope.constant(operator.input(1))
+    return convolution_layers(
+        name,
+        axes,
+        in_channels=channels,
+        out_channels=filters,
+        groups=groups,
+        batch=batch,
+        bits=scope.widths(operator, operator.input(0), operator.input(1)),
+        density=scope.density(weight),
+        weight_is_activation=weight is None,
+    )
+
+
+def _groups(channels: int, per_group: int) -> int:
+    """The groups of a convolution, which follow from the shapes."""
     if channels % per_group:
         raise ProblemError(
             f"the input has {channels} channels, the weights {per_group} in each group"
         )
-    return [
-        _plain_conv(
-            scope,
-            name,
-            operator,
-            kind="Conv2DOptions",
-            maps=maps,
-            size=(size[0], size[1]),
-            kernel=(kernel[0], kernel[1]),
-            channels=channels,
-            filters=filters,
-            groups=channels // per_group,
-        )
-    ]
+    return channels // per_group
+
+
+def _convolution(scope: Scope, name: str, operator: Operator) -> list[Layer]:
+    """CONV_2D."""
+    maps, *size, channels = _ranked(scope.shapes.of(operator.input(0)), 4, "an input")
+    filters, *kernel, per_group = _ranked(scope.shapes.of(operator.input(1)), 4, "weights")
+    groups = _groups(channels, per_group)
+    return _convolution_along(
+        scope,
+        name,
+        operator,
+        _axes(operator, "Conv2DOptions", size, kernel),
+        batch=_maps(scope, maps),
+        channels=channels,
+        filters=filters,
+        groups=groups,
+    )
 
 
 def _depthwise(scope: Scope, name: str, operator: Operator) -> list[Layer]:
     """DEPTHWISE_CONV_2D: a group for each channel of the input."""
     maps, *size, channels = _ranked(scope.shapes.of(operator.input(0)), 4, "an input")
     _, *kernel, filters = _ranked(scope.shapes.of(operator.input(1)), 4, "weights")
-    return [
-        _plain_conv(
-            scope,
-            name,
-            operator,
-            kind="DepthwiseConv2DOptions",
-            maps=maps,
-            size=(size[0], size[1]),
-            kernel=(kernel[0], kernel[1]),
-            channels=channels,
-            filters=filters,
-            groups=channels,
-        )
-    ]
-
-
-def _plain_conv(
-    scope: Scope,
-    name: str,
-    operator: Operator,
-    *,
-    kind: str,
-    maps: int,
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    channels: int,
-    filters: int,
-    groups: int,
-) -> Layer:
-    strides, dilations = _strides(operator, kind), _dilations(operator, kind)
-    padding = operator.option("Padding", kind)
-    pads = [
-        zeros
-        for axis in (0, 1)
-        for zeros in _same_padding(
-            size[axis], kernel[axis], strides[axis], dilations[axis], padding
-        )
-    ]
-    weight = scope.constant(operator.input(1))
-    return conv(
+    return _convolution_along(
+        scope,
         name,
-        input_size=size,
-        in_channels=channels,
-        out_channels=filters,
-        kernel=kernel,
-        stride=(strides[0], strides[1]),
-        dilation=(dilations[0], dilations[1]),
-        padding=(pads[0], pads[1], pads[2], pads[3]),
-        groups=groups,
+        operator,
+        _axes(operator, "DepthwiseConv2DOptions", size, kernel),
         batch=_maps(scope, maps),
-        bits=scope.widths(operator, operator.input(0), operator.input(1)),
-        density=scope.density(weight),
-        weight_is_activation=weight is None,
+        channels=channels,
+        filters=filters,
+        groups=channels,
     )
 
 
@@ -303,42 +299,22 @@ def _conv_3d(scope: Scope, name: str, operator: Operator) -> list[Layer]:
     kind = "Conv3DOptions"
     maps, *size, channels = _ranked(scope.shapes.of(operator.input(0)), 5, "an input")
     *kernel, per_group, filters = _ranked(scope.shapes.of(operator.input(1)), 5, "weights")
-    if channels % per_group:
-        raise ProblemError(
-            f"the input has {channels} channels, the weights {per_group} in each group"
-        )
-    strides, dilations = _strides(operator, kind, "DHW"), _dilations(operator, kind, "DHW")
-    padding = operator.option("Padding", kind)
-    planes = window_outputs(size[0], kernel[0], strides[0], dilations[0], padding)
-    if kernel[0] > 1:
+    groups = _groups(channels, per_group)
+    depth, *plane = _axes(operator, kind, size, kernel, "DHW")
+    if depth.kernel > 1:
         scope.remarks[
             "in CONV_3D the taps along depth are channels: planes are fetched for each of them"
         ] = None
-    pads = [
-        zeros
-        for axis in (1, 2)
-        for zeros in _same_padding(
-            size[axis], kernel[axis], strides[axis], dilations[axis], padding
-        )
-    ]
-    weight = scope.constant(operator.input(1))
-    return [
-        conv(
-            name,
-            input_size=(size[1], size[2]),
-            in_channels=channels * kernel[0],
-            out_channels=filters,
-            kernel=(kernel[1], kernel[2]),
-            stride=(strides[1], strides[2]),
-            dilation=(dilations[1], dilations[2]),
-            padding=(pads[0], pads[1], pads[2], pads[3]),
-            groups=channels // per_group,
-            batch=_maps(scope, maps) * planes,
-            bits=scope.widths(operator, operator.input(0), operator.input(1)),
-            density=scope.density(weight),
-            weight_is_activation=weight is None,
-        )
-    ]
+    return _convolution_along(
+        scope,
+        name,
+        operator,
+        plane,
+        batch=_maps(scope, maps) * max(0, depth.outputs),
+        channels=channels * depth.kernel,
+        filters=filters,
+        groups=groups,
+    )
 
 
 # -- products -------------------------------------------------------------------------------------
