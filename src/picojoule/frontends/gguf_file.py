@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from picojoule.errors import InputError, Mistake
 from picojoule.frontends.decoder import Format
-from picojoule.frontends.source_file import check_file, shortened
+from picojoule.frontends.source_file import map_file, shortened
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -125,16 +125,7 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: it is no GGUF file of a version that is read, or damaged.
     """
-    check_file(path)
-    try:
-        with path.open("rb") as file:
-            if path.stat().st_size < 24:
-                raise InputError(fspath(path), [Mistake("file", "this is not a GGUF file")])
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-        raise InputError(fspath(path), [Mistake("file", problem)]) from error
-    with content:
+    with map_file(path, 24, "GGUF file") as content:
         reader = _Reader(content)
         try:
             return reader.header()

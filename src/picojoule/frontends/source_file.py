@@ -1,7 +1,8 @@
-"""Text files at the edge: read with limits, and their mistakes collected, each with its place."""
+"""Files at the edge: read with limits, and their mistakes collected, each with its place."""
 
 from __future__ import annotations
 
+import mmap
 import re
 from os import fspath
 from pathlib import Path
@@ -40,6 +41,27 @@ def read_text(path: Path) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(fspath(path), [Mistake(f"line {line}", "a zero byte: not a text file")])
     return text
+
+
+def map_file(path: Path, least: int, what: str) -> mmap.mmap:
+    """A file's bytes, read when they are looked at.
+
+    Args:
+        least: bytes that a file of this kind has.
+        what: the kind, for the error of a file that is shorter.
+
+    Raises:
+        InputError: the file is missing, a folder, not readable, or shorter than that.
+    """
+    check_file(path)
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size < least:
+                raise InputError(fspath(path), [Mistake("file", f"this is not a {what}")])
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+        raise InputError(fspath(path), [Mistake("file", problem)]) from error
 
 
 def check_file(path: Path) -> None:

@@ -8,7 +8,6 @@ there is. So every table is read once, into records of our own, and paid for out
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from picojoule.errors import InputError, Mistake
 from picojoule.frontends.products import ProblemError
-from picojoule.frontends.source_file import check_file
+from picojoule.frontends.source_file import map_file
 
 IDENTIFIER = b"TFL3"
 
@@ -156,15 +155,7 @@ def opened(path: Path) -> Iterator[Model]:
     Raises:
         InputError: the file is missing, empty, not a TFLite model, or damaged.
     """
-    check_file(path)
-    try:
-        with path.open("rb") as file:
-            if path.stat().st_size < 8:
-                raise InputError(fspath(path), [Mistake("file", "this is not a TFLite model")])
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-        raise InputError(fspath(path), [Mistake("file", problem)]) from error
+    mapped = map_file(path, 8, "TFLite model")
     # Not closed by hand: arrays of the weights point into it until the last of them is gone.
     yield parse(memoryview(mapped), fspath(path))
 
