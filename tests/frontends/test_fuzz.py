@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
@@ -19,12 +19,9 @@ from picojoule.frontends.scale_sim import parse_scale_sim
 from picojoule.frontends.table import COLUMNS, parse_table
 from picojoule.reports.network_table import format_table
 from picojoule.workload import Workload, conv, matmul
+from tests.frontends.bounded import quick
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def quick(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=4000, suppress_health_check=list(HealthCheck))
 
 
 TABLE = format_table(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import struct
 import tempfile
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("tflite")
 
-from picojoule.errors import InputError
-from picojoule.frontends import load
+from tests.frontends.bounded import load_within_bounds, quick
 from tests.frontends.test_fuzz import damaged
 from tests.frontends.test_tflite import connected, in_blocks, resizable, transposed
 from tests.frontends.test_tflite_control import branch, loop, lstm_file
@@ -24,28 +22,18 @@ from tests.frontends.tflite_files import INT8, INT32, Graph, Op, Tensor, model, 
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-MOST_MEMORY = 64 * 1024 * 1024
-
-
-def quick(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=4000, suppress_health_check=list(HealthCheck))
-
 
 def load_bytes(content: bytes, **rest: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.tflite"
         path.write_bytes(content)
-        refused = None
-        tracemalloc.start()
-        try:
-            assert load(path, **rest).macs >= 0
-        except InputError as error:
-            refused = error
-        finally:
-            _, most = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        assert most < MOST_MEMORY
-        assert refused is None or 0 < len(str(refused)) < 20_000
+        load_within_bounds(path, 20_000, **rest)
+
+
+def call(number: int) -> Op:
+    """The operator that runs a subgraph, from tensor 0 to tensor 1."""
+    options = {"Subgraph": number}
+    return Op(name="CALL", inputs=[0], outputs=[1], kind="CallOptions", options=options)
 
 
 FILES = [
@@ -64,13 +52,7 @@ FILES = [
             inputs=[0],
             outputs=[1],
             ops=[
-                Op(
-                    name="CALL",
-                    inputs=[0],
-                    outputs=[1],
-                    kind="CallOptions",
-                    options={"Subgraph": 1},
-                ),
+                call(1),
                 Op(
                     name="STABLEHLO_COMPOSITE",
                     inputs=[0],
@@ -190,16 +172,7 @@ def test_subgraphs_that_call_each_other_over_and_over_end() -> None:
             tensors=[Tensor(name="x", shape=(1, 32)), Tensor(name="y", shape=(1, 10))],
             inputs=[0],
             outputs=[1],
-            ops=[
-                Op(
-                    name="CALL",
-                    inputs=[0],
-                    outputs=[1],
-                    kind="CallOptions",
-                    options={"Subgraph": number},
-                )
-            ]
-            * times,
+            ops=[call(number)] * times,
         )
 
     # 2 ** 30 runs of the last one.

@@ -5,49 +5,29 @@ from __future__ import annotations
 import json
 import struct
 import tempfile
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from picojoule.errors import InputError
-from picojoule.frontends import load
 from picojoule.frontends.hugging_face_tensors import STORED_BITS
 from tests.frontends import test_gguf as gguf
 from tests.frontends import test_hugging_face as folders
+from tests.frontends.bounded import load_within_bounds, quick
 from tests.frontends.test_fuzz import damaged
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-MOST_MEMORY = 64 * 1024 * 1024
-
-
-def quick(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=4000, suppress_health_check=list(HealthCheck))
-
-
-def load_within_bounds(path: Path, **question: Any) -> None:
-    refused = None
-    tracemalloc.start()
-    try:
-        assert load(path, **question).macs >= 0
-    except InputError as error:
-        refused = error
-    finally:
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert most < MOST_MEMORY
-    assert refused is None or 0 < len(str(refused)) < 30_000
+LONGEST = 30_000  # of an error
 
 
 def load_gguf(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.gguf"
         path.write_bytes(content)
-        load_within_bounds(path, context=9)
+        load_within_bounds(path, LONGEST, context=9)
 
 
 def load_folder(config: bytes, header: bytes) -> None:
@@ -55,7 +35,7 @@ def load_folder(config: bytes, header: bytes) -> None:
         path = Path(folder)
         (path / "config.json").write_bytes(config)
         (path / "model.safetensors").write_bytes(header)
-        load_within_bounds(path, context=9)
+        load_within_bounds(path, LONGEST, context=9)
 
 
 GGUF = [
@@ -154,7 +134,7 @@ def test_nasty_settings(kind: str, changes: dict[str, Any], header: bytes) -> No
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_bytes(config)
-        load_within_bounds(Path(folder), context=9)
+        load_within_bounds(Path(folder), LONGEST, context=9)
 
 
 @given(
