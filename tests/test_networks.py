@@ -17,7 +17,7 @@ import pytest
 from picojoule.frontends.energy_site import read_energy_site
 from picojoule.frontends.table import read_table
 from picojoule.workload import Layer, Workload
-from tools import make_networks, make_tiny_networks
+from tools import make_networks
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "src" / "picojoule" / "data"
@@ -26,8 +26,6 @@ PUBLISHED = sorted(path.stem for path in (DATA / "published").glob("*.csv"))
 ALEXNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 Row = dict[str, str]
-
-DEFINED = {**make_networks.NETWORKS, **make_tiny_networks.NETWORKS}
 
 
 def network(name: str) -> Workload:
@@ -58,17 +56,16 @@ def rounding(text: str) -> float:
 
 
 def test_the_tool_regenerates_the_shipped_files_byte_for_byte() -> None:
-    texts = {**make_networks.files(), **make_tiny_networks.files()}
-    expected = {name: text.encode() for name, text in texts.items()}
+    expected = {name: text.encode() for name, text in make_networks.files().items()}
     shipped = {path.name: path.read_bytes() for path in (DATA / "networks").iterdir()}
     assert sorted(shipped) == sorted(expected)
     for name, content in expected.items():
-        assert shipped[name] == content, f"{name}: run tools/make_*networks.py"
+        assert shipped[name] == content, f"{name}: run python -m tools.make_networks"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_shipped_network_reads_back_as_it_was_defined(name: str) -> None:
-    loaded, defined = network(name), DEFINED[name]()
+    loaded, defined = network(name), make_networks.NETWORKS[name]()
     assert loaded == defined
     assert loaded.name == name
     assert loaded.not_counted

@@ -34,6 +34,7 @@ from tools.alexnet import (
     alexnet_eap_classes,
     bvlc_alexnet,
 )
+from tools.make_tiny_networks import NETWORKS as TINY
 from tools.network_builder import Builder
 
 # --- convolutional networks ---------------------------------------------------------------------
@@ -370,6 +371,7 @@ NETWORKS: dict[str, Callable[[], Workload]] = {
         f"{GPT2_PAPER}; {GPT2_TABLE}; one token is decoded and attends to 1024 tokens, itself "
         "included; the key-value cache is the second operand of the attention products",
     ),
+    **TINY,
 }
 
 

