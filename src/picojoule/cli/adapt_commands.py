@@ -18,7 +18,7 @@ from picojoule.cli.progress import changing_line, clock
 from picojoule.cli.questions import need_torch
 from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
-from picojoule.units import E_MAC, show_energy
+from picojoule.units import E_MAC
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -257,7 +257,7 @@ class _Told:
 
     def lines(self, latest: Round, now: float) -> tuple[str, str]:
         """The line of a round that ended at *now*, and of what follows it."""
-        from picojoule.pruning.netadapt.recipe import budget_of
+        from picojoule.pruning.netadapt.recipe import budget_of, shown
 
         if self.first is None:
             self.first, self.began = latest.paid, now
@@ -267,9 +267,9 @@ class _Told:
         lost = f"  {latest.lost} of {latest.candidates} candidates lost" if latest.lost else ""
         name = "long fine-tune" if latest.kind != "round" else f"round {latest.number}"
         line = (
-            f"{name}: {_cost(latest.paid, self.platform)} "
+            f"{name}: {shown(latest.paid, self.platform)} "
             f"({100 * latest.paid / self.first:.1f} % of the original; budget "
-            f"{_cost(budget, self.platform)}), accuracy {100 * latest.accuracy:.2f} %{chosen}{lost}"
+            f"{shown(budget, self.platform)}), accuracy {100 * latest.accuracy:.2f} %{chosen}{lost}"
         )
         if latest.paid <= budget:
             return line, "long fine-tune, test, and writing of the result"
@@ -279,14 +279,6 @@ class _Told:
             left = (now - self.began) * (latest.paid - budget) / done
             following += f", about {clock(left)} to the budget"
         return line, following
-
-
-def _cost(value: float, platform: Platform) -> str:
-    """A price in its unit; energies as everywhere, and counted MACs are none."""
-    from picojoule.pruning.netadapt.recipe import shown
-
-    energy = platform.metric == "energy" and platform.unit in ("MAC", "pJ")
-    return show_energy(value, platform.unit) if energy else shown(value, platform)
 
 
 def _report(adapted: Adapted) -> RenderableType:

@@ -19,6 +19,7 @@ from picojoule.pruning.graph.surgery import network_files, onnx_files
 from picojoule.pruning.netadapt.candidates import Method
 from picojoule.pruning.platforms.platforms import Platform
 from picojoule.pruning.training import Score, Training
+from picojoule.units import show_energy
 from picojoule.workload import Workload
 
 MODES = ("best", "paper")
@@ -249,5 +250,7 @@ def budget_of(asked: float | str, begin: float, where: Platform) -> float:
 
 
 def shown(value: float, where: Platform) -> str:
-    """A cost with its unit."""
+    """A cost with its unit; energies as everywhere, and counted MACs are none."""
+    if where.metric == "energy" and where.unit in ("MAC", "pJ"):
+        return show_energy(value, where.unit)
     return f"{value:.4g} {where.unit}".strip()
