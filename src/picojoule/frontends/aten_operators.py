@@ -340,6 +340,15 @@ def family(op: str) -> str:
     return op.removeprefix("_foreach_").rstrip("_").removesuffix("_copy")
 
 
+def family_of(target: object) -> str:
+    """The family of the operator that a node calls, its namespace before it unless that is ATen's.
+
+    Empty if it calls no operator.
+    """
+    schema = getattr(target, "_schema", None)
+    return "" if schema is None else family(str(schema.name).removeprefix("aten::"))
+
+
 def products_of(op: str) -> Products:
     """What is known of an operator: of ATen by its bare name, of others by ``namespace.name``."""
     if "." in op:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import fx
 
-from picojoule.frontends.aten_operators import family, words
+from picojoule.frontends.aten_operators import family_of, words
 from picojoule.frontends.products import ProblemError
 
 _ROWS = frozenset(["nonzero", "nonzero_numpy", "where", "argwhere", "masked_select"])
@@ -27,7 +27,7 @@ def expected_size(
     node: fx.Node, shape_of: Callable[[object], tuple[int, ...]]
 ) -> dict[str, int] | None:
     """Symbol -> size, if *node* picks what a router chose for one of its experts."""
-    name = _name(node)
+    name = family_of(node.target)
     if name not in _ROWS and not (name == "index" and _mask(node) is not None):
         return None
     if name == "where" and len(node.args) != 1:
@@ -79,7 +79,7 @@ def _choice(node: fx.Node) -> tuple[fx.Node, int, int] | None:
     """The chosen indices, the number of experts and the expert that a mask asks for."""
     expert = 0
     while node.op == "call_function" and node.all_input_nodes:
-        name = _name(node)
+        name = family_of(node.target)
         source = node.all_input_nodes[0]
         if name == "eq":
             number = node.args[1]
@@ -104,7 +104,7 @@ def _router(node: fx.Node) -> tuple[fx.Node, int] | None:
     """The indices that a router gives, and among how many it chooses."""
     chosen = node
     while node.op == "call_function" and node.all_input_nodes:
-        name = _name(node)
+        name = family_of(node.target)
         source = node.all_input_nodes[0]
         if name in ("topk", "argmax", "max", "sort", "argsort"):
             scores = source.meta.get("val")
@@ -119,8 +119,3 @@ def _router(node: fx.Node) -> tuple[fx.Node, int] | None:
             return None
         node = source
     return None
-
-
-def _name(node: fx.Node) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return "" if schema is None else family(str(schema.name).removeprefix("aten::"))

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from picojoule.frontends.aten_operators import family, words
+from picojoule.frontends.aten_operators import family_of, words
 from picojoule.frontends.torch_regions import graph_module_of, region_run_once
 from picojoule.frontends.torch_sizes import is_assertion
 from picojoule.frontends.torch_tensors import is_plain
@@ -102,7 +102,7 @@ class _Walk:
                 self._set(placeholder, _value_of(outer) if isinstance(outer, fx.Node) else outer)
             self._set(node, self.follow(region.graph))
             return
-        name = _name(node)
+        name = family_of(node.target)
         if name in _GROUPED:
             rows, matrices = (_value_of(source) for source in node.all_input_nodes[:2])
             self._set(node, rows.new_empty((rows.shape[0], matrices.shape[-1])))
@@ -199,8 +199,3 @@ def _is_short(node: fx.Node, name: str) -> bool:
         return True
     value = node.all_input_nodes[0].meta["val"] if node.all_input_nodes else None
     return isinstance(value, torch.Tensor) and max(value.shape, default=0) <= MOST_PIECES
-
-
-def _name(node: fx.Node) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return "" if schema is None else family(str(schema.name).removeprefix("aten::"))

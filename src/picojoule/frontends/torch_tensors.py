@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from picojoule.frontends.aten_operators import family, words
+from picojoule.frontends.aten_operators import family_of, words
 from picojoule.frontends.products import ProblemError
 from picojoule.frontends.source_file import shortened
 from picojoule.frontends.torch_shares import expected_size
@@ -104,7 +104,7 @@ class ProgramTensors:
         if node.op != "call_function":
             return
         inputs = node.all_input_nodes
-        if not inputs and _name(node) in _GENERATED:
+        if not inputs and family_of(node.target) in _GENERATED:
             self._paths[node] = ""
             self._values[node] = lambda: self._computed(node)
         elif inputs and all(source in self._paths for source in inputs):
@@ -221,7 +221,7 @@ class ProgramTensors:
         """
         times = 1
         while isinstance(node, fx.Node) and node.op == "call_function" and node.all_input_nodes:
-            name = _name(node)
+            name = family_of(node.target)
             before = node.all_input_nodes[0]
             try:
                 shape, old = self.shape(node), self.shape(before)
@@ -386,9 +386,9 @@ def _count(shape: tuple[int, ...]) -> int:
 
 def _written_out(node: fx.Node, old: tuple[int, ...], new: tuple[int, ...]) -> int:
     """The times of ``[..., heads, times, rows, width]`` that was one and became heads."""
-    while _name(node) in ("clone", "contiguous") and node.all_input_nodes:
+    while family_of(node.target) in ("clone", "contiguous") and node.all_input_nodes:
         node = node.all_input_nodes[0]
-    if _name(node) not in ("expand", "broadcast_to") or len(old) != len(new) + 1:
+    if family_of(node.target) not in ("expand", "broadcast_to") or len(old) != len(new) + 1:
         return 1
     single: Any = getattr(node.all_input_nodes[0].meta.get("val"), "shape", ())
     merged = (*old[:-4], old[-4] * old[-3], *old[-2:])
@@ -402,14 +402,9 @@ _VIEWS = words(
 )
 
 
-def _name(node: fx.Node) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return "" if schema is None else family(str(schema.name).removeprefix("aten::"))
-
-
 def _origin(node: fx.Node) -> Iterable[fx.Node]:
     while node.op == "call_function" and node.all_input_nodes:
-        if _name(node) not in _VIEWS and node.target is not operator.getitem:
+        if family_of(node.target) not in _VIEWS and node.target is not operator.getitem:
             return
         node = node.all_input_nodes[0]
     if node.op == "placeholder":
