@@ -22,7 +22,7 @@ from picojoule.accelerator import (
 from picojoule.cost import evaluate
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
-from picojoule.validation import worked_examples
+from picojoule.validation.isca16 import worked_examples
 from picojoule.workload import Dim, Extents, Layer, Operand, PerOperand, conv
 
 MACHINE = load_accelerator("eyeriss-isca16")

@@ -9,15 +9,10 @@ import pytest
 
 from picojoule.errors import PicojouleError
 from picojoule.specs import load_accelerator
-from picojoule.validation import (
-    SECTIONS,
-    PublishedNumber,
-    estimated,
-    figure,
-    published,
-    published_mapping,
-    worked_examples,
-)
+from picojoule.validation.figures import PublishedNumber, estimated, figure, published
+from picojoule.validation.isca16 import worked_examples
+from picojoule.validation.jssc17 import published_mapping
+from picojoule.validation.sections import SECTIONS
 
 
 @pytest.mark.parametrize(

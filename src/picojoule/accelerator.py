@@ -235,7 +235,7 @@ class Provenance(NamedTuple):
     path: str
     value: str
     source: str
-    status: str  # "published", "derived", "assumed" or UNSTATED
+    status: str  # "published", "derived", "assumed", "fitted" or UNSTATED
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
 from picojoule.eyexam.examination import examine
 from picojoule.eyexam.parallelism import Limit, Parallelism
-from picojoule.eyexam.simulation import simulate
 from picojoule.mapper.solver import search
+from picojoule.simulation.simulator import simulate
 from picojoule.specs import load_accelerator
 from picojoule.workload import OPERANDS, Extents, Layer, Operand, PerOperand, Workload
 from tests.properties.test_search import _layer as random_layer

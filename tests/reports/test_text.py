@@ -19,7 +19,7 @@ from picojoule.reports.text import (
     validation_table,
 )
 from picojoule.specs import load_accelerator, shipped_accelerators
-from picojoule.validation import PublishedNumber
+from picojoule.validation.figures import PublishedNumber
 from picojoule.workload import Workload
 
 WIDTH = 100

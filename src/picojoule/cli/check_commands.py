@@ -127,7 +127,7 @@ def show(
 
 def validate(*, as_json: Json = False, wide: Wide = False) -> int:
     """Compare with what papers print; 1 if a comparison fails."""
-    from picojoule.validation import validate as compare
+    from picojoule.validation.sections import validate as compare
 
     rows = list(compare())
     failed = [row for row in rows if not row.ok]

@@ -19,9 +19,9 @@ from picojoule.errors import NoMappingError
 from picojoule.estimate_records import SearchRecord
 from picojoule.eyexam.compulsory import compulsory
 from picojoule.eyexam.parallelism import Limit, Parallelism, Spread
-from picojoule.eyexam.simulation import Simulation, simulate
 from picojoule.mapper.cache import Cache, find
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.simulation.simulator import Simulation, simulate
 from picojoule.traffic import flows
 from picojoule.units import show_capacity, show_count
 from picojoule.workload import DIMS, Layer, Operand

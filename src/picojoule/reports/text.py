@@ -39,7 +39,7 @@ from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Operand, Workload
 
 if TYPE_CHECKING:
-    from picojoule.validation import PublishedNumber
+    from picojoule.validation.figures import PublishedNumber
 
 _NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
 
@@ -466,7 +466,7 @@ def rules_table() -> Grid:
 
 
 def validation_table(rows: Sequence[PublishedNumber]) -> Grid:
-    """What papers print beside what picojoule says; *rows* as ``validation.validate`` gives."""
+    """What papers print beside what picojoule says; *rows* as ``validate`` gives."""
     columns = [
         Column(head="figure", words=True, widest=18),
         Column(head="quantity", words=True),

@@ -43,7 +43,7 @@ class Quantity(_Part):
 
     value: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     source: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)] | None
-    status: Literal["published", "derived", "assumed"] | None
+    status: Literal["published", "derived", "assumed", "fitted"] | None
 
     @model_validator(mode="before")
     @classmethod

@@ -33,10 +33,10 @@ import numpy as np
 from picojoule.accelerator import Accelerator, Memory, Network
 from picojoule.cost import Ledger
 from picojoule.errors import PicojouleError
-from picojoule.eyexam.playback import Script, play
-from picojoule.eyexam.visit_tables import SUMMED, VisitTables, visit_tables
 from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.simulation.playback import Script, play
+from picojoule.simulation.visit_tables import SUMMED, VisitTables, visit_tables
 from picojoule.traffic import stay
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from picojoule.eyexam.playback import Script, holds_in_all, play, take
+from picojoule.simulation.playback import Script, holds_in_all, play, take
 
 # Two visits along M (dimension 2), each of 2 compute steps along C (dimension 3). The tables hold
 # two ones, then a two.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory, Network
 from picojoule.cost import Ledger, evaluate
 from picojoule.errors import PicojouleError
-from picojoule.eyexam.simulation import Simulation, in_rows, simulate
 from picojoule.mapping import Mapping, Stage
+from picojoule.simulation.simulator import Simulation, in_rows, simulate
 from picojoule.traffic import flows
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
 from tests.strategies import layers, mappings, sized_for

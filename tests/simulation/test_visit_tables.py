@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from picojoule.eyexam.visit_tables import PAIRS, SINGLE, VisitTables
 from picojoule.mapping import Mapping, Stage
+from picojoule.simulation.visit_tables import PAIRS, SINGLE, VisitTables
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, conv
 
 INPUT, WEIGHT, OUTPUT = OPERANDS

@@ -1,0 +1,1 @@
+"""A mapping played through in time, tile by tile."""

@@ -1,0 +1,78 @@
+"""CVPR'17 and Asilomar'17: AlexNet by layer and data type, whole and pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+
+from picojoule.estimate_records import Estimate
+from picojoule.estimation import estimate
+from picojoule.validation.figures import PublishedNumber, estimated, figure
+
+
+def asilomar() -> Iterator[PublishedNumber]:
+    """The website's AlexNet, per layer and data type, from the shipped 25-column file."""
+    name = "Asilomar'17 Fig. 6"
+    path = resources.files("picojoule") / "data" / "networks" / "NetworkConf_AlexNet_Asilomar.txt"
+    values = figure("asilomar_fig6")
+    with resources.as_file(path) as file:
+        ours = estimate(str(file), "eyeriss-cvpr17", batch=44)
+    yield from _by_type(name, values, ours, 0.05)
+
+
+def cvpr17_fig4() -> Iterator[PublishedNumber]:
+    """The original AlexNet in the simulator of CVPR'17, per layer and data type."""
+    values = figure("cvpr17_fig4")
+    yield from _by_type(
+        "CVPR'17 Fig. 4", values, estimated("bvlc-alexnet-cvpr17", "eyeriss-cvpr17", 44), None
+    )
+
+
+def _by_type(
+    name: str, values: dict[tuple[str, str], float], ours: Estimate, tolerance: float | None
+) -> Iterator[PublishedNumber]:
+    types = ("input", "output", "weight", "compute")
+    names = [layer for layer in dict.fromkeys(layer for layer, _ in values) if layer]
+    names = [layer for layer in names if (layer, "energy.input") in values]
+    total = 0.0
+    for published_name, layer in zip(names, ours.layers, strict=True):
+        paper = sum(values[published_name, f"energy.{kind}"] for kind in types)
+        total += paper
+        yield PublishedNumber(
+            figure=name, quantity=f"{published_name} energy", paper=paper, ours=layer.energy
+        )
+    for kind in types:
+        paper = sum(values[layer, f"energy.{kind}"] for layer in names)
+        yield PublishedNumber(
+            figure=name, quantity=f"{kind} energy", paper=paper, ours=ours.by_operand[kind]
+        )
+    yield PublishedNumber(
+        figure=name, quantity="total energy", paper=total, ours=ours.energy, tolerance=tolerance
+    )
+
+
+def cvpr17_table1() -> Iterator[PublishedNumber]:
+    """AlexNet, Deep Compression's and energy-aware pruning's: the headline."""
+    name = "CVPR'17 Table 1"
+    networks = ("bvlc-alexnet-cvpr17", "bvlc-alexnet-dc", "bvlc-alexnet-eap")
+    paper, ours = [], []
+    for network in networks:
+        values = figure("cvpr17_table1", network=network)
+        paper.append(values["", "energy"])
+        ours.append(estimated(network, "eyeriss-cvpr17", 44).energy)
+        yield PublishedNumber(
+            figure=name,
+            quantity=f"{network} energy",
+            paper=paper[-1],
+            ours=ours[-1],
+            tolerance=0.10,
+        )
+    for n, label in ((1, "Deep Compression"), (2, "energy-aware")):
+        # 3.3x to 4.1x around the published 3.7x
+        yield PublishedNumber(
+            figure=name,
+            quantity=f"reduction by {label}",
+            paper=paper[0] / paper[n],
+            ours=ours[0] / ours[n],
+            tolerance=0.11,
+        )

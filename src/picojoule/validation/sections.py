@@ -1,0 +1,26 @@
+"""All comparisons, figure by figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from picojoule.validation.cvpr17 import asilomar, cvpr17_fig4, cvpr17_table1
+from picojoule.validation.figures import PublishedNumber
+from picojoule.validation.isca16 import isca16_fig10, isca16_fig12, worked_examples
+from picojoule.validation.jssc17 import jssc17
+
+SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
+    worked_examples,
+    isca16_fig10,
+    isca16_fig12,
+    jssc17,
+    asilomar,
+    cvpr17_table1,
+    cvpr17_fig4,
+)
+
+
+def validate() -> Iterator[PublishedNumber]:
+    """All comparisons, figure by figure; takes about a minute or two on one core."""
+    for section in SECTIONS:
+        yield from section()
