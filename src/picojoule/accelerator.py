@@ -15,14 +15,14 @@ moved; capacities and bandwidths are in bits (CVPR'17 §2, bit width).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
 from picojoule import dataflow as dataflows
-from picojoule.dataflow import Dataflow
+from picojoule.dataflow import Dataflow, MappingRule
 from picojoule.display import Displayed
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
 
@@ -230,12 +230,52 @@ UNSTATED = "unstated"
 
 
 class Provenance(NamedTuple):
-    """Where a number of an accelerator comes from."""
+    """Where a number of an accelerator, or a rule of its mappings, comes from."""
 
     path: str
     value: str
     source: str
     status: str  # "published", "derived", "assumed", "fitted" or UNSTATED
+
+
+def stands_for(policy: str, rules: Sequence[Provenance]) -> str:
+    """What numbers stand for: a bound for the machine, or what a chip with these *rules* does.
+
+    >>> stands_for("best", [])
+    'a bound for the machine: its best mappings, which a chip may miss'
+    """
+    if policy == "best":
+        return "a bound for the machine: its best mappings, which a chip may miss"
+    kept = ", ".join(x.value if x.path == "rule" else f"{x.path} = {x.value}" for x in rules)
+    return f"what a chip does whose mappings keep to the published rules ({kept})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedChange:
+    """What a published mapping uses differently from what the machine could do.
+
+    Args:
+        target: a number or option of the machine, as ``changes`` of a machine file name it.
+        to: what it is instead, as JSON.
+    """
+
+    target: str
+    to: str
+    source: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """How a machine is used under its published mappings (``--mapping published``).
+
+    Args:
+        rules: what mappings keep to, beside those of the machine's dataflow.
+        changes: what of the machine is used differently.
+    """
+
+    rules: tuple[MappingRule, ...] = ()
+    changes: tuple[PublishedChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +292,8 @@ class Accelerator(Displayed):
         charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
+        published: how its published mappings use it; no search looks at it
+            (:func:`question.ask` puts it in force).
         sources: for every number of the file, where it comes from.
     """
 
@@ -270,6 +312,7 @@ class Accelerator(Displayed):
     clock: float | None = None
     default_dataflow: str = "flexible"
     description: str = ""
+    published: Published = Published()
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
 
     def __repr__(self) -> str:

@@ -36,6 +36,7 @@ def estimate(
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
+    policy: str = "best",
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Estimate:
@@ -57,6 +58,8 @@ def estimate(
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
             folder (see :mod:`cache`).
+        policy: "best" mappings, a bound for the machine; or "published": the best of those that
+            keep to the published rules of the dataflow and machine, as a chip does.
         progress: called with (layers done, layers in all, layer name); by default a notebook shows
             a bar.
         watch: called a few times a second with the least objective of the layer so far and what no
@@ -78,6 +81,7 @@ def estimate(
         factors=factors,
         budget=budget,
         cache=cache,
+        policy=policy,
     )
     with shown(progress, watch) as told:
         return price(question, mappings=mappings, **told)
@@ -141,6 +145,8 @@ def price(
         machine=accelerator,
         unmodelled=network.unmodelled,
         remarks=network.remarks,
+        policy=question.policy,
+        rules=question.rules,
     )
 
 

@@ -74,8 +74,10 @@ SOURCES = (
 # What a search does not see. Names of memories stay: they stand in the answer.
 _UNSEEN = {
     Layer: frozenset({"name", "weight_is_activation"}),
-    Accelerator: frozenset({"name", "description", "sources", "default_dataflow", "unit_energy"}),
-    Dataflow: frozenset({"title", "source"}),
+    Accelerator: frozenset(
+        {"name", "description", "sources", "default_dataflow", "unit_energy", "published"}
+    ),
+    Dataflow: frozenset({"title", "source", "published"}),
 }
 _PROOF = ("status", "lower_bound", "explored", "pruned", "space", "seconds")
 _ROUNDING = 1e-12  # relative: powers may differ in the last digit from one C library to another

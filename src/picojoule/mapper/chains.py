@@ -64,6 +64,7 @@ class Rules(NamedTuple):
         spanned: one pass covers the whole tile above the array.
         whole: the tile above the array is the whole dimension.
         spread: one pass covers the whole dimension.
+        strip: what the level above the array holds of a set that is cut, if it can.
     """
 
     gap: int
@@ -72,6 +73,7 @@ class Rules(NamedTuple):
     spanned: bool
     whole: bool
     spread: bool
+    strip: int | None = None
 
     def allowed(self, tiles: Ints, fans: Ints) -> Bools:
         """Which chains they allow."""
@@ -91,6 +93,10 @@ class Rules(NamedTuple):
             keep &= above == bound
         if self.spread:
             keep &= covered >= bound
+        if self.strip is not None:
+            strips = keep & (above == self.strip)
+            if strips.any():  # a strip that no memory can hold is cut after all
+                keep = strips
         return keep
 
 

@@ -314,14 +314,21 @@ class Relaxation:
         )
 
     def _once(self, cls: MappingClass) -> tuple[Words, ...]:
-        """Counts that may not repeat: the stationary operand enters the elements once."""
+        """Counts that may not repeat: the stationary operand enters the elements once.
+
+        Where partial sums stay on the chip, outputs leave for the outermost level once.
+        """
         dataflow, gap = self.space.dataflow, self.space.element_gap
-        if dataflow.stationary is None or gap is None:
-            return ()
+
+        def once(edge: Edge) -> bool:
+            entered = gap is not None and edge.parent <= gap < edge.child
+            spilt = dataflow.sums_stay and edge.operand is OUTPUT and edge.parent == 0
+            return spilt or (entered and edge.operand is dataflow.stationary)
+
         return tuple(
             words_of(edge, edge.parent, self.space.stay(cls, edge))
             for edge in self.space.edges(cls.keeps)
-            if edge.operand is dataflow.stationary and edge.parent <= gap < edge.child
+            if once(edge)
         )
 
     def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.accelerator import Accelerator, Charging
+from picojoule.accelerator import Accelerator, Array, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
@@ -128,7 +128,12 @@ class Space:
         return (
             all(
                 dims == _mirror(dims)
-                for dims in (dataflow.spatial, dataflow.unrolled, dataflow.spanned)
+                for dims in (
+                    dataflow.spatial,
+                    dataflow.unrolled,
+                    dataflow.spanned,
+                    dataflow.on_array,
+                )
             )
             and all(
                 tile.get(dim) == tile.get(MIRROR.get(dim, dim))
@@ -241,14 +246,27 @@ class Space:
 
         beside = math.prod(bounds[DIMS.index(d)] for d in dataflow.unrolled)
         longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
+        strip = None
+        if dim in dataflow.spanned and dataflow.even_strips:
+            strip = -(-bound // -(-bound // self._widest_strip(dim, array)))
         return Rules(
             gap=gap,
             element=size(dataflow.element_tile.get(dim)),
             buffer=size(dataflow.buffer_tile.get(dim)),
-            spanned=dim in dataflow.spanned,
+            spanned=dim in dataflow.spanned | dataflow.on_array,
             whole=dim in dataflow.spanned and beside * bound <= array.size,
             spread=dim in dataflow.unrolled and bound <= longest,
+            strip=strip,
         )
+
+    def _widest_strip(self, dim: Dim, array: Array) -> int:
+        """How much of *dim* the array has room for beside what its dataflow unrolls whole.
+
+        What is unrolled whole runs along one axis, as often as it fits there; strips run along the
+        others, and where there is room for several sets of rows they lie side by side.
+        """
+        beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in self.dataflow.unrolled - {dim})
+        return max(1, *(axis.size // beside * (array.size // axis.size) for axis in array.axes))
 
     def _edge(self, dim: Dim) -> int:
         """How near the ends of a window dimension a cut may save halo that lies in the padding.

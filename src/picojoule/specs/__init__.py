@@ -35,11 +35,32 @@ memory, an array and its axis, or a key of the file) and the number::
     changes:
       buffer.capacity: 216 KiB
       pe-array.rows.size: 24
+
+What published mappings do with a machine (``--mapping published``) stands under ``published``, each
+rule and change with its source: rules that mappings keep to (:class:`dataflow.Rule`) beside those of
+the machine's dataflow, and what of the machine they use differently, named as in ``changes``::
+
+    published:
+      rules:
+        - {rule: on-array-only, loops: [M], source: "a paper, §4", status: published}
+      changes:
+        buffer.capacity: {to: 64 KiB, source: "a paper, §5: half is never used", status: published}
 """
 
 from __future__ import annotations
 
-from picojoule.specs.reading import load_accelerator, parse_accelerator, shipped_accelerators
+from picojoule.specs.reading import (
+    in_use,
+    load_accelerator,
+    parse_accelerator,
+    shipped_accelerators,
+)
 from picojoule.specs.writing import dump_accelerator
 
-__all__ = ["dump_accelerator", "load_accelerator", "parse_accelerator", "shipped_accelerators"]
+__all__ = [
+    "dump_accelerator",
+    "in_use",
+    "load_accelerator",
+    "parse_accelerator",
+    "shipped_accelerators",
+]

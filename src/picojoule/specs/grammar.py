@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -20,8 +21,17 @@ from pydantic import (
 )
 
 from picojoule import units
-from picojoule.accelerator import Charging, Format, HopCharge, Memory, Network, ZeroSkip
-from picojoule.dataflow import DATAFLOWS
+from picojoule.accelerator import (
+    Charging,
+    Format,
+    HopCharge,
+    Memory,
+    Network,
+    Published,
+    PublishedChange,
+    ZeroSkip,
+)
+from picojoule.dataflow import DATAFLOWS, MappingRule, Rule
 from picojoule.errors import UnitError, did_you_mean
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
@@ -320,6 +330,49 @@ class _SparsePart(_Part):
         return self
 
 
+class _Stated(_Part):
+    """What somebody says, and how sure that is."""
+
+    source: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+    status: Literal["published", "derived", "assumed", "fitted"]
+
+
+class RulePart(_Stated):
+    rule: Rule
+    loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
+
+    @model_validator(mode="after")
+    def _about_loops(self) -> RulePart:
+        if (self.rule is Rule.ON_ARRAY) != bool(self.loops):
+            needs = "needs loops" if self.rule is Rule.ON_ARRAY else "is about no loops"
+            raise ValueError(f"the rule {self.rule.value} {needs}")
+        return self
+
+
+class ChangePart(_Stated):
+    to: Any
+
+
+class _PublishedPart(_Part):
+    rules: tuple[RulePart, ...] = ()
+    changes: dict[str, ChangePart] = {}
+
+    def published(self) -> Published:
+        """How the machine is used under its published mappings."""
+        return Published(
+            rules=tuple(
+                MappingRule(rule=x.rule, loops=frozenset(x.loops), source=x.source, status=x.status)
+                for x in self.rules
+            ),
+            changes=tuple(
+                PublishedChange(
+                    target=target, to=json.dumps(x.to), source=x.source, status=x.status
+                )
+                for target, x in self.changes.items()
+            ),
+        )
+
+
 _Nest: TypeAlias = Annotated[
     Annotated[LevelPart, Tag("level")] | Annotated[ArrayPart, Tag("array")],
     Discriminator(
@@ -345,6 +398,7 @@ class MachineFile(_Part):
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
     nest: tuple[_Nest, ...]
+    published: _PublishedPart = _PublishedPart()
 
     @field_validator("default_dataflow")
     @classmethod
@@ -371,6 +425,9 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("nest", "array", "bandwidths"): _Bandwidths,
     ("compute",): _ComputePart,
     ("sparse",): _SparsePart,
+    ("published",): _PublishedPart,
+    ("published", "rules"): RulePart,
+    ("published", "changes"): ChangePart,
 }
 
 
@@ -390,7 +447,8 @@ def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseM
                 if detail["type"] not in ("missing", "extra_forbidden"):
                     break  # within a number that is written short
             path = child(path, part)
-        model = _KEYS.get(words[:-1], Quantity) if words[:-1] else whole
+        place = words[:2] if words[:2] == ("published", "changes") else words[:-1]
+        model = _KEYS.get(place, Quantity) if words[:-1] else whole
         mistakes_by_place[path, _message(detail, words, model)] = None
     document.refuse(mistakes_by_place, more=max(0, len(details) - MOST_MISTAKES))
 
@@ -433,8 +491,10 @@ def _wanted(words: tuple[str, ...]) -> str:
         "formats",
         "bandwidths",
         "changes",
+        "published",
+        "rules",
     }
-    if not words or words[-1] in parts:
+    if not words or words[-1] in parts or words[-2:-1] == ("changes",):
         return "a mapping of keys"
     return "a number with its unit, or value, source and status"
 

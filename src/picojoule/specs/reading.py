@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Iterator
 from importlib import resources
 from os import PathLike, fspath
@@ -19,6 +21,7 @@ from picojoule.accelerator import (
     Format,
     Level,
     Provenance,
+    Published,
     SparseSupport,
 )
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
@@ -30,6 +33,7 @@ from picojoule.specs.grammar import (
     VariantFile,
     refuse_invalid,
 )
+from picojoule.specs.writing import dump_accelerator
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
 LONGEST_CHAIN = 8  # files, each based on the next
@@ -114,7 +118,49 @@ def _accelerator(document: Document) -> Accelerator:
     file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
     accelerator = _build(file)
     document.refuse([*accelerator.problems(), *_unused(file)])
+    if accelerator.published.changes:
+        _accelerator(_in_use(document, accelerator.published))
     return accelerator
+
+
+def in_use(accelerator: Accelerator) -> Accelerator:
+    """The accelerator as its published mappings use it: with those changes made.
+
+    >>> machine = load_accelerator("eyeriss-isca16")
+    >>> in_use(machine) == machine  # its published mappings use all of it
+    True
+
+    Raises:
+        InputError: the changes do not fit the machine, which was made without a file.
+    """
+    if not accelerator.published.changes:
+        return accelerator
+    document = read_document(dump_accelerator(accelerator), accelerator.name)
+    document.lines.clear()  # nobody has seen that text
+    return _accelerator(_in_use(document, accelerator.published))
+
+
+def _in_use(document: Document, published: Published) -> Document:
+    """The machine of *document* with the changes made that its published mappings make to it."""
+    root, moved, wrong = copy.deepcopy(document.root), dict[str, str](), list[Mistake]()
+    assert isinstance(root, dict)
+    del root["published"]
+    for change in published.changes:
+        place = child("$.published.changes", change.target)
+        value = json.loads(change.to)
+        try:
+            if isinstance(_present(root, change.target), dict) and not isinstance(value, dict):
+                value = {"value": value, "source": change.source, "status": change.status}
+            moved[_change(root, change.target, value)] = place
+        except PicojouleError as error:
+            wrong.append(document.mistake(place, str(error)))
+    return Document(
+        source=document.source,
+        root=root,
+        lines=document.lines,
+        moved={**(document.moved or {}), **moved},
+        mistakes=tuple(wrong),
+    )
 
 
 def _validated(whole: type[_F], document: Document, **context: str) -> _F:
@@ -200,6 +246,7 @@ def _build(file: MachineFile) -> Accelerator:
         clock=number(file.clock, None),
         default_dataflow=file.default_dataflow,
         description=file.description,
+        published=file.published.published(),
         sources=tuple(_constants(file, "$")),
     )
 
@@ -255,21 +302,33 @@ def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
     return document.root
 
 
-def _change(root: dict[str, Any], target: str, value: Any) -> str:
-    """Put *value* where *target* points; return the path of the place."""
-    *parts, last = target.split(".")
+def _place(root: dict[str, Any], target: str) -> tuple[dict[str, Any], str]:
+    """The part of the machine that *target* names a key of, and its path."""
     place, path = root, "$"
-    for word in parts:
+    for word in target.split(".")[:-1]:
         places = _parts(place, path)
         if word not in places:
             near = did_you_mean(word, tuple(places))
             there = f"; there are {', '.join(places)}" if places else ""
             raise PicojouleError(f"there is no {shortened(word)!r}{near}{there}")
         place, path = places[word]
+    return place, path
+
+
+def _change(root: dict[str, Any], target: str, value: Any) -> str:
+    """Put *value* where *target* points; return the path of the place."""
+    place, path = _place(root, target)
+    last = target.rpartition(".")[2]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
     place[last] = value
     return child(path, last)
+
+
+def _present(root: dict[str, Any], target: str) -> Any:
+    """What stands where *target* points, if anything does."""
+    place, last = _place(root, target)[0], target.rpartition(".")[2]
+    return place.get(last)
 
 
 def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from picojoule.accelerator import (
     Format,
     Level,
     Memory,
+    Published,
     SparseSupport,
 )
 from picojoule.errors import UnitError
@@ -66,6 +68,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
             else written.array(part, f"$.nest[{index}]")
             for index, part in enumerate(accelerator.nest)
         ],
+        published=_published(accelerator.published),
     )
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
@@ -171,6 +174,23 @@ class _Written:
             ),
             psum_bits=self.number(Width, "$.compute.psum_bits", compute.psum_bits),
         )
+
+
+def _published(published: Published) -> dict[str, Any] | None:
+    rules = [
+        _given(
+            rule=x.rule.value,
+            loops=_names(x.loops, DIMS) if x.loops else None,
+            source=x.source,
+            status=x.status,
+        )
+        for x in published.rules
+    ]
+    changes = {
+        x.target: {"to": json.loads(x.to), "source": x.source, "status": x.status}
+        for x in published.changes
+    }
+    return _given(rules=rules or None, changes=changes or None) or None
 
 
 def _still(kind: type[Quantity], text: str, amount: float, unit: str) -> bool:
