@@ -89,6 +89,9 @@ class Memory:
         capacity: bits that a tile may take in one instance; None is unbounded.
         read_energy, write_energy: for one word of the accelerator's ``word_bits``.
         bandwidth: bits per cycle of one instance, reads and writes together; None is unbounded.
+        refetches: when one of these loops outside advances, the tile of inputs is fetched anew, all
+            of it, even where (a part of) it is there: a chip that does not keep a window's overlap,
+            or passes its inputs by again for each set of filters (M).
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
@@ -106,6 +109,7 @@ class Memory:
     bandwidth: float | None = None
     may_bypass: frozenset[Operand] = frozenset()
     formats: PerOperand[Format] = PerOperand(Format.DENSE, Format.DENSE, Format.DENSE)
+    refetches: frozenset[Dim] = frozenset()
     double_buffered: bool = False
 
 
@@ -139,11 +143,19 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One physical dimension of an array: its length, and the loops that may run along it."""
+    """One physical dimension of an array: its length, and the loops that may run along it.
+
+    Args:
+        forwards: operands (inputs, so far) that elements hand to their neighbours along it. While
+            the taps of the window run that is spread over it, innermost above the array, a word
+            that one element has had is handed on to the next that needs it: a hop is paid, and only
+            the new row or column comes from outside (FIFOs as long as the taps, as in ShiDianNao).
+    """
 
     name: str
     size: int
     dims: frozenset[Dim] = frozenset(DIMS)
+    forwards: frozenset[Operand] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +187,24 @@ class Array:
     def size(self) -> int:
         """Number of elements."""
         return math.prod(axis.size for axis in self.axes)
+
+
+class InputReuse(NamedTuple):
+    """How a machine reuses inputs, level by level; by default as well as can be, without forwards.
+
+    Args:
+        padded: zeros of the padding are words (ISCA'16), instead of left out.
+        refetches: of the memory for inputs at each level.
+        handed_on: taps whose inputs the array beneath each level hands from element to element.
+    """
+
+    padded: bool = False
+    refetches: tuple[frozenset[Dim], ...] = ()
+    handed_on: tuple[frozenset[Dim], ...] = ()
+
+
+TAPS = {Dim.P: Dim.R, Dim.Q: Dim.S}
+"""The tap of the window of each dimension of outputs."""
 
 
 class ZeroSkip(Enum):
@@ -246,7 +276,10 @@ def stands_for(policy: str, rules: Sequence[Provenance]) -> str:
     """
     if policy == "best":
         return "a bound for the machine: its best mappings, which a chip may miss"
-    kept = ", ".join(x.value if x.path == "rule" else f"{x.path} = {x.value}" for x in rules)
+    kept = ", ".join(
+        x.value if x.path == "rule" else f"{x.path} = {x.value}" if x.path != "nest" else x.path
+        for x in rules
+    )
     return f"what a chip does whose mappings keep to the published rules ({kept})"
 
 
@@ -378,6 +411,18 @@ class Accelerator(Displayed):
         )
 
     @property
+    def input_reuse(self) -> InputReuse:
+        """How inputs are reused, level by level."""
+        holders = [level.holder(Operand.INPUT) for level in self.levels]
+        return InputReuse(
+            padded=self.charge_padding,
+            refetches=tuple(x.refetches if x else frozenset() for x in holders),
+            handed_on=tuple(
+                frozenset(TAPS[d] for d in _forwarding(array) if d in TAPS) for array in self.arrays
+            ),
+        )
+
+    @property
     def memories(self) -> Mapping[str, Memory]:
         """All memories by name, outermost first."""
         return MappingProxyType({m.name: m for level in self.levels for m in level.memories})
@@ -418,6 +463,15 @@ class Accelerator(Displayed):
             if isinstance(part, Array):
                 if isinstance(self.nest[index - 1], Array):
                     problems.append((f"$.nest[{index}]", "two arrays in a row: give one more axes"))
+                problems += [
+                    (
+                        f"$.nest[{index}].axes",
+                        f"{dim.value} may run along an axis that forwards inputs and along one "
+                        "that does not: say with loops where it runs",
+                    )
+                    for dim in TAPS
+                    if dim in _forwarding(part) & _forwarding(part, forwarding=False)
+                ]
             else:
                 kept = [operand for memory in part.memories for operand in memory.keeps]
                 problems += [
@@ -426,3 +480,11 @@ class Accelerator(Displayed):
                     if kept.count(operand) > 1
                 ]
         return tuple(problems)
+
+
+def _forwarding(array: Array | None, *, forwarding: bool = True) -> frozenset[Dim]:
+    """Loops that may run along an axis that forwards inputs, or along one that does not."""
+    axes = array.axes if array else ()
+    return frozenset[Dim]().union(
+        *(axis.dims for axis in axes if (Operand.INPUT in axis.forwards) is forwarding)
+    )

@@ -118,7 +118,7 @@ def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
         text = "; ".join(map(str, broken))
         raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
     ledger = Ledger(layer, accelerator, one=1.0)
-    ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
+    ledger.book(flows(layer, mapping, accelerator.input_reuse))
     return ledger.close(mapping)
 
 

@@ -30,7 +30,8 @@ class Rule(Enum):
 
     EVEN_STRIPS: a set that the array has no room for is cut into the fewest strips, as even as can
     be: 55 rows where 16 fit side by side become four strips of 14.
-    ON_ARRAY: of these loops, the level above the array holds no more than is on the array.
+    ON_ARRAY: of these loops, the levels between the outermost memory and the array hold no more
+    than is on the array.
     SUMS_STAY: partial sums never leave for the outermost memory, only finished outputs do.
     """
 
@@ -119,6 +120,11 @@ class Dataflow:
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
 _ISCA = "Chen, Emer, Sze: Eyeriss, ISCA 2016"
+_SUMS_STAY = MappingRule(
+    rule=Rule.SUMS_STAY,
+    source=f"{_ISCA}, experiments: partial sums stay on the chip, only finished outputs are written",
+    status="published",
+)
 
 
 def _sizes(**sizes: Size) -> Mapping[Dim, Size]:
@@ -142,6 +148,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 element_tile=_sizes(P=Size.ONE, Q=Size.ONE, R=Size.ONE, S=Size.FULL),
                 inner_loop=Q,
                 published=(
+                    _SUMS_STAY,
                     MappingRule(
                         rule=Rule.EVEN_STRIPS,
                         source=f"{_ISCA} §V-B: a set too wide for the array is cut into strips; "
@@ -159,6 +166,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 unrolled=frozenset({R, S}),
                 element_keeps=frozenset({WEIGHT}),
                 stationary=WEIGHT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "osa",
@@ -167,6 +175,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 spatial=frozenset({P, Q}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "osb",
@@ -175,6 +184,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 spatial=frozenset({G, M, P, Q}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "osc",
@@ -183,6 +193,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 spatial=frozenset({G, M, N}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "is",
@@ -200,6 +211,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 "channels, partial sums are added over input channels",
                 spatial=frozenset({G, M, C}),
                 element_keeps=frozenset(),
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "flexible", title="any mapping the accelerator allows", source="no constraint"

@@ -429,7 +429,7 @@ class Examiner:
     def _channels(self, mapping: LoopNest) -> dict[str, tuple[Channel[float], int]]:
         """Every limited channel with what passes, and how many of it work side by side."""
         ledger = Ledger(self.layer, self.accelerator, one=1.0)
-        ledger.book(flows(self.layer, mapping, padded=self.accelerator.charge_padding))
+        ledger.book(flows(self.layer, mapping, self.accelerator.input_reuse))
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         return {c.name: (c, math.prod(used[: c.level])) for c in ledger.channels()}
 

@@ -16,8 +16,11 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
             access_energy: 6 MAC           # or read_energy and write_energy
             bandwidth: 64 bit/cycle        # left out: unbounded
             double_buffered: true          # the next tile arrives while this one is in use
+            refetches: [M]                 # each step of these loops fetches all inputs anew
       - array: pe-array
-        axes: [{name: rows, size: 12}, {name: columns, size: 14, loops: [M, P]}]
+        axes:
+          - {name: rows, size: 12, loops: [M, P, R]}
+          - {name: columns, size: 14, loops: [Q], forwards: [input]}  # from neighbour to neighbour
         hop_energy: 2 MAC
         network: multicast                 # or unicast, systolic, hierarchical-mesh
         bandwidths: {input: 16 bit/cycle}  # of each operand's own network; bandwidth: of a shared
@@ -45,6 +48,8 @@ the machine's dataflow, and what of the machine they use differently, named as i
         - {rule: on-array-only, loops: [M], source: "a paper, §4", status: published}
       changes:
         buffer.capacity: {to: 64 KiB, source: "a paper, §5: half is never used", status: published}
+
+A change of ``nest`` arranges the parts anew: its ``to`` is a whole nest.
 """
 
 from __future__ import annotations

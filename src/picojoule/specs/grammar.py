@@ -36,6 +36,8 @@ from picojoule.errors import UnitError, did_you_mean
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
+# Loops that leave inputs in place, or move their window.
+REFETCHABLE = (Dim.M, Dim.P, Dim.Q, Dim.R, Dim.S)
 # These stand beside the names of memories and arrays where energies are split by place.
 _RESERVED = ("compute", "static", "total")
 
@@ -220,6 +222,7 @@ class _MemoryPart(_Part):
     read_energy: Energy | None = None
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
+    refetches: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
     double_buffered: _Truth = False
     formats: _Formats = _Formats()
 
@@ -236,6 +239,12 @@ class _MemoryPart(_Part):
         for operand in self.may_bypass:
             if operand not in self.keeps:
                 raise ValueError(f"may_bypass lists {operand.value}, which it does not keep")
+        if self.refetches and Operand.INPUT not in self.keeps:
+            raise ValueError("refetches is about inputs, which it does not keep")
+        for dim in self.refetches:
+            if dim not in REFETCHABLE:
+                names = ", ".join(d.value for d in REFETCHABLE)
+                raise ValueError(f"refetches lists {dim.value}; it may list {names}")
         for operand in OPERANDS:
             if getattr(self.formats, operand.value) and operand not in self.keeps:
                 raise ValueError(f"formats names {operand.value}, which it does not keep")
@@ -256,6 +265,7 @@ class _MemoryPart(_Part):
             bandwidth=self.bandwidth.amount(unit) if self.bandwidth else None,
             may_bypass=frozenset(self.may_bypass),
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
+            refetches=frozenset(self.refetches),
             double_buffered=self.double_buffered,
         )
 
@@ -275,6 +285,17 @@ class _AxisPart(_Part):
     name: _PartName
     size: Count
     loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] | None = None
+    forwards: _Operands = ()
+
+    @field_validator("forwards")
+    @classmethod
+    def _inputs(cls, forwards: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        if any(operand is not Operand.INPUT for operand in forwards):
+            raise ValueError(
+                "only the input is handed from neighbour to neighbour: weights are multicast, and "
+                "partial sums are added up on their way out"
+            )
+        return forwards
 
 
 class _Bandwidths(_Part):

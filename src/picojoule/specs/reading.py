@@ -148,6 +148,9 @@ def _in_use(document: Document, published: Published) -> Document:
     for change in published.changes:
         place = child("$.published.changes", change.target)
         value = json.loads(change.to)
+        if change.target == "nest":  # another arrangement of the same storage
+            root["nest"], moved["$.nest"] = value, place
+            continue
         try:
             if isinstance(_present(root, change.target), dict) and not isinstance(value, dict):
                 value = {"value": value, "source": change.source, "status": change.status}
@@ -177,6 +180,8 @@ def _unused(file: MachineFile) -> Iterator[tuple[str, str]]:
         yield "$.static_power", "has no effect without energies in pJ and a clock"
     if file.unit_energy and file.energy_unit == "pJ":
         yield "$.unit_energy", "has no effect: energies are in pJ, not in multiples of a MAC"
+    if isinstance(file.nest[0], LevelPart) and any(x.refetches for x in file.nest[0].memories):
+        yield "$.nest[0]", "refetches has no effect in the outermost memory: it holds everything"
     used = {
         coding
         for part in file.nest
@@ -202,7 +207,12 @@ def _build(file: MachineFile) -> Accelerator:
             nest.append(Level(tuple(memory.memory(unit) for memory in part.memories)))
             continue
         axes = tuple(
-            Axis(a.name, number(a.size, 1), frozenset(DIMS if a.loops is None else a.loops))
+            Axis(
+                a.name,
+                number(a.size, 1),
+                frozenset(DIMS if a.loops is None else a.loops),
+                frozenset(a.forwards),
+            )
             for a in part.axes
         )
         hop, bandwidth = number(part.hop_energy, 0.0), number(part.bandwidth, None)

@@ -113,6 +113,7 @@ class _Written:
             read_energy=None if both else read,
             write_energy=None if both else write,
             bandwidth=self.number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
+            refetches=_names(memory.refetches, DIMS) if memory.refetches else None,
             double_buffered=True if memory.double_buffered else None,
             formats=_Flow(
                 {
@@ -147,6 +148,7 @@ class _Written:
             name=axis.name,
             size=self.number(Count, f"{path}.size", axis.size),
             loops=None if axis.dims == set(DIMS) else _names(axis.dims, DIMS),
+            forwards=_names(axis.forwards, OPERANDS) if axis.forwards else None,
         )
 
     def sparse(self) -> dict[str, Any] | None:
