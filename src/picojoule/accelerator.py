@@ -92,6 +92,8 @@ class Memory:
         refetches: when one of these loops outside advances, the tile of inputs is fetched anew, all
             of it, even where (a part of) it is there: a chip that does not keep a window's overlap,
             or passes its inputs by again for each set of filters (M).
+        charge_drains: where both ends are charged, whether a partial sum that comes from outside or
+            leaves for it costs an access here, beside those of the additions to it.
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
@@ -110,6 +112,7 @@ class Memory:
     may_bypass: frozenset[Operand] = frozenset()
     formats: PerOperand[Format] = PerOperand(Format.DENSE, Format.DENSE, Format.DENSE)
     refetches: frozenset[Dim] = frozenset()
+    charge_drains: bool = True
     double_buffered: bool = False
 
 

@@ -321,7 +321,14 @@ class Ledger(Generic[Amount]):
                     memory, operand, (down - handed_down) * share, (up - stays) * share, size
                 )
             else:
-                self._book(memory, operand, stays + down * share, handed_down + up * share, size)
+                through = 1.0 if memory.charge_drains else 0.0
+                self._book(
+                    memory,
+                    operand,
+                    stays * through + down * share,
+                    handed_down * through + up * share,
+                    size,
+                )
             if not outermost:
                 self._move(memory, operand, stays + handed_down + (down + up) * share, size)
             for level, array in self._arrays(flow):

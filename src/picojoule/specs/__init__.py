@@ -16,6 +16,7 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
             access_energy: 6 MAC           # or read_energy and write_energy
             bandwidth: 64 bit/cycle        # left out: unbounded
             double_buffered: true          # the next tile arrives while this one is in use
+            charge_drains: false           # sums that come and go cost no access of their own
             refetches: [M]                 # each step of these loops fetches all inputs anew
       - array: pe-array
         axes:

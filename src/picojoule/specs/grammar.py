@@ -223,6 +223,7 @@ class _MemoryPart(_Part):
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
     refetches: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
+    charge_drains: _Truth = True
     double_buffered: _Truth = False
     formats: _Formats = _Formats()
 
@@ -266,6 +267,7 @@ class _MemoryPart(_Part):
             may_bypass=frozenset(self.may_bypass),
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
             refetches=frozenset(self.refetches),
+            charge_drains=self.charge_drains,
             double_buffered=self.double_buffered,
         )
 

@@ -114,6 +114,7 @@ class _Written:
             write_energy=None if both else write,
             bandwidth=self.number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
             refetches=_names(memory.refetches, DIMS) if memory.refetches else None,
+            charge_drains=None if memory.charge_drains else False,
             double_buffered=True if memory.double_buffered else None,
             formats=_Flow(
                 {
