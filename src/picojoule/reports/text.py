@@ -308,6 +308,8 @@ def accelerator_report(accelerator: Accelerator) -> Group:
         ("zeros", _zeros(accelerator)),
         ("clock", clock),
     ]
+    if accelerator.compiler:
+        facts.append(("compiler", accelerator.compiler))
     if accelerator.static_power:
         facts.append(("static", f"{accelerator.static_power:g} W"))
     if accelerator.charge_padding:

@@ -58,6 +58,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         clock=number(Frequency, "$.clock", accelerator.clock),
         static_power=number(Power, "$.static_power", power if stated else None),
         default_dataflow=accelerator.default_dataflow,
+        compiler=accelerator.compiler,
         sparse=written.sparse(),
         compute=written.compute(),
         nest=[
