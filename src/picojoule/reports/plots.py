@@ -342,6 +342,8 @@ def plot_validation(
             lower.scatter(paper, [row.ratio for row in points], **look)
     upper.set(xscale="log", yscale="log", xlim=ends, ylabel="ours")
     lower.set(xscale="log", ylabel="ours / published", xlabel="published, each in its own unit")
+    if any(row.fitted for row in rows):
+        upper.scatter([], [], marker="o", facecolors="none", edgecolors="#000000", label="fitted")
     upper.legend(loc="upper left")
     return axes
 

@@ -67,7 +67,7 @@ def verdict(rows: Sequence[PublishedNumber]) -> str:
     tests = [row for row in rows if not row.fitted]
     promised = [row for row in tests if row.promised]
     missed = [row for row in promised if not row.ok]
-    kept = "all are kept" if not missed else f"{len(missed)} are missed"
+    kept = f"all but {len(missed)} are kept" if missed else "all are kept"
     return (
         f"{len(tests)} rows, {measured(rows)} of them from silicon or layout; a tolerance is "
         f"promised for {len(promised)}: {kept}. {len(rows) - len(tests)} more rows are fitted: a "
