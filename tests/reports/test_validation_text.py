@@ -54,11 +54,8 @@ def test_the_picture_has_a_marker_for_each_publication(tmp_path: Path) -> None:
     from picojoule.reports.plots import plot_validation, save_validation
 
     upper, lower = plot_validation(ROWS)
-    assert [text.get_text() for text in upper.get_legend().get_texts()] == [
-        "A'16",
-        "B'17",
-        "fitted",
-    ]
+    legend = [text.get_text() for text in upper.get_legend().get_texts()]
+    assert legend == ["A'16", "B'17", "fitted"]
     assert upper.get_xscale() == upper.get_yscale() == lower.get_xscale() == "log"
     drawn = sum(len(points.get_offsets()) for points in lower.collections)
     assert drawn >= len(ROWS)
