@@ -10,6 +10,7 @@ import pytest
 
 from picojoule.errors import PicojouleError
 from picojoule.specs import load_accelerator
+from picojoule.validation.cvpr17_networks import googlenet, squeezenet
 from picojoule.validation.figures import PublishedNumber, estimated, figure, published
 from picojoule.validation.isca16 import worked_examples
 from picojoule.validation.jssc17 import shipped_mapping
@@ -97,3 +98,13 @@ def test_errors_are_summed_up_by_origin_and_kind() -> None:
     assert silicon.median == pytest.approx(0.1)
     assert silicon.worst == pytest.approx(0.3)
     assert (layout.count, layout.median, layout.worst, layout.fitted) == (0, None, None, 1)
+
+
+def test_squeezenet_has_the_zeros_of_real_feature_maps() -> None:
+    """Every layer of 1.0 finds its namesake in 1.1; a rectified map is half zeros and more."""
+    network = squeezenet()
+    assert all(0 < x.density.input < 1 for x in network)
+    assert network["conv10"].density.input < 0.1
+    densities = {x.density.input for x in googlenet()}
+    assert len(densities) == 1
+    assert 0.4 < densities.pop() < 0.5

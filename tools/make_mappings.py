@@ -49,8 +49,8 @@ def files() -> dict[str, str]:
             inferred = processing_pass(chip, layer)
             assert inferred is not None
             texts[f"jssc17-vgg16-{layer.name}.yaml"] = _text(
-                f"{layer.name} of VGG-16, batch 3, on the Eyeriss chip: by the inferred rule of\n"
-                "# picojoule.processing_passes, which fits elements and buffer of JSSC'17 Table VI:",
+                f"{layer.name} of VGG-16, batch 3, on the Eyeriss chip: by the rule inferred in\n"
+                "# picojoule.processing_passes, which fits two columns of JSSC'17 Table VI:",
                 inferred,
                 pass_mapping(chip, layer, inferred),
             )
