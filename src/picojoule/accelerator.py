@@ -269,6 +269,8 @@ class Accelerator(Displayed):
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
+        compiler: how the machine's own compiler maps a layer, where somebody knows
+            (:mod:`processing_passes`); no search looks at it.
         sources: for every number of the file, where it comes from.
     """
 
@@ -287,6 +289,7 @@ class Accelerator(Displayed):
     static_power: float = 0.0
     clock: float | None = None
     default_dataflow: str = "flexible"
+    compiler: str | None = None
     description: str = ""
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
 

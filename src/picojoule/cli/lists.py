@@ -96,6 +96,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "charge_padding": accelerator.charge_padding,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
+        "compiler": accelerator.compiler,
         "dataflows": {
             name: dataflow_problem(accelerator, flow) or "" for name, flow in DATAFLOWS.items()
         },

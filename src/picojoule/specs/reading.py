@@ -23,6 +23,7 @@ from picojoule.accelerator import (
     SparseSupport,
 )
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.processing_passes import compiler_problems
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
     LevelPart,
@@ -114,7 +115,7 @@ def _accelerator(document: Document) -> Accelerator:
     unit = document.root.get("energy_unit", "MAC") if isinstance(document.root, dict) else "MAC"
     file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
     accelerator = _build(file)
-    document.refuse([*accelerator.problems(), *_unused(file)])
+    document.refuse([*accelerator.problems(), *compiler_problems(accelerator), *_unused(file)])
     return accelerator
 
 
@@ -205,6 +206,7 @@ def _build(file: MachineFile) -> Accelerator:
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),
         default_dataflow=file.default_dataflow,
+        compiler=file.compiler,
         description=file.description,
         sources=tuple(_constants(file, "$")),
     )

@@ -59,6 +59,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         static_power=number(Power, "$.static_power", power if stated else None),
         control=written.control(),
         default_dataflow=accelerator.default_dataflow,
+        compiler=accelerator.compiler,
         sparse=written.sparse(),
         compute=written.compute(),
         nest=[
