@@ -13,9 +13,10 @@ from picojoule.calibration.calibration import calibrate
 from picojoule.calibration.constants import named
 from picojoule.calibration.machine import chip_file
 from picojoule.errors import InputError, PicojouleError
+from picojoule.estimation import estimate
 from picojoule.specs import load_accelerator, parse_accelerator
 from tests import server_files
-from tests.calibration.conftest import CHIP, Metered
+from tests.calibration.conftest import CHIP, TABLE, Metered
 
 
 def with_values(machine: Accelerator, **values: float) -> Accelerator:
@@ -204,3 +205,18 @@ def test_the_record_is_plain(machine: Accelerator, rows: Metered) -> None:
     assert record["identifiability"]["condition"] is None
     assert record["constants"][0]["key"] == "static_power"
     assert repr(result).startswith("<Calibration of metered: static_power = 0.002 W")
+
+
+def test_a_network_takes_what_its_layers_take(machine: Accelerator, tmp_path: Path) -> None:
+    """Equal layers are priced once and count as often as they are there."""
+    (tmp_path / "net.csv").write_text(TABLE + "again,8,8,4,4,1,1\n")
+    rows = tmp_path / "rows.csv"
+    lines = ["network,batch,energy,time,bytes.dram", "net.csv,2,1 uJ,1 ms,1 KiB"]
+    rows.write_text("\n".join(lines))
+    result = calibrate(machine, rows, fit="control.per_cycle", cache=False)
+    whole = estimate(tmp_path / "net.csv", result.machine, batch=2, cache=False)
+    energy, time, moved = result.compared
+    assert energy.predicted == pytest.approx(whole.energy * 1e-12, rel=1e-6)
+    assert time.predicted >= whole.cycles / machine.clock
+    words = [w for layer in whole.layers for w in layer.accesses["dram"].values()]
+    assert moved.predicted == pytest.approx(sum(w["read"] + w["write"] for w in words) * 2)

@@ -157,4 +157,4 @@ def test_a_table_without_rows(folder: Path, machine: Accelerator, text: str) -> 
 def test_rubbish_is_refused_and_nothing_else_comes_out(machine: Accelerator) -> None:
     for text in ("\0", "network\n\n", "network,energy\n" + "x" * 5000 + ",1 uJ\n", "a,b\n1\n"):
         with pytest.raises(InputError):
-            parse_measurements(text, "x.csv", machine)
+            parse_measurements(text, "x.csv", machine, Path())

@@ -37,7 +37,7 @@ import yaml
 
 from picojoule import units
 from picojoule.accelerator import Accelerator
-from picojoule.errors import PicojouleError, UnitError, did_you_mean
+from picojoule.errors import InputError, Mistake, PicojouleError, UnitError, did_you_mean
 from picojoule.frontends import FORMATS, load
 from picojoule.frontends.source_file import Findings, read_text, shortened
 from picojoule.frontends.table import records
@@ -47,6 +47,7 @@ from picojoule.mapping import parse_mapping
 from picojoule.question import Question, ask
 from picojoule.workload import OPERANDS, Workload
 
+_SHIPPED = Path(__file__).parents[1] / "data" / "measurements"
 _OPERANDS = tuple(operand.value for operand in OPERANDS)
 _QUANTITIES = ("energy", "power", "time", "inferences_per_second")
 _COLUMNS = (
@@ -108,18 +109,37 @@ def read_measurements(
     """Read the rows of a table that were measured on *accelerator*.
 
     Args:
+        path: a .csv file, or the name of a table that comes with the package.
         search: how mappings are searched, as :func:`question.ask` takes it.
 
     Raises:
         InputError: with every mistake of the file, as ``line 3, column energy``.
     """
-    return parse_measurements(read_text(Path(path)), fspath(path), accelerator, **search)
+    place = measurement_file(path)
+    return parse_measurements(read_text(place), fspath(path), accelerator, place.parent, **search)
+
+
+def shipped_measurements() -> tuple[str, ...]:
+    """Names of the tables of measurements that come with the package."""
+    return tuple(sorted(entry.stem for entry in _SHIPPED.glob("*.csv")))
+
+
+def measurement_file(path: str | PathLike[str]) -> Path:
+    """The file of a table, which may be one of those that come with the package."""
+    name = fspath(path)
+    shipped = name in shipped_measurements()
+    if shipped or Path(name).suffix or Path(name).exists():
+        return _SHIPPED / f"{name}.csv" if shipped else Path(name)
+    near = did_you_mean(name, shipped_measurements())
+    there = ", ".join(shipped_measurements())
+    message = f"no such measurements{near}; there are {there}, or give a .csv file"
+    raise InputError(name, [Mistake("measurements", message)])
 
 
 def parse_measurements(
-    text: str, source: str, accelerator: Accelerator, **search: Any
+    text: str, source: str, accelerator: Accelerator, folder: Path, **search: Any
 ) -> tuple[Measurement, ...]:
-    """The same from the text of such a file; *source* names it, and files are beside it.
+    """The same from the text of such a file; *source* names it, and files are in *folder*.
 
     Raises:
         InputError: with every mistake of the text.
@@ -127,7 +147,7 @@ def parse_measurements(
     findings = Findings(source)
     rows = records(text, findings, {})
     line, header = next(rows, (1, []))
-    reader = _Reader(Path(source).parent, accelerator, search, findings)
+    reader = _Reader(folder, accelerator, search, findings)
     columns = reader.header(line, header)
     measured = list[Measurement]()
     for line, cells in rows:

@@ -23,11 +23,23 @@ from picojoule.workload import Layer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A layer of a row, the part of it that is on the chip at once: *images* inferences."""
+    """Equal layers of a row, of each the part that is on the chip at once.
+
+    Args:
+        layer: one of them.
+        images: inferences in that part.
+        count: how many layers are equal to it.
+    """
 
     layer: Layer
     images: int
+    count: int
     nest: LoopNest
+
+    @property
+    def each(self) -> float:
+        """Of what one such part takes, how much one inference takes in all equal layers."""
+        return self.count / self.images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +64,7 @@ class MappedRow:
                 f"{machine.name} states no clock, so its times in seconds are not known; add "
                 "clock: to its file"
             )
-        each = (n / part.images for n, part in zip(cycles, self.parts, strict=True))
+        each = (n * part.each for n, part in zip(cycles, self.parts, strict=True))
         return math.fsum(each) / machine.clock
 
     def joules(self, machine: Accelerator, cycles: Sequence[float]) -> float:
@@ -63,7 +75,7 @@ class MappedRow:
         for part, taken in zip(self.parts, cycles, strict=True):
             parts = evaluate(part.layer, machine, part.nest, cycles=taken).by_memory
             seen = (value for name, value in parts.items() if name not in self.row.excluding)
-            energy += math.fsum(seen) / part.images
+            energy += math.fsum(seen) * part.each
         return energy * unit * 1e-12
 
     def coefficients(
@@ -81,7 +93,7 @@ class MappedRow:
         bits = 0.0
         for part in self.parts:
             moved = evaluate(part.layer, machine, part.nest).moved[memory]
-            bits += math.fsum(moved.values()) / part.images
+            bits += math.fsum(moved.values()) * part.each
         return bits / 8
 
 
@@ -92,14 +104,15 @@ def mapped(row: Measurement, machine: Accelerator) -> MappedRow:
         NoMappingError: a layer has none.
     """
     question = replace(row.question, accelerator=machine)
-    nests: dict[tuple[object, ...], LoopNest] = {}
-    parts = []
+    parts: dict[tuple[object, ...], Part] = {}
     for share in question.shares():
         key = share.part.signature()
-        if key not in nests:
-            nests[key] = row.nest or question.find(share.part).mapping
-        parts.append(Part(layer=share.part, images=share.images, nest=nests[key]))
-    return MappedRow(row=row, parts=tuple(parts))
+        if key in parts:
+            parts[key] = replace(parts[key], count=parts[key].count + 1)
+            continue
+        nest = row.nest or question.find(share.part).mapping
+        parts[key] = Part(layer=share.part, images=share.images, count=1, nest=nest)
+    return MappedRow(row=row, parts=tuple(parts.values()))
 
 
 def _cycles(part: Part, machine: Accelerator) -> float:

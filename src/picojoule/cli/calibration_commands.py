@@ -26,7 +26,8 @@ def calibrate(
         str, Parameter(completer=complete_chips, help="A .yaml file or a shipped name.")
     ],
     measurements: Annotated[
-        Path, Parameter(help="A .csv file: a network or layer per row, with what was measured.")
+        str,
+        Parameter(help="A .csv file, a network or layer per row, or the name of a shipped one."),
     ],
     /,
     *,
