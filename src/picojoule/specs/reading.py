@@ -16,6 +16,7 @@ from picojoule.accelerator import (
     Array,
     Axis,
     Compute,
+    Control,
     Format,
     Level,
     Provenance,
@@ -36,7 +37,7 @@ _ENDS = ("read_energy", "write_energy")
 LONGEST_CHAIN = 8  # files, each based on the next
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
-_GROUPS = ("compute", "sparse", "formats", "bandwidths")
+_GROUPS = ("compute", "control", "sparse", "formats", "bandwidths")
 _OWN_GROUPS = {"compute", "control", "sparse"}  # of the machine itself
 _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
@@ -197,6 +198,11 @@ def _build(file: MachineFile) -> Accelerator:
             charge_register_reads_of=frozenset(
                 Operand(name) for name in sparse.charge_register_reads_of
             ),
+        ),
+        control=Control(
+            per_cycle=number(file.control.per_cycle, 0.0),
+            per_element=number(file.control.per_element, 0.0),
+            per_command=number(file.control.per_command, 0.0),
         ),
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),
