@@ -56,7 +56,7 @@ def test_what_is_fitted_says_so_in_the_machine(machine: Accelerator, rows: Meter
     sources = {origin.path: origin for origin in result.machine.sources}
     fitted = sources["$.nest[1].memories[0].read_energy"]
     assert fitted.status == "fitted"
-    assert "rows.csv: net conv1, net fc" in fitted.source
+    assert "rows.csv: net conv1, fc, point, wide" in fitted.source
     assert sources["$.nest[1].memories[0].write_energy"].value == "12 pJ"
     assert "$.nest[1].memories[0].access_energy" not in sources
     assert result.machine.memories["buffer"].write_energy == 12.0

@@ -235,13 +235,12 @@ class _Calibrating:
         compared: list[Compared] = []
         for row in sorted((*fitted.rows, *checks), key=lambda one: one.row.line):
             compared += self._compared(fitted, row, power)
-        labels = [row.row.label for row in fitted.rows]
         changed = [
             key
             for key, one in zip((*self.energies, *self.paces), constants, strict=True)
             if not one.kept
         ]
-        source = f"picojoule calibrate on {Path(self.file).name}: {', '.join(labels)}"
+        source = f"picojoule calibrate on {Path(self.file).name}: {_named(fitted.rows)}"
         return Calibration(
             machine=recalibrated(fitted.machine, changed, source),
             before=self.before,
@@ -421,6 +420,10 @@ class _Calibrating:
         unseen = [constant.key for constant in constants if not constant.seen]
         if unseen:
             remarks.append(f"no row depends on {', '.join(unseen)}: as the machine has it")
+        kept = [constant.key for constant in constants if constant.kept and constant.seen]
+        if kept:
+            stay = "stays" if len(kept) == 1 else "stay"
+            remarks.append(f"{', '.join(kept)} {stay} as it was: the rows leave it open, or agree")
         at_zero = [one.key for one in constants if one.value == 0 and one.seen]
         if at_zero:
             remarks.append(f"{', '.join(at_zero)}: 0 fits best, since none may be below")
@@ -428,6 +431,15 @@ class _Calibrating:
             warnings = told(row.question.network.unmodelled)
             remarks += [f"line {row.line}, {row.label}: {text}" for text in warnings]
         return list(dict.fromkeys(remarks))
+
+
+def _named(rows: Sequence[MappedRow]) -> str:
+    """The rows by name, each network once: ``bvlc-alexnet conv1, conv2; vgg16``."""
+    layers: dict[str, list[str]] = {}
+    for row in rows:
+        network, _, layer = row.row.label.partition(" ")
+        layers.setdefault(network, []).append(layer)
+    return "; ".join(f"{network} {', '.join(names)}".strip() for network, names in layers.items())
 
 
 def _has_energy(row: Measurement) -> bool:

@@ -124,6 +124,13 @@ def shipped_measurements() -> tuple[str, ...]:
     return tuple(sorted(entry.stem for entry in _SHIPPED.glob("*.csv")))
 
 
+def title_of(name: str) -> str:
+    """What a table that comes with the package says of itself, in its first sentence."""
+    lines = (_SHIPPED / f"{name}.csv").read_text("utf-8").splitlines()
+    head = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    return head.partition(". ")[0]
+
+
 def measurement_file(path: str | PathLike[str]) -> Path:
     """The file of a table, which may be one of those that come with the package."""
     name = fspath(path)

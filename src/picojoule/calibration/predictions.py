@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from picojoule.accelerator import Accelerator
@@ -117,10 +118,7 @@ def mapped(row: Measurement, machine: Accelerator) -> MappedRow:
 
 def _cycles(part: Part, machine: Accelerator) -> float:
     """Played through, where transfers take time and the layer can be; else the busiest part's."""
-    counted = evaluate(part.layer, machine, part.nest).cycles
-    if not machine.bandwidths_known:
-        return counted
-    try:
-        return max(counted, simulate(part.layer, machine, part.nest).cycles)
-    except PicojouleError:  # time steps of rows and columns: nobody plays them through
-        return counted
+    if machine.bandwidths_known:
+        with suppress(PicojouleError):  # time steps of rows and columns: nobody plays them through
+            return simulate(part.layer, machine, part.nest).cycles
+    return evaluate(part.layer, machine, part.nest).cycles

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from picojoule.cli.answers import YES, as_json_text, check_output, give_answer, plain_text
-from picojoule.cli.completion import complete_chips
+from picojoule.cli.completion import complete_chips, complete_measurements
 from picojoule.cli.options import ANSWER, SEARCH, AnswerOptions, SearchOptions
 from picojoule.cli.progress import progress_bar
 from picojoule.cli.questions import read_cache, read_seconds
@@ -27,7 +27,10 @@ def calibrate(
     ],
     measurements: Annotated[
         str,
-        Parameter(help="A .csv file, a network or layer per row, or the name of a shipped one."),
+        Parameter(
+            completer=complete_measurements,
+            help="A .csv file, a network or layer per row, or the name of a shipped one.",
+        ),
     ],
     /,
     *,

@@ -175,6 +175,18 @@ def _points(share: float) -> str:
     return f"{points:g} percentage point{'s' * (points != 1)}"
 
 
+def measurements_table(titles: Sequence[tuple[str, str]]) -> Grid:
+    """Shipped tables of measurements, one a line."""
+    columns = [
+        Column(head="measurements", words=True),
+        Column(head="what", words=True, widest=72),
+    ]
+    table = Grid(columns)
+    for name, title in titles:
+        table.add_row(cell(name), cell(title))
+    return table
+
+
 def measurement_report(rows: Sequence[Metered], meter: str, idle: float) -> Group:
     """What a meter said of each network or layer."""
     columns = [
