@@ -87,6 +87,7 @@ def test_an_estimate_with_the_file_is_what_was_predicted(
     [
         (["--fit", "control.per_cicle"], "did you mean 'control.per_cycle'?"),
         (["--fit", "static_power", "--time", "mesured"], "did you mean 'measured'?"),
+        (["--fit", "static_power", "--weigh", "row"], "did you mean 'rows'?"),
         (["--fit", "static_power", "-o", "metered.yaml"], "this is the chip that is calibrated"),
         (["--fit", "static_power", "-o", "chip.toml"], "unknown ending"),
         (["--fit", ""], "no constant"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from picojoule.calibration.linear import PULL, LinearFit
+from picojoule.calibration.linear import PULL, LinearFit, weights_of
 
 
 def problem(
@@ -15,12 +15,14 @@ def problem(
     rest: list[float] | None = None,
     prior: list[float] | None = None,
     status: list[str] | None = None,
+    weigh: str = "rows",
 ) -> LinearFit:
     count = len(coefficients[0])
     return LinearFit(
         coefficients=np.array(coefficients, float),
         rest=np.array(rest or [0.0] * len(measured)),
         measured=np.array(measured, float),
+        weights=weights_of(np.array(measured, float), weigh),
         prior=np.array(prior or [0.0] * count, float),
         pull=np.array([PULL[word] for word in status or ["unstated"] * count]),
     )
@@ -36,6 +38,13 @@ def test_one_constant_exactly() -> None:
 def test_small_rows_count_as_large_ones() -> None:
     # relative errors x/1 - 1 and 1000 x/2000 - 1: (x - 1)^2 + (x/2 - 1)^2 is least at 6/5
     assert problem([[1], [1000]], [1, 2000]).solve() == pytest.approx([1.2])
+
+
+def test_rows_may_count_by_their_amounts() -> None:
+    # 1 (x - 1)^2 + 2000 (x/2 - 1)^2, in which the large row has most to say: 1001/501
+    fit = problem([[1], [1000]], [1, 2000], weigh="amounts")
+    assert fit.solve() == pytest.approx([1001 / 501])
+    assert fit.weights.mean() == 1
 
 
 def test_none_below_zero() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from picojoule.accelerator import Accelerator
 from picojoule.calibration.constants import Constant, named
 from picojoule.calibration.identifiability import condition, entangled, interval
-from picojoule.calibration.linear import PULL, Floats, LinearFit
+from picojoule.calibration.linear import PULL, WEIGHTS, Floats, LinearFit, weights_of
 from picojoule.calibration.machine import recalibrated, rounded
 from picojoule.calibration.measurements import Measurement, read_measurements
 from picojoule.calibration.pace import TimeFit
@@ -28,7 +28,7 @@ from picojoule.calibration.records import (
     FittedConstant,
 )
 from picojoule.completeness import told
-from picojoule.errors import InputError, Mistake, PicojouleError
+from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.mapper.cache import Cache
 from picojoule.question import Progress
 from picojoule.specs import load_accelerator
@@ -43,6 +43,7 @@ def calibrate(
     *,
     fit: str | Sequence[str],
     measured_time: bool = False,
+    weigh: str = "rows",
     dataflow: str | None = None,
     objective: str = "energy",
     factors: str = "all",
@@ -58,6 +59,8 @@ def calibrate(
         fit: names of constants, ``"control.per_cycle,dram.read"`` or a list of them.
         measured_time: energies are fitted with the measured times of the rows; by default with
             times that are predicted, as they will be for rows that nobody has measured.
+        weigh: "rows": each row's relative error counts alike, however small the layer; "amounts":
+            in proportion to its energy or time, so that sums over rows come out.
         dataflow, objective, factors, budget, cache: how mappings are searched, as for ``estimate``.
         progress: called with (rows done, rows in all, row) in each round.
 
@@ -66,6 +69,9 @@ def calibrate(
         PicojouleError: a name of *fit* is no constant, or no row says anything of it.
         NoMappingError: a layer has no legal mapping.
     """
+    if weigh not in WEIGHTS:
+        near = did_you_mean(weigh, WEIGHTS)
+        raise PicojouleError(f"weigh: no {weigh!r}{near}; there are {', '.join(WEIGHTS)}")
     machine = load_accelerator(accelerator)
     keys = named(fit.split(",") if isinstance(fit, str) else fit, machine)
     if machine.unit_picojoules is None:
@@ -83,7 +89,7 @@ def calibrate(
         budget=budget,
         cache=cache,
     )
-    question = _Calibrating(machine, keys, rows, file, measured_time)
+    question = _Calibrating(machine, keys, rows, file, measured_time, weigh)
     return question.answer(progress)
 
 
@@ -110,9 +116,10 @@ class _Calibrating:
         rows: tuple[Measurement, ...],
         file: str,
         measured_time: bool,
+        weigh: str,
     ) -> None:
         self.before, self.rows, self.file = machine, rows, file
-        self.measured_time = measured_time
+        self.measured_time, self.weigh = measured_time, weigh
         self.energies = tuple(key for key in keys if not key.of_time)
         self.paces = tuple(key for key in keys if key.of_time)
         self._check()
@@ -169,7 +176,7 @@ class _Calibrating:
         times, paces, machine = None, np.zeros(0), self.before
         if self.paces:
             timed = tuple(row for row in rows if row.row.time is not None)
-            times = TimeFit(machine=machine, keys=self.paces, rows=timed)
+            times = TimeFit(machine=machine, keys=self.paces, rows=timed, weigh=self.weigh)
             paces = rounded(times.solve())
             machine = times.at(paces)
         energy, values = None, np.zeros(0)
@@ -204,6 +211,7 @@ class _Calibrating:
             coefficients=np.array(coefficients),
             rest=np.array(rest),
             measured=np.array(measured),
+            weights=weights_of(np.array(measured), self.weigh),
             prior=np.array(prior),
             pull=np.array(pull),
         )
@@ -252,6 +260,7 @@ class _Calibrating:
             rounds=rounds,
             settled=settled,
             measured_time=self.measured_time,
+            weigh=self.weigh,
             power=power,
             remarks=tuple(self._remarks(fitted, constants)),
         )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from picojoule.accelerator import Accelerator
 from picojoule.calibration.constants import Constant
 from picojoule.calibration.identifiability import NEARLY, bisected
-from picojoule.calibration.linear import Floats, scipy_optimize
+from picojoule.calibration.linear import Floats, scipy_optimize, weights_of
 from picojoule.calibration.predictions import MappedRow
 
 _GRID = tuple(4.0**n for n in range(-4, 5))
@@ -34,11 +34,13 @@ class TimeFit:
         machine: what is not fitted, and the values before the fit.
         keys: the constants.
         rows: with measured times.
+        weigh: "rows" alike, or as "amounts" (:func:`linear.weights_of`).
     """
 
     machine: Accelerator
     keys: tuple[Constant, ...]
     rows: tuple[MappedRow, ...]
+    weigh: str
     seen: dict[tuple[float, ...], Floats] = field(default_factory=dict)
 
     @property
@@ -64,12 +66,13 @@ class TimeFit:
         return self.seen[key]
 
     def errors(self, values: Sequence[float] | Floats) -> Floats:
-        """[rows] relative errors of the times with these values."""
+        """[rows] weighed relative errors of the times with these values."""
         measured = np.array([row.row.time for row in self.rows], float)
-        return np.asarray(self.times(values) / measured - 1)
+        weights = weights_of(measured, self.weigh)
+        return np.asarray(np.sqrt(weights) * (self.times(values) / measured - 1))
 
     def rms(self, values: Sequence[float] | Floats) -> float:
-        """Root mean square of the relative errors."""
+        """Root mean square of the weighed relative errors."""
         return float(np.sqrt((self.errors(values) ** 2).mean()))
 
     def solve(self) -> Floats:
@@ -123,7 +126,7 @@ class TimeFit:
     def without(self, row: int) -> TimeFit:
         """The same problem without one row."""
         rows = tuple(one for n, one in enumerate(self.rows) if n != row)
-        return TimeFit(machine=self.machine, keys=self.keys, rows=rows)
+        return replace(self, rows=rows, seen={})
 
     def _with(self, values: Floats, index: int, value: float) -> Floats:
         changed = values.copy()

@@ -184,6 +184,7 @@ class Calibration:
         condition: of the energies: largest over smallest singular value; 1 of a single constant.
         rounds: how often mappings were searched and constants fitted.
         settled: the last search gave the mappings of the one before.
+        weigh: how rows count: "rows" alike, or as "amounts".
         measured_time: energies were fitted with measured times, not with predicted ones.
         power: watts of the one constant power that suits the fitted rows best, if any has energy.
         remarks: what a reader has to know besides.
@@ -199,6 +200,7 @@ class Calibration:
     rounds: int
     settled: bool
     measured_time: bool
+    weigh: str
     power: float | None
     remarks: tuple[str, ...]
 
@@ -237,6 +239,7 @@ class Calibration:
             },
             "constant_power": self.power,
             "time": "measured" if self.measured_time else "predicted",
+            "weigh": self.weigh,
             "rounds": self.rounds,
             "settled": self.settled,
             "remarks": list(self.remarks),

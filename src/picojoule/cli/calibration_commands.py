@@ -45,6 +45,13 @@ def calibrate(
     time: Annotated[
         str, Parameter(help="Times that energies rest on: predicted, or measured.")
     ] = "predicted",
+    weigh: Annotated[
+        str,
+        Parameter(
+            help="rows: each row's relative error counts alike; amounts: in proportion to its "
+            "energy or time, so that sums over rows come out."
+        ),
+    ] = "rows",
     search: SearchOptions = SEARCH,
     answer: AnswerOptions = ANSWER,
 ) -> int:
@@ -66,6 +73,7 @@ def calibrate(
             measurements,
             fit=fit,
             measured_time=time == "measured",
+            weigh=weigh,
             dataflow=search.dataflow,
             objective=search.objective,
             factors=search.factors,
