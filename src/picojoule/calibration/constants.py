@@ -23,6 +23,11 @@ _LONGER = {
 }
 """Endings of variant files, which mean the same."""
 
+_NEEDS = {
+    "static_power": ": it needs energies in pJ and a clock",
+    "clock": ": its file states none",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
@@ -76,8 +81,8 @@ def named(keys: Sequence[str], accelerator: Accelerator) -> tuple[Constant, ...]
     for asked in keys:
         key = _short(asked.strip())
         if key not in table:
-            near = did_you_mean(key, tuple(table))
-            problems.append(f"{asked!r} is no constant of {accelerator.name}{near}")
+            why = _NEEDS.get(key) or did_you_mean(key, tuple(table))
+            problems.append(f"{asked!r} is no constant of {accelerator.name}{why}")
         elif key in chosen:
             problems.append(f"{key} is there twice")
         else:
