@@ -34,10 +34,12 @@ from picojoule.specs.grammar import (
 )
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
+_ENDS = ("read_energy", "write_energy")
 LONGEST_CHAIN = 8  # files, each based on the next
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
 _GROUPS = ("compute", "control", "sparse", "formats", "bandwidths")
+_OWN_GROUPS = {"compute", "control", "sparse"}  # of the machine itself
 _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
 
@@ -268,6 +270,8 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
     *parts, last = target.split(".")
     place, path = root, "$"
     for word in parts:
+        if word in _absent_groups(place, path):
+            place[word] = {}
         places = _parts(place, path)
         if word not in places:
             near = did_you_mean(word, tuple(places))
@@ -276,8 +280,25 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
         place, path = places[word]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
+    if last in _ENDS and "access_energy" in place:
+        both = place.pop("access_energy")
+        place.update(dict.fromkeys(_ENDS, both))
+    elif last == "access_energy":
+        for end in _ENDS:
+            place.pop(end, None)
     place[last] = value
     return child(path, last)
+
+
+def _absent_groups(place: dict[str, Any], path: str) -> Iterator[str]:
+    """Groups of keys that *place* may have and has not."""
+    if path == "$":
+        own = _OWN_GROUPS
+    elif "array" in place:
+        own = {"bandwidths"}
+    else:
+        own = {"formats"} if "keeps" in place else set()
+    return (group for group in _GROUPS if group in own and group not in place)
 
 
 def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:
