@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from picojoule import dataflow as dataflows
+from picojoule.components import ComponentSpec
 from picojoule.dataflow import Dataflow
 from picojoule.display import Displayed
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
@@ -236,6 +237,7 @@ class Provenance(NamedTuple):
     value: str
     source: str
     status: str  # "published", "derived", "assumed", "fitted" or UNSTATED
+    component: ComponentSpec | None = None  # that the file names in place of a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,7 @@ class Accelerator(Displayed):
     Args:
         energy_unit: "MAC" (multiples of one MAC of ``word_bits``) or "pJ".
         unit_energy: picojoules of the unit "MAC", where somebody says; no search looks at it.
+        node: nanometres of the technology that the energies are for; no search looks at it.
         word_bits: the width that all energies refer to.
         resident_images: a batch runs in sets of as many images as the level below the outermost
             can hold the layer's finished output maps of (at least one); weights are fetched anew
@@ -261,6 +264,7 @@ class Accelerator(Displayed):
     compute: Compute
     energy_unit: str = "MAC"
     unit_energy: float | None = None
+    node: float | None = None
     word_bits: int = 16
     charging: Charging = Charging.DEARER_END
     charge_padding: bool = False

@@ -10,6 +10,8 @@ energy     as declared   ``"460 pJ"``, ``"200 MAC"``
 bandwidth  bit per cycle ``"64 bit/cycle"``, ``"4 B/cycle"``
 frequency  hertz         ``"200 MHz"``
 power      watt          ``"30 mW"``
+length     millimetre    ``"1.5 mm"``
+node       nanometre     ``"65 nm"``, ``"22nm"``
 count      one           ``"1.8 M"``
 ========== ============= ==========================================
 
@@ -56,6 +58,8 @@ _BITS = {
 }
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "µJ": 1e6, "uJ": 1e6, "mJ": 1e9, "J": 1e12}
 _WATTS = {"nW": 1e-9, "µW": 1e-6, "uW": 1e-6, "mW": 1e-3, "W": 1.0}
+_MILLIMETRES = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "mm": 1.0}
+_NANOMETRES = {"nm": 1.0}
 _HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 
 
@@ -118,6 +122,24 @@ def watts(text: str) -> float:
     0.03
     """
     return _scaled(text, _WATTS, "a power")
+
+
+def millimetres(text: str) -> float:
+    """Read a length in millimetres.
+
+    >>> millimetres("500 um")
+    0.5
+    """
+    return _scaled(text, _MILLIMETRES, "a length")
+
+
+def nanometres(text: str) -> float:
+    """Read a node of technology in nanometres.
+
+    >>> nanometres("22nm")
+    22.0
+    """
+    return _scaled(text, _NANOMETRES, "a node")
 
 
 def energy(text: str, unit: str) -> float:
