@@ -22,7 +22,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from picojoule import dataflow as dataflows
-from picojoule.components import ComponentSpec
 from picojoule.dataflow import Dataflow
 from picojoule.display import Displayed
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
@@ -228,6 +227,25 @@ class Compute:
 
 UNSTATED = "unstated"
 """Status of a number of which nobody says where it comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSpec:
+    """A component as a machine file names it; what is None there, the machine decides.
+
+    Args:
+        kind: of :data:`components.KINDS`.
+        node: in nanometres.
+        width: bits of one action.
+        ports: of an SRAM.
+        length: of a wire, in millimetres.
+    """
+
+    kind: str
+    node: float | None = None
+    width: int | None = None
+    ports: int | None = None
+    length: float | None = None
 
 
 class Provenance(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from picojoule.accelerator import Accelerator, Array, Memory
-from picojoule.components import ComponentSpec, checked_node
+from picojoule.accelerator import Accelerator, Array, ComponentSpec, Memory
+from picojoule.components import checked_node
 from picojoule.errors import PicojouleError
 from picojoule.technology import resolved, taken_as
 

@@ -14,12 +14,13 @@ from picojoule.accelerator import (
     UNSTATED,
     Accelerator,
     Array,
+    ComponentSpec,
     Compute,
     Level,
     Memory,
     Provenance,
 )
-from picojoule.components import Component, ComponentSpec, checked_node, component, show_node
+from picojoule.components import Component, checked_node, component, show_node
 from picojoule.components.catalogue import per_word
 from picojoule.components.memories import LARGEST
 from picojoule.components.nodes import logic_area, logic_energy
@@ -46,7 +47,9 @@ def resolved(
     width = spec.width or word
     at = spec.node or node
     if at is None:
-        raise PicojouleError("say the node: in the component, or for the whole machine (node: 65nm)")
+        raise PicojouleError(
+            "say the node: in the component, or for the whole machine (node: 65nm)"
+        )
     part = component(
         spec.kind,
         node=at,
@@ -126,7 +129,9 @@ class _Scaling:
         power = self._logic("$.static_power", machine.static_power, 1.0, "W")
         self.stated.pop("$.unit_energy", None)
         self.stated["$.node"] = Provenance(
-            "$.node", show_node(self.node), f"asked for; the file is for {show_node(self.before)}",
+            "$.node",
+            show_node(self.node),
+            f"asked for; the file is for {show_node(self.before)}",
             "derived",
         )
         stem = machine.name.removesuffix(f"-{self.before:g}nm")
@@ -171,9 +176,7 @@ class _Scaling:
     def _compute(self, compute: Compute) -> Compute:
         place = "$.compute.mac_energy"
         spec = self._spec(place) or ComponentSpec(kind="mac")
-        energy = self._energy(
-            place, compute.mac_energy, spec, "mac", sum_bits=compute.psum_bits
-        )
+        energy = self._energy(place, compute.mac_energy, spec, "mac", sum_bits=compute.psum_bits)
         return replace(compute, mac_energy=energy)
 
     def _spec(self, path: str) -> ComponentSpec | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from picojoule.components.catalogue import (
     KINDS,
     Component,
-    ComponentSpec,
     component,
 )
 from picojoule.components.memories import accuracy
@@ -18,7 +17,6 @@ __all__ = [
     "KINDS",
     "NODES",
     "Component",
-    "ComponentSpec",
     "accuracy",
     "checked_node",
     "component",

@@ -18,7 +18,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "register-file": "the same from 64 words; below, flip-flops alone",
         "mac": "an integer multiplier with the adder of its sums",
         "wire": "a repeated global wire, half of whose bits change",
-        **{kind: "DRAM: device and interface, off the chip" for kind in memories.dram_kinds()},
+        **dict.fromkeys(memories.dram_kinds(), "DRAM: device and interface, off the chip"),
     }
 )
 """Name -> what it is."""
@@ -28,25 +28,6 @@ _SRAM = "CACTI 7, interpolated between its runs"
 _NARROW = "a row below 32 bit as hwcomponents-cacti has it"
 _SHRUNK = "below 22 nm by the square root of the node (IRDS 2022), as hwcomponents-cacti has it"
 _LOGIC = "Aladdin (ISCA'14) at 40 nm, by Stillmaker and Baas (2017) at 0.8 V"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentSpec:
-    """A component as a machine file names it; what is None there, the machine decides.
-
-    Args:
-        kind: of :data:`KINDS`.
-        node: in nanometres.
-        width: bits of one action.
-        ports: of an SRAM.
-        length: of a wire, in millimetres.
-    """
-
-    kind: str
-    node: float | None = None
-    width: int | None = None
-    ports: int | None = None
-    length: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +126,7 @@ def _dram(kind: str, width: int) -> Component:
     )
 
 
-def _memory(
-    kind: str, capacity: float | None, width: int, ports: int, node: float
-) -> Component:
+def _memory(kind: str, capacity: float | None, width: int, ports: int, node: float) -> Component:
     if capacity is None:
         raise PicojouleError(f"a component {kind!r} needs the capacity of its memory")
     laid_out = memories.sram if kind == "sram" else memories.register_file

@@ -123,7 +123,7 @@ def dram_kinds() -> tuple[str, ...]:
     return tuple(row["kind"] for row in rows("dram"))
 
 
-# -- CACTI's runs ------------------------------------------------------------------------------------
+# -- CACTI's runs ----------------------------------------------------------------------------------
 
 _QUANTITIES = ("read_pj", "write_pj", "area_mm2", "leakage_mw")
 _Point = tuple[float, ...]  # the logarithms of the four
@@ -133,9 +133,12 @@ _Point = tuple[float, ...]  # the logarithms of the four
 def _grid() -> dict[tuple[float, int, int, int], _Point]:
     """By node, ports, width in bits, and bytes."""
     return {
-        (float(row["node_nm"]), int(row["ports"]), int(row["width_bits"]), int(row["bytes"])): tuple(
-            math.log(float(row[name])) for name in _QUANTITIES
-        )
+        (
+            float(row["node_nm"]),
+            int(row["ports"]),
+            int(row["width_bits"]),
+            int(row["bytes"]),
+        ): tuple(math.log(float(row[name])) for name in _QUANTITIES)
         for row in rows("sram")
         if row["use"] == "grid"
     }
@@ -152,25 +155,25 @@ def _laid_out(depth: float, width: int, node: float, ports: int) -> Storage:
     """What CACTI says of *depth* rows of *width* bits, within its grid."""
     nodes, _ = _axes()
     place = between(node, nodes)
-    ends = (_at_node(depth, width, end, ports) for end in (place.low, place.high))
-    read, write, area, leakage = (math.exp(x) for x in _mixed(*ends, place.share))
+    low, high = (_at_node(depth, width, end, ports) for end in (place.low, place.high))
+    read, write, area, leakage = (math.exp(x) for x in _mixed(low, high, place.share))
     return Storage(read, write, area, leakage / 1e3)
 
 
 def _at_node(depth: float, width: int, node: float, ports: int) -> _Point:
     _, widths = _axes()
     place = between(width, widths)
-    ends = (_of_depth(depth, int(end), node, ports) for end in (place.low, place.high))
-    return _mixed(*ends, place.share)
+    low, high = (_of_depth(depth, int(end), node, ports) for end in (place.low, place.high))
+    return _mixed(low, high, place.share)
 
 
 def _of_depth(depth: float, width: int, node: float, ports: int) -> _Point:
     size = depth * width / 8
-    low = 2 ** math.floor(math.log2(size))
-    if low == size:
-        return _grid()[node, ports, width, low]
-    ends = (_grid()[node, ports, width, end] for end in (low, 2 * low))
-    return _mixed(*ends, math.log2(size / low))
+    below = 2 ** math.floor(math.log2(size))
+    low = _grid()[node, ports, width, below]
+    if below == size:
+        return low
+    return _mixed(low, _grid()[node, ports, width, 2 * below], math.log2(size / below))
 
 
 def _mixed(low: _Point, high: _Point, share: float) -> _Point:

@@ -17,7 +17,9 @@ SMALLEST, LARGEST = 7.0, 90.0
 NODES = (65.0, 45.0, 32.0, 28.0, 22.0, 16.0, 7.0)
 """The nodes that tables are printed for."""
 
-SUPPLY = 0.8  # V: what hwcomponents takes for every node; nobody scales a design at one supply alone
+SUPPLY = (
+    0.8  # V: what hwcomponents takes for every node; nobody scales a design at one supply alone
+)
 _COLUMNS = ("square", "linear", "constant", "area")
 
 
@@ -30,8 +32,8 @@ def checked_node(node: float) -> float:
     if SMALLEST <= node <= LARGEST:
         return node
     raise PicojouleError(
-        f"node {show_node(node)}: there are numbers from {SMALLEST:g} to {LARGEST:g} nm, and beyond "
-        "them none is extrapolated"
+        f"node {show_node(node)}: there are numbers from {SMALLEST:g} to {LARGEST:g} nm; nothing is "
+        "extrapolated"
     )
 
 

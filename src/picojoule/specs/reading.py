@@ -22,7 +22,7 @@ from picojoule.accelerator import (
     Provenance,
     SparseSupport,
 )
-from picojoule.components import ComponentSpec, checked_node
+from picojoule.components import checked_node
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
