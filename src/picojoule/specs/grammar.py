@@ -125,6 +125,11 @@ class Frequency(Quantity):
     least, most = 1, 1e15
 
 
+class Node(Quantity):
+    parse, unit = staticmethod(units.nanometres), "nm"
+    least, most = 1, 1000
+
+
 class Picojoules(Quantity):
     parse, unit = staticmethod(units.picojoules), "pJ"
     least, most = 1e-9, 1e15
@@ -342,6 +347,7 @@ class MachineFile(_Part):
     description: str = ""
     energy_unit: Literal["MAC", "pJ"] = "MAC"
     unit_energy: Picojoules | None = None
+    node: Node | None = None
     word_bits: Width | None = None
     charging: Charging = Charging.DEARER_END
     charge_padding: _Truth = False
