@@ -181,7 +181,7 @@ class Ledger(Generic[Amount]):
         """Cycles for one step of all elements side by side."""
         accelerator = self.accelerator
         skipped = self.effectual if accelerator.sparse.zeros is ZeroSkip.SKIP else 1.0
-        return skipped / accelerator.compute.per_cycle
+        return skipped / accelerator.compute.rate
 
     @property
     def static_per_cycle(self) -> float:
@@ -196,7 +196,7 @@ class Ledger(Generic[Amount]):
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         cycles, limit = self._latency(steps, used)
         done = layer.macs * self.effectual
-        possible = cycles * accelerator.elements * accelerator.compute.per_cycle
+        possible = cycles * accelerator.peak
         worked = done if accelerator.sparse.zeros is ZeroSkip.SKIP else layer.macs
         return Cost(
             accesses=MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
