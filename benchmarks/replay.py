@@ -134,7 +134,7 @@ def row_of(pair: str) -> Row:
     del everything["joules"], everything["total"]["times_arithmetic"]
     everything["machine"] = dump_accelerator(replace(load_accelerator(chip), unit_energy=None))
     for layer in everything["layers"]:
-        del layer["search"]["seconds"]
+        del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows
     return Row(
         **known,
         energy=repr(float(found.energy)),

@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from picojoule.accelerator import (
     Axis,
     Charging,
     Compute,
+    Control,
     HopCharge,
     Level,
     Memory,
@@ -158,6 +160,29 @@ def test_static_power_is_drawn_over_all_cycles() -> None:
     cost = evaluate(LAYER, chip, MAPPING)
     assert cost.static == pytest.approx(3)
     assert cost.by_memory["static"] == cost.by_operand["static"] == cost.static
+
+
+def test_clock_and_control_take_energy_each_cycle_and_each_command() -> None:
+    control = Control(per_cycle=10.0, per_element=2.0, per_command=7.0)
+    chip = accelerator(control=control)
+    cost = evaluate(LAYER, chip, MAPPING)
+    commands = math.prod(count for _, count in MAPPING.loops(0))
+    assert cost.control == (10 + 2 * chip.elements) * 3 + 7 * commands
+    assert cost.by_memory["control"] == cost.by_operand["control"] == cost.control
+    assert cost.energy == evaluate(LAYER, accelerator(), MAPPING).energy + cost.control
+    # Played through in time it takes longer, and what time costs follows.
+    longer = evaluate(LAYER, chip, MAPPING, cycles=5.0)
+    assert longer.cycles == 5
+    assert longer.control == (10 + 2 * chip.elements) * 5 + 7 * commands
+
+
+def test_what_counters_would_see_does_not_depend_on_who_pays() -> None:
+    once = evaluate(LAYER, accelerator(charging=Charging.DEARER_END), MAPPING)
+    twice = evaluate(LAYER, accelerator(charging=Charging.BOTH_ENDS), MAPPING)
+    assert once.energy < twice.energy
+    assert once.moved == twice.moved
+    # What DRAM sends, the registers receive, and pass on to the multipliers.
+    assert once.moved["registers"][WEIGHT] > once.moved["dram"][WEIGHT] > 0
 
 
 def test_gating_saves_energy_and_skipping_cycles() -> None:

@@ -263,7 +263,7 @@ nest:
             "KiB, MB, MiB, GB, GiB, Kibit, Mibit (line 12)"
         ),
         "$.nest[1].memories[0].capacity.status": (
-            "'guessed' is not one of published, derived, assumed (line 12)"
+            "'guessed' is not one of published, derived, assumed, fitted (line 12)"
         ),
         "$.nest[2].axes[0].size": "'0' is not within 1 to 65536 (line 14)",
         "$.nest[2].axes[1].loops[1]": "'X' is not one of N, G, M, C, P, Q, R, S (line 14)",
@@ -311,6 +311,8 @@ def test_one_mistake(old: str, new: str, path: str, part: str) -> None:
         ("name: c\nclock: 200", "$.clock", "Hz"),
         ("name: c\nstatic_power: 1 W", "$.static_power", "no effect"),
         ("name: c\ndefault_dataflow: flexibel", "$.default_dataflow", "did you mean 'flexible'"),
+        ("name: c\ncontrol: {per_cylce: 1 MAC}", "$.control.per_cylce", "did you mean 'per_cycle'"),
+        ("name: c\ncontrol: 1 MAC", "$.control", "a mapping of keys"),
         ("name: c\nsparse: {zeros: gate}", "$.sparse", "belong together"),
         ("name: c\nsparse: {run_bits: 5 bit}", "$.sparse.run_bits", "no effect"),
         ("name: c\nsparse: {zeros: gate, of: [output]}", "$.sparse.of[0]", "input, weight"),

@@ -238,6 +238,22 @@ class Compute:
         return self.per_cycle / self.cycles
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What clock and control take, whichever words move; energies in the accelerator's unit.
+
+    Args:
+        per_cycle: of the whole machine, each cycle.
+        per_element: of each element, in use or not, each cycle.
+        per_command: of each tile that the outermost level hands inward: one transfer to start,
+            one configuration to write.
+    """
+
+    per_cycle: float = 0.0
+    per_element: float = 0.0
+    per_command: float = 0.0
+
+
 UNSTATED = "unstated"
 """Status of a number of which nobody says where it comes from."""
 
@@ -263,6 +279,7 @@ class Accelerator(Displayed):
             can hold the layer's finished output maps of (at least one); weights are fetched anew
             for each set. By default the whole batch is one set.
         charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
+        control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
         sources: for every number of the file, where it comes from.
@@ -279,6 +296,7 @@ class Accelerator(Displayed):
     charge_padding: bool = False
     resident_images: bool = False
     sparse: SparseSupport = SparseSupport()
+    control: Control = Control()
     static_power: float = 0.0
     clock: float | None = None
     default_dataflow: str = "flexible"
@@ -318,6 +336,26 @@ class Accelerator(Displayed):
         """MACs per cycle of all elements together."""
         return self.elements * self.compute.rate
 
+    @property
+    def control_per_cycle(self) -> float:
+        """Energy of clock and control in each cycle."""
+        return self.control.per_cycle + self.control.per_element * self.elements
+
+    @property
+    def static_per_cycle(self) -> float:
+        """Energy drawn in each cycle whatever happens."""
+        return self.static_power * 1e12 / self.clock if self.clock else 0.0
+
+    @property
+    def drawn_per_cycle(self) -> float:
+        """Energy that time takes, whatever is done in it."""
+        return self.control_per_cycle + self.static_per_cycle
+
+    @property
+    def time_costs(self) -> bool:
+        """Whether energy depends on how long a layer takes, or in how many pieces."""
+        return self.drawn_per_cycle > 0 or self.control.per_command > 0
+
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
         gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
@@ -351,6 +389,11 @@ class Accelerator(Displayed):
             else any(limit is not None for limit in (part.bandwidth, *part.bandwidths))
             for part in self.nest
         )
+
+    @property
+    def priced_in_time(self) -> bool:
+        """Whether time costs energy, and bandwidths say what mappings take played through."""
+        return self.drawn_per_cycle > 0 and self.bandwidths_known
 
     @property
     def memories(self) -> Mapping[str, Memory]:

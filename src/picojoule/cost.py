@@ -18,7 +18,7 @@ from picojoule.errors import MappingError
 from picojoule.legality import violations
 from picojoule.mapping import Mapping
 from picojoule.sparsity import bits_per_value, effectual_fraction
-from picojoule.traffic import Flow, compute_steps, flows
+from picojoule.traffic import Flow, commands, compute_steps, flows
 from picojoule.workload import OPERANDS, Layer, Operand
 
 if TYPE_CHECKING:
@@ -50,10 +50,14 @@ class Cost:
         accesses: memory name -> operand -> charged accesses.
         hops: array name -> operand -> (words passed, energy).
         compute: energy of the MACs.
+        control: energy of clock and control over the latency, and of commands.
         static: energy drawn over the latency, where the accelerator declares static power.
+        moved: memory or array name -> operand -> bits that enter or leave it, whichever end is
+            charged: what counters on the chip would see.
         macs, effectual_macs: all, and those really done.
         compute_cycles: cycles the multipliers need.
-        cycles: the largest of compute cycles and every memory's and network's transfer time.
+        cycles: the largest of compute cycles and every memory's and network's transfer time, or
+            what the mapping was said to take.
         limited_by: what sets ``cycles``.
         utilization: MACs done per MAC that all elements could do in ``cycles``.
         active_elements: processing elements in use in a full step.
@@ -62,7 +66,9 @@ class Cost:
     accesses: MappingABC[str, MappingABC[Operand, Access[float]]]
     hops: MappingABC[str, MappingABC[Operand, Access[float]]]
     compute: float
+    control: float
     static: float
+    moved: MappingABC[str, MappingABC[Operand, float]]
     macs: int
     effectual_macs: float
     compute_cycles: float
@@ -84,14 +90,11 @@ class Cost:
             for table in (self.accesses, self.hops)
             for name, operands in table.items()
         }
-        parts["compute"] = self.compute
-        if self.static:
-            parts["static"] = self.static
-        return parts
+        return parts | self._of_no_word
 
     @property
     def by_operand(self) -> dict[str, float]:
-        """Energy by operand, and compute; sums to ``energy``. Partial sums belong to the output."""
+        """Energy by operand, and what moves none; sums to ``energy``. Sums belong to the output."""
         parts = {
             operand.value: math.fsum(
                 operands[operand].energy
@@ -101,14 +104,23 @@ class Cost:
             )
             for operand in OPERANDS
         }
-        parts["compute"] = self.compute
-        if self.static:
-            parts["static"] = self.static
-        return parts
+        return parts | self._of_no_word
+
+    @property
+    def _of_no_word(self) -> dict[str, float]:
+        """Energy that no word moved takes."""
+        drawn = {"control": self.control, "static": self.static}
+        return {"compute": self.compute} | {name: value for name, value in drawn.items() if value}
 
 
-def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
+def evaluate(
+    layer: Layer, accelerator: Accelerator, mapping: Mapping, *, cycles: float | None = None
+) -> Cost:
     """Price *mapping* of *layer* on *accelerator*.
+
+    Args:
+        cycles: how long it takes, where that is better known than by the busiest of compute,
+            memories and networks: played through in time (:mod:`simulation`), or measured.
 
     Raises:
         MappingError: if the mapping is not legal; the message names every rule it breaks.
@@ -119,7 +131,7 @@ def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
         raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
     ledger = Ledger(layer, accelerator, one=1.0)
     ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
-    return ledger.close(mapping)
+    return ledger.close(mapping, cycles)
 
 
 class Channel(NamedTuple, Generic[Amount]):
@@ -183,18 +195,14 @@ class Ledger(Generic[Amount]):
         skipped = self.effectual if accelerator.sparse.zeros is ZeroSkip.SKIP else 1.0
         return skipped / accelerator.compute.rate
 
-    @property
-    def static_per_cycle(self) -> float:
-        """Energy drawn per cycle whatever happens."""
-        accelerator = self.accelerator
-        return accelerator.static_power * 1e12 / accelerator.clock if accelerator.clock else 0.0
-
-    def close(self: Ledger[float], mapping: Mapping) -> Cost:
-        """The cost of the booked flows, which are those of *mapping*."""
+    def close(self: Ledger[float], mapping: Mapping, taken: float | None = None) -> Cost:
+        """The cost of the booked flows, which are those of *mapping*, in the cycles *taken*."""
         layer, accelerator = self.layer, self.accelerator
         steps = layer.time_steps * compute_steps(mapping) * self.cycles_per_step
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         cycles, limit = self._latency(steps, used)
+        if taken is not None:
+            cycles = taken
         done = layer.macs * self.effectual
         possible = cycles * accelerator.peak
         worked = done if accelerator.sparse.zeros is ZeroSkip.SKIP else layer.macs
@@ -202,7 +210,16 @@ class Ledger(Generic[Amount]):
             accesses=MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
             hops=MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
             compute=self.compute,
-            static=self.static_per_cycle * cycles,
+            control=accelerator.control_per_cycle * cycles
+            + accelerator.control.per_command * commands(layer, mapping),
+            static=accelerator.static_per_cycle * cycles,
+            moved=MappingProxyType(
+                {
+                    name: MappingProxyType({o: self.bits_moved[name, o] for o in operands})
+                    for table in (self.accesses, self.hops)
+                    for name, operands in table.items()
+                }
+            ),
             macs=layer.macs,
             effectual_macs=done,
             compute_cycles=steps,

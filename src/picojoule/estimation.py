@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
-from picojoule.cost import Cost, evaluate
+from picojoule.cost import Cost
 from picojoule.dataflow import Dataflow
 from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
@@ -109,7 +109,7 @@ def price(
         if progress is not None:
             progress(done, len(network), name)
         if name in own:
-            cost = evaluate(share.part, accelerator, own[name])
+            cost = question.price(share.part, own[name])
             record = SearchRecord(
                 status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0
             )
@@ -157,6 +157,10 @@ def _priced(share: Share, cost: Cost, mapping: LoopNest, record: SearchRecord) -
         by_operand=by_operand,
         by_memory=by_memory,
         accesses={name: dict(_words(operands, images)) for name, operands in cost.accesses.items()},
+        bytes_moved={
+            name: {o.value: whole(bits / 8 / images) for o, bits in operands.items()}
+            for name, operands in cost.moved.items()
+        },
         cycles=cost.cycles / images,
         utilization=cost.utilization,
         limited_by=cost.limited_by,

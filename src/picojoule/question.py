@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
 from picojoule.completeness import NOTHING, listed
+from picojoule.cost import evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapper.cache import Cache, find
+from picojoule.mapper.found import value_of
 from picojoule.specs import load_accelerator
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
+    from picojoule.cost import Cost
     from picojoule.mapper.found import Found, Watch
+    from picojoule.mapping import Mapping as LoopNest
 
 UNMEASURED = (
     "densities of inputs and outputs are taken as 1; picojoule profile measures them on data, and "
@@ -32,6 +36,7 @@ UNMEASURED = (
 )
 OBJECTIVES = ("energy", "latency", "edp")
 FACTORS = ("all", "perfect")
+ROUNDING = 1e-9  # relative: sums in another order differ by less
 
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much, and the name of what comes next."""
@@ -74,13 +79,29 @@ class Question:
             part = layer.with_batch_share(images, self.network.batch)
             yield Share(layer=layer, part=part, images=images)
 
+    def price(self, layer: Layer, mapping: LoopNest) -> Cost:
+        """The price of *mapping*, at the time that it takes where time costs energy.
+
+        Raises:
+            MappingError: if the mapping is not legal.
+        """
+        if not self.accelerator.priced_in_time:
+            return evaluate(layer, self.accelerator, mapping)
+        # Compiled code: loaded only where there is work to do.
+        from picojoule.simulation.simulator import price_in_time
+
+        return price_in_time(layer, self.accelerator, mapping)
+
     def find(self, layer: Layer, *, watch: Watch | None = None) -> Found:
         """The best mapping of *layer*, searched or recalled; whoever watches may end the search.
+
+        Where time costs energy the search counts the time of the busiest part, below which no
+        mapping is done; the price is at the time that the best one takes, played through.
 
         Raises:
             NoMappingError: if no mapping is legal.
         """
-        return find(
+        best = find(
             layer,
             self.accelerator,
             self.dataflow,
@@ -90,6 +111,12 @@ class Question:
             cache=self.cache,
             watch=watch,
         )
+        if not self.accelerator.priced_in_time:
+            return best
+        cost = self.price(layer, best.mapping)
+        value = value_of(cost, self.objective)
+        proved = best.status == "optimal" and value <= best.lower_bound * (1 + ROUNDING)
+        return replace(best, cost=cost, value=value, status="optimal" if proved else "feasible")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

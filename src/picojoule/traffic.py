@@ -149,6 +149,11 @@ def compute_steps(mapping: Mapping) -> int:
     return math.prod(repeats(chain, 0, depth, 0, ()) for chain in chains_of(mapping).values())
 
 
+def commands(layer: Layer, mapping: Mapping) -> int:
+    """Tiles that the outermost level hands inward, one for each step of its loops."""
+    return layer.time_steps * math.prod(count for _, count in mapping.loops(0))
+
+
 def _repeated(
     chains: dict[Dim, Chain],
     operand: Operand,

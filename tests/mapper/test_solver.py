@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import picojoule
-from picojoule.accelerator import Accelerator, Charging, Compute, Level, Memory
+from picojoule.accelerator import Accelerator, Charging, Compute, Control, Level, Memory
 from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
 from picojoule.mapper.found import Found
 from picojoule.mapper.relaxation import Relaxation
-from picojoule.mapper.solver import _Patience, _Solver, search
+from picojoule.mapper.solver import _Patience, _priced, _Result, _Solver, search
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
@@ -136,3 +137,35 @@ def test_a_search_repeats_itself(objective: str) -> None:
 
 def _told(found: Found) -> tuple[object, ...]:
     return found.value, found.mapping, found.lower_bound, found.explored, found.pruned
+
+
+def test_a_mapping_dearer_than_its_programme_is_not_called_proved() -> None:
+    """As where 3 elements on 2 x 2 had to become 4: what was proved is the programme's value."""
+    layer, accelerator = linear("x", in_features=4, out_features=2), two_levels(8)
+    best = search(layer, accelerator)
+    relaxation = Relaxation(Space(layer, accelerator, accelerator.dataflow(), timed=False))
+    result = _Result(
+        value=best.value, mapping=best.mapping, bound=0.0, explored=1, pruned=0, complete=True
+    )
+    assert _priced(relaxation, result, "energy", 0.0).status == "optimal"
+    cheaper = _Result(
+        value=0.9 * best.value, mapping=best.mapping, bound=0.0, explored=1, pruned=0, complete=True
+    )
+    dearer = _priced(relaxation, cheaper, "energy", 0.0)
+    assert (dearer.status, dearer.value) == ("feasible", best.value)
+    assert dearer.lower_bound == 0.9 * best.value
+
+
+def test_time_that_costs_is_part_of_what_is_proved() -> None:
+    """Energy and control are minimised together: below the sum of both minima nothing is proved."""
+    layer = picojoule.load("bvlc-alexnet")["conv5"]
+    plain = load_accelerator("eyeriss-pj")
+    clocked = replace(plain, control=Control(per_cycle=860.0, per_command=1e4))
+    with_control, without = search(layer, clocked), search(layer, plain)
+    fastest = search(layer, plain, objective="latency")
+    assert with_control.status == "optimal"
+    assert with_control.value == with_control.cost.energy
+    assert with_control.cost.control > 860 * fastest.value
+    moved = with_control.value - with_control.cost.control
+    assert moved >= without.value * (1 - 1e-9)
+    assert with_control.value <= evaluate(layer, clocked, without.mapping).energy

@@ -14,6 +14,7 @@ from picojoule.accelerator import (
     Accelerator,
     Array,
     Charging,
+    Control,
     HopCharge,
     Level,
     Network,
@@ -31,6 +32,14 @@ from tests.strategies import machine
 
 PROBLEMS = 60
 MAPPINGS = 1500  # of a problem, at most; slow tests take larger ones
+
+CONTROLS = (
+    Control(),
+    Control(),
+    Control(per_cycle=20.0),
+    Control(per_element=0.7, per_command=30.0),
+    Control(per_command=400.0),
+)
 
 
 def _layer(rng: random.Random) -> Layer:
@@ -74,7 +83,8 @@ def _machine(rng: random.Random) -> Accelerator:
         ),
         bypass=rng.choice([(), (), (Operand.WEIGHT,), (Operand.INPUT, Operand.OUTPUT)]),
     )
-    return replace(found, nest=tuple(_narrowed(part, rng) for part in found.nest))
+    nest = tuple(_narrowed(part, rng) for part in found.nest)
+    return replace(found, nest=nest, control=rng.choice(CONTROLS))
 
 
 def _narrowed(part: Level | Array, rng: random.Random) -> Level | Array:

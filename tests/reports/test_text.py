@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from picojoule.accelerator import Control
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, contents
+from picojoule.estimation import estimate
 from picojoule.reports.text import (
     accelerator_report,
     dataflows_table,
@@ -19,6 +21,7 @@ from picojoule.reports.text import (
     validation_table,
 )
 from picojoule.specs import load_accelerator, shipped_accelerators
+from picojoule.units import show_capacity
 from picojoule.validation.figures import PublishedNumber
 from picojoule.workload import Workload
 
@@ -102,3 +105,22 @@ def test_a_published_number_that_is_missed_is_still_a_row() -> None:
     legible(text)
     assert "0.5" in text
     assert "[b]why" in text
+
+
+def test_accesses_as_charged_and_as_counters_see_them() -> None:
+    result = estimate("mlperf-tiny-kws", "eyeriss")
+    assert "physical accesses" not in plain(estimate_report(result))
+    physical = plain(estimate_report(result, "physical"), width=200)
+    assert "physical accesses per inference" in physical
+    first = result.layers[0]
+    assert show_capacity(8 * sum(first.bytes_moved["dram"].values())) in physical
+    charged = plain(estimate_report(result, "charged"), width=200)
+    assert "charged accesses per inference" in charged
+
+
+def test_a_machine_says_what_its_control_takes() -> None:
+    chip = replace(load_accelerator("eyeriss"), control=Control(per_cycle=430.0, per_element=0.5))
+    assert "430 x E_MAC a cycle" in plain(accelerator_report(chip))
+    assert "0.5 x E_MAC a cycle for each of 168 elements" in plain(accelerator_report(chip))
+    assert "control and clock tree" in not_counted_line({}, load_accelerator("eyeriss"))
+    assert "control" not in not_counted_line({}, chip)

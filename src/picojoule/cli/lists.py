@@ -103,6 +103,11 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "unit_energy": accelerator.unit_energy,
         "mac_picojoules": accelerator.mac_picojoules,
         "mac_status": accelerator.joules_rest_on.status,
+        "control": {
+            "per_cycle": accelerator.control.per_cycle,
+            "per_element": accelerator.control.per_element,
+            "per_command": accelerator.control.per_command,
+        },
         "static_power": accelerator.static_power,
         "clock": accelerator.clock,
         "compute": {

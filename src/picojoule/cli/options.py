@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -123,6 +123,13 @@ CacheFolder = Annotated[
 ]
 NoCache = Annotated[
     bool, Parameter(name="--no-cache", negative="", help="Recall and keep no searches.")
+]
+Accesses = Annotated[
+    Literal["charged", "physical"] | None,
+    Parameter(
+        help="Accesses to show: charged words, as the machine's convention pays them, or the bytes "
+        "that physically enter and leave each place, as a chip's counters see them."
+    ),
 ]
 AllowIncomplete = Annotated[
     bool,

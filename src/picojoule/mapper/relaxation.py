@@ -20,7 +20,7 @@ import numpy as np
 from picojoule.accelerator import Axis
 from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
-from picojoule.mapper.blocks import Block, Column, Elements, One, Steps, Tile, Words
+from picojoule.mapper.blocks import Block, Column, Elements, Tile, Total, Words
 from picojoule.mapper.kernels import Bools, Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
@@ -94,7 +94,7 @@ class Rows:
     inverse: Bools  # [columns] of reciprocals
     constant: float
     energy: Floats  # [columns]
-    static: float
+    drawn: float  # energy per cycle
     per_step: float  # cycles
     times: Floats  # [times, columns + 1]
     limits: Floats  # [limits, columns]
@@ -207,7 +207,7 @@ class Relaxation:
             base=base,
             discount=_discount(base, varies),
             energy=energy,
-            static=rows.static,
+            drawn=rows.drawn,
             times=times,
             relief=np.maximum(relief, 0.0),
             cycle_limit=cycle_limit,
@@ -216,11 +216,13 @@ class Relaxation:
             allowed=self._allowed,
         )
         bound = base + varies
-        if mode != ENERGY:
+        if mode != ENERGY or rows.drawn:
             cycles = max(
                 rows.per_step * self._steps(which), *(times[plain, :-1] @ least + times[plain, -1])
             )
-            bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
+            bound += rows.drawn * cycles
+            if mode != ENERGY:
+                bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
         return Relaxed(
             cls=cls,
             model=model,
@@ -338,7 +340,7 @@ class Relaxation:
                     values[hop.inside] += value
             constant: object = None
             if divided and vector[0]:
-                constant = Column(One(), divided, inverse=bool(vector[0] < 0))
+                constant = Column(Total.ONE, divided, inverse=bool(vector[0] < 0))
             row = {constant: float(vector[0])}
             if constant is not None:
                 fixed.setdefault(constant, len(fixed))  # type: ignore[arg-type]
@@ -350,10 +352,14 @@ class Relaxation:
             return row
 
         energy = spread(model.energy, 0)
+        each = space.accelerator.control.per_command * space.layer.time_steps
+        if each:
+            fixed[Column(Total.COMMANDS)] = 0
+            energy[Column(Total.COMMANDS)] = each
         times: list[dict[object, float]] = []
         if space.timed:
-            fixed[Column(Steps())] = 0
-            times.append({Column(Steps()): ledger.cycles_per_step * space.layer.time_steps})
+            fixed.setdefault(Column(Total.STEPS), len(fixed))
+            times.append({Column(Total.STEPS): ledger.cycles_per_step * space.layer.time_steps})
             times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
         limits: list[dict[object, float]] = []
         for part in model.capacity:
@@ -384,7 +390,7 @@ class Relaxation:
             inverse=np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
             constant=energy.pop(None),
             energy=dense([energy], 0)[0],
-            static=ledger.static_per_cycle if space.timed else 0.0,
+            drawn=space.accelerator.drawn_per_cycle if space.timed else 0.0,
             per_step=ledger.cycles_per_step * space.layer.time_steps,
             times=dense(times, 1),
             limits=dense(limits, 0),
@@ -544,7 +550,8 @@ class Relaxation:
 def _spread(fans: Sequence[int], axes: Sequence[Axis]) -> tuple[Extents, ...]:
     """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to.
 
-    What no axes multiply to (3 on 2 x 2) becomes the next that they do, at no higher price.
+    What no axes multiply to (3 on 2 x 2) becomes the next that they do, in as many steps; a copy
+    more may cost more, and then the search does not call it proved (:func:`solver._priced`).
     """
 
     def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:

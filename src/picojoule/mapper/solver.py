@@ -34,6 +34,7 @@ from picojoule.workload import OPERANDS, Layer, linear
 FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 WATCHED = 0.1  # seconds after which whoever watches is told again
+ROUNDING = 1e-9  # relative: sums in another order differ by less
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
@@ -77,7 +78,7 @@ def search(
         _load_compiled()
     started = time.perf_counter()
     patience = _Patience(math.inf if budget is None else started + budget, watch)
-    timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)
+    timed = pareto or objective != "energy" or accelerator.time_costs
     space = Space(layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect")
     relaxation = Relaxation(space)
     if start is not None and objective == "latency" and not pareto:
@@ -156,6 +157,9 @@ def _priced(relaxation: Relaxation, best: _Result, objective: str, started: floa
     assert mapping is not None
     cost = evaluate(space.layer, space.accelerator, mapping)
     value = value_of(cost, objective)
+    if best.complete and value > best.value * (1 + ROUNDING):
+        # Its unrolling is no product of axes and became the next that is (relaxation._spread).
+        best = replace(best, complete=False, bound=best.value)
     # The multiplications cost the same under every mapping.
     least = cost.by_operand["compute"] if objective == "energy" else 0.0
     return Found(
@@ -464,7 +468,7 @@ class _Solver:
         key: tuple[object, ...] = (relaxed.options, problem.where.shape, len(problem.limits))
         # A rate on a time without a bound of its own would leave no bound at all.
         usable = problem.relief > 0
-        if self.mode == programme.ENERGY:
+        if self.mode == programme.ENERGY and problem.drawn == 0:
             usable[:] = False
         else:
             key = (*key, usable.tobytes())

@@ -15,17 +15,21 @@ from picojoule.accelerator import Accelerator, Array, ZeroSkip
 from picojoule.alternatives import Alternative
 from picojoule.completeness import left_out, listed
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.estimate_records import Estimate, Joules, LayerEstimate, contents
+from picojoule.estimate_records import Estimate, Joules, contents
 from picojoule.legality import RULES
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.reports.accesses import CHARGED, layer_table, network_table
 from picojoule.reports.explanation import (
     alternatives_report,
+    control_facts,
     edges,
     edges_table,
     front_table,
     loop_nest,
+    unsaid,
 )
+from picojoule.reports.palette import OF_NO_OPERAND
 from picojoule.reports.scale import Scale
 from picojoule.reports.tables import Column, Grid, Picture, facts_table, grid
 from picojoule.reports.tables import cell as _text
@@ -41,24 +45,28 @@ from picojoule.workload import OPERANDS, Layer, Operand, Workload
 if TYPE_CHECKING:
     from picojoule.validation.figures import PublishedNumber
 
-_NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
-
 
 # -- an estimate ---------------------------------------------------------------------------
 
 
-def estimate_report(estimate: Estimate) -> Group:
-    """A network's price: per layer, in all, what is left out, and what the numbers mean."""
+def estimate_report(estimate: Estimate, accesses: str | None = None) -> Group:
+    """A network's price: per layer, in all, what is left out, and what the numbers mean.
+
+    Args:
+        accesses: also those of each layer, "charged" or "physical".
+    """
     shown = estimate.in_picojoules()
+    moved = [] if accesses is None else [network_table(shown, accesses)]
     parts: list[RenderableType] = [
         *warning_lines(estimate.warnings),
         _text(headline(estimate), "bold"),
         *remark_lines(estimate.remarks),
         _layers_table(shown),
         _places_table(shown),
+        *moved,
         facts_table(_totals(shown)),
         Text(),
-        _prose(not_counted_line(estimate.not_counted)),
+        _prose(not_counted_line(estimate.not_counted, estimate.machine)),
         _prose(f"meaning: {shown.meaning}"),
     ]
     return Group(*parts)
@@ -116,7 +124,7 @@ def _places_table(estimate: Estimate) -> Grid:
     """Where the energy goes; in want of width the two dearest places stay, and the operands."""
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     places = estimate.by_memory
-    operands = [name for name in estimate.by_operand if name not in ("compute", "static")]
+    operands = [name for name in estimate.by_operand if name not in OF_NO_OPERAND]
     dear = sorted(places, key=lambda name: -places[name])
     columns = [
         Column(head=f"energy [{scale.name}]", footer="total", words=True),
@@ -183,10 +191,10 @@ def remark_lines(remarks: Iterable[str]) -> Iterator[Text]:
         yield _prose(f"remark: {remark}")
 
 
-def not_counted_line(not_counted: Mapping[str, int]) -> str:
-    """What the estimate leaves out, by name and count."""
+def not_counted_line(not_counted: Mapping[str, int], accelerator: Accelerator | None = None) -> str:
+    """What the estimate leaves out: operators by name and count, and what the machine omits."""
     operators = [listed(not_counted)] if not_counted else []
-    return f"not counted: {'; '.join([*operators, _NOT_MODELLED])}"
+    return f"not counted: {'; '.join([*operators, *unsaid(accelerator)]) or 'nothing'}"
 
 
 # -- one layer's mapping -------------------------------------------------------------------
@@ -198,6 +206,7 @@ def mapping_report(
     accelerator: Accelerator,
     alternatives: Sequence[Alternative] = (),
     front: Sequence[Found] = (),
+    accesses: str = CHARGED,
 ) -> Group:
     """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate.
 
@@ -234,7 +243,7 @@ def mapping_report(
         Text(),
         _contents_table(layer, accelerator, priced.mapping),
         edges_table(moved),
-        _accesses_table(priced, unit),
+        layer_table(priced, unit, accesses),
         facts_table(facts),
         *others,
         Text(),
@@ -274,26 +283,6 @@ def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -
     return table
 
 
-def _accesses_table(priced: LayerEstimate, unit: str) -> Grid:
-    scale = Scale(priced.energy, unit)
-    heads = [f"{o.value}\n{way}" for o in OPERANDS for way in ("read", "write")]
-    heads += [f"energy\n[{scale.name}]", "share"]
-    table = grid("charged\nwords", *heads, title="accesses per inference")
-    for name, energy in priced.by_memory.items():
-        operands = priced.accesses.get(name, {})
-        table.add_row(
-            _text(name),
-            *(
-                show_count(operands[o.value][way]) if o.value in operands else ""
-                for o in OPERANDS
-                for way in ("read", "write")
-            ),
-            scale(energy),
-            _percent(energy, priced.energy),
-        )
-    return table
-
-
 # -- machines and lists --------------------------------------------------------------------
 
 
@@ -308,6 +297,7 @@ def accelerator_report(accelerator: Accelerator) -> Group:
         ("zeros", _zeros(accelerator)),
         ("clock", clock),
     ]
+    facts += control_facts(accelerator)
     if accelerator.static_power:
         facts.append(("static", f"{accelerator.static_power:g} W"))
     if accelerator.charge_padding:

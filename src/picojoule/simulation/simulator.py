@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from picojoule.accelerator import Accelerator, Memory, Network
-from picojoule.cost import Ledger
+from picojoule.cost import Cost, Ledger, evaluate
 from picojoule.errors import PicojouleError
 from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping as LoopNest
@@ -103,6 +103,28 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
     )
 
 
+def price_in_time(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Cost:
+    """The price of *mapping* at the time that it takes where time costs energy.
+
+    That is the time played through where the accelerator's bandwidths are stated, for all layers
+    but those whose time steps have rows and columns; else that of its busiest part
+    (:func:`cost.evaluate`).
+
+    Raises:
+        MappingError: if the mapping is not legal.
+    """
+    cycles = None
+    if accelerator.priced_in_time and (layer.time_steps == 1 or _free_axes(layer)):
+        cycles = simulate(layer, accelerator, mapping).cycles
+    return evaluate(layer, accelerator, mapping, cycles=cycles)
+
+
+def _free_axes(layer: Layer) -> list[int]:
+    """Axes along which a layer has one row: there its time steps may run."""
+    sizes = zip(layer.bounds[4:6], layer.bounds[6:8], layer.input_size, strict=True)
+    return [axis for axis, numbers in enumerate(sizes) if numbers == (1, 1, 1)]
+
+
 def in_rows(layer: Layer, mapping: LoopNest) -> tuple[Layer, LoopNest]:
     """The same work with time steps as rows of outputs, outermost of all loops.
 
@@ -113,8 +135,7 @@ def in_rows(layer: Layer, mapping: LoopNest) -> tuple[Layer, LoopNest]:
     """
     if layer.time_steps == 1:
         return layer, mapping
-    sizes = zip(layer.bounds[4:6], layer.bounds[6:8], layer.input_size, strict=True)
-    free = [axis for axis, numbers in enumerate(sizes) if numbers == (1, 1, 1)]
+    free = _free_axes(layer)
     if not free:
         raise PicojouleError(
             f"layer {layer.name!r}: {layer.time_steps} time steps of {layer.bounds.P} x "

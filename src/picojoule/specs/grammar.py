@@ -27,7 +27,7 @@ from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
 # These stand beside the names of memories and arrays where energies are split by place.
-_RESERVED = ("compute", "static", "total")
+_RESERVED = ("compute", "control", "static", "total")
 
 
 class _Part(BaseModel):
@@ -303,6 +303,12 @@ class _ComputePart(_Part):
     psum_bits: Width | None = None
 
 
+class _ControlPart(_Part):
+    per_cycle: Energy | None = None
+    per_element: Energy | None = None
+    per_command: Energy | None = None
+
+
 class _SparsePart(_Part):
     zeros: ZeroSkip = ZeroSkip.NONE
     of: _Factors = ()
@@ -344,6 +350,7 @@ class MachineFile(_Part):
     resident_images: _Truth = False
     clock: Frequency | None = None
     static_power: Power | None = None
+    control: _ControlPart = _ControlPart()
     default_dataflow: str = "flexible"
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
@@ -373,6 +380,7 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("nest", "array", "axes"): _AxisPart,
     ("nest", "array", "bandwidths"): _Bandwidths,
     ("compute",): _ComputePart,
+    ("control",): _ControlPart,
     ("sparse",): _SparsePart,
 }
 
@@ -432,6 +440,7 @@ def _wanted(words: tuple[str, ...]) -> str:
         "memories",
         "axes",
         "compute",
+        "control",
         "sparse",
         "formats",
         "bandwidths",

@@ -16,6 +16,7 @@ from picojoule.accelerator import (
     Array,
     Axis,
     Compute,
+    Control,
     Format,
     Level,
     Provenance,
@@ -35,7 +36,7 @@ from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 LONGEST_CHAIN = 8  # files, each based on the next
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
-_GROUPS = ("compute", "sparse", "formats", "bandwidths")
+_GROUPS = ("compute", "control", "sparse", "formats", "bandwidths")
 _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
 
@@ -196,6 +197,11 @@ def _build(file: MachineFile) -> Accelerator:
             charge_register_reads_of=frozenset(
                 Operand(name) for name in sparse.charge_register_reads_of
             ),
+        ),
+        control=Control(
+            per_cycle=number(file.control.per_cycle, 0.0),
+            per_element=number(file.control.per_element, 0.0),
+            per_command=number(file.control.per_command, 0.0),
         ),
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),

@@ -57,6 +57,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         resident_images=accelerator.resident_images,
         clock=number(Frequency, "$.clock", accelerator.clock),
         static_power=number(Power, "$.static_power", power if stated else None),
+        control=written.control(),
         default_dataflow=accelerator.default_dataflow,
         sparse=written.sparse(),
         compute=written.compute(),
@@ -161,6 +162,14 @@ class _Written:
             count_bits=self.number(Width, "$.sparse.count_bits", count),
             charge_register_reads_of=_names(sparse.charge_register_reads_of, OPERANDS),
         )
+
+    def control(self) -> dict[str, Any] | None:
+        control, stated = self.accelerator.control, {}
+        for name in ("per_cycle", "per_element", "per_command"):
+            path, amount = f"$.control.{name}", getattr(control, name)
+            if amount or path in self.sources:
+                stated[name] = self.number(Energy, path, amount)
+        return stated or None
 
     def compute(self) -> dict[str, Any]:
         compute = self.accelerator.compute
