@@ -197,7 +197,7 @@ class Ledger(Generic[Amount]):
         """Cycles for one step of all elements side by side."""
         accelerator = self.accelerator
         skipped = self.effectual if accelerator.sparse.zeros is ZeroSkip.SKIP else 1.0
-        return skipped / accelerator.compute.per_cycle
+        return skipped / accelerator.compute.rate
 
     def close(self: Ledger[float], mapping: Mapping, taken: float | None = None) -> Cost:
         """The cost of the booked flows, which are those of *mapping*, in the cycles *taken*."""
@@ -208,7 +208,7 @@ class Ledger(Generic[Amount]):
         if taken is not None:
             cycles = taken
         done = layer.macs * self.effectual
-        possible = cycles * accelerator.elements * accelerator.compute.per_cycle
+        possible = cycles * accelerator.peak
         worked = done if accelerator.sparse.zeros is ZeroSkip.SKIP else layer.macs
         return Cost(
             accesses=MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),

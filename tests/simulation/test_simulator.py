@@ -50,6 +50,29 @@ BY_FILTER = tiles(FOUR_FILTERS, (Dim.M,), M=1, C=2)
 # come once.
 
 
+def prefetched(accelerator: Accelerator) -> Accelerator:
+    """The same with a buffer that is filled while the layer before runs."""
+    (memory,) = accelerator.levels[-1].memories
+    return replace(accelerator, nest=(DRAM, Level((replace(memory, prefetched=True),))))
+
+
+def test_what_is_prefetched_is_not_waited_for() -> None:
+    """Input and weights are there at once: work begins, and the next weights come meanwhile."""
+    waited = simulate(FOUR_FILTERS, two_levels(True), BY_FILTER)
+    at_once = simulate(FOUR_FILTERS, prefetched(two_levels(True)), BY_FILTER)
+    assert (waited.ramp_up, at_once.ramp_up) == (4, 0)
+    assert at_once.channels == waited.channels
+    assert at_once.cycles < waited.cycles
+
+
+def test_a_layer_takes_no_less_than_its_prefetched_transfers() -> None:
+    """2 cycles each of inputs and weights and 1 of the output, though it works for 2 only."""
+    layer = Layer("one filter", Extents(M=1, C=2))
+    found = simulate(layer, prefetched(two_levels(True)), tiles(layer, (), M=1, C=2))
+    assert (found.ramp_up, found.computing, found.drain) == (0, 2, 1)
+    assert found.cycles == found.channels["dram"] == 5
+
+
 def test_single_buffered_tiles_and_work_take_turns() -> None:
     """Input 0-2, weights 2-4, work 4-6; then weights 6-8, output 8-9, work 9-11; and so on.
 

@@ -122,6 +122,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "compute": {
             "mac_energy": accelerator.compute.mac_energy,
             "per_cycle": accelerator.compute.per_cycle,
+            "cycles": accelerator.compute.cycles,
             "psum_bits": accelerator.compute.psum_bits,
         },
         "sparse": {

@@ -217,6 +217,7 @@ class _MemoryPart(_Part):
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
     double_buffered: _Truth = False
+    prefetched: _Truth = False
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -253,6 +254,7 @@ class _MemoryPart(_Part):
             may_bypass=frozenset(self.may_bypass),
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
             double_buffered=self.double_buffered,
+            prefetched=self.prefetched,
         )
 
 
@@ -303,6 +305,7 @@ class ArrayPart(_Part):
 class _ComputePart(_Part):
     mac_energy: Energy
     per_cycle: Count | None = None
+    cycles: Count | None = None
     psum_bits: Width | None = None
 
 

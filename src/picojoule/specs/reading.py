@@ -197,6 +197,7 @@ def _build(file: MachineFile) -> Accelerator:
             number(file.compute.mac_energy, 0.0),
             number(file.compute.per_cycle, 1),
             number(file.compute.psum_bits, None),
+            number(file.compute.cycles, 1),
         ),
         energy_unit=unit,
         unit_energy=number(file.unit_energy, None),
