@@ -69,3 +69,14 @@ def test_rules(rules: Rules, kept: list[bool]) -> None:
     tiles = np.array([[6, 6, 1, 1], [6, 6, 2, 1], [6, 3, 1, 1]])
     fans = np.array([[1, 3, 1], [1, 3, 1], [1, 3, 1]])
     assert rules.allowed(tiles, fans).tolist() == kept
+
+
+def test_unrollings_that_axes_multiply_to() -> None:
+    # On 2 x 2 three elements become four; five, that the array has no room for, are not there; and
+    # three that cover their tile in one step stay, since the fourth is idle.
+    loose = cuts(5, 5, 1, fans=(0, 4, 0))
+    exact = loose._replace(spans=((), (2, 2), ()))
+    assert {fans[1] for _, fans in listed(loose)} == {1, 2, 3}
+    assert ((5, 5, 1, 1), (1, 4, 1)) in listed(exact)
+    assert ((5, 3, 1, 1), (1, 3, 1)) in listed(exact)
+    assert all(fans[1] != 3 or tiles[1] == 3 for tiles, fans in listed(exact))
