@@ -315,7 +315,7 @@ def _compare_with_all(rng: random.Random, most: int) -> None:
 
 
 def test_an_unrolling_that_no_axes_multiply_to_is_not_priced() -> None:
-    """Three elements on two times two are four: a copy more of a weight, which the search counts."""
+    """Three elements on two times two are four: one copy more of a weight, which costs."""
     layer = Layer("x", Extents(P=5), input_size=(5, 1))
     chip = machine(
         [OPERANDS] * 3,
