@@ -22,6 +22,7 @@ from picojoule.cli.completion import complete_chips
 from picojoule.cli.lists import (
     list_chips,
     list_dataflows,
+    list_measurements,
     list_models,
     list_networks,
     list_rules,
@@ -82,14 +83,15 @@ def check(
 
 def list_shipped(
     what: Annotated[
-        str | None, Parameter(help="chips, networks, dataflows, rules or models; all.")
+        str | None,
+        Parameter(help="chips, networks, dataflows, rules, models or measurements; all."),
     ] = None,
     /,
     *,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """List what comes with picojoule: chips, networks, dataflows, pruned models.
+    """List what comes with picojoule: chips, networks, dataflows, pruned models, measurements.
 
     And the rules that a mapping must keep to.
     """
@@ -99,6 +101,7 @@ def list_shipped(
         "dataflows": list_dataflows,
         "rules": list_rules,
         "models": list_models,
+        "measurements": list_measurements,
     }
     if what is not None and what not in kinds:
         near = did_you_mean(what, tuple(kinds))

@@ -50,6 +50,14 @@ def list_networks() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, networks_table(networks)
 
 
+def list_measurements() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.calibration.measurements import shipped_measurements, title_of
+    from picojoule.reports.calibration_text import measurements_table
+
+    titles = [(name, title_of(name)) for name in shipped_measurements()]
+    return [{"name": name, "title": title} for name, title in titles], measurements_table(titles)
+
+
 def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.dataflow import DATAFLOWS
     from picojoule.reports.text import dataflows_table
@@ -114,6 +122,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "compute": {
             "mac_energy": accelerator.compute.mac_energy,
             "per_cycle": accelerator.compute.per_cycle,
+            "cycles": accelerator.compute.cycles,
             "psum_bits": accelerator.compute.psum_bits,
         },
         "sparse": {

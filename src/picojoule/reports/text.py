@@ -372,12 +372,15 @@ def _nest_table(accelerator: Accelerator) -> Grid:
                 ", ".join(codes),
             )
         depth += 1
-    per_cycle = accelerator.compute.per_cycle
+    compute = accelerator.compute
+    rate = f"{compute.per_cycle}/cycle"
+    if compute.cycles > 1:
+        rate = f"{compute.per_cycle} in {compute.cycles} cycles"
     table.add_row(
         _text(f"{'  ' * depth}multiplier"),
         "",
-        f"{per_cycle}/cycle",
-        f"MAC {accelerator.compute.mac_energy:g}",
+        rate,
+        f"MAC {compute.mac_energy:g}",
         "",
         "",
         "",

@@ -125,6 +125,11 @@ class Frequency(Quantity):
     least, most = 1, 1e15
 
 
+class Node(Quantity):
+    parse, unit = staticmethod(units.nanometres), "nm"
+    least, most = 1, 1000
+
+
 class Picojoules(Quantity):
     parse, unit = staticmethod(units.picojoules), "pJ"
     least, most = 1e-9, 1e15
@@ -212,6 +217,7 @@ class _MemoryPart(_Part):
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
     double_buffered: _Truth = False
+    prefetched: _Truth = False
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -248,6 +254,7 @@ class _MemoryPart(_Part):
             may_bypass=frozenset(self.may_bypass),
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
             double_buffered=self.double_buffered,
+            prefetched=self.prefetched,
         )
 
 
@@ -298,6 +305,7 @@ class ArrayPart(_Part):
 class _ComputePart(_Part):
     mac_energy: Energy
     per_cycle: Count | None = None
+    cycles: Count | None = None
     psum_bits: Width | None = None
 
 
@@ -342,6 +350,7 @@ class MachineFile(_Part):
     description: str = ""
     energy_unit: Literal["MAC", "pJ"] = "MAC"
     unit_energy: Picojoules | None = None
+    node: Node | None = None
     word_bits: Width | None = None
     charging: Charging = Charging.DEARER_END
     charge_padding: _Truth = False
