@@ -69,7 +69,7 @@ class PublishedNumber:
         >>> PublishedNumber(**place, kind="time", origin="silicon", paper=2.0, ours=1.9).source
         "JSSC'17"
         """
-        return self.figure.split()[0]
+        return self.figure.split()[0].rstrip(",")
 
 
 @cache
