@@ -429,11 +429,7 @@ class _Calibrating:
         unseen = [constant.key for constant in constants if not constant.seen]
         if unseen:
             remarks.append(f"no row depends on {', '.join(unseen)}: as the machine has it")
-        kept = [
-            constant.key
-            for constant in constants
-            if constant.kept and constant.value > 0 and constant.seen
-        ]
+        kept = [one.key for one in constants if one.kept and one.value > 0 and one.seen]
         if kept:
             stay = "stays" if len(kept) == 1 else "stay"
             remarks.append(f"{', '.join(kept)} {stay} as it was: the rows leave it open, or agree")
