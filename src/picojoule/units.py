@@ -11,6 +11,8 @@ bandwidth  bit per cycle ``"64 bit/cycle"``, ``"4 B/cycle"``
 frequency  hertz         ``"200 MHz"``
 power      watt          ``"30 mW"``
 time       second        ``"115.3 ms"``
+length     millimetre    ``"1.5 mm"``
+node       nanometre     ``"65 nm"``, ``"22nm"``
 count      one           ``"1.8 M"``
 ========== ============= ==========================================
 
@@ -58,6 +60,8 @@ _BITS = {
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "µJ": 1e6, "uJ": 1e6, "mJ": 1e9, "J": 1e12}
 _WATTS = {"nW": 1e-9, "µW": 1e-6, "uW": 1e-6, "mW": 1e-3, "W": 1.0}
 _SECONDS = {"ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_MILLIMETRES = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "mm": 1.0}
+_NANOMETRES = {"nm": 1.0}
 _HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 
 
@@ -129,6 +133,24 @@ def seconds(text: str) -> float:
     0.1153
     """
     return _scaled(text, _SECONDS, "a time")
+
+
+def millimetres(text: str) -> float:
+    """Read a length in millimetres.
+
+    >>> millimetres("500 um")
+    0.5
+    """
+    return _scaled(text, _MILLIMETRES, "a length")
+
+
+def nanometres(text: str) -> float:
+    """Read a node of technology in nanometres.
+
+    >>> nanometres("22nm")
+    22.0
+    """
+    return _scaled(text, _NANOMETRES, "a node")
 
 
 def energy(text: str, unit: str) -> float:

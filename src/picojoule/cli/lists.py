@@ -104,6 +104,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "charge_padding": accelerator.charge_padding,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
+        "compiler": accelerator.compiler,
         "dataflows": {
             name: dataflow_problem(accelerator, flow) or "" for name, flow in DATAFLOWS.items()
         },
@@ -121,6 +122,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "compute": {
             "mac_energy": accelerator.compute.mac_energy,
             "per_cycle": accelerator.compute.per_cycle,
+            "cycles": accelerator.compute.cycles,
             "psum_bits": accelerator.compute.psum_bits,
         },
         "sparse": {

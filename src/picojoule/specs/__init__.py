@@ -16,6 +16,7 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
             access_energy: 6 MAC           # or read_energy and write_energy
             bandwidth: 64 bit/cycle        # left out: unbounded
             double_buffered: true          # the next tile arrives while this one is in use
+            prefetched: true               # and the first one while the layer before runs
       - array: pe-array
         axes: [{name: rows, size: 12}, {name: columns, size: 14, loops: [M, P]}]
         hop_energy: 2 MAC

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from picojoule import units
 from picojoule.accelerator import (
     UNSTATED,
     Accelerator,
@@ -22,7 +23,9 @@ from picojoule.accelerator import (
     Provenance,
     SparseSupport,
 )
+from picojoule.components import checked_node
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.processing_passes import compiler_problems
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
     LevelPart,
@@ -31,6 +34,7 @@ from picojoule.specs.grammar import (
     VariantFile,
     refuse_invalid,
 )
+from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
 _ENDS = ("read_energy", "write_energy")
@@ -56,18 +60,28 @@ def _is_yaml(name: str) -> bool:
     return name.lower().endswith((".yaml", ".yml"))
 
 
-def load_accelerator(source: str | PathLike[str] | Accelerator) -> Accelerator:
+def load_accelerator(
+    source: str | PathLike[str] | Accelerator, *, node: str | None = None
+) -> Accelerator:
     """Return the machine of a YAML file or of a shipped name; an Accelerator is returned as it is.
+
+    Args:
+        node: made at this node of technology ("22nm"), with energies in pJ
+            (:func:`technology.at_node`); by default as the file says.
 
     >>> load_accelerator("eyeriss").elements
     168
+    >>> load_accelerator("eyeriss", node="7nm").compute.mac_energy  # pJ; a MAC at 65 nm takes 2
+    0.152031
 
     Raises:
         InputError: there is no such file or name, or the file has mistakes; all are listed.
+        PicojouleError: the machine cannot be taken to that node.
     """
-    if isinstance(source, Accelerator):
-        return source
-    return parse_accelerator(_read(source), fspath(source))
+    nanometres = None if node is None else checked_node(units.nanometres(node))
+    if not isinstance(source, Accelerator):
+        source = parse_accelerator(_read(source), fspath(source))
+    return source if nanometres is None else at_node(source, nanometres)
 
 
 def _read(source: str | PathLike[str]) -> str:
@@ -116,7 +130,7 @@ def _accelerator(document: Document) -> Accelerator:
     unit = document.root.get("energy_unit", "MAC") if isinstance(document.root, dict) else "MAC"
     file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
     accelerator = _build(file)
-    document.refuse([*accelerator.problems(), *_unused(file)])
+    document.refuse([*accelerator.problems(), *compiler_problems(accelerator), *_unused(file)])
     return accelerator
 
 
@@ -183,9 +197,11 @@ def _build(file: MachineFile) -> Accelerator:
             number(file.compute.mac_energy, 0.0),
             number(file.compute.per_cycle, 1),
             number(file.compute.psum_bits, None),
+            number(file.compute.cycles, 1),
         ),
         energy_unit=unit,
         unit_energy=number(file.unit_energy, None),
+        node=number(file.node, None),
         word_bits=number(file.word_bits, 16),
         charging=file.charging,
         charge_padding=file.charge_padding,
@@ -207,6 +223,7 @@ def _build(file: MachineFile) -> Accelerator:
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),
         default_dataflow=file.default_dataflow,
+        compiler=file.compiler,
         description=file.description,
         sources=tuple(_constants(file, "$")),
     )
