@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from picojoule.accelerator import Accelerator
-from picojoule.calibration.calibration import calibrate
+from picojoule.calibration.calibration import ROUNDS, calibrate
 from picojoule.calibration.constants import named
 from picojoule.calibration.machine import chip_file
+from picojoule.calibration.records import rms_error
 from picojoule.errors import InputError, PicojouleError
 from picojoule.estimation import estimate
 from picojoule.specs import load_accelerator, parse_accelerator
@@ -44,7 +45,7 @@ def test_rows_that_move_alike_cannot_tell_two_memories_apart(
     machine: Accelerator, rows: Metered
 ) -> None:
     truth = with_values(machine, control__per_cycle=50.0)
-    result = calibrate(machine, rows(truth), fit="dram.access,buffer.access", cache=False)
+    result = calibrate(truth, rows(truth), fit="dram.access,buffer.access", cache=False)
     (ambiguity,) = result.ambiguities
     assert ambiguity.keys == ("dram.access", "buffer.access")
     assert not ambiguity.exactly
@@ -137,6 +138,15 @@ def test_mappings_are_searched_again(machine: Accelerator, rows: Metered) -> Non
     assert result.rounds > 1
     values = [one.value for one in result.constants]
     assert values == pytest.approx([20, 100], rel=1e-2)
+
+
+def test_mappings_that_go_in_a_circle(machine: Accelerator, rows: Metered) -> None:
+    """The rows were measured under control that the fit knows nothing of."""
+    path = rows(with_values(machine, control__per_cycle=50.0))
+    result = calibrate(machine, path, fit="dram.access,buffer.access", cache=False)
+    assert not result.settled
+    assert result.rounds <= ROUNDS
+    assert rms_error(result.of("energy", "fitted")) < 0.1
 
 
 @pytest.mark.parametrize("based", [True, False])
