@@ -225,11 +225,17 @@ class Space:
                 for n, array in enumerate(self.arrays)
             ),
             edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
-            wider=self.adding_up_pays and (dim is C or self.timed),
-            summed=dim is C,
+            wider=self._wider(dim),
             perfect=self.perfect,
             rules=self._rules(dim),
         )
+
+    def _wider(self, dim: Dim) -> tuple[bool, ...]:
+        """Whether more element tiles of a dimension count, or fewer, each with the fewest turns."""
+        if not self.adding_up_pays:
+            return ()
+        more = (True,) if dim is C else ()
+        return (*more, False) if self.timed else more
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""
