@@ -18,13 +18,14 @@ from picojoule.cli.answers import (
 from picojoule.cli.completion import complete_chips
 from picojoule.cli.lists import (
     list_chips,
+    list_components,
     list_dataflows,
     list_models,
     list_networks,
     list_rules,
     machine_record,
 )
-from picojoule.cli.options import Json, Wide
+from picojoule.cli.options import Json, Node, Wide
 from picojoule.cli.questions import reader
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
 
@@ -73,14 +74,15 @@ def check(
 
 def list_shipped(
     what: Annotated[
-        str | None, Parameter(help="chips, networks, dataflows, rules or models; all.")
+        str | None,
+        Parameter(help="chips, networks, dataflows, components, rules or models; all."),
     ] = None,
     /,
     *,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """List what comes with picojoule: chips, networks, dataflows, pruned models.
+    """List what comes with picojoule: chips, networks, dataflows, components, pruned models.
 
     And the rules that a mapping must keep to.
     """
@@ -88,6 +90,7 @@ def list_shipped(
         "chips": list_chips,
         "networks": list_networks,
         "dataflows": list_dataflows,
+        "components": list_components,
         "rules": list_rules,
         "models": list_models,
     }
@@ -109,13 +112,14 @@ def show(
     ],
     /,
     *,
+    node: Node = None,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """Show a machine: memories, arrays, energies, and the source of each number."""
+    """Show a machine: memories, arrays, energies, area, and the source of each number."""
     from picojoule.specs import load_accelerator
 
-    accelerator = load_accelerator(chip)
+    accelerator = load_accelerator(chip, node=node)
     if as_json:
         print_json({**json_head(), "accelerator": machine_record(accelerator)})
     else:

@@ -3,8 +3,8 @@
 CACTI 7 was run for memories of powers of two (``data/components/sram.csv``). Between them, in
 rows, width and node, logarithms are interpolated; how far that is off is measured on runs that
 are no part of it (:func:`accuracy`). Two rules of hwcomponents-cacti 1.0.40 go beyond CACTI: a row
-narrower than 32 bit costs 0.3 + 0.7 x width / 32 of one of 32 bit; and below 22 nm energy falls with
-the square root of the node, area with the node (IRDS 2022).
+narrower than 32 bit costs 0.3 + 0.7 x width / 32 of one of 32 bit; and below 22 nm energy falls
+with the square root of the node, area with the node (IRDS 2022).
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def sram(capacity: float, width: int, node: float, ports: int = 1) -> Storage:
     neighbour = between(laid_out, _axes()[1]).high
     if depth < FEWEST_ROWS:
         raise PicojouleError(
-            f"an SRAM of {depth:g} rows of {width} bit: CACTI lays out {FEWEST_ROWS} rows and more; "
-            "take a register-file"
+            f"an SRAM of {depth:g} rows of {width} bit: CACTI lays out {FEWEST_ROWS} rows and "
+            "more; take a register-file"
         )
     if depth * neighbour > LARGEST:
         raise PicojouleError(

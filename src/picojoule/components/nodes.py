@@ -32,8 +32,8 @@ def checked_node(node: float) -> float:
     if SMALLEST <= node <= LARGEST:
         return node
     raise PicojouleError(
-        f"node {show_node(node)}: there are numbers from {SMALLEST:g} to {LARGEST:g} nm; nothing is "
-        "extrapolated"
+        f"node {show_node(node)}: there are numbers from {SMALLEST:g} to {LARGEST:g} nm; nothing "
+        "is extrapolated"
     )
 
 
