@@ -143,6 +143,17 @@ def test_a_network_for_each_operand() -> None:
     assert (cost.cycles, cost.limited_by) == (6, "elements.input")
 
 
+def test_a_product_may_take_several_cycles() -> None:
+    """A multiplier that serves four places in turn takes four cycles, whatever they hold."""
+    layer = Layer("x", Extents(M=4, C=2))
+    mapping = Mapping((Stage(layer.bounds), Stage(Extents(M=4, C=2))))
+    once = evaluate(layer, accelerator(), mapping)
+    slow = evaluate(layer, replace(accelerator(), compute=Compute(1.0, cycles=4)), mapping)
+    assert slow.compute_cycles == 4 * once.compute_cycles
+    assert slow.utilization == once.utilization
+    assert slow.compute == once.compute
+
+
 def test_static_power_is_drawn_over_all_cycles() -> None:
     # 1 mW at 1 GHz is 1 pJ a cycle.
     chip = accelerator(static_power=1e-3, clock=1e9, energy_unit="pJ")

@@ -92,6 +92,9 @@ class Memory:
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
+        prefetched: what it gets first from the outermost level comes while the layer before runs:
+            no layer waits for it, though none takes less than all its transfers. Only the
+            simulation looks at it.
         may_bypass: operands that a mapping may send past it.
         formats: coding of each operand's transfers at this memory where that saves; dense by
             default.
@@ -107,6 +110,7 @@ class Memory:
     may_bypass: frozenset[Operand] = frozenset()
     formats: PerOperand[Format] = PerOperand(Format.DENSE, Format.DENSE, Format.DENSE)
     double_buffered: bool = False
+    prefetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +220,22 @@ class Compute:
     Args:
         mac_energy: of one MAC of ``word_bits`` x ``word_bits``; it scales with the product of the
             operand widths (CVPR'17 §2).
-        per_cycle: MACs per element and cycle.
+        per_cycle: MACs that an element does side by side.
         psum_bits: width of a partial sum; None: as wide as the output.
+        cycles: that these take: of a bit-serial multiplier one for each bit; where a multiplier
+            serves the places of a block one after another, whether filled or not, one for each
+            place (the places are the elements).
     """
 
     mac_energy: float
     per_cycle: int = 1
     psum_bits: int | None = None
+    cycles: int = 1
+
+    @property
+    def rate(self) -> float:
+        """MACs per element and cycle."""
+        return self.per_cycle / self.cycles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +303,8 @@ class Accelerator(Displayed):
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
+        compiler: how the machine's own compiler maps a layer, where somebody knows
+            (:mod:`processing_passes`); no search looks at it.
         sources: for every number of the file, where it comes from.
     """
 
@@ -309,6 +324,7 @@ class Accelerator(Displayed):
     static_power: float = 0.0
     clock: float | None = None
     default_dataflow: str = "flexible"
+    compiler: str | None = None
     description: str = ""
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
 
@@ -339,6 +355,11 @@ class Accelerator(Displayed):
     def elements(self) -> int:
         """Number of processing elements: the product of all arrays."""
         return math.prod(part.size for part in self.nest if isinstance(part, Array))
+
+    @property
+    def peak(self) -> float:
+        """MACs per cycle of all elements together."""
+        return self.elements * self.compute.rate
 
     @property
     def control_per_cycle(self) -> float:

@@ -133,6 +133,14 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 element_keeps=frozenset(),
             ),
             Dataflow(
+                "lockstep",
+                title="one product at a time in each element, all loops above the array",
+                source="Chen, Emer, Sze: Eyeriss, ISCA 2016 §III-B: spatial architectures whose "
+                "elements have no control of their own; so are the engines of NVDLA, Arm's "
+                "Ethos-U55 (Vela) and NE16 (pulp-platform)",
+                element_tile=_sizes(**{dim.value: Size.ONE for dim in DIMS}),
+            ),
+            Dataflow(
                 "flexible", title="any mapping the accelerator allows", source="no constraint"
             ),
         )

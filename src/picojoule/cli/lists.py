@@ -51,6 +51,14 @@ def list_networks() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, networks_table(networks)
 
 
+def list_measurements() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.calibration.measurements import shipped_measurements, title_of
+    from picojoule.reports.calibration_text import measurements_table
+
+    titles = [(name, title_of(name)) for name in shipped_measurements()]
+    return [{"name": name, "title": title} for name, title in titles], measurements_table(titles)
+
+
 def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.dataflow import DATAFLOWS
     from picojoule.reports.text import dataflows_table
@@ -120,6 +128,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "charge_padding": accelerator.charge_padding,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
+        "compiler": accelerator.compiler,
         "dataflows": {
             name: dataflow_problem(accelerator, flow) or "" for name, flow in DATAFLOWS.items()
         },
@@ -137,6 +146,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "compute": {
             "mac_energy": accelerator.compute.mac_energy,
             "per_cycle": accelerator.compute.per_cycle,
+            "cycles": accelerator.compute.cycles,
             "psum_bits": accelerator.compute.psum_bits,
         },
         "sparse": {

@@ -185,8 +185,7 @@ def _facts(estimate: Estimate) -> Iterator[Fact]:
     slow = show_time(estimate.cycles / clock) if clock else "the machine declares no clock"
     yield Fact("cycles", show_count(estimate.cycles), slow)
     if estimate.machine is not None and estimate.cycles:
-        peak = estimate.machine.elements * estimate.machine.compute.per_cycle
-        used = f"of {peak} MAC/cycle at best"
+        used = f"of {estimate.machine.peak:.10g} MAC/cycle at best"
         yield Fact("speed", f"{estimate.macs / estimate.cycles:.3g} MAC/cycle", used)
     yield Fact("layers", str(len(estimate.layers)), f"batch {estimate.batch}")
 

@@ -23,7 +23,8 @@ class Script(NamedTuple):
     sizes: Ints  # [8] positions of each clock
     steps: Ints  # [8] table: compute steps of a visit; none past the end of the dimension
     cycles_per_step: float
-    moves: Ints  # [moves, 7] innermost loop, slides, double, waits, source, is output, needed
+    # [moves, 8] innermost loop, slides, double, waits, source, is output, needed, prefetched
+    moves: Ints
     flows: int
     summed: Ints  # [moves + flows, 6] tables over C, R, S: nothing added before; nothing after
     owners: Ints  # [parts, 2] move or flow; 1: what is not fetched as nothing was added before
@@ -129,6 +130,7 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                 break
             slide = bool(moves[m, 1]) and advanced == moves[m, 0] and advanced >= 0
             start = when
+            early = visits == 0 and moves[m, 7] > 0  # while the layer before runs
             fetched = not moves[m, 5] or not holds_in_all(data, summed[m], 0, clock)
             for p in range(parts):
                 if owners[p, 0] != m:
@@ -146,8 +148,10 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             for p in range(parts):
                 if times[p] > 0:  # two parts of one transfer on one channel follow each other
                     channel = ints[p, 0]
-                    free[channel] = max(free[channel], start) + times[p]
                     used[channel] += times[p]
+                    if early:
+                        continue
+                    free[channel] = max(free[channel], start) + times[p]
                     finish = max(finish, free[channel])
             if kind == LEAVE:
                 left_before[m], left[m] = left[m], finish

@@ -14,8 +14,10 @@ are there. The rules:
    it is fetched as soon as the last such tile has left, as far as it fits.
 4. Partial sums leave when their stay ends, and are fetched again only after they have arrived.
    Without double buffering the next sums wait until the last have left.
-5. What multipliers take straight from a memory flows while they work, and they work no faster.
-6. In a systolic array the last element is as many cycles late as the way to it is long.
+5. What a prefetched memory gets first from the outermost level has come before the layer starts. No
+   layer takes less than all transfers of any channel: it stands for those of the layer after it.
+6. What multipliers take straight from a memory flows while they work, and they work no faster.
+7. In a systolic array the last element is as many cycles late as the way to it is long.
 
 Arrays outside a memory are stood for by their first element, which has most to do.
 """
@@ -85,6 +87,9 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
     layer, mapping = in_rows(layer, mapping)
     plan = _Planner(layer, accelerator, mapping).plan()
     times, stalls, used, visits = play(plan.script())
+    for n, move in enumerate(plan.moves):
+        if move.prefetched:  # what came early kept the channels busy all the same
+            stalls[n] += max(0.0, used.max() - times.sum() - stalls.sum())
     named = {
         name: float(cycles) for name, cycles in zip(plan.names, stalls, strict=True) if cycles > 0
     }
@@ -108,10 +113,12 @@ def price_in_time(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> 
     Raises:
         MappingError: if the mapping is not legal.
     """
-    cycles = None
-    if accelerator.priced_in_time and (layer.time_steps == 1 or _free_axes(layer)):
-        cycles = simulate(layer, accelerator, mapping).cycles
-    return evaluate(layer, accelerator, mapping, cycles=cycles)
+    cost = evaluate(layer, accelerator, mapping)
+    if not accelerator.priced_in_time or not (layer.time_steps == 1 or _free_axes(layer)):
+        return cost
+    played = simulate(layer, accelerator, mapping).cycles
+    # Where the first element of an array has padding and others have not, it is done sooner.
+    return evaluate(layer, accelerator, mapping, cycles=max(cost.cycles, played))
 
 
 def _free_axes(layer: Layer) -> list[int]:
@@ -192,6 +199,7 @@ class _Transfer:
     slides: bool = False
     double: bool = False
     waits: bool = False  # passes by a memory in which it can wait
+    prefetched: bool = False  # while the layer before runs
     source: int = -1  # the transfer that fills what this one is cut from
     parts: list[_ChannelShare] = field(default_factory=list)
     fresh: list[_ChannelShare] = field(default_factory=list)  # flows only: not fetched at first
@@ -244,11 +252,12 @@ class _Plan:
                     m.source,
                     m.operand is OUTPUT,
                     n in self.needed,
+                    m.prefetched,
                 ]
                 for n, m in enumerate(self.moves)
             ],
             np.int64,
-        ).reshape(-1, 7)
+        ).reshape(-1, 8)
         summed = np.array(
             [[put(t) for t in (*m.first, *m.final)] for m in (*self.moves, *self.flows)], np.int64
         ).reshape(-1, 6)
@@ -349,6 +358,7 @@ class _Planner:
                         last=max(inside, default=-1),
                         slides=stay(self.mapping, operand, child)[1] is not None,
                         double=target.double_buffered,
+                        prefetched=target.prefetched and parent == 0,
                     )
                 )
         return sorted(moves, key=lambda move: (move.child, OPERANDS.index(move.operand)))

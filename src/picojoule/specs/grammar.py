@@ -31,6 +31,7 @@ from picojoule.accelerator import (
 )
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import UnitError, did_you_mean
+from picojoule.processing_passes import RULES
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
@@ -269,6 +270,7 @@ class _MemoryPart(_Part):
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
     double_buffered: _Truth = False
+    prefetched: _Truth = False
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -305,6 +307,7 @@ class _MemoryPart(_Part):
             may_bypass=frozenset(self.may_bypass),
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
             double_buffered=self.double_buffered,
+            prefetched=self.prefetched,
         )
 
 
@@ -355,6 +358,7 @@ class ArrayPart(_Part):
 class _ComputePart(_Part):
     mac_energy: Energy
     per_cycle: Count | None = None
+    cycles: Count | None = None
     psum_bits: Width | None = None
 
 
@@ -408,6 +412,7 @@ class MachineFile(_Part):
     static_power: Power | None = None
     control: _ControlPart = _ControlPart()
     default_dataflow: str = "flexible"
+    compiler: str | None = None
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
     nest: tuple[_Nest, ...]
@@ -418,6 +423,14 @@ class MachineFile(_Part):
         if name not in DATAFLOWS:
             near = did_you_mean(name, tuple(DATAFLOWS))
             raise ValueError(f"no dataflow {name!r}{near}; there are {', '.join(DATAFLOWS)}")
+        return name
+
+    @field_validator("compiler")
+    @classmethod
+    def _known_compiler(cls, name: str | None) -> str | None:
+        if name is not None and name not in RULES:
+            near = did_you_mean(name, tuple(RULES))
+            raise ValueError(f"no compiler {name!r}{near}; there are {', '.join(RULES)}")
         return name
 
 

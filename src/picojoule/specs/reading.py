@@ -25,6 +25,7 @@ from picojoule.accelerator import (
 )
 from picojoule.components import checked_node
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.processing_passes import compiler_problems
 from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
@@ -38,10 +39,12 @@ from picojoule.specs.grammar import (
 from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
+_ENDS = ("read_energy", "write_energy")
 LONGEST_CHAIN = 8  # files, each based on the next
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
 _GROUPS = ("compute", "control", "sparse", "formats", "bandwidths")
+_OWN_GROUPS = {"compute", "control", "sparse"}  # of the machine itself
 _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
 
@@ -130,7 +133,14 @@ def _accelerator(document: Document) -> Accelerator:
     written = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
     file, mistakes = with_components(written)
     accelerator = _build(file)
-    document.refuse([*mistakes, *accelerator.problems(), *_unused(file)])
+    document.refuse(
+        [
+            *mistakes,
+            *accelerator.problems(),
+            *compiler_problems(accelerator),
+            *_unused(file),
+        ]
+    )
     return accelerator
 
 
@@ -197,6 +207,7 @@ def _build(file: MachineFile) -> Accelerator:
             number(file.compute.mac_energy, 0.0),
             number(file.compute.per_cycle, 1),
             number(file.compute.psum_bits, None),
+            number(file.compute.cycles, 1),
         ),
         energy_unit=unit,
         unit_energy=number(file.unit_energy, None),
@@ -222,6 +233,7 @@ def _build(file: MachineFile) -> Accelerator:
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),
         default_dataflow=file.default_dataflow,
+        compiler=file.compiler,
         description=file.description,
         sources=tuple(_constants(file, "$")),
     )
@@ -285,6 +297,8 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
     *parts, last = target.split(".")
     place, path = root, "$"
     for word in parts:
+        if word in _absent_groups(place, path):
+            place[word] = {}
         places = _parts(place, path)
         if word not in places:
             near = did_you_mean(word, tuple(places))
@@ -293,8 +307,25 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
         place, path = places[word]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
+    if last in _ENDS and "access_energy" in place:
+        both = place.pop("access_energy")
+        place.update(dict.fromkeys(_ENDS, both))
+    elif last == "access_energy":
+        for end in _ENDS:
+            place.pop(end, None)
     place[last] = value
     return child(path, last)
+
+
+def _absent_groups(place: dict[str, Any], path: str) -> Iterator[str]:
+    """Groups of keys that *place* may have and has not."""
+    if path == "$":
+        own = _OWN_GROUPS
+    elif "array" in place:
+        own = {"bandwidths"}
+    else:
+        own = {"formats"} if "keeps" in place else set()
+    return (group for group in _GROUPS if group in own and group not in place)
 
 
 def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:

@@ -64,6 +64,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         static_power=number(Power, "$.static_power", power if stated else None),
         control=written.control(),
         default_dataflow=accelerator.default_dataflow,
+        compiler=accelerator.compiler,
         sparse=written.sparse(),
         compute=written.compute(),
         nest=[
@@ -120,6 +121,7 @@ class _Written:
             write_energy=None if both else write,
             bandwidth=self.number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
             double_buffered=True if memory.double_buffered else None,
+            prefetched=True if memory.prefetched else None,
             formats=_Flow(
                 {
                     operand.value: coding.value
@@ -181,11 +183,13 @@ class _Written:
     def compute(self) -> dict[str, Any]:
         compute = self.accelerator.compute
         several = compute.per_cycle > 1 or "$.compute.per_cycle" in self.sources
+        serial = compute.cycles > 1 or "$.compute.cycles" in self.sources
         return _given(
             mac_energy=self.number(Energy, "$.compute.mac_energy", compute.mac_energy),
             per_cycle=self.number(
                 Count, "$.compute.per_cycle", compute.per_cycle if several else None
             ),
+            cycles=self.number(Count, "$.compute.cycles", compute.cycles if serial else None),
             psum_bits=self.number(Width, "$.compute.psum_bits", compute.psum_bits),
         )
 
