@@ -26,8 +26,7 @@ class Cuts(NamedTuple):
         edge: as for :func:`kernels.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
-        wider: the chains of :func:`kernels.wider_chains` as well.
-        summed: these are of a sum.
+        wider: the chains of :func:`kernels.wider_chains` as well, with each of these for *more*.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -37,8 +36,7 @@ class Cuts(NamedTuple):
     edge: int
     perfect: bool
     rules: Rules | None
-    wider: bool = False
-    summed: bool = False
+    wider: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -158,8 +156,9 @@ def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
     bound, limits = cuts.bound, cuts.limits
     raw = complete_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.edge)
     if cuts.wider:
-        wider = wider_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.summed)
-        raw = np.unique(np.concatenate([raw, wider]), axis=0)
+        fan = max(1, cuts.fans[1])
+        wider = [wider_chains(bound, limits[2], fan, more) for more in cuts.wider]
+        raw = np.unique(np.concatenate([raw, *wider]), axis=0)
     raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
     tiles = np.ones((len(raw), 4), np.int64)
     tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]

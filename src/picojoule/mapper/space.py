@@ -228,8 +228,7 @@ class Space:
                 for n, array in enumerate(self.arrays)
             ),
             edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
-            wider=self.adding_up_pays and (dim is C or self.timed),
-            summed=dim is C,
+            wider=self._wider(dim),
             perfect=self.perfect,
             rules=self._rules(dim),
             spans=tuple(self._span(dim, array) for array in self.arrays) if self.exact else (),
@@ -238,6 +237,13 @@ class Space:
     def _span(self, dim: Dim, array: Array | None) -> tuple[int, ...]:
         """The lengths of an array's axes that a dimension may run along."""
         return () if array is None else tuple(x.size for x in array.axes if dim in x.dims)
+
+    def _wider(self, dim: Dim) -> tuple[bool, ...]:
+        """Whether more element tiles of a dimension count, or fewer, each with the fewest turns."""
+        if not self.adding_up_pays:
+            return ()
+        more = (True,) if dim is C else ()
+        return (*more, False) if self.timed else more
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""
