@@ -8,6 +8,7 @@ from picojoule.validation.cvpr17 import asilomar, cvpr17_fig4, cvpr17_table1
 from picojoule.validation.figures import PublishedNumber
 from picojoule.validation.isca16 import isca16_fig10, isca16_fig12, worked_examples
 from picojoule.validation.jssc17 import jssc17
+from picojoule.validation.nvdla import nvdla
 from picojoule.validation.vela import vela
 
 SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
@@ -19,6 +20,7 @@ SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     cvpr17_table1,
     cvpr17_fig4,
     vela,
+    nvdla,
 )
 
 
