@@ -258,6 +258,25 @@ UNSTATED = "unstated"
 """Status of a number of which nobody says where it comes from."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSpec:
+    """A component as a machine file names it; what is None there, the machine decides.
+
+    Args:
+        kind: of :data:`components.KINDS`.
+        node: in nanometres.
+        width: bits of one action.
+        ports: of an SRAM.
+        length: of a wire, in millimetres.
+    """
+
+    kind: str
+    node: float | None = None
+    width: int | None = None
+    ports: int | None = None
+    length: float | None = None
+
+
 class Provenance(NamedTuple):
     """Where a number of an accelerator comes from."""
 
@@ -265,6 +284,7 @@ class Provenance(NamedTuple):
     value: str
     source: str
     status: str  # "published", "derived", "assumed", "fitted" or UNSTATED
+    component: ComponentSpec | None = None  # that the file names in place of a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +294,7 @@ class Accelerator(Displayed):
     Args:
         energy_unit: "MAC" (multiples of one MAC of ``word_bits``) or "pJ".
         unit_energy: picojoules of the unit "MAC", where somebody says; no search looks at it.
+        node: nanometres of the technology that the energies are for; no search looks at it.
         word_bits: the width that all energies refer to.
         resident_images: a batch runs in sets of as many images as the level below the outermost
             can hold the layer's finished output maps of (at least one); weights are fetched anew
@@ -286,6 +307,8 @@ class Accelerator(Displayed):
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
+        compiler: how the machine's own compiler maps a layer, where somebody knows
+            (:mod:`processing_passes`); no search looks at it.
         sources: for every number of the file, where it comes from.
     """
 
@@ -295,6 +318,7 @@ class Accelerator(Displayed):
     compute: Compute
     energy_unit: str = "MAC"
     unit_energy: float | None = None
+    node: float | None = None
     word_bits: int = 16
     charging: Charging = Charging.DEARER_END
     charge_padding: bool = False
@@ -306,6 +330,7 @@ class Accelerator(Displayed):
     static_power: float = 0.0
     clock: float | None = None
     default_dataflow: str = "flexible"
+    compiler: str | None = None
     description: str = ""
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
 

@@ -137,7 +137,8 @@ def evaluate(
 class Channel(NamedTuple, Generic[Amount]):
     """A memory's port, or a network (or an operand's own), and what passes through all of it.
 
-    As many work side by side as the arrays outside *level* have elements in use.
+    As many work side by side as the arrays outside *level* have elements in use. Where it is
+    *waited* for, the multipliers stand still meanwhile.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Channel(NamedTuple, Generic[Amount]):
     bandwidth: float  # bits per cycle of one instance
     bits: Amount  # through all instances together, in a whole layer
     by_operand: MappingABC[Operand, Amount]  # the same, of those that pass
+    waited: bool = False
 
 
 class Ledger(Generic[Amount]):
@@ -168,11 +170,13 @@ class Ledger(Generic[Amount]):
         }
         # Bits in and out of memories and over networks, whichever end is charged. A zero of its
         # own for each: *one* may be an array, which is added to in place.
-        self.bits_moved: dict[tuple[str, Operand], Amount] = {
-            (name, operand): 0.0 * one
-            for name in (*self.accesses, *self.hops)
-            for operand in OPERANDS
-        }
+        self.bits_moved: dict[tuple[str, Operand], Amount] = self._nothing_moved()
+        # Of these, what the multipliers wait for: a tile for which a memory has no second place.
+        self.bits_waited: dict[tuple[str, Operand], Amount] = self._nothing_moved()
+
+    def _nothing_moved(self) -> dict[tuple[str, Operand], Amount]:
+        places = (*self.accesses, *self.hops)
+        return {(name, operand): 0.0 * self.one for name in places for operand in OPERANDS}
 
     def book(self, all_flows: Sequence[Flow[Amount]]) -> None:
         """Book every flow of a mapping, given operand by operand, outermost edge first."""
@@ -254,8 +258,30 @@ class Ledger(Generic[Amount]):
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
 
-    def _move(self, memory: Memory, operand: Operand, words: Amount, size: float) -> None:
-        self.bits_moved[memory.name, operand] += words * (size * self.accelerator.word_bits)
+    def _move(
+        self, place: str, operand: Operand, words: Amount, size: float, waited: bool = False
+    ) -> None:
+        bits = words * (size * self.accelerator.word_bits)
+        self.bits_moved[place, operand] += bits
+        if waited:
+            self.bits_waited[place, operand] += bits
+
+    def _waited_from(self, flow: Flow[Amount]) -> int:
+        """The outermost level from which on a transfer is waited for; the child's if none is.
+
+        What a memory without a second place gets comes while the multipliers stand still, but for
+        the way to where it can wait, in a double-buffered memory that it passes by.
+        """
+        nowhere = flow.child + 1
+        if self._to_mac(flow) or not self.accelerator.priced_in_time:
+            return nowhere
+        if self._memory(flow.child, flow.operand).double_buffered:
+            return nowhere
+        for level in reversed(range(flow.parent + 1, flow.child)):
+            passed = self.levels[level].holder(flow.operand)
+            if passed is not None and passed.double_buffered:
+                return level
+        return flow.parent
 
     def _book_hops(self, array: Array, operand: Operand, words: Amount, size: float) -> None:
         table = self.hops[array.name]
@@ -263,12 +289,17 @@ class Ledger(Generic[Amount]):
         table[operand] = _sum(table.get(operand), access)
 
     def _pass(
-        self, array: Array, operand: Operand, outside: Amount, delivered: Amount, size: float
+        self,
+        array: Array,
+        operand: Operand,
+        outside: Amount,
+        delivered: Amount,
+        size: float,
+        waited: bool,
     ) -> None:
         """Words over a network: *outside* it, or *delivered* to or by the elements one by one."""
         each = array.network in (Network.UNICAST, Network.MESH)
-        bits = (delivered if each else outside) * (size * self.accelerator.word_bits)
-        self.bits_moved[array.name, operand] += bits
+        self._move(array.name, operand, delivered if each else outside, size, waited)
 
     def plain_words(self, operand: Operand) -> float:
         """Words of the accelerator that an uncoded value takes, of outputs a partial sum."""
@@ -288,24 +319,24 @@ class Ledger(Generic[Amount]):
     def _book_factor(self, flow: Flow[Amount]) -> None:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
         accelerator, operand = self.accelerator, flow.operand
-        parent = self._memory(flow.parent, operand)
+        parent, waited = self._memory(flow.parent, operand), self._waited_from(flow)
         share, size = 1.0, self.coded_words(parent, operand)
         if self._to_mac(flow):
             size = self.plain_words(operand)
             if operand not in accelerator.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
-        self._move(parent, operand, flow.at_parent * share, size)
+        self._move(parent.name, operand, flow.at_parent * share, size, waited <= flow.parent)
         for level, array in self._arrays(flow):
             every = array.hop_charge is HopCharge.EVERY
             outside, inside = flow.passed(level)
             words = inside if every else flow.shared(level)
             self._book_hops(array, operand, words * share, size)  # it travels as it was coded
-            self._pass(array, operand, outside * share, inside * share, size)
+            self._pass(array, operand, outside * share, inside * share, size, waited <= level)
         if not self._to_mac(flow):
             child = self._memory(flow.child, operand)
             fills, size = flow.at_child * 1.0, self.coded_words(child, operand)
-            self._move(child, operand, fills, size)
+            self._move(child.name, operand, fills, size, waited <= flow.child)
             if accelerator.charging is Charging.BOTH_ENDS:
                 self._book(child, operand, 0.0 * self.one, fills, size)
 
@@ -319,8 +350,9 @@ class Ledger(Generic[Amount]):
         size = self.plain_words(operand)
         finished = self.layer.size(operand) * self.one
         stays = handed_down = 0.0 * self.one
+        late = False  # whether what leaves or enters from outside is waited for
         for flow in chain:
-            memory = self._memory(flow.parent, operand)
+            memory, waited = self._memory(flow.parent, operand), self._waited_from(flow)
             share = self.effectual if self._to_mac(flow) else 1.0
             outermost = flow is chain[0]
             fresh = finished if outermost else stays - handed_down
@@ -330,8 +362,9 @@ class Ledger(Generic[Amount]):
                 coded = self.coded_words(memory, operand)
                 self._book(memory, operand, 0.0 * self.one, finished, coded)
                 self._book(memory, operand, down * share, (up - finished) * share, size)
-                self._move(memory, operand, finished, coded)
-                self._move(memory, operand, (down + up - finished) * share, size)
+                late = waited <= flow.parent
+                self._move(memory.name, operand, finished, coded, late)
+                self._move(memory.name, operand, (down + up - finished) * share, size, late)
             elif accelerator.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
@@ -340,51 +373,68 @@ class Ledger(Generic[Amount]):
             else:
                 self._book(memory, operand, stays + down * share, handed_down + up * share, size)
             if not outermost:
-                self._move(memory, operand, stays + handed_down + (down + up) * share, size)
+                self._move(memory.name, operand, stays + handed_down, size, late)
+                late = waited <= flow.parent
+                self._move(memory.name, operand, (down + up) * share, size, late)
             for level, array in self._arrays(flow):
                 outside, inside = flow.passed(level)
                 every = array.hop_charge is HopCharge.EVERY
                 hops = inside + down if every else inside - outside
                 self._book_hops(array, operand, hops * share, size)
-                self._pass(array, operand, (outside + down) * share, (inside + down) * share, size)
+                outside, inside = (outside + down) * share, (inside + down) * share
+                self._pass(array, operand, outside, inside, size, waited <= level)
             stays, handed_down = flow.at_child * 1.0, down
+            late = waited <= flow.child
 
     def channels(self) -> Iterator[Channel[Amount]]:
         """What moves data at a limited rate, outermost first."""
+        return self._channels(self.bits_moved, waited=False)
+
+    def waits(self) -> Iterator[Channel[Amount]]:
+        """Of what the channels move, what is waited for; only where time costs energy."""
+        if self.accelerator.priced_in_time:
+            yield from self._channels(self.bits_waited, waited=True)
+
+    def _channels(
+        self, moved: MappingABC[tuple[str, Operand], Amount], *, waited: bool
+    ) -> Iterator[Channel[Amount]]:
+        def channel(
+            name: str, level: int, bandwidth: float, only: Operand | None = None
+        ) -> Channel[Amount]:
+            bits = {o: moved[name, o] for o in OPERANDS if only in (None, o)}
+            return Channel(
+                name=name if only is None else f"{name}.{only.value}",
+                level=level,
+                bandwidth=bandwidth,
+                bits=sum(bits.values(), 0.0 * self.one),
+                by_operand=bits,
+                waited=waited,
+            )
+
         for index, level in enumerate(self.levels):
             for memory in level.memories:
                 if memory.bandwidth is not None:
-                    yield self._channel(memory.name, index, memory.bandwidth)
+                    yield channel(memory.name, index, memory.bandwidth)
             array = self.arrays[index]
             if array is None:
                 continue
             inside = index + 1 if array.network is Network.MESH else index
             if array.bandwidth is not None:
-                yield self._channel(array.name, inside, array.bandwidth)
+                yield channel(array.name, inside, array.bandwidth)
             for operand, bandwidth in zip(OPERANDS, array.bandwidths, strict=True):
                 if bandwidth is not None:
-                    yield self._channel(array.name, inside, bandwidth, operand)
-
-    def _channel(
-        self, name: str, level: int, bandwidth: float, only: Operand | None = None
-    ) -> Channel[Amount]:
-        bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
-        return Channel(
-            name=name if only is None else f"{name}.{only.value}",
-            level=level,
-            bandwidth=bandwidth,
-            bits=sum(bits.values(), 0.0 * self.one),
-            by_operand=bits,
-        )
+                    yield channel(array.name, inside, bandwidth, operand)
 
     def _latency(
         self: Ledger[float], compute_cycles: float, used: Sequence[int]
     ) -> tuple[float, str]:
         """The longest time, and of what, where so many elements of each array are in use."""
         longest, limit = compute_cycles, "compute"
-        for channel in self.channels():
+        for channel in (*self.channels(), *self.waits()):
             instances = math.prod(used[: channel.level])
             time = channel.bits / (channel.bandwidth * instances)
+            if channel.waited:
+                time += compute_cycles
             if time > longest:
                 longest, limit = time, channel.name
         return longest, limit

@@ -26,6 +26,7 @@ def estimate(
     source: object,
     accelerator: str | os.PathLike[str] | Accelerator,
     *,
+    node: str | None = None,
     batch: int | None = None,
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
@@ -44,6 +45,8 @@ def estimate(
     Args:
         source: anything :func:`frontends.load` reads.
         accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
+        node: the accelerator made at this node of technology ("22nm"), in joules; by default the
+            file's own energies.
         batch: inferences at once; by default what the network says.
         dataflow: by default the accelerator's own.
         objective: "energy", "latency" or "edp".
@@ -69,6 +72,7 @@ def estimate(
     question = ask(
         source,
         accelerator,
+        node=node,
         batch=batch,
         bits=bits,
         density=density,

@@ -132,6 +132,7 @@ def ask(
     source: object,
     accelerator: str | os.PathLike[str] | Accelerator,
     *,
+    node: str | None = None,
     batch: int | None = None,
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
@@ -161,7 +162,7 @@ def ask(
     _check_word("factors", factors, FACTORS)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
-    accelerator = load_accelerator(accelerator)
+    accelerator = load_accelerator(accelerator, node=node)
     network = load(source, **(reading or {}))
     _check_layers(network)
     if not bits:

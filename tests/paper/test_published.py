@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from picojoule.specs import load_accelerator
 from picojoule.validation import cvpr17, isca16, jssc17
 from picojoule.validation.figures import PublishedNumber
 from tools import make_mappings
 
+CHIP = (jssc17.jssc17_table3, jssc17.jssc17_table5, jssc17.jssc17_table6)
 Section = Callable[[], Iterable[PublishedNumber]]
 
 
@@ -20,7 +22,7 @@ def _within_tolerance(rows: list[PublishedNumber]) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("section", [isca16.worked_examples, jssc17.jssc17, cvpr17.asilomar])
+@pytest.mark.parametrize("section", [isca16.worked_examples, *CHIP, cvpr17.asilomar])
 def test_section(section: Section) -> None:
     _within_tolerance(list(section()))
 
@@ -44,3 +46,44 @@ def test_mappings_are_made_by_their_tool() -> None:
     """The shipped files are what tools/make_mappings.py writes."""
     folder = make_mappings.DATA / "mappings"
     assert {p.name: p.read_text() for p in folder.glob("jssc17-*")} == make_mappings.files()
+
+
+def test_the_buffer_moves_what_the_chip_counted() -> None:
+    """All eighteen layers, counted at both ends in 2^20 bytes."""
+    rows = [row for section in CHIP[1:] for row in section() if "buffer, MB" in row.quantity]
+    assert len(rows) == 18
+    assert max(row.error for row in rows) <= 0.05
+
+
+def test_processing_takes_as_long_as_on_the_chip() -> None:
+    rows = [row for section in CHIP[1:] for row in section() if "processing" in row.quantity]
+    layers = [row for row in rows if "all layers" not in row.quantity]
+    assert sum(row.error <= 0.07 for row in layers) >= 15
+    assert len(layers) == 18
+
+
+def test_control_of_alexnet_predicts_vgg16() -> None:
+    """Fitted on five rows together; thirteen others within 8 %, with the times predicted."""
+    alexnet, vgg16 = (
+        {row.quantity: row for row in section() if row.kind == "energy"} for section in CHIP[1:]
+    )
+    assert all(row.fitted for row in alexnet.values())
+    assert not any(row.fitted for row in vgg16.values())
+    assert alexnet["all layers core energy, mJ"].error <= 0.001  # the fit itself
+    assert vgg16["all layers core energy, mJ"].error <= 0.08
+    far = {name for name, row in (alexnet | vgg16).items() if row.error > 0.20}
+    assert far == {"conv5 core energy, mJ", "conv1_1 core energy, mJ"}
+
+
+def test_control_is_what_the_rows_of_alexnet_leave() -> None:
+    """The constant in the file is the one that its source says."""
+    measured = jssc17.figure("jssc17_table5")
+    runs = jssc17.alexnet_runs()
+    energy = sum(
+        measured[x.layer.name, "power"] * measured[x.layer.name, "latency"] * 1e6 for x in runs
+    )
+    counted = sum(x.core_energy * 1e9 - x.cost.control for x in runs)
+    per_cycle = (energy - counted) / sum(x.cycles for x in runs)
+    assert load_accelerator(jssc17.MACHINE).control.per_cycle == pytest.approx(per_cycle, rel=1e-3)
+    status = {x.path: x.status for x in load_accelerator(jssc17.MACHINE).sources}
+    assert status["$.control.per_cycle"] == "fitted"

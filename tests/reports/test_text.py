@@ -18,11 +18,9 @@ from picojoule.reports.text import (
     networks_table,
     not_counted_line,
     plain,
-    validation_table,
 )
 from picojoule.specs import load_accelerator, shipped_accelerators
 from picojoule.units import show_capacity
-from picojoule.validation.figures import PublishedNumber
 from picojoule.workload import Workload
 
 WIDTH = 100
@@ -94,17 +92,6 @@ def test_what_is_not_counted_is_named_and_counted() -> None:
 def test_an_estimate_of_nothing(dense: Estimate) -> None:
     legible(plain(estimate_report(replace(dense, layers=()))))
     assert Workload("empty", ()).macs == 0
-
-
-def test_a_published_number_that_is_missed_is_still_a_row() -> None:
-    rows = [
-        PublishedNumber(figure="Fig. 1", quantity="energy", paper=2e6, ours=1e6, tolerance=0.1),
-        PublishedNumber(figure="Fig. 2", quantity="words", paper=0.5, ours=0.5, note="[b]why"),
-    ]
-    text = plain(validation_table(rows))
-    legible(text)
-    assert "0.5" in text
-    assert "[b]why" in text
 
 
 def test_accesses_as_charged_and_as_counters_see_them() -> None:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory, Network
+from picojoule.accelerator import Accelerator, Array, Axis, Compute, Control, Level, Memory, Network
 from picojoule.cost import Ledger, evaluate
 from picojoule.errors import PicojouleError
 from picojoule.mapping import Mapping, Stage
-from picojoule.simulation.simulator import Simulation, in_rows, simulate
+from picojoule.simulation.simulator import Simulation, in_rows, price_in_time, simulate
 from picojoule.traffic import flows
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
 from tests.strategies import layers, mappings, sized_for
@@ -220,6 +220,14 @@ def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data: st.Data
             assert found.channels[channel.name] == pytest.approx(taken), channel.name
             assert found.cycles >= taken * (1 - 1e-9)
     assert found.cycles >= cost.compute_cycles * (1 - 1e-9)
+    # Where time costs energy, what is waited for follows the work: still no more than all of it.
+    clocked = replace(chip, control=Control(per_cycle=1.0))
+    bound = evaluate(layer, clocked, mapping).cycles
+    assert bound >= cost.cycles
+    if all(channel.level <= first for channel in ledger.channels()):
+        assert found.cycles >= bound * (1 - 1e-9)
+    if clocked.priced_in_time:
+        assert price_in_time(layer, clocked, mapping).cycles == max(bound, found.cycles)
 
 
 def _limited(part: Level | Array, data: st.DataObject) -> Level | Array:

@@ -50,6 +50,14 @@ def list_networks() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, networks_table(networks)
 
 
+def list_measurements() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.calibration.measurements import shipped_measurements, title_of
+    from picojoule.reports.calibration_text import measurements_table
+
+    titles = [(name, title_of(name)) for name in shipped_measurements()]
+    return [{"name": name, "title": title} for name, title in titles], measurements_table(titles)
+
+
 def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.dataflow import DATAFLOWS
     from picojoule.reports.text import dataflows_table
@@ -98,6 +106,7 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "winograd": accelerator.winograd,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
+        "compiler": accelerator.compiler,
         "dataflows": {
             name: dataflow_problem(accelerator, flow) or "" for name, flow in DATAFLOWS.items()
         },

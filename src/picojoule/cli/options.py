@@ -40,6 +40,12 @@ Chip = Annotated[
         help="A .yaml file or a shipped name.",
     ),
 ]
+Node = Annotated[
+    str | None,
+    Parameter(
+        help="Make the accelerator at this node of technology (22nm): its energies scaled, in J."
+    ),
+]
 Batch = Annotated[int | None, Parameter(help="Inferences at once; energies stay per inference.")]
 Dims = Annotated[
     list[str] | None,
@@ -157,6 +163,7 @@ class QuestionOptions:
     """What is asked of a network: on which machine, and with which batch, widths and densities."""
 
     accelerator: Chip
+    node: Node = None
     batch: Batch = None
     bits: Bits = None
     density: Density = None

@@ -74,7 +74,9 @@ SOURCES = (
 # What a search does not see. Names of memories stay: they stand in the answer.
 _UNSEEN = {
     Layer: frozenset({"name", "weight_is_activation"}),
-    Accelerator: frozenset({"name", "description", "sources", "default_dataflow", "unit_energy"}),
+    Accelerator: frozenset(
+        {"name", "description", "sources", "default_dataflow", "compiler", "unit_energy"}
+    ),
     Dataflow: frozenset({"title", "source"}),
 }
 _PROOF = ("status", "lower_bound", "explored", "pruned", "space", "seconds")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.mapper.kernels import Bools, Ints, complete_chains
+from picojoule.mapper.kernels import Bools, Ints, complete_chains, wider_chains
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 SMALL = 12  # bound up to which even a naive list is short
@@ -26,6 +26,8 @@ class Cuts(NamedTuple):
         edge: as for :func:`kernels.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
+        wider: the chains of :func:`kernels.wider_chains` as well.
+        summed: these are of a sum.
     """
 
     limits: tuple[int, ...]
@@ -33,6 +35,8 @@ class Cuts(NamedTuple):
     edge: int
     perfect: bool
     rules: Rules | None
+    wider: bool = False
+    summed: bool = False
 
     @property
     def bound(self) -> int:
@@ -115,6 +119,9 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
 def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
     bound, limits = cuts.bound, cuts.limits
     raw = complete_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.edge)
+    if cuts.wider:
+        wider = wider_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.summed)
+        raw = np.unique(np.concatenate([raw, wider]), axis=0)
     raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
     tiles = np.ones((len(raw), 4), np.int64)
     tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]

@@ -70,6 +70,7 @@ class Model:
     energy: Floats
     times: tuple[Floats, ...]
     outside: tuple[int, ...]  # arrays outside the memory or network of each time
+    waited: tuple[bool, ...]  # whether the multipliers wait for that time
     tiles: tuple[Tile, ...]
     capacity: Floats  # [memories, tiles] bits per word as a part of the memory
 
@@ -360,7 +361,10 @@ class Relaxation:
         if space.timed:
             fixed.setdefault(Column(Total.STEPS), len(fixed))
             times.append({Column(Total.STEPS): ledger.cycles_per_step * space.layer.time_steps})
-            times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
+            for bits, divided, waited in zip(model.times, model.outside, model.waited, strict=True):
+                times.append(spread(bits, divided))
+                if waited:  # the multipliers stand still meanwhile
+                    times[-1][Column(Total.STEPS)] = times[0][Column(Total.STEPS)]
         limits: list[dict[object, float]] = []
         for part in model.capacity:
             limits.append(
@@ -445,7 +449,7 @@ class Relaxation:
             for access in operands.values()
         )
         energy = np.asarray(energy, float) + ledger.compute * unit[0]
-        times, outside_of = self._times(ledger) if space.timed else ([], [])
+        times, outside_of, waited = self._times(ledger) if space.timed else ([], [], [])
         first = 1 + len(terms)
         priced = [
             n for n in range(len(pairs)) if energy[first + n] or any(t[first + n] for t in times)
@@ -461,6 +465,7 @@ class Relaxation:
             energy=energy[chosen],
             times=tuple(time[chosen] for time in times),
             outside=tuple(outside_of),
+            waited=tuple(waited),
             tiles=tiles,
             capacity=capacity,
         )
@@ -507,13 +512,14 @@ class Relaxation:
             grain -= 1
         return grain
 
-    def _times(self, ledger: Ledger[Floats]) -> tuple[list[Floats], list[int]]:
+    def _times(self, ledger: Ledger[Floats]) -> tuple[list[Floats], list[int], list[bool]]:
         arrays_outside = np.cumsum([0, *(array is not None for array in self.space.arrays)])
-        vectors, outside = [], []
-        for channel in ledger.channels():
+        vectors, outside, waited = [], [], []
+        for channel in (*ledger.channels(), *ledger.waits()):
             vectors.append(np.asarray(channel.bits) / channel.bandwidth)
             outside.append(int(arrays_outside[channel.level]))
-        return vectors, outside
+            waited.append(channel.waited)
+        return vectors, outside, waited
 
     def _mac_words(self, operand: Operand) -> float:
         """Words that the multipliers take from a memory right above them, in one time step."""

@@ -106,7 +106,7 @@ class Space:
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         padded = accelerator.charge_padding
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
-        self.every_chain = self._adding_up_pays()
+        self.adding_up_pays = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
@@ -141,7 +141,9 @@ class Space:
     def _adding_up_pays(self) -> bool:
         """Whether a hop between elements costs less than keeping a partial sum in one.
 
-        Then spreading wider may pay although it saves no step, and no chain can be left out.
+        Then spreading a sum wider may pay although it saves no step, so more chains of the
+        dimensions summed over count: of the taps, which are few, all. For the others a wider spread
+        only sends a word to more elements, which may save time.
         """
         if self.accelerator.charging is not Charging.DEARER_END:
             return False
@@ -222,7 +224,9 @@ class Space:
                 0 if array is None else self._fan_limit(dim, n, array.size)
                 for n, array in enumerate(self.arrays)
             ),
-            edge=bound if self.every_chain else self._edge(dim),
+            edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
+            wider=self.adding_up_pays and (dim is C or self.timed),
+            summed=dim is C,
             perfect=self.perfect,
             rules=self._rules(dim),
         )

@@ -6,7 +6,7 @@ Every function returns something that :func:`show` prints and :func:`plain` turn
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -41,10 +41,6 @@ from picojoule.reports.tables import show as show
 from picojoule.reports.tables import warning as _warning
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Operand, Workload
-
-if TYPE_CHECKING:
-    from picojoule.validation.figures import PublishedNumber
-
 
 # -- an estimate ---------------------------------------------------------------------------
 
@@ -297,6 +293,8 @@ def accelerator_report(accelerator: Accelerator) -> Group:
         ("zeros", _zeros(accelerator)),
         ("clock", clock),
     ]
+    if accelerator.compiler:
+        facts.append(("compiler", accelerator.compiler))
     facts += control_facts(accelerator)
     if accelerator.static_power:
         facts.append(("static", f"{accelerator.static_power:g} W"))
@@ -460,31 +458,3 @@ def rules_table() -> Grid:
     for rule in RULES:
         table.add_row(_text(rule.name), _text(rule.says))
     return table
-
-
-def validation_table(rows: Sequence[PublishedNumber]) -> Grid:
-    """What papers print beside what picojoule says; *rows* as ``validate`` gives."""
-    columns = [
-        Column(head="figure", words=True, widest=18),
-        Column(head="quantity", words=True),
-        *(Column(head=x) for x in ("paper", "ours", "ratio")),
-        Column(head="note", words=True, widest=34),
-    ]
-    table = Grid(columns)
-    for row in rows:
-        table.add_row(
-            _text(row.figure),
-            _text(row.quantity),
-            _value(row.paper),
-            _value(row.ours),
-            _value(row.ratio),
-            _text(row.note),
-            style="" if row.ok else "red",
-        )
-    return table
-
-
-def _value(value: object) -> Text:
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return _text(show_count(value) if abs(value) >= 1000 else f"{value:.4g}")
-    return _text("-" if value is None else value)

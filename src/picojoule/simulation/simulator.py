@@ -114,10 +114,12 @@ def price_in_time(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> 
     Raises:
         MappingError: if the mapping is not legal.
     """
-    cycles = None
-    if accelerator.priced_in_time and (layer.time_steps == 1 or _free_axes(layer)):
-        cycles = simulate(layer, accelerator, mapping).cycles
-    return evaluate(layer, accelerator, mapping, cycles=cycles)
+    cost = evaluate(layer, accelerator, mapping)
+    if not accelerator.priced_in_time or not (layer.time_steps == 1 or _free_axes(layer)):
+        return cost
+    played = simulate(layer, accelerator, mapping).cycles
+    # Where the first element of an array has padding and others have not, it is done sooner.
+    return evaluate(layer, accelerator, mapping, cycles=max(cost.cycles, played))
 
 
 def _free_axes(layer: Layer) -> list[int]:

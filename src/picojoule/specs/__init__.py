@@ -26,7 +26,8 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
           - {name: spads, keeps: [input, weight, output], capacity: 512 B, access_energy: 1 MAC}
 
 Every number is a text with its unit, or a mapping ``{value, source, status}`` with the status
-``published``, ``derived`` or ``assumed``; shipped files always say where a number comes from.
+``published``, ``derived``, ``assumed`` or ``fitted``; shipped files always say where a number
+comes from.
 
 A machine that differs from another in a few numbers says only these. A change names the part (a
 memory, an array and its axis, or a key of the file) and the number::

@@ -23,6 +23,7 @@ from picojoule import units
 from picojoule.accelerator import Charging, Format, HopCharge, Memory, Network, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import UnitError, did_you_mean
+from picojoule.processing_passes import RULES
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
@@ -122,6 +123,11 @@ class Bandwidth(Quantity):
 class Frequency(Quantity):
     parse, unit = staticmethod(units.hertz), "Hz"
     least, most = 1, 1e15
+
+
+class Node(Quantity):
+    parse, unit = staticmethod(units.nanometres), "nm"
+    least, most = 1, 1000
 
 
 class Picojoules(Quantity):
@@ -344,6 +350,7 @@ class MachineFile(_Part):
     description: str = ""
     energy_unit: Literal["MAC", "pJ"] = "MAC"
     unit_energy: Picojoules | None = None
+    node: Node | None = None
     word_bits: Width | None = None
     charging: Charging = Charging.DEARER_END
     charge_padding: _Truth = False
@@ -354,6 +361,7 @@ class MachineFile(_Part):
     static_power: Power | None = None
     control: _ControlPart = _ControlPart()
     default_dataflow: str = "flexible"
+    compiler: str | None = None
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
     nest: tuple[_Nest, ...]
@@ -364,6 +372,14 @@ class MachineFile(_Part):
         if name not in DATAFLOWS:
             near = did_you_mean(name, tuple(DATAFLOWS))
             raise ValueError(f"no dataflow {name!r}{near}; there are {', '.join(DATAFLOWS)}")
+        return name
+
+    @field_validator("compiler")
+    @classmethod
+    def _known_compiler(cls, name: str | None) -> str | None:
+        if name is not None and name not in RULES:
+            near = did_you_mean(name, tuple(RULES))
+            raise ValueError(f"no compiler {name!r}{near}; there are {', '.join(RULES)}")
         return name
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from picojoule import units
 from picojoule.accelerator import (
     UNSTATED,
     Accelerator,
@@ -22,7 +23,9 @@ from picojoule.accelerator import (
     Provenance,
     SparseSupport,
 )
+from picojoule.components import checked_node
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.processing_passes import compiler_problems
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
     LevelPart,
@@ -31,12 +34,15 @@ from picojoule.specs.grammar import (
     VariantFile,
     refuse_invalid,
 )
+from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
+_ENDS = ("read_energy", "write_energy")
 LONGEST_CHAIN = 8  # files, each based on the next
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
 _GROUPS = ("compute", "control", "sparse", "formats", "bandwidths")
+_OWN_GROUPS = {"compute", "control", "sparse"}  # of the machine itself
 _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
 
@@ -54,18 +60,28 @@ def _is_yaml(name: str) -> bool:
     return name.lower().endswith((".yaml", ".yml"))
 
 
-def load_accelerator(source: str | PathLike[str] | Accelerator) -> Accelerator:
+def load_accelerator(
+    source: str | PathLike[str] | Accelerator, *, node: str | None = None
+) -> Accelerator:
     """Return the machine of a YAML file or of a shipped name; an Accelerator is returned as it is.
+
+    Args:
+        node: made at this node of technology ("22nm"), with energies in pJ
+            (:func:`technology.at_node`); by default as the file says.
 
     >>> load_accelerator("eyeriss").elements
     168
+    >>> load_accelerator("eyeriss", node="7nm").compute.mac_energy  # pJ; a MAC at 65 nm takes 2
+    0.152031
 
     Raises:
         InputError: there is no such file or name, or the file has mistakes; all are listed.
+        PicojouleError: the machine cannot be taken to that node.
     """
-    if isinstance(source, Accelerator):
-        return source
-    return parse_accelerator(_read(source), fspath(source))
+    nanometres = None if node is None else checked_node(units.nanometres(node))
+    if not isinstance(source, Accelerator):
+        source = parse_accelerator(_read(source), fspath(source))
+    return source if nanometres is None else at_node(source, nanometres)
 
 
 def _read(source: str | PathLike[str]) -> str:
@@ -114,7 +130,7 @@ def _accelerator(document: Document) -> Accelerator:
     unit = document.root.get("energy_unit", "MAC") if isinstance(document.root, dict) else "MAC"
     file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
     accelerator = _build(file)
-    document.refuse([*accelerator.problems(), *_unused(file)])
+    document.refuse([*accelerator.problems(), *compiler_problems(accelerator), *_unused(file)])
     return accelerator
 
 
@@ -185,6 +201,7 @@ def _build(file: MachineFile) -> Accelerator:
         ),
         energy_unit=unit,
         unit_energy=number(file.unit_energy, None),
+        node=number(file.node, None),
         word_bits=number(file.word_bits, 16),
         charging=file.charging,
         charge_padding=file.charge_padding,
@@ -208,6 +225,7 @@ def _build(file: MachineFile) -> Accelerator:
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),
         default_dataflow=file.default_dataflow,
+        compiler=file.compiler,
         description=file.description,
         sources=tuple(_constants(file, "$")),
     )
@@ -269,6 +287,8 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
     *parts, last = target.split(".")
     place, path = root, "$"
     for word in parts:
+        if word in _absent_groups(place, path):
+            place[word] = {}
         places = _parts(place, path)
         if word not in places:
             near = did_you_mean(word, tuple(places))
@@ -277,8 +297,25 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
         place, path = places[word]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
+    if last in _ENDS and "access_energy" in place:
+        both = place.pop("access_energy")
+        place.update(dict.fromkeys(_ENDS, both))
+    elif last == "access_energy":
+        for end in _ENDS:
+            place.pop(end, None)
     place[last] = value
     return child(path, last)
+
+
+def _absent_groups(place: dict[str, Any], path: str) -> Iterator[str]:
+    """Groups of keys that *place* may have and has not."""
+    if path == "$":
+        own = _OWN_GROUPS
+    elif "array" in place:
+        own = {"bandwidths"}
+    else:
+        own = {"formats"} if "keeps" in place else set()
+    return (group for group in _GROUPS if group in own and group not in place)
 
 
 def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:

@@ -24,6 +24,7 @@ from picojoule.specs.grammar import (
     Count,
     Energy,
     Frequency,
+    Node,
     Picojoules,
     Power,
     Quantity,
@@ -51,6 +52,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         description=accelerator.description or None,
         energy_unit=written.unit,
         unit_energy=number(Picojoules, "$.unit_energy", accelerator.unit_energy),
+        node=number(Node, "$.node", accelerator.node),
         word_bits=number(Width, "$.word_bits", accelerator.word_bits),
         charging=accelerator.charging.value,
         charge_padding=accelerator.charge_padding,
@@ -61,6 +63,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         static_power=number(Power, "$.static_power", power if stated else None),
         control=written.control(),
         default_dataflow=accelerator.default_dataflow,
+        compiler=accelerator.compiler,
         sparse=written.sparse(),
         compute=written.compute(),
         nest=[

@@ -39,15 +39,31 @@ def _by_type(
         paper = sum(values[published_name, f"energy.{kind}"] for kind in types)
         total += paper
         yield PublishedNumber(
-            figure=name, quantity=f"{published_name} energy", paper=paper, ours=layer.energy
+            figure=name,
+            quantity=f"{published_name} energy",
+            kind="energy",
+            origin="simulator",
+            paper=paper,
+            ours=layer.energy,
         )
     for kind in types:
         paper = sum(values[layer, f"energy.{kind}"] for layer in names)
         yield PublishedNumber(
-            figure=name, quantity=f"{kind} energy", paper=paper, ours=ours.by_operand[kind]
+            figure=name,
+            quantity=f"{kind} energy",
+            kind="energy",
+            origin="simulator",
+            paper=paper,
+            ours=ours.by_operand[kind],
         )
     yield PublishedNumber(
-        figure=name, quantity="total energy", paper=total, ours=ours.energy, tolerance=tolerance
+        figure=name,
+        quantity="total energy",
+        kind="energy",
+        origin="simulator",
+        paper=total,
+        ours=ours.energy,
+        tolerance=tolerance,
     )
 
 
@@ -63,6 +79,8 @@ def cvpr17_table1() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure=name,
             quantity=f"{network} energy",
+            kind="energy",
+            origin="simulator",
             paper=paper[-1],
             ours=ours[-1],
             tolerance=0.10,
@@ -72,6 +90,8 @@ def cvpr17_table1() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure=name,
             quantity=f"reduction by {label}",
+            kind="relative",
+            origin="simulator",
             paper=paper[0] / paper[n],
             ours=ours[0] / ours[n],
             tolerance=0.11,

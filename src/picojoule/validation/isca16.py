@@ -25,6 +25,8 @@ def worked_examples() -> Iterator[PublishedNumber]:
     yield PublishedNumber(
         figure="ISCA'16 Eq. 3",
         quantity="energy of an input",
+        kind="energy",
+        origin="example",
         paper=values["input", "energy"],
         ours=cost,
         tolerance=1e-12,
@@ -33,6 +35,8 @@ def worked_examples() -> Iterator[PublishedNumber]:
     yield PublishedNumber(
         figure="ISCA'16 Eq. 4",
         quantity="energy of a partial sum",
+        kind="energy",
+        origin="example",
         paper=values["psum", "energy"],
         ours=cost,
         tolerance=1e-12,
@@ -97,6 +101,8 @@ def isca16_fig10() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure=name,
             quantity=f"{layer.name} energy",
+            kind="energy",
+            origin="simulator",
             paper=paper,
             ours=layer.energy * 16,
             tolerance=0.08,
@@ -109,10 +115,21 @@ def isca16_fig10() -> Iterator[PublishedNumber]:
         paper = sum(values[layer.name, f"energy.{place}"] for layer in ours.layers)
         total += paper
         yield PublishedNumber(
-            figure=name, quantity=f"total at {place}", paper=paper, ours=ours.by_memory[memory] * 16
+            figure=name,
+            quantity=f"total at {place}",
+            kind="energy",
+            origin="simulator",
+            paper=paper,
+            ours=ours.by_memory[memory] * 16,
         )
     yield PublishedNumber(
-        figure=name, quantity="total energy", paper=total, ours=ours.energy * 16, tolerance=0.03
+        figure=name,
+        quantity="total energy",
+        kind="energy",
+        origin="simulator",
+        paper=total,
+        ours=ours.energy * 16,
+        tolerance=0.03,
     )
 
 
@@ -154,6 +171,8 @@ def isca16_fig12() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure="ISCA'16 Fig. 12",
             quantity=f"{dataflow}, energy / RS",
+            kind="relative",
+            origin="simulator",
             paper=paper,
             ours=ours.energy / base,
             note=notes.get(dataflow, ""),
@@ -161,6 +180,8 @@ def isca16_fig12() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure="ISCA'16 Fig. 11",
             quantity=f"{dataflow}, DRAM words / MAC",
+            kind="traffic",
+            origin="simulator",
             paper=dram[dataflow],
             ours=words / ours.macs,
         )

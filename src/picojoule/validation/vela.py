@@ -26,6 +26,8 @@ def vela() -> Iterator[PublishedNumber]:
             yield PublishedNumber(
                 figure=f"Vela, U55-{size}",
                 quantity=f"{network} cycles",
+                kind="time",
+                origin="simulator",
                 paper=sum(theirs[name, "cycles"] for name in cycles),
                 ours=sum(cycles.values()),
                 note=UNCODED,
@@ -33,6 +35,8 @@ def vela() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure=f"Vela, U55-{size}",
             quantity="1 + median error of a layer",
+            kind="time",
+            origin="simulator",
             paper=1.0,
             ours=1.0 + statistics.median(errors),
             tolerance=0.15 if size == PROMISED else None,
