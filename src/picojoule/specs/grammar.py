@@ -407,6 +407,8 @@ class MachineFile(_Part):
     word_bits: Width | None = None
     charging: Charging = Charging.DEARER_END
     charge_padding: _Truth = False
+    fold_strides: _Truth = False
+    winograd: _Truth = False
     resident_images: _Truth = False
     clock: Frequency | None = None
     static_power: Power | None = None

@@ -215,6 +215,8 @@ def _build(file: MachineFile) -> Accelerator:
         word_bits=number(file.word_bits, 16),
         charging=file.charging,
         charge_padding=file.charge_padding,
+        fold_strides=file.fold_strides,
+        winograd=file.winograd,
         resident_images=file.resident_images,
         sparse=SparseSupport(
             zeros=sparse.zeros,

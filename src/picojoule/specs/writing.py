@@ -59,6 +59,8 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         word_bits=number(Width, "$.word_bits", accelerator.word_bits),
         charging=accelerator.charging.value,
         charge_padding=accelerator.charge_padding,
+        fold_strides=True if accelerator.fold_strides else None,
+        winograd=True if accelerator.winograd else None,
         resident_images=accelerator.resident_images,
         clock=number(Frequency, "$.clock", accelerator.clock),
         static_power=number(Power, "$.static_power", power if stated else None),
