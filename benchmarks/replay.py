@@ -138,7 +138,7 @@ def row_of(pair: str) -> Row:
         replace(load_accelerator(chip), unit_energy=None, published=Published())
     )
     for layer in everything["layers"]:
-        del layer["search"]["seconds"]
+        del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows
     return Row(
         **known,
         energy=repr(float(found.energy)),

@@ -26,7 +26,7 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
-from picojoule.accelerator import InputReuse
+from picojoule.accelerator import PLAIN_REUSE, InputReuse
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 
@@ -50,7 +50,7 @@ class Tally:
     steps: int = 0
 
 
-def interpret(layer: Layer, mapping: Mapping, reuse: InputReuse = InputReuse()) -> Tally:
+def interpret(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> Tally:
     """Count the words of every edge of *mapping*."""
     return _Interpreter(layer, mapping, reuse).run()
 

@@ -11,9 +11,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
@@ -22,6 +22,7 @@ from picojoule.cli import main
 from picojoule.cli.questions import read_bits, read_densities, read_seconds
 from picojoule.errors import PicojouleError
 from picojoule.estimate_records import load_estimate
+from picojoule.validation.figures import PublishedNumber
 from picojoule.version import __version__
 
 CHIP = """\
@@ -435,15 +436,24 @@ def test_show(run: Run) -> None:
 
 
 def test_validate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {"figure": "F", "quantity": "q", "paper": 2.0, "ours": 3.0, "ratio": 1.5, "note": "n"}
     module = ModuleType("picojoule.validation.sections")
     monkeypatch.setitem(sys.modules, "picojoule.validation.sections", module)
-    for ok, code in ((True, 0), (False, 1)):
-        module.validate = lambda ok=ok: [SimpleNamespace(**row, ok=ok)]  # type: ignore[attr-defined]
+    row = PublishedNumber(
+        figure="F", quantity="q", kind="time", origin="silicon", paper=2.0, ours=3.0, tolerance=1.0
+    )
+    for tolerance, code in ((1.0, 0), (0.1, 1)):
+        rows = [replace(row, tolerance=tolerance), replace(row, fitted=True, tolerance=0.1)]
+        module.validate = lambda rows=rows: iter(rows)  # type: ignore[attr-defined]
         said = run("validate")
         assert said.code == code
         assert "1.5" in said.out
-        assert json.loads(run("validate", "--json").out)["rows"] == [{**row, "ok": ok}]
+        assert "1 rows, 1 of them from silicon" in said.out
+        answer = json.loads(run("validate", "--json").out)
+        assert answer["ok"] is (code == 0)
+        assert [x["ok"] for x in answer["rows"]] == [code == 0, True]
+        assert answer["rows"][0]["kind"] == "time"
+        assert [(x["count"], x["fitted"]) for x in answer["summary"]] == [(1, 1)]
+    assert run("validate", "--plot", "picture.txt").code == 2
 
 
 def test_help_and_version(run: Run) -> None:

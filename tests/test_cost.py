@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from picojoule.accelerator import (
     Axis,
     Charging,
     Compute,
+    Control,
     HopCharge,
     Level,
     Memory,
@@ -141,12 +143,46 @@ def test_a_network_for_each_operand() -> None:
     assert (cost.cycles, cost.limited_by) == (6, "elements.input")
 
 
+def test_a_product_may_take_several_cycles() -> None:
+    """A multiplier that serves four places in turn takes four cycles, whatever they hold."""
+    layer = Layer("x", Extents(M=4, C=2))
+    mapping = Mapping((Stage(layer.bounds), Stage(Extents(M=4, C=2))))
+    once = evaluate(layer, accelerator(), mapping)
+    slow = evaluate(layer, replace(accelerator(), compute=Compute(1.0, cycles=4)), mapping)
+    assert slow.compute_cycles == 4 * once.compute_cycles
+    assert slow.utilization == once.utilization
+    assert slow.compute == once.compute
+
+
 def test_static_power_is_drawn_over_all_cycles() -> None:
     # 1 mW at 1 GHz is 1 pJ a cycle.
     chip = accelerator(static_power=1e-3, clock=1e9, energy_unit="pJ")
     cost = evaluate(LAYER, chip, MAPPING)
     assert cost.static == pytest.approx(3)
     assert cost.by_memory["static"] == cost.by_operand["static"] == cost.static
+
+
+def test_clock_and_control_take_energy_each_cycle_and_each_command() -> None:
+    control = Control(per_cycle=10.0, per_element=2.0, per_command=7.0)
+    chip = accelerator(control=control)
+    cost = evaluate(LAYER, chip, MAPPING)
+    commands = math.prod(count for _, count in MAPPING.loops(0))
+    assert cost.control == (10 + 2 * chip.elements) * 3 + 7 * commands
+    assert cost.by_memory["control"] == cost.by_operand["control"] == cost.control
+    assert cost.energy == evaluate(LAYER, accelerator(), MAPPING).energy + cost.control
+    # Played through in time it takes longer, and what time costs follows.
+    longer = evaluate(LAYER, chip, MAPPING, cycles=5.0)
+    assert longer.cycles == 5
+    assert longer.control == (10 + 2 * chip.elements) * 5 + 7 * commands
+
+
+def test_what_counters_would_see_does_not_depend_on_who_pays() -> None:
+    once = evaluate(LAYER, accelerator(charging=Charging.DEARER_END), MAPPING)
+    twice = evaluate(LAYER, accelerator(charging=Charging.BOTH_ENDS), MAPPING)
+    assert once.energy < twice.energy
+    assert once.moved == twice.moved
+    # What DRAM sends, the registers receive, and pass on to the multipliers.
+    assert once.moved["registers"][WEIGHT] > once.moved["dram"][WEIGHT] > 0
 
 
 def test_gating_saves_energy_and_skipping_cycles() -> None:

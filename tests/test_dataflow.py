@@ -42,6 +42,10 @@ def test_without_local_reuse_elements_store_nothing() -> None:
     assert dataflow("nlr").spatial == {G, M, C}
 
 
+def test_lockstep_leaves_elements_one_product() -> None:
+    assert dict(dataflow("lockstep").element_tile) == dict.fromkeys(DIMS, Size.ONE)
+
+
 def test_flexible_constrains_nothing() -> None:
     free = dataflow("flexible")
     assert free == Dataflow("flexible", title=free.title, source=free.source)

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
+from picojoule.accelerator import Accelerator, Array, Axis, Compute, Control, Level, Memory
 from picojoule.cost import evaluate
 from picojoule.errors import InputError, NoMappingError, PicojouleError
 from picojoule.estimate_records import Estimate, LayerEstimate, load_estimate
 from picojoule.estimation import estimate
+from picojoule.frontends import load
 from picojoule.mapper import solver
 from picojoule.question import prepared
 from picojoule.reports.html import estimate_fragment
 from picojoule.reports.text import estimate_report, plain
+from picojoule.simulation.simulator import simulate
+from picojoule.specs import load_accelerator
 from picojoule.workload import OPERANDS, PerOperand, Workload, conv, linear, matmul
 
 ALL = frozenset(OPERANDS)
@@ -176,3 +179,19 @@ def test_the_report_says_what_it_is(priced: Estimate) -> None:
     assert "per inference" in text
     assert "proved optimal" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_where_time_costs_the_price_is_at_the_time_played_through() -> None:
+    """What is proved is at the time of the busiest part; the answer says how far apart they are."""
+    chip = replace(load_accelerator("eyeriss-pj"), control=Control(per_cycle=860.0))
+    network = load("bvlc-alexnet")
+    one = replace(network, layers=(network["conv5"],))
+    (layer,) = estimate(one, chip, cache=False).layers
+    played = simulate(network["conv5"], chip, layer.mapping)
+    assert layer.cycles == played.cycles
+    assert layer.by_memory["control"] == 860 * played.cycles
+    assert layer.search.status == "feasible"
+    assert 0 < layer.gap("energy") < 0.3
+    assert "at most" in layer.certificate("energy")
+    again = estimate(one, chip, mappings={"conv5": layer.mapping}).layers[0]
+    assert again.energy == layer.energy

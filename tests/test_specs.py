@@ -72,7 +72,7 @@ def test_every_number_of_a_shipped_file_has_a_source(name: str) -> None:
     assert machine.sources
     for constant in machine.sources:
         assert constant.source, constant.path
-        assert constant.status in ("published", "derived", "assumed"), constant.path
+        assert constant.status in ("published", "derived", "assumed", "fitted"), constant.path
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -162,12 +162,14 @@ energy_unit: pJ
 word_bits: 8 bit
 charging: both-ends
 charge_padding: true
+fold_strides: true
+winograd: true
 clock: 0.2 GHz
 static_power: 30 mW
 default_dataflow: ws
 sparse: {zeros: skip, of: [input, weight], run_bits: 4 bit, count_bits: 3 bit,
          charge_register_reads_of: [input]}
-compute: {mac_energy: 200 fJ, per_cycle: 2, psum_bits: 20 bit}
+compute: {mac_energy: 200 fJ, per_cycle: 2, cycles: 8, psum_bits: 20 bit}
 nest:
   - memories:
       - {name: dram, keeps: [input, weight, output], read_energy: 1 nJ, write_energy: 2 nJ,
@@ -179,7 +181,7 @@ nest:
   - memories:
       - {name: rf, keeps: [input, weight], may_bypass: [weight], capacity: 64 x 8 bit,
          access_energy: 0 pJ}
-      - {name: acc, keeps: [output], access_energy: 1 pJ}
+      - {name: acc, keeps: [output], access_energy: 1 pJ, prefetched: true}
 """,
         "full.yaml",
     )
@@ -191,6 +193,8 @@ nest:
         "pes", machine.arrays[0].axes, hop_energy=0.0, hop_charge=HopCharge.EVERY, bandwidth=16
     )
     assert (machine.compute.mac_energy, machine.compute.per_cycle) == (0.2, 2)
+    assert (machine.compute.cycles, machine.compute.rate, machine.peak) == (8, 0.25, 0.5)
+    assert machine.memories["acc"].prefetched
     assert machine.psum_bits(8) == 20
     assert (machine.clock, machine.static_power) == (2e8, 0.03)
     assert (machine.sparse.run_bits, machine.sparse.count_bits) == (4, 3)
@@ -261,7 +265,7 @@ nest:
             "KiB, MB, MiB, GB, GiB, Kibit, Mibit (line 12)"
         ),
         "$.nest[1].memories[0].capacity.status": (
-            "'guessed' is not one of published, derived, assumed (line 12)"
+            "'guessed' is not one of published, derived, assumed, fitted (line 12)"
         ),
         "$.nest[2].axes[0].size": "'0' is not within 1 to 65536 (line 14)",
         "$.nest[2].axes[1].loops[1]": "'X' is not one of N, G, M, C, P, Q, R, S (line 14)",
@@ -309,6 +313,8 @@ def test_one_mistake(old: str, new: str, path: str, part: str) -> None:
         ("name: c\nclock: 200", "$.clock", "Hz"),
         ("name: c\nstatic_power: 1 W", "$.static_power", "no effect"),
         ("name: c\ndefault_dataflow: flexibel", "$.default_dataflow", "did you mean 'flexible'"),
+        ("name: c\ncontrol: {per_cylce: 1 MAC}", "$.control.per_cylce", "did you mean 'per_cycle'"),
+        ("name: c\ncontrol: 1 MAC", "$.control", "a mapping of keys"),
         ("name: c\nsparse: {zeros: gate}", "$.sparse", "belong together"),
         ("name: c\nsparse: {run_bits: 5 bit}", "$.sparse.run_bits", "no effect"),
         ("name: c\nsparse: {zeros: gate, of: [output]}", "$.sparse.of[0]", "input, weight"),

@@ -1,8 +1,8 @@
-"""Write the published mappings of AlexNet on the Eyeriss chip as mapping files.
+"""Write the mappings of AlexNet and VGG-16 on the Eyeriss chip as mapping files.
 
-JSSC'17 Table III gives each layer's mapping as seven numbers: m filters, n images and e output rows
-in the buffer; p filters and q channels in an element; r sets of channels and t sets of filters side
-by side. Run from the root of the repository: ``python -m tools.make_mappings``.
+Those of AlexNet are printed in JSSC'17 Table III; those of VGG-16 follow from the chip's rule
+(:mod:`picojoule.processing_passes`). Run from the root of the repository:
+``python -m tools.make_mappings``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import yaml
 
 from picojoule.files import write_atomically
 from picojoule.frontends import load
-from picojoule.mapping import Mapping, Stage
-from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand
+from picojoule.mapping import Mapping
+from picojoule.processing_passes import ProcessingPass, pass_mapping, processing_pass
+from picojoule.specs import load_accelerator
 
 DATA = Path(__file__).parents[1] / "src" / "picojoule" / "data"
-ROWS = 12  # of the chip's array
-N, G, M, C, P, Q, R, S = Dim
 
 
 def published() -> dict[str, dict[str, int]]:
@@ -32,51 +31,45 @@ def published() -> dict[str, dict[str, int]]:
     return table
 
 
-def mapping(layer: Layer, *, m: int, n: int, e: int, p: int, q: int, r: int, t: int) -> Mapping:
-    """One layer's mapping as a loop nest.
-
-    An element holds one filter row of p x q filters; filter rows, then what still fits, run along
-    the array's rows, output rows along its columns (27 rows of CONV2 fold into two lines of 14).
-    Weights stay while a row and the images of the buffer pass.
-    """
-    shape = layer.bounds
-    element = Extents(M=p, C=q, S=shape.S)
-    folds = -(-e // 14)
-    columns = -(-e // folds)
-    rows = {"R": shape.R, "P": folds, "C": r}
-    beside = min(t, ROWS // (shape.R * folds * r))
-    along_rows = Extents(**rows, M=beside)
-    along_columns = Extents(P=columns, M=t // beside)
-    buffer = Extents(N=n, M=m, C=q * r, P=e, Q=shape.Q, R=shape.R, S=shape.S)
-    return Mapping(
-        (
-            Stage(shape, (G, N, M, P, C)),
-            Stage(
-                buffer,
-                (M, N, Q),
-                frozenset({Operand.INPUT, Operand.OUTPUT}),
-                (along_rows, along_columns),
-            ),
-            Stage(element, (), frozenset(OPERANDS)),
-        )
-    )
-
-
 def files() -> dict[str, str]:
     """The text of each file of a layer, by the file's name."""
-    network, texts = load("bvlc-alexnet").with_batch(4), {}
+    chip = load_accelerator("eyeriss")
+    texts = {}
+    alexnet, vgg16 = load("bvlc-alexnet").with_batch(4), load("vgg16").with_batch(3)
     for name, numbers in published().items():
-        text = (
-            f"# {name} of AlexNet, batch 4, on the Eyeriss chip: "
-            "Chen et al., JSSC 2017, Table III:\n"
-            f"# {', '.join(f'{k} = {v}' for k, v in numbers.items())}. Made by"
-            " tools/make_mappings.py.\n"
+        layer = alexnet[name]
+        printed = ProcessingPass(f=layer.bounds.Q, **numbers)
+        texts[f"jssc17-alexnet-{name}.yaml"] = _text(
+            f"{name} of AlexNet, batch 4, on the Eyeriss chip: Chen et al., JSSC 2017, Table III:",
+            printed,
+            pass_mapping(chip, layer, printed),
         )
-        text += yaml.safe_dump(
-            mapping(network[name], **numbers).to_dict(), sort_keys=False, default_flow_style=None
-        )
-        texts[f"jssc17-alexnet-{name}.yaml"] = text
+    as_run = processing_pass(chip, alexnet["conv3"])
+    assert as_run is not None
+    texts["jssc17-alexnet-conv3-as-run.yaml"] = _text(
+        "conv3 of AlexNet, batch 4, on the Eyeriss chip, as its buffer's counter says it ran: by\n"
+        "# the rule inferred in picojoule.processing_passes, not as Table III prints it:",
+        as_run,
+        pass_mapping(chip, alexnet["conv3"], as_run),
+    )
+    for layer in vgg16.layers:
+        if layer.name.startswith("conv"):
+            inferred = processing_pass(chip, layer)
+            assert inferred is not None
+            texts[f"jssc17-vgg16-{layer.name}.yaml"] = _text(
+                f"{layer.name} of VGG-16, batch 3, on the Eyeriss chip: by the rule inferred in\n"
+                "# picojoule.processing_passes, which fits two columns of JSSC'17 Table VI:",
+                inferred,
+                pass_mapping(chip, layer, inferred),
+            )
     return texts
+
+
+def _text(title: str, numbers: ProcessingPass, mapping: Mapping) -> str:
+    """A mapping file, with the numbers it comes from."""
+    said = ", ".join(f"{name} = {number}" for name, number in numbers._asdict().items())
+    body = yaml.safe_dump(mapping.to_dict(), sort_keys=False, default_flow_style=None)
+    return f"# {title}\n# {said}. Made by tools/make_mappings.py.\n{body}"
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ from picojoule.workload import (
 if TYPE_CHECKING:
     from picojoule.accelerator import Accelerator
     from picojoule.alternatives import Alternative, alternatives
+    from picojoule.calibration.calibration import calibrate
+    from picojoule.calibration.records import Calibration
     from picojoule.comparison import Comparison, compare
     from picojoule.cost import Cost, evaluate
     from picojoule.errors import PicojouleError
@@ -63,6 +65,8 @@ _LAZY = {
     "Pruned": "pruning.energy_aware.pruning",
     "Stage": "mapping",
     "alternatives": "alternatives",
+    "Calibration": "calibration.records",
+    "calibrate": "calibration.calibration",
     "compare": "comparison",
     "estimate": "estimation",
     "evaluate": "cost",
@@ -97,6 +101,7 @@ __all__ = [
     "load_accelerator",
     # verbs and their results
     "Alternative",
+    "Calibration",
     "Comparison",
     "Cost",
     "Estimate",
@@ -104,6 +109,7 @@ __all__ = [
     "Found",
     "PicojouleError",
     "alternatives",
+    "calibrate",
     "compare",
     "estimate",
     "evaluate",

@@ -97,6 +97,9 @@ class Memory:
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
+        prefetched: what it gets from the outermost level comes ahead, whenever channels are idle,
+            and first while the layer before runs: no layer waits for that, though none takes less
+            than all its transfers. Only the simulation looks at it.
         may_bypass: operands that a mapping may send past it.
         formats: coding of each operand's transfers at this memory where that saves; dense by
             default.
@@ -114,6 +117,7 @@ class Memory:
     refetches: frozenset[Dim] = frozenset()
     charge_drains: bool = True
     double_buffered: bool = False
+    prefetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,8 @@ class InputReuse(NamedTuple):
     handed_on: tuple[frozenset[Dim], ...] = ()
 
 
+PLAIN_REUSE = InputReuse()
+"""Of a machine without attributes of its own about inputs."""
 TAPS = {Dim.P: Dim.R, Dim.Q: Dim.S}
 """The tap of the window of each dimension of outputs."""
 
@@ -249,17 +255,61 @@ class Compute:
     Args:
         mac_energy: of one MAC of ``word_bits`` x ``word_bits``; it scales with the product of the
             operand widths (CVPR'17 §2).
-        per_cycle: MACs per element and cycle.
+        per_cycle: MACs that an element does side by side.
         psum_bits: width of a partial sum; None: as wide as the output.
+        cycles: that these take: of a bit-serial multiplier one for each bit; where a multiplier
+            serves the places of a block one after another, whether filled or not, one for each
+            place (the places are the elements).
     """
 
     mac_energy: float
     per_cycle: int = 1
     psum_bits: int | None = None
+    cycles: int = 1
+
+    @property
+    def rate(self) -> float:
+        """MACs per element and cycle."""
+        return self.per_cycle / self.cycles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What clock and control take, whichever words move; energies in the accelerator's unit.
+
+    Args:
+        per_cycle: of the whole machine, each cycle.
+        per_element: of each element, in use or not, each cycle.
+        per_command: of each tile that the outermost level hands inward: one transfer to start,
+            one configuration to write.
+    """
+
+    per_cycle: float = 0.0
+    per_element: float = 0.0
+    per_command: float = 0.0
 
 
 UNSTATED = "unstated"
 """Status of a number of which nobody says where it comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSpec:
+    """A component as a machine file names it; what is None there, the machine decides.
+
+    Args:
+        kind: of :data:`components.KINDS`.
+        node: in nanometres.
+        width: bits of one action.
+        ports: of an SRAM.
+        length: of a wire, in millimetres.
+    """
+
+    kind: str
+    node: float | None = None
+    width: int | None = None
+    ports: int | None = None
+    length: float | None = None
 
 
 class Provenance(NamedTuple):
@@ -269,6 +319,7 @@ class Provenance(NamedTuple):
     value: str
     source: str
     status: str  # "published", "derived", "assumed", "fitted" or UNSTATED
+    component: ComponentSpec | None = None  # that the file names in place of a number
 
 
 def stands_for(policy: str, rules: Sequence[Provenance]) -> str:
@@ -321,13 +372,21 @@ class Accelerator(Displayed):
     Args:
         energy_unit: "MAC" (multiples of one MAC of ``word_bits``) or "pJ".
         unit_energy: picojoules of the unit "MAC", where somebody says; no search looks at it.
+        node: nanometres of the technology that the energies are for; no search looks at it.
         word_bits: the width that all energies refer to.
         resident_images: a batch runs in sets of as many images as the level below the outermost
             can hold the layer's finished output maps of (at least one); weights are fetched anew
             for each set. By default the whole batch is one set.
         charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
+        fold_strides: it has no strides of its own: rows and columns side by side are folded into
+            channels, with filters filled up with zeros (:meth:`Layer.with_folded_strides`).
+        winograd: 3 x 3 filters of stride 1 run as Winograd's F(2 x 2, 3 x 3)
+            (:meth:`Layer.with_winograd`), after strides are folded.
+        control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
+        compiler: how the machine's own compiler maps a layer, where somebody knows
+            (:mod:`processing_passes`); no search looks at it.
         published: how its published mappings use it; no search looks at it
             (:func:`question.ask` puts it in force).
         sources: for every number of the file, where it comes from.
@@ -339,14 +398,19 @@ class Accelerator(Displayed):
     compute: Compute
     energy_unit: str = "MAC"
     unit_energy: float | None = None
+    node: float | None = None
     word_bits: int = 16
     charging: Charging = Charging.DEARER_END
     charge_padding: bool = False
+    fold_strides: bool = False
+    winograd: bool = False
     resident_images: bool = False
     sparse: SparseSupport = SparseSupport()
+    control: Control = Control()
     static_power: float = 0.0
     clock: float | None = None
     default_dataflow: str = "flexible"
+    compiler: str | None = None
     description: str = ""
     published: Published = Published()
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
@@ -378,6 +442,31 @@ class Accelerator(Displayed):
     def elements(self) -> int:
         """Number of processing elements: the product of all arrays."""
         return math.prod(part.size for part in self.nest if isinstance(part, Array))
+
+    @property
+    def peak(self) -> float:
+        """MACs per cycle of all elements together."""
+        return self.elements * self.compute.rate
+
+    @property
+    def control_per_cycle(self) -> float:
+        """Energy of clock and control in each cycle."""
+        return self.control.per_cycle + self.control.per_element * self.elements
+
+    @property
+    def static_per_cycle(self) -> float:
+        """Energy drawn in each cycle whatever happens."""
+        return self.static_power * 1e12 / self.clock if self.clock else 0.0
+
+    @property
+    def drawn_per_cycle(self) -> float:
+        """Energy that time takes, whatever is done in it."""
+        return self.control_per_cycle + self.static_per_cycle
+
+    @property
+    def time_costs(self) -> bool:
+        """Whether energy depends on how long a layer takes, or in how many pieces."""
+        return self.drawn_per_cycle > 0 or self.control.per_command > 0
 
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
@@ -424,6 +513,11 @@ class Accelerator(Displayed):
                 frozenset(TAPS[d] for d in _forwarding(array) if d in TAPS) for array in self.arrays
             ),
         )
+
+    @property
+    def priced_in_time(self) -> bool:
+        """Whether time costs energy, and bandwidths say what mappings take played through."""
+        return self.drawn_per_cycle > 0 and self.bandwidths_known
 
     @property
     def memories(self) -> Mapping[str, Memory]:

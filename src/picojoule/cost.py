@@ -18,7 +18,7 @@ from picojoule.errors import MappingError
 from picojoule.legality import violations
 from picojoule.mapping import Mapping
 from picojoule.sparsity import bits_per_value, effectual_fraction
-from picojoule.traffic import Flow, compute_steps, flows
+from picojoule.traffic import Flow, commands, compute_steps, flows
 from picojoule.workload import OPERANDS, Layer, Operand
 
 if TYPE_CHECKING:
@@ -50,10 +50,14 @@ class Cost:
         accesses: memory name -> operand -> charged accesses.
         hops: array name -> operand -> (words passed, energy).
         compute: energy of the MACs.
+        control: energy of clock and control over the latency, and of commands.
         static: energy drawn over the latency, where the accelerator declares static power.
+        moved: memory or array name -> operand -> bits that enter or leave it, whichever end is
+            charged: what counters on the chip would see.
         macs, effectual_macs: all, and those really done.
         compute_cycles: cycles the multipliers need.
-        cycles: the largest of compute cycles and every memory's and network's transfer time.
+        cycles: the largest of compute cycles and every memory's and network's transfer time, or
+            what the mapping was said to take.
         limited_by: what sets ``cycles``.
         utilization: MACs done per MAC that all elements could do in ``cycles``.
         active_elements: processing elements in use in a full step.
@@ -62,7 +66,9 @@ class Cost:
     accesses: MappingABC[str, MappingABC[Operand, Access[float]]]
     hops: MappingABC[str, MappingABC[Operand, Access[float]]]
     compute: float
+    control: float
     static: float
+    moved: MappingABC[str, MappingABC[Operand, float]]
     macs: int
     effectual_macs: float
     compute_cycles: float
@@ -84,14 +90,11 @@ class Cost:
             for table in (self.accesses, self.hops)
             for name, operands in table.items()
         }
-        parts["compute"] = self.compute
-        if self.static:
-            parts["static"] = self.static
-        return parts
+        return parts | self._of_no_word
 
     @property
     def by_operand(self) -> dict[str, float]:
-        """Energy by operand, and compute; sums to ``energy``. Partial sums belong to the output."""
+        """Energy by operand, and what moves none; sums to ``energy``. Sums belong to the output."""
         parts = {
             operand.value: math.fsum(
                 operands[operand].energy
@@ -101,14 +104,23 @@ class Cost:
             )
             for operand in OPERANDS
         }
-        parts["compute"] = self.compute
-        if self.static:
-            parts["static"] = self.static
-        return parts
+        return parts | self._of_no_word
+
+    @property
+    def _of_no_word(self) -> dict[str, float]:
+        """Energy that no word moved takes."""
+        drawn = {"control": self.control, "static": self.static}
+        return {"compute": self.compute} | {name: value for name, value in drawn.items() if value}
 
 
-def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
+def evaluate(
+    layer: Layer, accelerator: Accelerator, mapping: Mapping, *, cycles: float | None = None
+) -> Cost:
     """Price *mapping* of *layer* on *accelerator*.
+
+    Args:
+        cycles: how long it takes, where that is better known than by the busiest of compute,
+            memories and networks: played through in time (:mod:`simulation`), or measured.
 
     Raises:
         MappingError: if the mapping is not legal; the message names every rule it breaks.
@@ -119,13 +131,14 @@ def evaluate(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Cost:
         raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
     ledger = Ledger(layer, accelerator, one=1.0)
     ledger.book(flows(layer, mapping, accelerator.input_reuse))
-    return ledger.close(mapping)
+    return ledger.close(mapping, cycles)
 
 
 class Channel(NamedTuple, Generic[Amount]):
     """A memory's port, or a network (or an operand's own), and what passes through all of it.
 
-    As many work side by side as the arrays outside *level* have elements in use.
+    As many work side by side as the arrays outside *level* have elements in use. Where it is
+    *waited* for, the multipliers stand still meanwhile.
     """
 
     name: str
@@ -133,6 +146,7 @@ class Channel(NamedTuple, Generic[Amount]):
     bandwidth: float  # bits per cycle of one instance
     bits: Amount  # through all instances together, in a whole layer
     by_operand: MappingABC[Operand, Amount]  # the same, of those that pass
+    waited: bool = False
 
 
 class Ledger(Generic[Amount]):
@@ -156,11 +170,13 @@ class Ledger(Generic[Amount]):
         }
         # Bits in and out of memories and over networks, whichever end is charged. A zero of its
         # own for each: *one* may be an array, which is added to in place.
-        self.bits_moved: dict[tuple[str, Operand], Amount] = {
-            (name, operand): 0.0 * one
-            for name in (*self.accesses, *self.hops)
-            for operand in OPERANDS
-        }
+        self.bits_moved: dict[tuple[str, Operand], Amount] = self._nothing_moved()
+        # Of these, what the multipliers wait for: a tile for which a memory has no second place.
+        self.bits_waited: dict[tuple[str, Operand], Amount] = self._nothing_moved()
+
+    def _nothing_moved(self) -> dict[tuple[str, Operand], Amount]:
+        places = (*self.accesses, *self.hops)
+        return {(name, operand): 0.0 * self.one for name in places for operand in OPERANDS}
 
     def book(self, all_flows: Sequence[Flow[Amount]]) -> None:
         """Book every flow of a mapping, given operand by operand, outermost edge first."""
@@ -181,28 +197,33 @@ class Ledger(Generic[Amount]):
         """Cycles for one step of all elements side by side."""
         accelerator = self.accelerator
         skipped = self.effectual if accelerator.sparse.zeros is ZeroSkip.SKIP else 1.0
-        return skipped / accelerator.compute.per_cycle
+        return skipped / accelerator.compute.rate
 
-    @property
-    def static_per_cycle(self) -> float:
-        """Energy drawn per cycle whatever happens."""
-        accelerator = self.accelerator
-        return accelerator.static_power * 1e12 / accelerator.clock if accelerator.clock else 0.0
-
-    def close(self: Ledger[float], mapping: Mapping) -> Cost:
-        """The cost of the booked flows, which are those of *mapping*."""
+    def close(self: Ledger[float], mapping: Mapping, taken: float | None = None) -> Cost:
+        """The cost of the booked flows, which are those of *mapping*, in the cycles *taken*."""
         layer, accelerator = self.layer, self.accelerator
         steps = layer.time_steps * compute_steps(mapping) * self.cycles_per_step
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         cycles, limit = self._latency(steps, used)
+        if taken is not None:
+            cycles = taken
         done = layer.macs * self.effectual
-        possible = cycles * accelerator.elements * accelerator.compute.per_cycle
+        possible = cycles * accelerator.peak
         worked = done if accelerator.sparse.zeros is ZeroSkip.SKIP else layer.macs
         return Cost(
             accesses=MappingProxyType({k: MappingProxyType(v) for k, v in self.accesses.items()}),
             hops=MappingProxyType({k: MappingProxyType(v) for k, v in self.hops.items()}),
             compute=self.compute,
-            static=self.static_per_cycle * cycles,
+            control=accelerator.control_per_cycle * cycles
+            + accelerator.control.per_command * commands(layer, mapping),
+            static=accelerator.static_per_cycle * cycles,
+            moved=MappingProxyType(
+                {
+                    name: MappingProxyType({o: self.bits_moved[name, o] for o in operands})
+                    for table in (self.accesses, self.hops)
+                    for name, operands in table.items()
+                }
+            ),
             macs=layer.macs,
             effectual_macs=done,
             compute_cycles=steps,
@@ -237,8 +258,30 @@ class Ledger(Generic[Amount]):
         table = self.accesses[memory.name]
         table[operand] = _sum(table.get(operand), Access(read, write, energy))
 
-    def _move(self, memory: Memory, operand: Operand, words: Amount, size: float) -> None:
-        self.bits_moved[memory.name, operand] += words * (size * self.accelerator.word_bits)
+    def _move(
+        self, place: str, operand: Operand, words: Amount, size: float, waited: bool = False
+    ) -> None:
+        bits = words * (size * self.accelerator.word_bits)
+        self.bits_moved[place, operand] += bits
+        if waited:
+            self.bits_waited[place, operand] += bits
+
+    def _waited_from(self, flow: Flow[Amount]) -> int:
+        """The outermost level from which on a transfer is waited for; the child's if none is.
+
+        What a memory without a second place gets comes while the multipliers stand still, but for
+        the way to where it can wait, in a double-buffered memory that it passes by.
+        """
+        nowhere = flow.child + 1
+        if self._to_mac(flow) or not self.accelerator.priced_in_time:
+            return nowhere
+        if self._memory(flow.child, flow.operand).double_buffered:
+            return nowhere
+        for level in reversed(range(flow.parent + 1, flow.child)):
+            passed = self.levels[level].holder(flow.operand)
+            if passed is not None and passed.double_buffered:
+                return level
+        return flow.parent
 
     def _book_hops(self, array: Array, operand: Operand, words: Amount, size: float) -> None:
         table = self.hops[array.name]
@@ -246,12 +289,17 @@ class Ledger(Generic[Amount]):
         table[operand] = _sum(table.get(operand), access)
 
     def _pass(
-        self, array: Array, operand: Operand, outside: Amount, delivered: Amount, size: float
+        self,
+        array: Array,
+        operand: Operand,
+        outside: Amount,
+        delivered: Amount,
+        size: float,
+        waited: bool,
     ) -> None:
         """Words over a network: *outside* it, or *delivered* to or by the elements one by one."""
         each = array.network in (Network.UNICAST, Network.MESH)
-        bits = (delivered if each else outside) * (size * self.accelerator.word_bits)
-        self.bits_moved[array.name, operand] += bits
+        self._move(array.name, operand, delivered if each else outside, size, waited)
 
     def plain_words(self, operand: Operand) -> float:
         """Words of the accelerator that an uncoded value takes, of outputs a partial sum."""
@@ -271,24 +319,24 @@ class Ledger(Generic[Amount]):
     def _book_factor(self, flow: Flow[Amount]) -> None:
         """Inputs and weights: the parent is read, arrays pass on, the child is filled."""
         accelerator, operand = self.accelerator, flow.operand
-        parent = self._memory(flow.parent, operand)
+        parent, waited = self._memory(flow.parent, operand), self._waited_from(flow)
         share, size = 1.0, self.coded_words(parent, operand)
         if self._to_mac(flow):
             size = self.plain_words(operand)
             if operand not in accelerator.sparse.charge_register_reads_of:
                 share = self.effectual
         self._book(parent, operand, flow.at_parent * share, 0.0 * self.one, size)
-        self._move(parent, operand, flow.at_parent * share, size)
+        self._move(parent.name, operand, flow.at_parent * share, size, waited <= flow.parent)
         for level, array in self._arrays(flow):
             every = array.hop_charge is HopCharge.EVERY
             outside, inside = flow.passed(level)
             words = inside if every else flow.shared(level)
             self._book_hops(array, operand, words * share, size)  # it travels as it was coded
-            self._pass(array, operand, outside * share, inside * share, size)
+            self._pass(array, operand, outside * share, inside * share, size, waited <= level)
         if not self._to_mac(flow):
             child = self._memory(flow.child, operand)
             fills, size = flow.at_child * 1.0, self.coded_words(child, operand)
-            self._move(child, operand, fills, size)
+            self._move(child.name, operand, fills, size, waited <= flow.child)
             if accelerator.charging is Charging.BOTH_ENDS:
                 self._book(child, operand, 0.0 * self.one, fills, size)
 
@@ -302,8 +350,9 @@ class Ledger(Generic[Amount]):
         size = self.plain_words(operand)
         finished = self.layer.size(operand) * self.one
         stays = handed_down = 0.0 * self.one
+        late = False  # whether what leaves or enters from outside is waited for
         for flow in chain:
-            memory = self._memory(flow.parent, operand)
+            memory, waited = self._memory(flow.parent, operand), self._waited_from(flow)
             share = self.effectual if self._to_mac(flow) else 1.0
             outermost = flow is chain[0]
             fresh = finished if outermost else stays - handed_down
@@ -313,8 +362,9 @@ class Ledger(Generic[Amount]):
                 coded = self.coded_words(memory, operand)
                 self._book(memory, operand, 0.0 * self.one, finished, coded)
                 self._book(memory, operand, down * share, (up - finished) * share, size)
-                self._move(memory, operand, finished, coded)
-                self._move(memory, operand, (down + up - finished) * share, size)
+                late = waited <= flow.parent
+                self._move(memory.name, operand, finished, coded, late)
+                self._move(memory.name, operand, (down + up - finished) * share, size, late)
             elif accelerator.charging is Charging.DEARER_END:
                 # Eq. 4 of ISCA'16: the transfer to or from the level above is paid there alone.
                 self._book(
@@ -330,51 +380,68 @@ class Ledger(Generic[Amount]):
                     size,
                 )
             if not outermost:
-                self._move(memory, operand, stays + handed_down + (down + up) * share, size)
+                self._move(memory.name, operand, stays + handed_down, size, late)
+                late = waited <= flow.parent
+                self._move(memory.name, operand, (down + up) * share, size, late)
             for level, array in self._arrays(flow):
                 outside, inside = flow.passed(level)
                 every = array.hop_charge is HopCharge.EVERY
                 hops = inside + down if every else inside - outside
                 self._book_hops(array, operand, hops * share, size)
-                self._pass(array, operand, (outside + down) * share, (inside + down) * share, size)
+                outside, inside = (outside + down) * share, (inside + down) * share
+                self._pass(array, operand, outside, inside, size, waited <= level)
             stays, handed_down = flow.at_child * 1.0, down
+            late = waited <= flow.child
 
     def channels(self) -> Iterator[Channel[Amount]]:
         """What moves data at a limited rate, outermost first."""
+        return self._channels(self.bits_moved, waited=False)
+
+    def waits(self) -> Iterator[Channel[Amount]]:
+        """Of what the channels move, what is waited for; only where time costs energy."""
+        if self.accelerator.priced_in_time:
+            yield from self._channels(self.bits_waited, waited=True)
+
+    def _channels(
+        self, moved: MappingABC[tuple[str, Operand], Amount], *, waited: bool
+    ) -> Iterator[Channel[Amount]]:
+        def channel(
+            name: str, level: int, bandwidth: float, only: Operand | None = None
+        ) -> Channel[Amount]:
+            bits = {o: moved[name, o] for o in OPERANDS if only in (None, o)}
+            return Channel(
+                name=name if only is None else f"{name}.{only.value}",
+                level=level,
+                bandwidth=bandwidth,
+                bits=sum(bits.values(), 0.0 * self.one),
+                by_operand=bits,
+                waited=waited,
+            )
+
         for index, level in enumerate(self.levels):
             for memory in level.memories:
                 if memory.bandwidth is not None:
-                    yield self._channel(memory.name, index, memory.bandwidth)
+                    yield channel(memory.name, index, memory.bandwidth)
             array = self.arrays[index]
             if array is None:
                 continue
             inside = index + 1 if array.network is Network.MESH else index
             if array.bandwidth is not None:
-                yield self._channel(array.name, inside, array.bandwidth)
+                yield channel(array.name, inside, array.bandwidth)
             for operand, bandwidth in zip(OPERANDS, array.bandwidths, strict=True):
                 if bandwidth is not None:
-                    yield self._channel(array.name, inside, bandwidth, operand)
-
-    def _channel(
-        self, name: str, level: int, bandwidth: float, only: Operand | None = None
-    ) -> Channel[Amount]:
-        bits = {o: self.bits_moved[name, o] for o in OPERANDS if only in (None, o)}
-        return Channel(
-            name=name if only is None else f"{name}.{only.value}",
-            level=level,
-            bandwidth=bandwidth,
-            bits=sum(bits.values(), 0.0 * self.one),
-            by_operand=bits,
-        )
+                    yield channel(array.name, inside, bandwidth, operand)
 
     def _latency(
         self: Ledger[float], compute_cycles: float, used: Sequence[int]
     ) -> tuple[float, str]:
         """The longest time, and of what, where so many elements of each array are in use."""
         longest, limit = compute_cycles, "compute"
-        for channel in self.channels():
+        for channel in (*self.channels(), *self.waits()):
             instances = math.prod(used[: channel.level])
             time = channel.bits / (channel.bandwidth * instances)
+            if channel.waited:
+                time += compute_cycles
             if time > longest:
                 longest, limit = time, channel.name
         return longest, limit

@@ -214,6 +214,23 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 published=(_SUMS_STAY,),
             ),
             Dataflow(
+                "lockstep",
+                title="one product at a time in each element, all loops above the array",
+                source="Chen, Emer, Sze: Eyeriss, ISCA 2016 §III-B: spatial architectures whose "
+                "elements have no control of their own; so are the engines of NVDLA, Arm's "
+                "Ethos-U55 (Vela) and NE16 (pulp-platform)",
+                element_tile=_sizes(**{dim.value: Size.ONE for dim in DIMS}),
+            ),
+            Dataflow(
+                "whole-lines",
+                title="lockstep, and sums are finished from whole lines of all input channels",
+                source="github.com/nvdla/hw, perf/NVDLA_OpenSource_Performance.xlsx: the buffer "
+                "must hold at least as many whole lines of all channels as the filter is high, and "
+                "whole filters; sums do not leave before they are finished",
+                element_tile=_sizes(**{dim.value: Size.ONE for dim in DIMS}),
+                buffer_tile=_sizes(C=Size.FULL, Q=Size.FULL, R=Size.FULL, S=Size.FULL),
+            ),
+            Dataflow(
                 "flexible", title="any mapping the accelerator allows", source="no constraint"
             ),
         )

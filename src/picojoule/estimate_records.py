@@ -53,8 +53,10 @@ class SearchRecord:
 class LayerEstimate(Displayed):
     """One layer's price per inference, in the accelerator's unit, and the mapping behind it.
 
-    ``accesses`` are charged words per inference: memory -> operand -> (read, write). ``layer`` is
-    what was priced, for the whole batch; None in files of before it was recorded.
+    ``accesses`` are charged words per inference: memory -> operand -> (read, write).
+    ``bytes_moved`` are those that enter or leave a memory or an array's network, whichever end is
+    charged, as counters on the chip would see them. ``layer`` is what was priced, for the whole
+    batch. The last two are not in files of before they were recorded.
     """
 
     name: str
@@ -70,6 +72,7 @@ class LayerEstimate(Displayed):
     mapping: LoopNest
     search: SearchRecord
     layer: Layer | None = None
+    bytes_moved: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -133,6 +136,7 @@ class LayerEstimate(Displayed):
                 memory: {operand: dict(words) for operand, words in operands.items()}
                 for memory, operands in self.accesses.items()
             },
+            "bytes_moved": {name: dict(moved) for name, moved in self.bytes_moved.items()},
             "cycles": whole(self.cycles),
             "utilization": self.utilization,
             "limited_by": self.limited_by,
@@ -302,7 +306,8 @@ class Estimate(MaybeIncomplete, Plotted):
     @property
     def stands_for(self) -> str:
         """Whether the numbers bound what the machine can do, or are what a chip does."""
-        if all(layer.search.status == "given" for layer in self.layers):
+        given = all(layer.search.status == "given" for layer in self.layers)
+        if given and self.policy == "best":
             return "what the machine does with these mappings"
         return stands_for(self.policy, self.rules)
 
@@ -406,6 +411,7 @@ class Estimate(MaybeIncomplete, Plotted):
             "stands_for": self.stands_for,
             "mapping_rules": [x._asdict() for x in self.rules],
             "energy_unit": self.energy_unit,
+            "node": None if self.machine is None else self.machine.node,
             **completeness(self.unmodelled, self.remarks),
             "joules": None if self.joules is None else self.joules.to_dict(),
             "total": {
@@ -502,13 +508,14 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
     fields = {
         name: raw[name]
         for name in LayerEstimate.__dataclass_fields__
-        if name not in ("mapping", "search", "layer")
+        if name not in ("mapping", "search", "layer", "bytes_moved")
     }
     return LayerEstimate(
         **fields,
         mapping=parse_mapping(raw["mapping"], where),
         search=SearchRecord(**raw["search"]),
         layer=layer_of(raw) if "shape" in raw else None,
+        bytes_moved=raw.get("bytes_moved", {}),
     )
 
 

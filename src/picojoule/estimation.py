@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
-from picojoule.cost import Cost, evaluate
+from picojoule.cost import Cost
 from picojoule.dataflow import Dataflow
 from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
@@ -26,6 +26,7 @@ def estimate(
     source: object,
     accelerator: str | os.PathLike[str] | Accelerator,
     *,
+    node: str | None = None,
     batch: int | None = None,
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
@@ -45,6 +46,8 @@ def estimate(
     Args:
         source: anything :func:`frontends.load` reads.
         accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
+        node: the accelerator made at this node of technology ("22nm"), in joules; by default the
+            file's own energies.
         batch: inferences at once; by default what the network says.
         dataflow: by default the accelerator's own.
         objective: "energy", "latency" or "edp".
@@ -58,8 +61,9 @@ def estimate(
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
             folder (see :mod:`cache`).
-        policy: "best" mappings, a bound for the machine; or "published": the best of those that
-            keep to the published rules of the dataflow and machine, as a chip does.
+        policy: "best" mappings, a bound for the machine; or "published": those of the machine's
+            compiler, else the best of those that keep to the published rules of the dataflow and
+            machine, as a chip does.
         progress: called with (layers done, layers in all, layer name); by default a notebook shows
             a bar.
         watch: called a few times a second with the least objective of the layer so far and what no
@@ -72,6 +76,7 @@ def estimate(
     question = ask(
         source,
         accelerator,
+        node=node,
         batch=batch,
         bits=bits,
         density=density,
@@ -112,12 +117,13 @@ def price(
         name, images = share.layer.name, share.images
         if progress is not None:
             progress(done, len(network), name)
-        if name in own:
-            cost = evaluate(share.part, accelerator, own[name])
+        nest = own[name] if name in own else question.compiled(share.part)
+        if nest is not None:
+            cost = question.price(share.part, nest)
             record = SearchRecord(
                 status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0
             )
-            layers.append(_priced(share, cost, own[name], record))
+            layers.append(_priced(share, cost, nest, record))
             continue
         key = share.part.signature()
         if key not in searched:
@@ -163,6 +169,10 @@ def _priced(share: Share, cost: Cost, mapping: LoopNest, record: SearchRecord) -
         by_operand=by_operand,
         by_memory=by_memory,
         accesses={name: dict(_words(operands, images)) for name, operands in cost.accesses.items()},
+        bytes_moved={
+            name: {o.value: whole(bits / 8 / images) for o, bits in operands.items()}
+            for name, operands in cost.moved.items()
+        },
         cycles=cost.cycles / images,
         utilization=cost.utilization,
         limited_by=cost.limited_by,

@@ -16,15 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator, Provenance, Published
 from picojoule.completeness import NOTHING, listed
+from picojoule.cost import evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapper.cache import Cache, find
+from picojoule.mapper.found import value_of
+from picojoule.processing_passes import chip_mapping
 from picojoule.specs import in_use, load_accelerator
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
+    from picojoule.cost import Cost
     from picojoule.mapper.found import Found, Watch
+    from picojoule.mapping import Mapping as LoopNest
 
 UNMEASURED = (
     "densities of inputs and outputs are taken as 1; picojoule profile measures them on data, and "
@@ -33,6 +38,8 @@ UNMEASURED = (
 OBJECTIVES = ("energy", "latency", "edp")
 FACTORS = ("all", "perfect")
 POLICIES = ("best", "published")
+COMPILERS = "what was inferred of the chip's own compiler: picojoule.processing_passes"
+ROUNDING = 1e-9  # relative: sums in another order differ by less
 
 Progress = Callable[[int, int, str], None]
 """Called with how much is done, of how much, and the name of what comes next."""
@@ -80,13 +87,38 @@ class Question:
             part = layer.with_batch_share(images, self.network.batch)
             yield Share(layer=layer, part=part, images=images)
 
+    def compiled(self, layer: Layer) -> LoopNest | None:
+        """What the machine's own compiler does with *layer*, where published mappings are asked for.
+
+        None where there is no such rule, or it has none for this layer: then the best of the
+        mappings that keep to the published rules stands for it.
+        """
+        compiles = any(rule.path == "compiler" for rule in self.rules)
+        return chip_mapping(self.accelerator, layer) if compiles else None
+
+    def price(self, layer: Layer, mapping: LoopNest) -> Cost:
+        """The price of *mapping*, at the time that it takes where time costs energy.
+
+        Raises:
+            MappingError: if the mapping is not legal.
+        """
+        if not self.accelerator.priced_in_time:
+            return evaluate(layer, self.accelerator, mapping)
+        # Compiled code: loaded only where there is work to do.
+        from picojoule.simulation.simulator import price_in_time
+
+        return price_in_time(layer, self.accelerator, mapping)
+
     def find(self, layer: Layer, *, watch: Watch | None = None) -> Found:
         """The best mapping of *layer*, searched or recalled; whoever watches may end the search.
+
+        Where time costs energy the search counts the time of the busiest part, below which no
+        mapping is done; the price is at the time that the best one takes, played through.
 
         Raises:
             NoMappingError: if no mapping is legal.
         """
-        return find(
+        best = find(
             layer,
             self.accelerator,
             self.dataflow,
@@ -96,6 +128,12 @@ class Question:
             cache=self.cache,
             watch=watch,
         )
+        if not self.accelerator.priced_in_time:
+            return best
+        cost = self.price(layer, best.mapping)
+        value = value_of(cost, self.objective)
+        proved = best.status == "optimal" and value <= best.lower_bound * (1 + ROUNDING)
+        return replace(best, cost=cost, value=value, status="optimal" if proved else "feasible")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +149,7 @@ def ask(
     source: object,
     accelerator: str | os.PathLike[str] | Accelerator,
     *,
+    node: str | None = None,
     batch: int | None = None,
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
@@ -142,7 +181,7 @@ def ask(
     _check_word("policy", policy, POLICIES)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
-    accelerator = load_accelerator(accelerator)
+    accelerator = load_accelerator(accelerator, node=node)
     network = load(source, **(reading or {}))
     _check_layers(network)
     if not bits:
@@ -151,8 +190,9 @@ def ask(
         network = as_measured(network, load(getattr(profile, "workload", profile)))
     elif not density and _is_unmeasured(network) and any(map(accelerator.sees_zeros, OPERANDS)):
         network = replace(network, remarks=(*network.remarks, UNMEASURED))
+    network = prepared(network, batch=batch, bits=bits, density=density)
     question = Question(
-        network=prepared(network, batch=batch, bits=bits, density=density),
+        network=as_run(network, accelerator),
         accelerator=accelerator,
         dataflow=accelerator.dataflow(dataflow),
         objective=objective,
@@ -174,7 +214,9 @@ def as_published(question: Question) -> Question:
     published = accelerator.published
     if dataflow.name != accelerator.default_dataflow:
         published = Published()
+    compiler = accelerator.compiler if published is accelerator.published else None
     rules = (
+        *([Provenance("compiler", compiler, COMPILERS, "derived")] if compiler else []),
         *(
             Provenance("rule", str(rule), rule.source, rule.status)
             for rule in (*dataflow.published, *published.rules)
@@ -214,6 +256,28 @@ def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
         for x in network
     )
     return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
+
+
+def as_run(network: Workload, accelerator: Accelerator) -> Workload:
+    """*network* in the products that the accelerator makes of it; it says where they differ.
+
+    Strides that it does not have are folded into channels, and then 3 x 3 filters run as Winograd
+    does them, if it does.
+    """
+    steps = [
+        (accelerator.fold_strides, Layer.with_folded_strides, "folds strides into channels"),
+        (accelerator.winograd, Layer.with_winograd, "runs 3 x 3 filters as Winograd does"),
+    ]
+    for applies, step, what in steps:
+        layers = tuple(step(layer) for layer in network)
+        changed = sum(new is not old for new, old in zip(layers, network, strict=True))
+        if not applies or not changed:
+            continue
+        macs = sum(layer.macs for layer in layers) - sum(layer.macs for layer in network)
+        remark = f"{accelerator.name} {what}: {changed} layers have {abs(macs)} MACs "
+        remark += "more, with zeros that fill up filters" if macs > 0 else "less"
+        network = replace(network, layers=layers, remarks=(*network.remarks, remark))
+    return network
 
 
 def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
-from picojoule.accelerator import InputReuse
+from picojoule.accelerator import PLAIN_REUSE, InputReuse
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand, WindowAxis
 
@@ -108,7 +108,9 @@ def chains_of(mapping: Mapping) -> dict[Dim, Chain]:
     }
 
 
-def flows(layer: Layer, mapping: Mapping, reuse: InputReuse = InputReuse()) -> tuple[Flow[int], ...]:
+def flows(
+    layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE
+) -> tuple[Flow[int], ...]:
     """All edges of a mapping with their words, operand by operand, outermost edge first.
 
     Args:
@@ -163,6 +165,11 @@ def compute_steps(mapping: Mapping) -> int:
     return math.prod(repeats(chain, 0, depth, 0, ()) for chain in chains_of(mapping).values())
 
 
+def commands(layer: Layer, mapping: Mapping) -> int:
+    """Tiles that the outermost level hands inward, one for each step of its loops."""
+    return layer.time_steps * math.prod(count for _, count in mapping.loops(0))
+
+
 def _repeated(
     chains: dict[Dim, Chain],
     operand: Operand,
@@ -203,7 +210,7 @@ def _indexed_words(
 
 
 def stay(
-    mapping: Mapping, operand: Operand, child: int, reuse: InputReuse = InputReuse()
+    mapping: Mapping, operand: Operand, child: int, reuse: InputReuse = PLAIN_REUSE
 ) -> tuple[tuple[tuple[int, Dim], ...], tuple[int, Dim] | None]:
     """Loops that leave *operand*'s tile in *child* in place, and the loop its window slides on.
 

@@ -10,6 +10,9 @@ energy     as declared   ``"460 pJ"``, ``"200 MAC"``
 bandwidth  bit per cycle ``"64 bit/cycle"``, ``"4 B/cycle"``
 frequency  hertz         ``"200 MHz"``
 power      watt          ``"30 mW"``
+time       second        ``"115.3 ms"``
+length     millimetre    ``"1.5 mm"``
+node       nanometre     ``"65 nm"``, ``"22nm"``
 count      one           ``"1.8 M"``
 ========== ============= ==========================================
 
@@ -56,6 +59,9 @@ _BITS = {
 }
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "µJ": 1e6, "uJ": 1e6, "mJ": 1e9, "J": 1e12}
 _WATTS = {"nW": 1e-9, "µW": 1e-6, "uW": 1e-6, "mW": 1e-3, "W": 1.0}
+_SECONDS = {"ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_MILLIMETRES = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "mm": 1.0}
+_NANOMETRES = {"nm": 1.0}
 _HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 
 
@@ -118,6 +124,33 @@ def watts(text: str) -> float:
     0.03
     """
     return _scaled(text, _WATTS, "a power")
+
+
+def seconds(text: str) -> float:
+    """Read a time in seconds.
+
+    >>> seconds("115.3 ms")
+    0.1153
+    """
+    return _scaled(text, _SECONDS, "a time")
+
+
+def millimetres(text: str) -> float:
+    """Read a length in millimetres.
+
+    >>> millimetres("500 um")
+    0.5
+    """
+    return _scaled(text, _MILLIMETRES, "a length")
+
+
+def nanometres(text: str) -> float:
+    """Read a node of technology in nanometres.
+
+    >>> nanometres("22nm")
+    22.0
+    """
+    return _scaled(text, _NANOMETRES, "a node")
 
 
 def energy(text: str, unit: str) -> float:
@@ -224,6 +257,18 @@ def show_energy(value: float, unit: str) -> str:
         if abs(value) >= _PICOJOULES[name] * 0.9995:
             return f"{_three_digits(value / _PICOJOULES[name])} {name}"
     return f"{_three_digits(value)} pJ"
+
+
+def show_seconds(value: float) -> str:
+    """Write a time for people.
+
+    >>> show_seconds(0.1153), show_seconds(2.71e-4)
+    ('115 ms', '271 µs')
+    """
+    for name in ("s", "ms", "µs"):
+        if abs(value) >= _SECONDS[name] * 0.9995:
+            return f"{_three_digits(value / _SECONDS[name])} {name}"
+    return f"{_three_digits(value / _SECONDS['ns'])} ns"
 
 
 def show_capacity(value: float) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from picojoule.dataflow import DATAFLOWS
 from picojoule.mapper.bank import Bank
-from picojoule.mapper.blocks import Column, Elements, Steps, Tile, Words
+from picojoule.mapper.blocks import Column, Elements, Tile, Total, Words
 from picojoule.mapper.space import Space
 from picojoule.workload import DIMS, OPERANDS, linear
 from tests.strategies import machine
@@ -40,7 +40,7 @@ def test_steps_and_tiles() -> None:
     # An output's tile does not know C.
     assert column(one, CS, Column(Tile(1, OUTPUT))) == [1.0] * 6
     # Nothing is unrolled: 6 steps whatever the tile; the constant part is 4 x 6.
-    where, scale, least = one.factors([one.number(Column(Steps()))])
+    where, scale, least = one.factors([one.number(Column(Total.STEPS))])
     assert (where == -1).all()
     assert (scale.tolist(), least.tolist()) == ([24.0], [1.0])
 

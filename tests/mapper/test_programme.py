@@ -45,7 +45,7 @@ def programme(mode: int = ENERGY, room: float = 16.0) -> Programme:
         base=5.0,
         discount=0.0,
         energy=np.array([1.0, 2.0]),
-        static=0.0,
+        drawn=0.0,
         times=np.array([[1.0, 0.0, 0.0]]),
         relief=np.ones(1),
         cycle_limit=math.inf,
@@ -78,7 +78,7 @@ def test_values() -> None:
     assert value_of(programme(), at) == 17.0
     assert value_of(programme(LATENCY), at) == 4.0
     assert value_of(programme(EDP), at) == 68.0
-    assert value_of(programme()._replace(static=0.5), at) == 19.0
+    assert value_of(programme()._replace(drawn=0.5), at) == 19.0
     assert value_of(programme(room=3.9), at) == math.inf
     assert value_of(programme()._replace(cycle_limit=3.9), at) == math.inf
 

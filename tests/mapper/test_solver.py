@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import picojoule
-from picojoule.accelerator import Accelerator, Charging, Compute, Level, Memory
+from picojoule.accelerator import (
+    Accelerator,
+    Array,
+    Axis,
+    Charging,
+    Compute,
+    Control,
+    Level,
+    Memory,
+)
 from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
 from picojoule.mapper.found import Found
 from picojoule.mapper.relaxation import Relaxation
-from picojoule.mapper.solver import _Patience, _Solver, search
+from picojoule.mapper.solver import _Patience, _priced, _Result, _Solver, search
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
-from picojoule.workload import OPERANDS, Extents, Layer, linear
+from picojoule.workload import DIMS, OPERANDS, Extents, Layer, conv, linear
 
 ALL = frozenset(OPERANDS)
 LAYER = linear("fc", in_features=4, out_features=2)
@@ -136,3 +146,89 @@ def test_a_search_repeats_itself(objective: str) -> None:
 
 def _told(found: Found) -> tuple[object, ...]:
     return found.value, found.mapping, found.lower_bound, found.explored, found.pruned
+
+
+def test_a_mapping_dearer_than_its_programme_is_not_called_proved() -> None:
+    """As where 3 elements on 2 x 2 had to become 4: what was proved is the programme's value."""
+    layer, accelerator = linear("x", in_features=4, out_features=2), two_levels(8)
+    best = search(layer, accelerator)
+    relaxation = Relaxation(Space(layer, accelerator, accelerator.dataflow(), timed=False))
+    result = _Result(
+        value=best.value, mapping=best.mapping, bound=0.0, explored=1, pruned=0, complete=True
+    )
+    assert _priced(relaxation, result, "energy", 0.0).status == "optimal"
+    cheaper = _Result(
+        value=0.9 * best.value, mapping=best.mapping, bound=0.0, explored=1, pruned=0, complete=True
+    )
+    dearer = _priced(relaxation, cheaper, "energy", 0.0)
+    assert (dearer.status, dearer.value) == ("feasible", best.value)
+    assert dearer.lower_bound == 0.9 * best.value
+
+
+def test_time_that_costs_is_part_of_what_is_proved() -> None:
+    """Energy and control are minimised together: below the sum of both minima nothing is proved."""
+    layer = picojoule.load("bvlc-alexnet")["conv5"]
+    plain = load_accelerator("eyeriss-pj")
+    clocked = replace(plain, control=Control(per_cycle=860.0, per_command=1e4))
+    with_control, without = search(layer, clocked), search(layer, plain)
+    fastest = search(layer, plain, objective="latency")
+    assert with_control.status == "optimal"
+    assert with_control.value == with_control.cost.energy
+    assert with_control.cost.control > 860 * fastest.value
+    moved = with_control.value - with_control.cost.control
+    assert moved >= without.value * (1 - 1e-9)
+    assert with_control.value <= evaluate(layer, clocked, without.mapping).energy
+
+
+# Layers and objectives for which chains count that save no step: sums spread wider, time saved.
+ADDING_UP = [
+    ("energy", linear("fc", in_features=23, out_features=5), 1.5),
+    ("energy", linear("fc", in_features=7, out_features=13), 0.9),
+    ("energy", conv("conv", input_size=(5, 5), in_channels=8, out_channels=3, kernel=(2, 2)), 1.1),
+    ("edp", linear("fc", in_features=7, out_features=13), 1.9),
+    ("latency", linear("fc", in_features=7, out_features=13), 1.3),
+    ("latency", linear("fc", in_features=31, out_features=3), 1.1),
+]
+
+
+@pytest.mark.parametrize(("objective", "layer", "hop"), ADDING_UP)
+def test_no_chain_is_missed_where_adding_up_pays(
+    objective: str, layer: Layer, hop: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hop costs less than a read and a write: as cheap as with every chain there is."""
+    spads = (("i", OPERANDS[0], 3), ("w", OPERANDS[1], 4), ("o", OPERANDS[2], 4))
+    accelerator = Accelerator(
+        "spads",
+        (
+            Level((_memory("dram", None, 200.0),)),
+            Level((_memory("buffer", 16.0 * 128, 3.0),)),
+            Array("array", (Axis("x", 2), Axis("y", 3)), hop_energy=hop),
+            Level(
+                tuple(
+                    replace(_memory(name, 16.0 * words, 1.0), keeps=frozenset({operand}))
+                    for name, operand, words in spads
+                )
+            ),
+        ),
+        compute=Compute(1.0),
+    )
+    fewer = search(layer, accelerator, objective=objective)
+    cuts = Space._cuts
+    monkeypatch.setattr(
+        Space,
+        "_cuts",
+        lambda self, dim, empty: cuts(self, dim, empty)._replace(
+            edge=self.layer.bounds[DIMS.index(dim)]
+        ),
+    )
+    every = search(layer, accelerator, objective=objective)
+    assert fewer.status == every.status == "optimal"
+    assert fewer.value == pytest.approx(every.value, rel=1e-12)
+    assert fewer.cost.energy == pytest.approx(every.cost.energy, rel=1e-12)
+
+
+@pytest.mark.slow  # 3 s, and 600 MB
+def test_a_large_sum_that_is_cheap_to_add_up_is_searched() -> None:
+    """9216 inputs of fc6: with every chain there is, memory ran out."""
+    layer = picojoule.load("bvlc-alexnet")["fc6"]
+    assert search(layer, load_accelerator("eyeriss", node="7nm")).status == "optimal"

@@ -14,6 +14,7 @@ from picojoule.accelerator import (
     Accelerator,
     Array,
     Charging,
+    Control,
     HopCharge,
     Level,
     Network,
@@ -31,6 +32,14 @@ from tests.strategies import machine
 
 PROBLEMS = 60
 MAPPINGS = 1500  # of a problem, at most; slow tests take larger ones
+
+CONTROLS = (
+    Control(),
+    Control(),
+    Control(per_cycle=20.0),
+    Control(per_element=0.7, per_command=30.0),
+    Control(per_command=400.0),
+)
 
 
 def _layer(rng: random.Random) -> Layer:
@@ -74,7 +83,8 @@ def _machine(rng: random.Random) -> Accelerator:
         ),
         bypass=rng.choice([(), (), (Operand.WEIGHT,), (Operand.INPUT, Operand.OUTPUT)]),
     )
-    return replace(found, nest=tuple(_narrowed(part, rng) for part in found.nest))
+    nest = tuple(_narrowed(part, rng) for part in found.nest)
+    return replace(found, nest=nest, control=rng.choice(CONTROLS))
 
 
 def _narrowed(part: Level | Array, rng: random.Random) -> Level | Array:
@@ -304,3 +314,23 @@ def _compare_with_all(rng: random.Random, most: int) -> None:
     assert found.status == "optimal"
     assert found.lower_bound == found.value
     assert found.value == pytest.approx(least, rel=1e-9)
+
+
+def test_an_unrolling_that_no_axes_multiply_to_is_not_priced() -> None:
+    """Three elements on two times two are four: one copy more of a weight, which costs."""
+    layer = Layer("x", Extents(P=5), input_size=(5, 1))
+    chip = machine(
+        [OPERANDS] * 3,
+        [[], [2, 2], []],
+        charging=Charging.BOTH_ENDS,
+        hop_charge=HopCharge.EVERY,
+        padded=False,
+        capacities=[None, 640, 96],
+        sparse=SparseSupport(),
+        bypass=(),
+    )
+    found = search(layer, chip, "flexible", "edp")
+    costs = _Enumeration(layer, chip).costs(100_000)
+    assert costs is not None
+    assert found.status == "optimal"
+    assert found.value == pytest.approx(min(_value(cost, "edp") for cost in costs), rel=1e-12)

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from picojoule.accelerator import Control
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, contents
+from picojoule.estimation import estimate
 from picojoule.reports.text import (
     accelerator_report,
     dataflows_table,
@@ -16,10 +18,9 @@ from picojoule.reports.text import (
     networks_table,
     not_counted_line,
     plain,
-    validation_table,
 )
 from picojoule.specs import load_accelerator, shipped_accelerators
-from picojoule.validation.figures import PublishedNumber
+from picojoule.units import show_capacity
 from picojoule.workload import Workload
 
 WIDTH = 100
@@ -93,12 +94,20 @@ def test_an_estimate_of_nothing(dense: Estimate) -> None:
     assert Workload("empty", ()).macs == 0
 
 
-def test_a_published_number_that_is_missed_is_still_a_row() -> None:
-    rows = [
-        PublishedNumber(figure="Fig. 1", quantity="energy", paper=2e6, ours=1e6, tolerance=0.1),
-        PublishedNumber(figure="Fig. 2", quantity="words", paper=0.5, ours=0.5, note="[b]why"),
-    ]
-    text = plain(validation_table(rows))
-    legible(text)
-    assert "0.5" in text
-    assert "[b]why" in text
+def test_accesses_as_charged_and_as_counters_see_them() -> None:
+    result = estimate("mlperf-tiny-kws", "eyeriss")
+    assert "physical accesses" not in plain(estimate_report(result))
+    physical = plain(estimate_report(result, "physical"), width=200)
+    assert "physical accesses per inference" in physical
+    first = result.layers[0]
+    assert show_capacity(8 * sum(first.bytes_moved["dram"].values())) in physical
+    charged = plain(estimate_report(result, "charged"), width=200)
+    assert "charged accesses per inference" in charged
+
+
+def test_a_machine_says_what_its_control_takes() -> None:
+    chip = replace(load_accelerator("eyeriss"), control=Control(per_cycle=430.0, per_element=0.5))
+    assert "430 x E_MAC a cycle" in plain(accelerator_report(chip))
+    assert "0.5 x E_MAC a cycle for each of 168 elements" in plain(accelerator_report(chip))
+    assert "control and clock tree" in not_counted_line({}, load_accelerator("eyeriss"))
+    assert "control" not in not_counted_line({}, chip)

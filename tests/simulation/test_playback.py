@@ -23,7 +23,7 @@ def script(*, cycles: float, moves: list[list[int]], flows: int = 0) -> Script:
         sizes=SIZES,
         steps=STEPS,
         cycles_per_step=1.0,
-        moves=np.array(moves, np.int64).reshape(-1, 7),
+        moves=np.array(moves, np.int64).reshape(-1, 8),
         flows=flows,
         summed=np.full((len(moves) + flows, 6), ONES),
         owners=np.array([[0, 0]]),
@@ -34,9 +34,9 @@ def script(*, cycles: float, moves: list[list[int]], flows: int = 0) -> Script:
     )
 
 
-def move(*, last: int = 0, double: bool = False) -> list[int]:
+def move(*, last: int = 0, double: bool = False, early: bool = False) -> list[int]:
     """A tile that changes with loop *last* and that the elements work on."""
-    return [last, 0, int(double), 0, -1, 0, 1]
+    return [last, 0, int(double), 0, -1, 0, 1, int(early)]
 
 
 def played(case: Script) -> tuple[list[float], list[float], list[float], int]:
@@ -51,6 +51,12 @@ def test_a_single_buffer_waits_for_the_work() -> None:
     assert stalls == [3]
     assert used == [6]
     assert visits == 2
+
+
+def test_a_prefetched_tile_is_there_at_the_start() -> None:
+    # Work 0-2, while the next tile comes 0-3, work 3-5; the channel was in use for both tiles.
+    times, stalls, used, _ = played(script(cycles=3.0, moves=[move(double=True, early=True)]))
+    assert (times, stalls, used) == ([2 * WORK, 0, 0], [1], [6])
 
 
 def test_a_double_buffer_is_filled_during_the_work() -> None:
@@ -80,7 +86,7 @@ def test_what_flows_while_the_elements_work_slows_them_down(cycles: float, stall
 def test_sums_leave_after_each_stay() -> None:
     # Fetched never (nothing was added before), 4 cycles to leave for good, after each visit:
     # work 0-2, sums 2-6, work 6-8, sums 8-12 after the last work.
-    case = script(cycles=0.0, moves=[[0, 0, 0, 0, -1, 1, 1]])
+    case = script(cycles=0.0, moves=[[0, 0, 0, 0, -1, 1, 1, 0]])
     case = case._replace(scales=np.array([[0.0, 1.0, 4.0]]))
     times, stalls, used, _ = played(case)
     assert times == [2 * WORK, 0, 4]

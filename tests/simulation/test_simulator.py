@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory, Network
+from picojoule.accelerator import Accelerator, Array, Axis, Compute, Control, Level, Memory, Network
 from picojoule.cost import Ledger, evaluate
 from picojoule.errors import PicojouleError
 from picojoule.mapping import Mapping, Stage
-from picojoule.simulation.simulator import Simulation, in_rows, simulate
+from picojoule.simulation.simulator import Simulation, in_rows, price_in_time, simulate
 from picojoule.traffic import flows
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
 from tests.strategies import layers, mappings, sized_for
@@ -48,6 +48,29 @@ FOUR_FILTERS = Layer("four filters", Extents(M=4, C=2))
 BY_FILTER = tiles(FOUR_FILTERS, (Dim.M,), M=1, C=2)
 # A visit is one filter: 2 MACs, 2 weights (2 cycles of 16 bit), 1 output (1 cycle). The 2 inputs
 # come once.
+
+
+def prefetched(accelerator: Accelerator) -> Accelerator:
+    """The same with a buffer that is filled while the layer before runs."""
+    (memory,) = accelerator.levels[-1].memories
+    return replace(accelerator, nest=(DRAM, Level((replace(memory, prefetched=True),))))
+
+
+def test_what_is_prefetched_is_not_waited_for() -> None:
+    """Input and weights are there at once: work begins, and the next weights come meanwhile."""
+    waited = simulate(FOUR_FILTERS, two_levels(True), BY_FILTER)
+    at_once = simulate(FOUR_FILTERS, prefetched(two_levels(True)), BY_FILTER)
+    assert (waited.ramp_up, at_once.ramp_up) == (4, 0)
+    assert at_once.channels == waited.channels
+    assert at_once.cycles < waited.cycles
+
+
+def test_a_layer_takes_no_less_than_its_prefetched_transfers() -> None:
+    """2 cycles each of inputs and weights and 1 of the output, though it works for 2 only."""
+    layer = Layer("one filter", Extents(M=1, C=2))
+    found = simulate(layer, prefetched(two_levels(True)), tiles(layer, (), M=1, C=2))
+    assert (found.ramp_up, found.computing, found.drain) == (0, 2, 1)
+    assert found.cycles == found.channels["dram"] == 5
 
 
 def test_single_buffered_tiles_and_work_take_turns() -> None:
@@ -197,6 +220,14 @@ def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data: st.Data
             assert found.channels[channel.name] == pytest.approx(taken), channel.name
             assert found.cycles >= taken * (1 - 1e-9)
     assert found.cycles >= cost.compute_cycles * (1 - 1e-9)
+    # Where time costs energy, what is waited for follows the work: still no more than all of it.
+    clocked = replace(chip, control=Control(per_cycle=1.0))
+    bound = evaluate(layer, clocked, mapping).cycles
+    assert bound >= cost.cycles
+    if all(channel.level <= first for channel in ledger.channels()):
+        assert found.cycles >= bound * (1 - 1e-9)
+    if clocked.priced_in_time:
+        assert price_in_time(layer, clocked, mapping).cycles == max(bound, found.cycles)
 
 
 def _limited(part: Level | Array, data: st.DataObject) -> Level | Array:

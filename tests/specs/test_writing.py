@@ -12,6 +12,7 @@ from picojoule.accelerator import (
     Array,
     Axis,
     Compute,
+    Control,
     Format,
     HopCharge,
     Level,
@@ -77,6 +78,7 @@ PARTS = {
     ),
     "a multiplier that does several": replace(PLAIN, compute=Compute(0.5, 8, 32)),
     "static power": replace(PLAIN, energy_unit="pJ", clock=2e8, static_power=0.125),
+    "control": replace(PLAIN, control=Control(per_cycle=860.0, per_element=5.1, per_command=1e4)),
     "conventions": replace(PLAIN, charge_padding=True, resident_images=True, word_bits=8),
 }
 

@@ -97,6 +97,7 @@ def give_mapping(
     answer: AnswerOptions,
     alternatives: Sequence[Alternative] | None = None,
     front: Sequence[Found] | None = None,
+    accesses: str = "charged",
 ) -> int:
     """Give the mapping of the one layer of *question*, whose price is *priced*.
 
@@ -108,7 +109,8 @@ def give_mapping(
     def text() -> RenderableType:
         from picojoule.reports.text import mapping_report
 
-        return mapping_report(priced, layer, accelerator, alternatives or (), front or ())
+        others, points = alternatives or (), front or ()
+        return mapping_report(priced, layer, accelerator, others, points, accesses)
 
     def as_yaml() -> str:
         import yaml

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,6 +11,7 @@ from cyclopts import Parameter
 from picojoule.cli.answers import (
     NO,
     YES,
+    check_output,
     json_head,
     print_json,
     print_report,
@@ -18,15 +21,23 @@ from picojoule.cli.answers import (
 from picojoule.cli.completion import complete_chips
 from picojoule.cli.lists import (
     list_chips,
+    list_components,
     list_dataflows,
+    list_measurements,
     list_models,
     list_networks,
     list_rules,
     machine_record,
 )
-from picojoule.cli.options import Json, Wide
+from picojoule.cli.options import Json, Node, Wide
 from picojoule.cli.questions import reader
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
+
+FORMATS = (".png", ".svg", ".pdf")
+ValidationPlot = Annotated[
+    Path | None,
+    Parameter(help="A picture of ours against the published: .png, .svg or .pdf."),
+]
 
 
 def check(
@@ -73,23 +84,28 @@ def check(
 
 def list_shipped(
     what: Annotated[
-        str | None, Parameter(help="chips, networks, dataflows, rules or models; all.")
+        str | None,
+        Parameter(
+            help="chips, networks, dataflows, components, rules, models or measurements; all."
+        ),
     ] = None,
     /,
     *,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """List what comes with picojoule: chips, networks, dataflows, pruned models.
+    """List what comes with picojoule: chips, networks, dataflows, components, pruned models.
 
-    And the rules that a mapping must keep to.
+    And measurements, and the rules that a mapping must keep to.
     """
     kinds = {
         "chips": list_chips,
         "networks": list_networks,
         "dataflows": list_dataflows,
+        "components": list_components,
         "rules": list_rules,
         "models": list_models,
+        "measurements": list_measurements,
     }
     if what is not None and what not in kinds:
         near = did_you_mean(what, tuple(kinds))
@@ -109,13 +125,14 @@ def show(
     ],
     /,
     *,
+    node: Node = None,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """Show a machine: memories, arrays, energies, and the source of each number."""
+    """Show a machine: memories, arrays, energies, area, and the source of each number."""
     from picojoule.specs import load_accelerator
 
-    accelerator = load_accelerator(chip)
+    accelerator = load_accelerator(chip, node=node)
     if as_json:
         print_json({**json_head(), "accelerator": machine_record(accelerator)})
     else:
@@ -125,20 +142,30 @@ def show(
     return YES
 
 
-def validate(*, as_json: Json = False, wide: Wide = False) -> int:
+def validate(*, plot: ValidationPlot = None, as_json: Json = False, wide: Wide = False) -> int:
     """Compare with what papers print; 1 if a comparison fails."""
+    check_output(plot, FORMATS)
     from picojoule.validation.sections import validate as compare
 
     rows = list(compare())
     failed = [row for row in rows if not row.ok]
-    if as_json:
-        names = ("figure", "quantity", "paper", "ours", "ratio", "note", "ok")
-        records = [{name: getattr(row, name) for name in names} for row in rows]
-        print_json({**json_head(), "ok": not failed, "rows": records})
-    else:
-        from picojoule.reports.text import validation_table
+    if plot is not None:
+        from picojoule.reports.plots import save_validation
 
-        print_report(validation_table(rows), wide=wide)
+        save_validation(rows, plot)
+        say(f"written: {plot}")
+    if as_json:
+        from picojoule.validation.summary import errors
+
+        whole = ("figure", "quantity", "kind", "origin", "paper", "ours", "ratio", "tolerance")
+        names = (*whole, "fitted", "note", "ok")
+        records = [{name: getattr(row, name) for name in names} for row in rows]
+        summary = [asdict(line) for line in errors(rows)]
+        print_json({**json_head(), "ok": not failed, "rows": records, "summary": summary})
+    else:
+        from picojoule.reports.validation_text import validation_report
+
+        print_report(validation_report(rows), wide=wide)
         if failed:
             say(f"{len(failed)} of {len(rows)} comparisons fail")
     return NO if failed else YES

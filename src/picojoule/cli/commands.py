@@ -10,10 +10,12 @@ from cyclopts import App
 
 from picojoule.cli.adapt_commands import adapt
 from picojoule.cli.cache_commands import cache
+from picojoule.cli.calibration_commands import calibrate
 from picojoule.cli.check_commands import check, list_shipped, show, validate
 from picojoule.cli.completion import completion
 from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
 from picojoule.cli.eyexam_commands import eyexam
+from picojoule.cli.measure_command import measure
 from picojoule.cli.pruning_commands import profile, prune
 from picojoule.cli.report_commands import compare, report
 from picojoule.cli.serve_command import serve
@@ -45,6 +47,8 @@ app.command(list_shipped, name="list")
 app.command(show)
 app.command(validate)
 app.command(eyexam)
+app.command(calibrate)
+app.command(measure)
 app.command(prune)
 app.command(profile)
 app.command(adapt)

@@ -44,6 +44,13 @@ def complete_chips(context: CompletionContext) -> list[str]:
     return [*shipped_accelerators(), *_files(context.incomplete, ".yaml", ".yml")]
 
 
+def complete_measurements(context: CompletionContext) -> list[str]:
+    """Shipped tables of measurements, and files of such."""
+    from picojoule.calibration.measurements import shipped_measurements
+
+    return [*shipped_measurements(), *_files(context.incomplete, ".csv")]
+
+
 def complete_layers(context: CompletionContext) -> list[str]:
     """Layers of the shipped network that was typed before."""
     from picojoule.frontends import load, shipped_networks

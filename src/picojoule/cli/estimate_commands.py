@@ -20,6 +20,7 @@ from picojoule.cli.answers import (
 from picojoule.cli.options import (
     ANSWER,
     SEARCH,
+    Accesses,
     AllowIncomplete,
     AnswerOptions,
     LayerName,
@@ -40,6 +41,7 @@ def estimate(
     *,
     question: QuestionOptions,
     search: SearchOptions = SEARCH,
+    accesses: Accesses = None,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
@@ -62,7 +64,7 @@ def estimate(
     def text() -> RenderableType:
         from picojoule.reports.text import estimate_report
 
-        return estimate_report(result)
+        return estimate_report(result, accesses)
 
     writers: dict[str, Callable[[], str]] = {
         ".json": lambda: as_json_text(result.to_dict()),
@@ -100,6 +102,7 @@ def map_layer(
             help="Also find every mapping that none beats in both energy and cycles.",
         ),
     ] = False,
+    accesses: Accesses = None,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Find the best mapping of one layer: loop nest, accesses, and what is proved.
@@ -131,7 +134,7 @@ def map_layer(
             budget=asked.budget,
             pareto=True,
         ).front
-    return give_mapping(asked, priced, answer, others, front)
+    return give_mapping(asked, priced, answer, others, front, accesses or "charged")
 
 
 def price_mapping(
@@ -143,6 +146,7 @@ def price_mapping(
     mapping: Annotated[
         Path, Parameter(name=["--mapping", "-m"], help="A mapping, as map -o writes it.")
     ],
+    accesses: Accesses = None,
     answer: AnswerOptions = ANSWER,
 ) -> int:
     """Price a given mapping of one layer; nothing is searched.
@@ -155,4 +159,5 @@ def price_mapping(
 
     from picojoule.estimation import price
 
-    return give_mapping(asked, price(asked, mappings={layer: nest}), answer)
+    priced = price(asked, mappings={layer: nest})
+    return give_mapping(asked, priced, answer, accesses=accesses or "charged")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from picojoule.completeness import completeness, operator_records
+from picojoule.errors import PicojouleError
 from picojoule.workload import DIMS, OPERANDS
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def list_networks() -> tuple[list[dict[str, Any]], RenderableType]:
     return records, networks_table(networks)
 
 
+def list_measurements() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.calibration.measurements import shipped_measurements, title_of
+    from picojoule.reports.calibration_text import measurements_table
+
+    titles = [(name, title_of(name)) for name in shipped_measurements()]
+    return [{"name": name, "title": title} for name, title in titles], measurements_table(titles)
+
+
 def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.dataflow import DATAFLOWS
     from picojoule.reports.text import dataflows_table
@@ -63,6 +72,27 @@ def list_rules() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.reports.text import rules_table
 
     return [{"name": rule.name, "says": rule.says} for rule in RULES], rules_table()
+
+
+def list_components() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.components.samples import samples
+    from picojoule.reports.components import components_report
+
+    shown = tuple(samples())
+    records = [
+        {
+            "name": sample.name,
+            "node": node,
+            "energies": dict(part.energies),
+            "area": part.area,
+            "leakage": part.leakage,
+            "status": part.status,
+            "source": part.source,
+        }
+        for sample in shown
+        for node, part in sample.by_node.items()
+    ]
+    return records, components_report(shown)
 
 
 def list_models() -> tuple[list[dict[str, Any]], RenderableType]:
@@ -91,11 +121,16 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "description": accelerator.description,
         "elements": accelerator.elements,
         "energy_unit": accelerator.energy_unit,
+        "node": accelerator.node,
+        "area": _area_records(accelerator),
         "word_bits": accelerator.word_bits,
         "charging": accelerator.charging.value,
         "charge_padding": accelerator.charge_padding,
+        "fold_strides": accelerator.fold_strides,
+        "winograd": accelerator.winograd,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
+        "compiler": accelerator.compiler,
         "dataflows": {
             name: dataflow_problem(accelerator, flow) or "" for name, flow in DATAFLOWS.items()
         },
@@ -103,11 +138,17 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "unit_energy": accelerator.unit_energy,
         "mac_picojoules": accelerator.mac_picojoules,
         "mac_status": accelerator.joules_rest_on.status,
+        "control": {
+            "per_cycle": accelerator.control.per_cycle,
+            "per_element": accelerator.control.per_element,
+            "per_command": accelerator.control.per_command,
+        },
         "static_power": accelerator.static_power,
         "clock": accelerator.clock,
         "compute": {
             "mac_energy": accelerator.compute.mac_energy,
             "per_cycle": accelerator.compute.per_cycle,
+            "cycles": accelerator.compute.cycles,
             "psum_bits": accelerator.compute.psum_bits,
         },
         "sparse": {
@@ -115,8 +156,22 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
             "of": [o.value for o in OPERANDS if o in sparse.of],
         },
         "nest": nest,
-        "sources": [constant._asdict() for constant in accelerator.sources],
+        "sources": [
+            {name: getattr(constant, name) for name in ("path", "value", "source", "status")}
+            for constant in accelerator.sources
+        ],
     }
+
+
+def _area_records(accelerator: Accelerator) -> list[dict[str, Any]] | None:
+    """The area of each part in mm2; None where the machine says no node, or none with numbers."""
+    from picojoule.areas import area
+
+    try:
+        parts = area(accelerator)
+    except PicojouleError:
+        return None
+    return [{"part": x.name, "copies": x.copies, "area": x.area, "how": x.how} for x in parts]
 
 
 def _array_record(array: Array) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -39,6 +39,12 @@ Chip = Annotated[
         name=["--accelerator", "-a"],
         completer=complete_chips,
         help="A .yaml file or a shipped name.",
+    ),
+]
+Node = Annotated[
+    str | None,
+    Parameter(
+        help="Make the accelerator at this node of technology (22nm): its energies scaled, in J."
     ),
 ]
 Batch = Annotated[int | None, Parameter(help="Inferences at once; energies stay per inference.")]
@@ -134,6 +140,13 @@ CacheFolder = Annotated[
 NoCache = Annotated[
     bool, Parameter(name="--no-cache", negative="", help="Recall and keep no searches.")
 ]
+Accesses = Annotated[
+    Literal["charged", "physical"] | None,
+    Parameter(
+        help="Accesses to show: charged words, as the machine's convention pays them, or the bytes "
+        "that physically enter and leave each place, as a chip's counters see them."
+    ),
+]
 AllowIncomplete = Annotated[
     bool,
     Parameter(
@@ -160,6 +173,7 @@ class QuestionOptions:
     """What is asked of a network: on which machine, and with which batch, widths and densities."""
 
     accelerator: Chip
+    node: Node = None
     batch: Batch = None
     bits: Bits = None
     density: Density = None

@@ -39,6 +39,7 @@ def read_question(
     asked = ask(
         network,
         options.accelerator,
+        node=options.node,
         batch=options.batch,
         profile=options.profile,
         dataflow=search.dataflow,

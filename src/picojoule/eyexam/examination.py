@@ -150,6 +150,7 @@ def examine(
     source: object,
     accelerator: str | os.PathLike[str] | Accelerator,
     *,
+    node: str | None = None,
     batch: int | None = None,
     dataflow: str | Dataflow | None = None,
     bits: int | PerOperand[int] | None = None,
@@ -164,7 +165,7 @@ def examine(
     Args:
         source: anything :func:`frontends.load` reads.
         accelerator: a YAML file, a shipped name, or an :class:`Accelerator`.
-        batch, dataflow, bits, density: as in :func:`estimation.estimate`.
+        node, batch, dataflow, bits, density: as in :func:`estimation.estimate`.
         budget: seconds for the search of step 6 per distinct layer; if it runs out, the bound is
             that of the best mapping found, and ``search.status`` is "feasible".
         cache: where searches are kept, as in :func:`cache.find`.
@@ -180,6 +181,7 @@ def examine(
     question = ask(
         source,
         accelerator,
+        node=node,
         batch=batch,
         bits=bits,
         density=density,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
@@ -50,18 +51,18 @@ class Elements(NamedTuple):
     gap: int
 
 
-class Steps(NamedTuple):
-    """Steps of the whole nest."""
+class Total(Enum):
+    """A count of the nest as a whole; no tuple, since tuples without fields are all equal."""
 
-
-class One(NamedTuple):
-    """Nothing to count."""
+    STEPS = "steps of all loops"
+    COMMANDS = "steps of the outermost level's loops"
+    ONE = "nothing to count"
 
 
 class Column(NamedTuple):
     """A count, whose factors are known for every option of every block."""
 
-    what: Words | Tile | Elements | Steps | One
+    what: Words | Tile | Elements | Total
     divided: int = 0  # by the elements in use of that many of the outermost arrays
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
@@ -186,8 +187,10 @@ class Block:
             values = self._tile(count)
         elif isinstance(count, Elements):
             values = self.unrolled(count.gap)
-        elif isinstance(count, Steps):
+        elif count is Total.STEPS:
             values = self.steps()
+        elif count is Total.COMMANDS:
+            values = self._commands()
         else:
             values = np.ones(self.size)
         for gap in self._gaps[: column.divided]:
@@ -199,6 +202,13 @@ class Block:
         total = np.ones(self.size)
         for tiles, fans in zip(self.tiles, self.fans, strict=True):
             total = total * repeats(tiles, fans, self.depth, 0, 0)
+        return total
+
+    def _commands(self) -> Floats:
+        """Steps of the outermost level's loops."""
+        total = np.ones(self.size)
+        for tiles, fans in zip(self.tiles, self.fans, strict=True):
+            total = total * -(-tiles[:, 0] // (fans[:, 0] * tiles[:, 1]))
         return total
 
     def words(self, words: Words) -> Floats:

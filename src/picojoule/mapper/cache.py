@@ -75,7 +75,15 @@ SOURCES = (
 _UNSEEN = {
     Layer: frozenset({"name", "weight_is_activation"}),
     Accelerator: frozenset(
-        {"name", "description", "sources", "default_dataflow", "unit_energy", "published"}
+        {
+            "name",
+            "description",
+            "sources",
+            "default_dataflow",
+            "compiler",
+            "unit_energy",
+            "published",
+        }
     ),
     Dataflow: frozenset({"title", "source", "published"}),
 }

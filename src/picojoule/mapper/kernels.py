@@ -36,6 +36,12 @@ def _total(bound: int, tile: int, step: int) -> int:
     return full * _ceil(tile, step) + _ceil(rest, step)
 
 
+@njit(cache=True)
+def _turns(tile: int, element: int, step: int) -> int:
+    """Turns of the innermost loop under *tile*, in steps of elements side by side."""
+    return tile // step * element + min(element, tile % step)
+
+
 # 108 lines: one compiled loop; a call in its innermost part costs more than what is in it.
 @njit(cache=True)
 def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
@@ -145,6 +151,72 @@ def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
                     previous = x
                 t = high + 1
             previous = 0
+    return out[:n]
+
+
+@njit(cache=True)
+def wider_chains(bound: int, largest: int, fanout: int, more: bool) -> Ints:
+    """Chains (tile, element tile, unrolling) that may pay where a wider spread costs less energy.
+
+    As :func:`complete_chains`, with turns of the innermost loop counted as well as steps; and with
+    *more*, for a dimension that is summed over where a partial sum passed on between elements costs
+    less than one kept in an element: the more element tiles the better, over all steps and in the
+    first one (where the sum stays in place for the others). A chain is left out if a smaller tile,
+    element tile or unrolling does as well in all of these.
+    """
+    room, n = 1024, 0
+    sign = -1 if more else 1
+    out = np.empty((room, 3), np.int64)
+    kept = np.empty((bound + 1, 5), np.int64)
+    for z in range(1, min(bound, largest) + 1):
+        for f in range(1, min(fanout, _ceil(bound, z)) + 1):
+            u, t = z * f, 1
+            while t <= bound:
+                k = _ceil(bound, t)
+                high = bound if k == 1 else _ceil(bound, k - 1) - 1
+                m = 0
+                for x in range(max(_ceil(bound, k), z, u - z + 1), high + 1):
+                    tail = (bound - 1) % x + 1
+                    steps, elements = _total(bound, x, u), _total(bound, x, z)
+                    turns = (k - 1) * _turns(x, z, u) + _turns(tail, z, u)
+                    if z > 1 and _total(bound, x, u - f) == steps:
+                        v = u - f
+                        fewer = (k - 1) * _turns(x, z - 1, v) + _turns(tail, z - 1, v)
+                        if fewer <= turns and (more or _total(bound, x, z - 1) == elements):
+                            continue
+                    if f > 1 and not more and _total(bound, x, u - z) == steps:
+                        v = u - z
+                        if (k - 1) * _turns(x, z, v) + _turns(tail, z, v) <= turns:
+                            continue
+                    # Fewer of each are better.
+                    counts = (
+                        steps,
+                        turns,
+                        sign * elements,
+                        sign * min(f, _ceil(x, z)),
+                        sign * min(f, _ceil(tail, z)),
+                    )
+                    better = False
+                    for j in range(m):
+                        better = True
+                        for i in range(5):
+                            if kept[j, i] > counts[i]:
+                                better = False
+                        if better:
+                            break
+                    if better:
+                        continue
+                    for i in range(5):
+                        kept[m, i] = counts[i]
+                    m += 1
+                    if n == room:
+                        grown = np.empty((2 * room, 3), np.int64)
+                        grown[:room] = out
+                        out = grown
+                        room *= 2
+                    out[n, 0], out[n, 1], out[n, 2] = x, z, f
+                    n += 1
+                t = high + 1
     return out[:n]
 
 

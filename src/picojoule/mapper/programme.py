@@ -47,7 +47,7 @@ class Programme(NamedTuple):
     base: float  # the least of the energy's constant and its negative parts
     discount: float  # logarithm of the least share that negative parts leave, EDP only
     energy: Floats  # [columns]
-    static: float  # energy per cycle
+    drawn: float  # energy per cycle: control, static
     times: Floats  # [memories and networks, columns + 1] cycles; last: constant
     relief: Floats  # [memories and networks] least share that negative parts leave; 0: unknown
     cycle_limit: float
@@ -60,7 +60,9 @@ class Multipliers(NamedTuple):
     """Where the dual bound stands; updated in place, and a good start for a similar programme."""
 
     means: Floats  # [columns + 1] logarithm of each product, averaged over the best options seen
-    rates: Floats  # [1 + times + limits] weight of the energy and each time, price of each limit
+    # [1 + times + limits] weight of the energy and of each time, price of each limit; where time
+    # takes energy, the weights of the times are also their shares in a mean (:func:`_draw`).
+    rates: Floats
 
 
 class _Sums(NamedTuple):
@@ -83,11 +85,10 @@ def _sums(programme: Programme) -> _Sums:
     for r in range(count):
         for k in range(columns + 1):
             if r == 0:
-                c = programme.energy[k] if k < columns else 0.0
-                if k < columns and programme.static > 0:
-                    c += programme.static * programme.times[0, k]
-                if k == columns and programme.mode == EDP:
-                    c = programme.base
+                c = _energy_of(programme, k)
+                if programme.drawn > 0:
+                    for t in range(times):
+                        c = max(c, programme.times[t, k] * programme.relief[t])
             elif r <= times:
                 c = programme.times[r - 1, k] * programme.relief[r - 1]
             else:
@@ -97,6 +98,30 @@ def _sums(programme: Programme) -> _Sums:
                 n += 1
         start[r + 1] = n
     return _Sums(start, column[:n], log[:n])
+
+
+@njit(cache=True)
+def _energy_of(programme: Programme, k: int) -> float:
+    """What a column counts in the energy, but for what time takes."""
+    if k < len(programme.energy):
+        return float(programme.energy[k])
+    return programme.base if programme.mode == EDP else 0.0
+
+
+@njit(cache=True)
+def _draw(programme: Programme, sums: _Sums, rates: Floats) -> None:
+    """Put what time takes into the energy: the longest time is no less than any mean of them.
+
+    The mean is by the rates of the times, which sum to one.
+    """
+    for i in range(sums.start[1]):
+        k = sums.column[i]
+        c = max(0.0, _energy_of(programme, k))
+        for t in range(len(programme.times)):
+            time = programme.times[t, k] * programme.relief[t]
+            if time > 0:
+                c += programme.drawn * rates[1 + t] * time
+        sums.log[i] = np.log(c) if c > 0 else -np.inf
 
 
 @njit(cache=True)
@@ -156,9 +181,11 @@ def _constant(
     """The part of the bound that no option adds to; *weights* receives what columns count."""
     for k in range(len(weights)):
         weights[k] = 0.0
+    if programme.drawn > 0:
+        _draw(programme, sums, at.rates)
     bound = programme.discount if programme.mode == EDP else 0.0
     for r in range(len(at.rates)):
-        if at.rates[r] > 0:
+        if at.rates[r] > 0 and (programme.mode != ENERGY or not 0 < r <= len(programme.times)):
             bound += _tangent(sums, r, at.means, at.rates[r], weights, room)
     return bound
 
@@ -176,7 +203,7 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
         at.rates[r] = max(
             0.0, at.rates[r] + step * min(TUNING.price_clip, max(-TUNING.price_clip, over))
         )
-    if programme.mode != ENERGY:
+    if programme.mode != ENERGY or programme.drawn > 0:
         longest, slowest = -np.inf, 1
         for r in range(1, 1 + times):
             time = _log_sum(sums, r, at.means)
@@ -327,7 +354,7 @@ def value_of(programme: Programme, least: Floats) -> float:
         cycles = max(cycles, time)
     if cycles > programme.cycle_limit:
         return np.inf
-    energy += programme.static * cycles
+    energy += programme.drawn * cycles
     if programme.mode == ENERGY:
         return energy
     return cycles if programme.mode == LATENCY else energy * cycles

@@ -20,7 +20,7 @@ import numpy as np
 from picojoule.accelerator import Axis
 from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
-from picojoule.mapper.blocks import Block, Column, Elements, One, Steps, Tile, Words
+from picojoule.mapper.blocks import Block, Column, Elements, Tile, Total, Words
 from picojoule.mapper.kernels import Bools, Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
@@ -77,6 +77,7 @@ class Model:
     energy: Floats
     times: tuple[Floats, ...]
     outside: tuple[int, ...]  # arrays outside the memory or network of each time
+    waited: tuple[bool, ...]  # whether the multipliers wait for that time
     tiles: tuple[Tile, ...]
     capacity: Floats  # [memories, tiles] bits per word as a part of the memory
 
@@ -101,7 +102,7 @@ class Rows:
     inverse: Bools  # [columns] of reciprocals
     constant: float
     energy: Floats  # [columns]
-    static: float
+    drawn: float  # energy per cycle
     per_step: float  # cycles
     times: Floats  # [times, columns + 1]
     limits: Floats  # [limits, columns]
@@ -214,7 +215,7 @@ class Relaxation:
             base=base,
             discount=_discount(base, varies),
             energy=energy,
-            static=rows.static,
+            drawn=rows.drawn,
             times=times,
             relief=np.maximum(relief, 0.0),
             cycle_limit=cycle_limit,
@@ -223,11 +224,13 @@ class Relaxation:
             allowed=self._allowed,
         )
         bound = base + varies
-        if mode != ENERGY:
+        if mode != ENERGY or rows.drawn:
             cycles = max(
                 rows.per_step * self._steps(which), *(times[plain, :-1] @ least + times[plain, -1])
             )
-            bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
+            bound += rows.drawn * cycles
+            if mode != ENERGY:
+                bound = cycles if mode == LATENCY else max(0.0, bound) * cycles
         return Relaxed(
             cls=cls,
             model=model,
@@ -359,7 +362,7 @@ class Relaxation:
                     values[hop.inside] += value
             constant: object = None
             if divided and vector[0]:
-                constant = Column(One(), divided, inverse=bool(vector[0] < 0))
+                constant = Column(Total.ONE, divided, inverse=bool(vector[0] < 0))
             row = {constant: float(vector[0])}
             if constant is not None:
                 fixed.setdefault(constant, len(fixed))  # type: ignore[arg-type]
@@ -371,11 +374,18 @@ class Relaxation:
             return row
 
         energy = spread(model.energy, 0)
+        each = space.accelerator.control.per_command * space.layer.time_steps
+        if each:
+            fixed[Column(Total.COMMANDS)] = 0
+            energy[Column(Total.COMMANDS)] = each
         times: list[dict[object, float]] = []
         if space.timed:
-            fixed[Column(Steps())] = 0
-            times.append({Column(Steps()): ledger.cycles_per_step * space.layer.time_steps})
-            times += [spread(t, n) for t, n in zip(model.times, model.outside, strict=True)]
+            fixed.setdefault(Column(Total.STEPS), len(fixed))
+            times.append({Column(Total.STEPS): ledger.cycles_per_step * space.layer.time_steps})
+            for bits, divided, waited in zip(model.times, model.outside, model.waited, strict=True):
+                times.append(spread(bits, divided))
+                if waited:  # the multipliers stand still meanwhile
+                    times[-1][Column(Total.STEPS)] = times[0][Column(Total.STEPS)]
         limits: list[dict[object, float]] = []
         for part in model.capacity:
             limits.append(
@@ -405,7 +415,7 @@ class Relaxation:
             inverse=np.array([x.inverse for x in slots] + [x.inverse for x in fixed], np.bool_),
             constant=energy.pop(None),
             energy=dense([energy], 0)[0],
-            static=ledger.static_per_cycle if space.timed else 0.0,
+            drawn=space.accelerator.drawn_per_cycle if space.timed else 0.0,
             per_step=ledger.cycles_per_step * space.layer.time_steps,
             times=dense(times, 1),
             limits=dense(limits, 0),
@@ -460,7 +470,7 @@ class Relaxation:
             for access in operands.values()
         )
         energy = np.asarray(energy, float) + ledger.compute * unit[0]
-        times, outside_of = self._times(ledger) if space.timed else ([], [])
+        times, outside_of, waited = self._times(ledger) if space.timed else ([], [], [])
         first = 1 + len(terms)
         priced = [
             n for n in range(len(pairs)) if energy[first + n] or any(t[first + n] for t in times)
@@ -476,6 +486,7 @@ class Relaxation:
             energy=energy[chosen],
             times=tuple(time[chosen] for time in times),
             outside=tuple(outside_of),
+            waited=tuple(waited),
             tiles=tiles,
             capacity=capacity,
         )
@@ -522,13 +533,14 @@ class Relaxation:
             grain -= 1
         return grain
 
-    def _times(self, ledger: Ledger[Floats]) -> tuple[list[Floats], list[int]]:
+    def _times(self, ledger: Ledger[Floats]) -> tuple[list[Floats], list[int], list[bool]]:
         arrays_outside = np.cumsum([0, *(array is not None for array in self.space.arrays)])
-        vectors, outside = [], []
-        for channel in ledger.channels():
+        vectors, outside, waited = [], [], []
+        for channel in (*ledger.channels(), *ledger.waits()):
             vectors.append(np.asarray(channel.bits) / channel.bandwidth)
             outside.append(int(arrays_outside[channel.level]))
-        return vectors, outside
+            waited.append(channel.waited)
+        return vectors, outside, waited
 
     def _mac_words(self, operand: Operand) -> float:
         """Words that the multipliers take from a memory right above them, in one time step."""
@@ -565,7 +577,8 @@ class Relaxation:
 def _spread(fans: Sequence[int], axes: Sequence[Axis]) -> tuple[Extents, ...]:
     """Split unrollings over the axes of an array, which :func:`boxes.packable` has seen to.
 
-    What no axes multiply to (3 on 2 x 2) becomes the next that they do, at no higher price.
+    What no axes multiply to (3 on 2 x 2) becomes the next that they do, in as many steps; a copy
+    more may cost more, and then the search does not call it proved (:func:`solver._priced`).
     """
 
     def place(index: int, left: tuple[int, ...]) -> list[tuple[int, ...]] | None:

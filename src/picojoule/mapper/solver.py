@@ -34,6 +34,7 @@ from picojoule.workload import OPERANDS, Layer, linear
 FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 WATCHED = 0.1  # seconds after which whoever watches is told again
+ROUNDING = 1e-9  # relative: sums in another order differ by less
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
@@ -77,17 +78,28 @@ def search(
         _load_compiled()
     started = time.perf_counter()
     patience = _Patience(math.inf if budget is None else started + budget, watch)
-    timed = pareto or objective != "energy" or bool(accelerator.static_power and accelerator.clock)
-    space = Space(layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect")
-    relaxation = Relaxation(space)
-    if start is not None and objective == "latency" and not pareto:
-        best = _from(relaxation, start, objective, patience, floor)
-        return _priced(relaxation, best, objective, started)
-    best = _cheapest(relaxation, started, patience)
-    cheapest = best.mapping
-    if objective != "energy" and best.mapping is not None:
-        best = _from(relaxation, best.mapping, objective, patience)
-    if best.mapping is None:
+    timed = pareto or objective != "energy" or accelerator.time_costs
+
+    def solved(exact: bool) -> tuple[Relaxation, Mapping | None, _Result]:
+        """The programmes, the cheapest mapping, and the best."""
+        space = Space(
+            layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect", exact=exact
+        )
+        relaxation = Relaxation(space)
+        if start is not None and objective == "latency" and not pareto:
+            return relaxation, None, _from(relaxation, start, objective, patience, floor)
+        best = _cheapest(relaxation, started, patience)
+        cheapest = best.mapping
+        if objective != "energy" and cheapest is not None:
+            best = _from(relaxation, cheapest, objective, patience)
+        return relaxation, cheapest, best
+
+    relaxation, cheapest, best = solved(exact=False)
+    result = None if best.mapping is None else _priced(relaxation, best, objective, started)
+    if result is not None and best.complete and result.status != "optimal":
+        relaxation, cheapest, best = solved(exact=True)  # dearer than its programme says
+        result = None if best.mapping is None else _priced(relaxation, best, objective, started)
+    if result is None:
         why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
         wide, word = max(layer.bits), accelerator.word_bits
         hint = "larger memories or another dataflow may help"
@@ -96,7 +108,6 @@ def search(
         raise NoMappingError(
             f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
         )
-    result = _priced(relaxation, best, objective, started)
     if not pareto or cheapest is None:
         return result
     return replace(result, front=_front(relaxation, cheapest, patience))
@@ -156,6 +167,9 @@ def _priced(relaxation: Relaxation, best: _Result, objective: str, started: floa
     assert mapping is not None
     cost = evaluate(space.layer, space.accelerator, mapping)
     value = value_of(cost, objective)
+    if best.complete and value > best.value * (1 + ROUNDING):
+        # Unrollings that axes multiply to one by one, but not side by side.
+        best = replace(best, complete=False, bound=best.value)
     # The multiplications cost the same under every mapping.
     least = cost.by_operand["compute"] if objective == "energy" else 0.0
     return Found(
@@ -464,7 +478,7 @@ class _Solver:
         key: tuple[object, ...] = (relaxed.options, problem.where.shape, len(problem.limits))
         # A rate on a time without a bound of its own would leave no bound at all.
         usable = problem.relief > 0
-        if self.mode == programme.ENERGY:
+        if self.mode == programme.ENERGY and problem.drawn == 0:
             usable[:] = False
         else:
             key = (*key, usable.tobytes())

@@ -91,6 +91,8 @@ class Space:
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
         perfect: only tiles that divide the tile outside them.
+        exact: only unrollings that axes of the array multiply to. Without, others become the next
+            that they do (:func:`relaxation._spread`), mostly at the same price.
     """
 
     def __init__(
@@ -101,9 +103,10 @@ class Space:
         *,
         timed: bool,
         perfect: bool = False,
+        exact: bool = False,
     ) -> None:
         self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
-        self.timed, self.perfect = timed, perfect
+        self.timed, self.perfect, self.exact = timed, perfect, exact
         if problem := dataflow_problem(accelerator, dataflow):
             raise NoMappingError(problem)
         self.levels = accelerator.levels
@@ -114,7 +117,7 @@ class Space:
         padded = accelerator.charge_padding
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.reuse = accelerator.input_reuse
-        self.every_chain = self._adding_up_pays()
+        self.adding_up_pays = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
@@ -156,7 +159,9 @@ class Space:
     def _adding_up_pays(self) -> bool:
         """Whether a hop between elements costs less than keeping a partial sum in one.
 
-        Then spreading wider may pay although it saves no step, and no chain can be left out.
+        Then spreading a sum wider may pay although it saves no step, so more chains of the
+        dimensions summed over count: of the taps, which are few, all. For the others a wider spread
+        only sends a word to more elements, which may save time.
         """
         if self.accelerator.charging is not Charging.DEARER_END:
             return False
@@ -237,10 +242,23 @@ class Space:
                 0 if array is None else self._fan_limit(dim, n, array.size)
                 for n, array in enumerate(self.arrays)
             ),
-            edge=bound if self.every_chain else self._edge(dim),
+            edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
+            wider=self._wider(dim),
             perfect=self.perfect,
             rules=self._rules(dim),
+            spans=tuple(self._span(dim, array) for array in self.arrays) if self.exact else (),
         )
+
+    def _span(self, dim: Dim, array: Array | None) -> tuple[int, ...]:
+        """The lengths of an array's axes that a dimension may run along."""
+        return () if array is None else tuple(x.size for x in array.axes if dim in x.dims)
+
+    def _wider(self, dim: Dim) -> tuple[bool, ...]:
+        """Whether more element tiles of a dimension count, or fewer, each with the fewest turns."""
+        if not self.adding_up_pays:
+            return ()
+        more = (True,) if dim is C else ()
+        return (*more, False) if self.timed else more
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""

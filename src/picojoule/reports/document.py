@@ -13,7 +13,7 @@ from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Leve
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, LayerEstimate, contents
 from picojoule.question import images_at_once
-from picojoule.reports.explanation import edges, loop_nest
+from picojoule.reports.explanation import control_facts, edges, loop_nest, unsaid
 from picojoule.reports.network_table import format_table
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
 from picojoule.reports.roofs import Roofline, rooflines
@@ -23,8 +23,6 @@ from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer
 
 NOT_MODELLED = (
-    "control and clock tree",
-    "leakage, unless the machine declares static power",
     "keeping data on chip from one layer to the next",
     "stalls, bank conflicts and congestion",
 )
@@ -92,7 +90,7 @@ def document(estimate: Estimate) -> Report:
         rooflines=rooflines(estimate),
         assumptions=tuple(_assumptions(estimate)),
         not_counted=tuple(sorted(estimate.not_counted.items())),
-        not_modelled=NOT_MODELLED,
+        not_modelled=(*unsaid(estimate.machine), *NOT_MODELLED),
         meaning=estimate.meaning,
         command=command(estimate),
         files=tuple(_files(estimate)),
@@ -187,8 +185,7 @@ def _facts(estimate: Estimate) -> Iterator[Fact]:
     slow = show_time(estimate.cycles / clock) if clock else "the machine declares no clock"
     yield Fact("cycles", show_count(estimate.cycles), slow)
     if estimate.machine is not None and estimate.cycles:
-        peak = estimate.machine.elements * estimate.machine.compute.per_cycle
-        used = f"of {peak} MAC/cycle at best"
+        used = f"of {estimate.machine.peak:.10g} MAC/cycle at best"
         yield Fact("speed", f"{estimate.macs / estimate.cycles:.3g} MAC/cycle", used)
     yield Fact("layers", str(len(estimate.layers)), f"batch {estimate.batch}")
 
@@ -333,6 +330,7 @@ def _conventions(accelerator: Accelerator) -> Iterator[str]:
     free = [memory.name for memory in accelerator.memories.values() if memory.bandwidth is None]
     if free:
         yield f"No bandwidth is declared, so transfers take no time, at {', '.join(free)}."
+    yield from (f"Control takes {said}." for _, said in control_facts(accelerator))
     if accelerator.static_power and accelerator.clock:
         yield f"{accelerator.static_power:g} W are drawn whatever happens."
 

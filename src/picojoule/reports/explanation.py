@@ -196,3 +196,27 @@ def _times(ratio: float | None) -> str:
 def _range(ends: tuple[float, float], objective: str) -> str:
     most = f"{ends[1]:.3f}" if math.isfinite(ends[1]) else "unknown"
     return f", {objective} ratio {ends[0]:.3f} to {most}"
+
+
+# -- what no word moved takes --------------------------------------------------------------
+
+
+def control_facts(accelerator: Accelerator) -> Iterator[tuple[str, str]]:
+    """What clock and control take, where the machine says so."""
+    control, unit = accelerator.control, accelerator.energy_unit
+    each = {
+        "a cycle": control.per_cycle,
+        f"a cycle for each of {accelerator.elements} elements": control.per_element,
+        "a command": control.per_command,
+    }
+    said = [f"{show_energy(energy, unit)} {what}" for what, energy in each.items() if energy]
+    if said:
+        yield "control", ", ".join(said)
+
+
+def unsaid(accelerator: Accelerator | None) -> Iterator[str]:
+    """What the machine says nothing of, so that it is not in the figures."""
+    if accelerator is None or not accelerator.control_per_cycle:
+        yield "control and clock tree (the machine states none)"
+    if accelerator is None or not accelerator.static_per_cycle:
+        yield "leakage (the machine states no static power)"

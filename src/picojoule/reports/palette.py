@@ -21,9 +21,11 @@ OPERAND_COLORS: Mapping[str, str] = MappingProxyType(
         "weight": "#E69F00",
         "output": "#009E73",
         "compute": "#8C8C8C",
+        "control": "#5E5E66",
         "static": "#C9C9C9",
     }
 )
+OF_NO_OPERAND = ("compute", "control", "static")  # what no word moved takes
 OUTERMOST = ("#D96A5C", "#A8204A")
 BUFFERS = ("#4A6FD0", "#8FC3EE", "#37357F")
 NETWORKS = ("#E8D24C", "#8A6A1F")
@@ -31,7 +33,7 @@ REGISTERS = ("#135E4B", "#86D46A", "#C4F0D6", "#9C4A9A", "#E58AC0")
 
 
 def memory_colors(accelerator: Accelerator) -> dict[str, str]:
-    """The colour of every place of *machine*: memories, arrays, compute, static."""
+    """The colour of every place of *machine*: memories, arrays, compute, control, static."""
     first_array = next(
         (n for n, part in enumerate(accelerator.nest) if not isinstance(part, Level)),
         len(accelerator.nest),
@@ -70,4 +72,4 @@ def place_colors(estimates: Sequence[Estimate]) -> dict[str, str]:
 
 
 def _shared() -> dict[str, str]:
-    return {name: OPERAND_COLORS[name] for name in ("compute", "static")}
+    return {name: OPERAND_COLORS[name] for name in OF_NO_OPERAND}

@@ -6,6 +6,7 @@ returns the axes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import wraps
@@ -26,6 +27,8 @@ from picojoule.tradeoffs import TradeOff, published_name, published_points
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from picojoule.validation.figures import PublishedNumber
 
 P = ParamSpec("P")
 
@@ -50,6 +53,18 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "picojoule",
 }
 FORMATS = (".svg", ".png", ".pdf")
+VALIDATION = (5.0, 5.0)
+# One marker and colour (Okabe and Ito) for each publication; more than eight begin anew.
+_MARKS = (
+    ("o", "#0072B2"),
+    ("s", "#D55E00"),
+    ("^", "#009E73"),
+    ("D", "#CC79A7"),
+    ("v", "#000000"),
+    ("P", "#E69F00"),
+    ("X", "#56B4E9"),
+    ("*", "#A8204A"),
+)
 _CROWDED = 12  # layers from which on their names are turned
 
 
@@ -288,6 +303,68 @@ def save_plot(result: Estimate | Comparison | TradeOff, path: Path, *, by: str =
         else:
             plot_layers(result, figure.subplots(), by=by)
         write_figure(figure, path, dpi=400, warnings=result.warnings)
+
+
+def plot_validation(
+    rows: Sequence[PublishedNumber], axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
+    """Ours against the published, each in its own unit; below, the ratio of the two.
+
+    One marker for each publication; hollow ones are fitted and test nothing.
+
+    Args:
+        axes: the two to draw on, the upper first; by default those of a new figure.
+    """
+    if axes is None:
+        from matplotlib import pyplot
+
+        axes = pyplot.subplots(2, sharex=True, figsize=VALIDATION, layout="constrained")[1]
+    upper, lower = axes
+    ends = [min(row.paper for row in rows) / 2, max(row.paper for row in rows) * 2]
+    upper.plot(ends, ends, color="#8C8C8C", linewidth=0.6, zorder=0)
+    lower.axhline(1, color="#8C8C8C", linewidth=0.6, zorder=0)
+    lower.axhspan(0.9, 1.1, color="#8C8C8C", alpha=0.15, linewidth=0, zorder=0)
+    sources = dict.fromkeys(row.source for row in rows)
+    for source, (marker, color) in zip(sources, itertools.cycle(_MARKS)):
+        for fitted in (True, False):
+            points = [row for row in rows if (row.source, row.fitted) == (source, fitted)]
+            look: dict[str, Any] = {
+                "marker": marker,
+                "s": 12,
+                "linewidths": 0.6,
+                "edgecolors": color,
+                "facecolors": "none" if fitted else color,
+                "alpha": 0.85,
+            }
+            paper = [row.paper for row in points]
+            label = None if fitted else source
+            upper.scatter(paper, [row.ours for row in points], label=label, **look)
+            lower.scatter(paper, [row.ratio for row in points], **look)
+    upper.set(xscale="log", yscale="log", xlim=ends, ylabel="ours")
+    lower.set(xscale="log", ylabel="ours / published", xlabel="published, each in its own unit")
+    if any(row.fitted for row in rows):
+        upper.scatter([], [], marker="o", facecolors="none", edgecolors="#000000", label="fitted")
+    upper.legend(loc="upper left")
+    return axes
+
+
+def save_validation(rows: Sequence[PublishedNumber], path: Path) -> None:
+    """Write :func:`plot_validation` to *path*; its ending says the format.
+
+    Raises:
+        InputError: the place cannot be written.
+        PicojouleError: matplotlib is not installed.
+    """
+    _require_matplotlib()
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=VALIDATION, layout="constrained")
+        FigureCanvasAgg(figure)
+        plot_validation(rows, figure.subplots(2, sharex=True, height_ratios=(3, 2)))
+        write_figure(figure, path, dpi=200)
 
 
 def write_figure(figure: Figure, path: Path, *, dpi: int, warnings: Sequence[str] = ()) -> None:

@@ -68,7 +68,7 @@ def rooflines(estimate: Estimate) -> tuple[Roofline, ...]:
                 intensity = priced.macs / (bits / 8)
                 points.append(RooflinePoint(priced.name, intensity, priced.macs / priced.cycles))
         if points:
-            peak = float(accelerator.elements * accelerator.compute.per_cycle)
+            peak = accelerator.peak
             roofs.append(Roofline(memory.name, peak, memory.bandwidth / 8, tuple(points)))
     return tuple(roofs)
 

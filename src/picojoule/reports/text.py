@@ -6,7 +6,7 @@ Every function returns something that :func:`show` prints and :func:`plain` turn
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -14,18 +14,24 @@ from rich.text import Text
 from picojoule.accelerator import Accelerator, Array, ZeroSkip
 from picojoule.alternatives import Alternative
 from picojoule.completeness import left_out, listed
+from picojoule.components import show_node
 from picojoule.dataflow import DATAFLOWS, Dataflow
-from picojoule.estimate_records import Estimate, Joules, LayerEstimate, contents
+from picojoule.estimate_records import Estimate, Joules, contents
 from picojoule.legality import RULES
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.reports.accesses import CHARGED, layer_table, network_table
+from picojoule.reports.components import area_parts
 from picojoule.reports.explanation import (
     alternatives_report,
+    control_facts,
     edges,
     edges_table,
     front_table,
     loop_nest,
+    unsaid,
 )
+from picojoule.reports.palette import OF_NO_OPERAND
 from picojoule.reports.scale import Scale
 from picojoule.reports.tables import Column, Grid, Picture, facts_table, grid
 from picojoule.reports.tables import cell as _text
@@ -38,27 +44,27 @@ from picojoule.reports.tables import warning as _warning
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Operand, Workload
 
-if TYPE_CHECKING:
-    from picojoule.validation.figures import PublishedNumber
-
-_NOT_MODELLED = "control, clock tree and leakage (unless the machine declares static power)"
-
-
 # -- an estimate ---------------------------------------------------------------------------
 
 
-def estimate_report(estimate: Estimate) -> Group:
-    """A network's price: per layer, in all, what is left out, and what the numbers mean."""
+def estimate_report(estimate: Estimate, accesses: str | None = None) -> Group:
+    """A network's price: per layer, in all, what is left out, and what the numbers mean.
+
+    Args:
+        accesses: also those of each layer, "charged" or "physical".
+    """
     shown = estimate.in_picojoules()
+    moved = [] if accesses is None else [network_table(shown, accesses)]
     parts: list[RenderableType] = [
         *warning_lines(estimate.warnings),
         _text(headline(estimate), "bold"),
         *remark_lines(estimate.remarks),
         _layers_table(shown),
         _places_table(shown),
+        *moved,
         facts_table(_totals(shown)),
         Text(),
-        _prose(not_counted_line(estimate.not_counted)),
+        _prose(not_counted_line(estimate.not_counted, estimate.machine)),
         _prose(f"meaning: {shown.meaning}"),
     ]
     return Group(*parts)
@@ -116,7 +122,7 @@ def _places_table(estimate: Estimate) -> Grid:
     """Where the energy goes; in want of width the two dearest places stay, and the operands."""
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), estimate.energy_unit)
     places = estimate.by_memory
-    operands = [name for name in estimate.by_operand if name not in ("compute", "static")]
+    operands = [name for name in estimate.by_operand if name not in OF_NO_OPERAND]
     dear = sorted(places, key=lambda name: -places[name])
     columns = [
         Column(head=f"energy [{scale.name}]", footer="total", words=True),
@@ -183,10 +189,10 @@ def remark_lines(remarks: Iterable[str]) -> Iterator[Text]:
         yield _prose(f"remark: {remark}")
 
 
-def not_counted_line(not_counted: Mapping[str, int]) -> str:
-    """What the estimate leaves out, by name and count."""
+def not_counted_line(not_counted: Mapping[str, int], accelerator: Accelerator | None = None) -> str:
+    """What the estimate leaves out: operators by name and count, and what the machine omits."""
     operators = [listed(not_counted)] if not_counted else []
-    return f"not counted: {'; '.join([*operators, _NOT_MODELLED])}"
+    return f"not counted: {'; '.join([*operators, *unsaid(accelerator)]) or 'nothing'}"
 
 
 # -- one layer's mapping -------------------------------------------------------------------
@@ -198,6 +204,7 @@ def mapping_report(
     accelerator: Accelerator,
     alternatives: Sequence[Alternative] = (),
     front: Sequence[Found] = (),
+    accesses: str = CHARGED,
 ) -> Group:
     """The mapping of the one layer of *estimate*: loop nest, contents, accesses, certificate.
 
@@ -234,7 +241,7 @@ def mapping_report(
         Text(),
         _contents_table(layer, accelerator, priced.mapping),
         edges_table(moved),
-        _accesses_table(priced, unit),
+        layer_table(priced, unit, accesses),
         facts_table(facts),
         *others,
         Text(),
@@ -274,26 +281,6 @@ def _contents_table(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -
     return table
 
 
-def _accesses_table(priced: LayerEstimate, unit: str) -> Grid:
-    scale = Scale(priced.energy, unit)
-    heads = [f"{o.value}\n{way}" for o in OPERANDS for way in ("read", "write")]
-    heads += [f"energy\n[{scale.name}]", "share"]
-    table = grid("charged\nwords", *heads, title="accesses per inference")
-    for name, energy in priced.by_memory.items():
-        operands = priced.accesses.get(name, {})
-        table.add_row(
-            _text(name),
-            *(
-                show_count(operands[o.value][way]) if o.value in operands else ""
-                for o in OPERANDS
-                for way in ("read", "write")
-            ),
-            scale(energy),
-            _percent(energy, priced.energy),
-        )
-    return table
-
-
 # -- machines and lists --------------------------------------------------------------------
 
 
@@ -303,21 +290,29 @@ def accelerator_report(accelerator: Accelerator) -> Group:
     facts = [
         ("elements", f"{accelerator.elements} processing elements"),
         ("energies", _energies(accelerator)),
+        ("node", "not given" if accelerator.node is None else show_node(accelerator.node)),
         ("charging", accelerator.charging.value),
         ("dataflow", accelerator.default_dataflow),
         ("zeros", _zeros(accelerator)),
         ("clock", clock),
     ]
+    if accelerator.compiler:
+        facts.append(("compiler", accelerator.compiler))
+    facts += control_facts(accelerator)
     if accelerator.static_power:
         facts.append(("static", f"{accelerator.static_power:g} W"))
     if accelerator.charge_padding:
         facts.append(("padding", "zeros of the padding are stored and moved"))
+    if accelerator.fold_strides:
+        facts.append(("strides", "folded into channels, with filters filled up with zeros"))
+    if accelerator.winograd:
+        facts.append(("3 x 3 filters", "run as Winograd's F(2 x 2, 3 x 3)"))
     if accelerator.resident_images:
         facts.append(("batch", "in sets whose output maps fit the buffer"))
     parts: list[RenderableType] = [_text(accelerator.name, "bold")]
     if accelerator.description:
         parts.append(_prose(accelerator.description))
-    parts += [_nest_table(accelerator), facts_table(facts)]
+    parts += [_nest_table(accelerator), facts_table(facts), *area_parts(accelerator)]
     if accelerator.sources:
         parts += [Text(), _text("where the numbers come from", "bold")]
         parts += [
@@ -384,12 +379,15 @@ def _nest_table(accelerator: Accelerator) -> Grid:
                 ", ".join(codes),
             )
         depth += 1
-    per_cycle = accelerator.compute.per_cycle
+    compute = accelerator.compute
+    rate = f"{compute.per_cycle}/cycle"
+    if compute.cycles > 1:
+        rate = f"{compute.per_cycle} in {compute.cycles} cycles"
     table.add_row(
         _text(f"{'  ' * depth}multiplier"),
         "",
-        f"{per_cycle}/cycle",
-        f"MAC {accelerator.compute.mac_energy:g}",
+        rate,
+        f"MAC {compute.mac_energy:g}",
         "",
         "",
         "",
@@ -463,31 +461,3 @@ def rules_table() -> Grid:
     for rule in RULES:
         table.add_row(_text(rule.name), _text(rule.says))
     return table
-
-
-def validation_table(rows: Sequence[PublishedNumber]) -> Grid:
-    """What papers print beside what picojoule says; *rows* as ``validate`` gives."""
-    columns = [
-        Column(head="figure", words=True, widest=18),
-        Column(head="quantity", words=True),
-        *(Column(head=x) for x in ("paper", "ours", "ratio")),
-        Column(head="note", words=True, widest=34),
-    ]
-    table = Grid(columns)
-    for row in rows:
-        table.add_row(
-            _text(row.figure),
-            _text(row.quantity),
-            _value(row.paper),
-            _value(row.ours),
-            _value(row.ratio),
-            _text(row.note),
-            style="" if row.ok else "red",
-        )
-    return table
-
-
-def _value(value: object) -> Text:
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return _text(show_count(value) if abs(value) >= 1000 else f"{value:.4g}")
-    return _text("-" if value is None else value)

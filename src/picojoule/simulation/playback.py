@@ -23,7 +23,8 @@ class Script(NamedTuple):
     sizes: Ints  # [8] positions of each clock
     steps: Ints  # [8] table: compute steps of a visit; none past the end of the dimension
     cycles_per_step: float
-    moves: Ints  # [moves, 7] innermost loop, slides, double, waits, source, is output, needed
+    # [moves, 8] innermost loop, slides, double, waits, source, is output, needed, prefetched
+    moves: Ints
     flows: int
     summed: Ints  # [moves + flows, 6] tables over C, R, S: nothing added before; nothing after
     owners: Ints  # [parts, 2] move or flow; 1: what is not fetched as nothing was added before
@@ -77,6 +78,8 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
     left_before = np.zeros(count)  # and those of the stay before it
     gone = np.zeros(count)  # when the last tile left the place where it waited
     held = np.zeros(parts)  # cycles that the present sums will take to leave
+    since = np.zeros(parts)  # when the channel was free for what is fetched ahead
+    used_then = np.zeros(parts)  # and what it had been in use by then
     holds = np.zeros(count, np.bool_)
     stalls = np.zeros(count + flows)
     times = np.zeros(parts)  # what the transfer at hand takes of each channel
@@ -129,6 +132,7 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                 break
             slide = bool(moves[m, 1]) and advanced == moves[m, 0] and advanced >= 0
             start = when
+            early = visits == 0 and moves[m, 7] > 0  # while the layer before runs
             fetched = not moves[m, 5] or not holds_in_all(data, summed[m], 0, clock)
             for p in range(parts):
                 if owners[p, 0] != m:
@@ -140,14 +144,22 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                     times[p] = words * scales[p, 0]
                 else:
                     times[p] = 0.0
-                if times[p] > 0:
+                if times[p] > 0 and moves[m, 7] == 0:
                     start = max(start, free[ints[p, 0]])
             finish = when
             for p in range(parts):
                 if times[p] > 0:  # two parts of one transfer on one channel follow each other
                     channel = ints[p, 0]
-                    free[channel] = max(free[channel], start) + times[p]
                     used[channel] += times[p]
+                    if early:
+                        continue
+                    if moves[m, 7] > 0:  # first in the time that others left idle
+                        idle = free[channel] - since[p] - (used[channel] - times[p] - used_then[p])
+                        finish = max(finish, since[p] + times[p])
+                        if idle >= times[p]:
+                            continue
+                        times[p] -= max(0.0, idle)
+                    free[channel] = max(free[channel], start) + times[p]
                     finish = max(finish, free[channel])
             if kind == LEAVE:
                 left_before[m], left[m] = left[m], finish
@@ -162,6 +174,10 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             if not fetching[m]:
                 continue
             room[m] = end
+            for p in range(parts):
+                if owners[p, 0] == m:
+                    since[p] = max(free[ints[p, 0]], end)
+                    used_then[p] = used[ints[p, 0]]
             if moves[m, 5]:
                 final = holds_in_all(data, summed[m], 3, clock)
                 holds[m] = True

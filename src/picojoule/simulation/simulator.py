@@ -14,9 +14,12 @@ are there. The rules:
    it is fetched as soon as the last such tile has left, as far as it fits.
 4. Partial sums leave when their stay ends, and are fetched again only after they have arrived.
    Without double buffering the next sums wait until the last have left.
-5. What multipliers take straight from a memory flows while they work, and they work no faster.
-   What neighbours hand on is played as if it came from outside: no shorter than it is.
-6. In a systolic array the last element is as many cycles late as the way to it is long.
+5. A prefetched memory is filled ahead: what it gets first from the outermost level has come before
+   the layer starts, what it gets later comes in the time in which channels are idle since there was
+   room. No layer takes less than all transfers of any channel: it stands for those of the next.
+6. What multipliers take straight from a memory flows while they work, and they work no faster. What
+   neighbours hand on is played as if it came from outside: no shorter than it is.
+7. In a systolic array the last element is as many cycles late as the way to it is long.
 
 Arrays outside a memory are stood for by their first element, which has most to do.
 """
@@ -32,7 +35,7 @@ from typing import NamedTuple
 import numpy as np
 
 from picojoule.accelerator import Accelerator, Memory, Network
-from picojoule.cost import Ledger
+from picojoule.cost import Cost, Ledger, evaluate
 from picojoule.errors import PicojouleError
 from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping as LoopNest
@@ -86,6 +89,9 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
     layer, mapping = in_rows(layer, mapping)
     plan = _Planner(layer, accelerator, mapping).plan()
     times, stalls, used, visits = play(plan.script())
+    for n, move in enumerate(plan.moves):
+        if move.prefetched:  # what came early kept the channels busy all the same
+            stalls[n] += max(0.0, used.max() - times.sum() - stalls.sum())
     named = {
         name: float(cycles) for name, cycles in zip(plan.names, stalls, strict=True) if cycles > 0
     }
@@ -99,6 +105,30 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
     )
 
 
+def price_in_time(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Cost:
+    """The price of *mapping* at the time that it takes where time costs energy.
+
+    That is the time played through where the accelerator's bandwidths are stated, for all layers
+    but those whose time steps have rows and columns; else that of its busiest part
+    (:func:`cost.evaluate`).
+
+    Raises:
+        MappingError: if the mapping is not legal.
+    """
+    cost = evaluate(layer, accelerator, mapping)
+    if not accelerator.priced_in_time or not (layer.time_steps == 1 or _free_axes(layer)):
+        return cost
+    played = simulate(layer, accelerator, mapping).cycles
+    # Where the first element of an array has padding and others have not, it is done sooner.
+    return evaluate(layer, accelerator, mapping, cycles=max(cost.cycles, played))
+
+
+def _free_axes(layer: Layer) -> list[int]:
+    """Axes along which a layer has one row: there its time steps may run."""
+    sizes = zip(layer.bounds[4:6], layer.bounds[6:8], layer.input_size, strict=True)
+    return [axis for axis, numbers in enumerate(sizes) if numbers == (1, 1, 1)]
+
+
 def in_rows(layer: Layer, mapping: LoopNest) -> tuple[Layer, LoopNest]:
     """The same work with time steps as rows of outputs, outermost of all loops.
 
@@ -109,8 +139,7 @@ def in_rows(layer: Layer, mapping: LoopNest) -> tuple[Layer, LoopNest]:
     """
     if layer.time_steps == 1:
         return layer, mapping
-    sizes = zip(layer.bounds[4:6], layer.bounds[6:8], layer.input_size, strict=True)
-    free = [axis for axis, numbers in enumerate(sizes) if numbers == (1, 1, 1)]
+    free = _free_axes(layer)
     if not free:
         raise PicojouleError(
             f"layer {layer.name!r}: {layer.time_steps} time steps of {layer.bounds.P} x "
@@ -172,6 +201,7 @@ class _Transfer:
     slides: bool = False
     double: bool = False
     waits: bool = False  # passes by a memory in which it can wait
+    prefetched: bool = False  # while the layer before runs
     source: int = -1  # the transfer that fills what this one is cut from
     parts: list[_ChannelShare] = field(default_factory=list)
     fresh: list[_ChannelShare] = field(default_factory=list)  # flows only: not fetched at first
@@ -224,11 +254,12 @@ class _Plan:
                     m.source,
                     m.operand is OUTPUT,
                     n in self.needed,
+                    m.prefetched,
                 ]
                 for n, m in enumerate(self.moves)
             ],
             np.int64,
-        ).reshape(-1, 7)
+        ).reshape(-1, 8)
         summed = np.array(
             [[put(t) for t in (*m.first, *m.final)] for m in (*self.moves, *self.flows)], np.int64
         ).reshape(-1, 6)
@@ -331,6 +362,7 @@ class _Planner:
                         last=max(inside, default=-1),
                         slides=stay(self.mapping, operand, child, self.reuse)[1] is not None,
                         double=target.double_buffered,
+                        prefetched=target.prefetched and parent == 0,
                     )
                 )
         return sorted(moves, key=lambda move: (move.child, OPERANDS.index(move.operand)))

@@ -16,6 +16,7 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
             access_energy: 6 MAC           # or read_energy and write_energy
             bandwidth: 64 bit/cycle        # left out: unbounded
             double_buffered: true          # the next tile arrives while this one is in use
+            prefetched: true               # and the first one while the layer before runs
             charge_drains: false           # sums that come and go cost no access of their own
             refetches: [M]                 # each step of these loops fetches all inputs anew
       - array: pe-array
@@ -29,7 +30,8 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
           - {name: spads, keeps: [input, weight, output], capacity: 512 B, access_energy: 1 MAC}
 
 Every number is a text with its unit, or a mapping ``{value, source, status}`` with the status
-``published``, ``derived`` or ``assumed``; shipped files always say where a number comes from.
+``published``, ``derived``, ``assumed`` or ``fitted``; shipped files always say where a number
+comes from.
 
 A machine that differs from another in a few numbers says only these. A change names the part (a
 memory, an array and its axis, or a key of the file) and the number::

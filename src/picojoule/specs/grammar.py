@@ -23,6 +23,7 @@ from pydantic import (
 from picojoule import units
 from picojoule.accelerator import (
     Charging,
+    ComponentSpec,
     Format,
     HopCharge,
     Memory,
@@ -33,13 +34,14 @@ from picojoule.accelerator import (
 )
 from picojoule.dataflow import DATAFLOWS, MappingRule, Rule
 from picojoule.errors import UnitError, did_you_mean
+from picojoule.processing_passes import RULES
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
 # Loops that leave inputs in place, or move their window.
 REFETCHABLE = (Dim.M, Dim.P, Dim.Q, Dim.R, Dim.S)
 # These stand beside the names of memories and arrays where energies are split by place.
-_RESERVED = ("compute", "static", "total")
+_RESERVED = ("compute", "control", "static", "total")
 
 
 class _Part(BaseModel):
@@ -136,6 +138,11 @@ class Frequency(Quantity):
     least, most = 1, 1e15
 
 
+class Node(Quantity):
+    parse, unit = staticmethod(units.nanometres), "nm"
+    least, most = 1, 1000
+
+
 class Picojoules(Quantity):
     parse, unit = staticmethod(units.picojoules), "pJ"
     least, most = 1e-9, 1e15
@@ -144,17 +151,6 @@ class Picojoules(Quantity):
 class Power(Quantity):
     parse, unit = staticmethod(units.watts), "W"
     most = 1e9
-
-
-class Energy(Quantity):
-    unit = ""  # the file's
-    most = 1e15
-
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> Any:
-        if not energy_unit:  # the file names none that exists, which is mistake enough
-            return 0.0
-        return cls._checked(text, units.energy(text, energy_unit), energy_unit)
 
 
 def _digits(text: str) -> int:
@@ -171,6 +167,62 @@ class Count(Quantity):
     def write(cls, amount: float, energy_unit: str) -> str:
         del energy_unit
         return str(amount)
+
+
+class RowWidth(Width):
+    most = 4096
+
+
+class Length(Quantity):
+    parse, unit = staticmethod(units.millimetres), "mm"
+    least, most = 1e-6, 1e3
+
+
+class Energy(Quantity):
+    """An energy, or the component that it is the energy of: ``{component: sram, ports: 2}``."""
+
+    value: Annotated[str, StringConstraints(max_length=80)]  # a component's: once it is resolved
+    component: str | None = None
+    node: Node | None = None
+    width: RowWidth | None = None
+    ports: Count | None = None
+    length: Length | None = None
+
+    unit = ""  # the file's
+    most = 1e15
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "component" in data:
+            if data.keys() & {"value", "source", "status"}:
+                raise ValueError("a component brings its value, source and status: leave them out")
+            return {"value": "", "source": None, "status": None, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _settled(self) -> Energy:
+        for key in ("node", "width", "ports", "length"):
+            if self.component is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} has no effect without a component")
+        if self.component is None and not self.value:
+            raise ValueError("an energy needs a number with its unit, or a component")
+        return self
+
+    def spec(self) -> ComponentSpec:
+        """The component that is named here."""
+        said = {
+            key: None if quantity is None else quantity.amount("")
+            for key in ("node", "width", "ports", "length")
+            for quantity in (getattr(self, key),)
+        }
+        return ComponentSpec(kind=self.component or "", **said)
+
+    @classmethod
+    def read(cls, text: str, energy_unit: str) -> Any:
+        if not energy_unit or not text:  # the file names no unit, or this is a component's
+            return 0.0
+        return cls._checked(text, units.energy(text, energy_unit), energy_unit)
 
 
 def _truth(text: Any) -> Any:
@@ -225,6 +277,7 @@ class _MemoryPart(_Part):
     refetches: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
     charge_drains: _Truth = True
     double_buffered: _Truth = False
+    prefetched: _Truth = False
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -269,6 +322,7 @@ class _MemoryPart(_Part):
             refetches=frozenset(self.refetches),
             charge_drains=self.charge_drains,
             double_buffered=self.double_buffered,
+            prefetched=self.prefetched,
         )
 
 
@@ -330,7 +384,14 @@ class ArrayPart(_Part):
 class _ComputePart(_Part):
     mac_energy: Energy
     per_cycle: Count | None = None
+    cycles: Count | None = None
     psum_bits: Width | None = None
+
+
+class _ControlPart(_Part):
+    per_cycle: Energy | None = None
+    per_element: Energy | None = None
+    per_command: Energy | None = None
 
 
 class _SparsePart(_Part):
@@ -411,13 +472,18 @@ class MachineFile(_Part):
     description: str = ""
     energy_unit: Literal["MAC", "pJ"] = "MAC"
     unit_energy: Picojoules | None = None
+    node: Node | None = None
     word_bits: Width | None = None
     charging: Charging = Charging.DEARER_END
     charge_padding: _Truth = False
+    fold_strides: _Truth = False
+    winograd: _Truth = False
     resident_images: _Truth = False
     clock: Frequency | None = None
     static_power: Power | None = None
+    control: _ControlPart = _ControlPart()
     default_dataflow: str = "flexible"
+    compiler: str | None = None
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
     nest: tuple[_Nest, ...]
@@ -429,6 +495,14 @@ class MachineFile(_Part):
         if name not in DATAFLOWS:
             near = did_you_mean(name, tuple(DATAFLOWS))
             raise ValueError(f"no dataflow {name!r}{near}; there are {', '.join(DATAFLOWS)}")
+        return name
+
+    @field_validator("compiler")
+    @classmethod
+    def _known_compiler(cls, name: str | None) -> str | None:
+        if name is not None and name not in RULES:
+            near = did_you_mean(name, tuple(RULES))
+            raise ValueError(f"no compiler {name!r}{near}; there are {', '.join(RULES)}")
         return name
 
 
@@ -447,6 +521,7 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("nest", "array", "axes"): _AxisPart,
     ("nest", "array", "bandwidths"): _Bandwidths,
     ("compute",): _ComputePart,
+    ("control",): _ControlPart,
     ("sparse",): _SparsePart,
     ("published",): _PublishedPart,
     ("published", "rules"): RulePart,
@@ -470,8 +545,9 @@ def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseM
                 if detail["type"] not in ("missing", "extra_forbidden"):
                     break  # within a number that is written short
             path = child(path, part)
+        inner = Energy if len(words) > 1 and words[-2].endswith("_energy") else Quantity
         place = words[:2] if words[:2] == ("published", "changes") else words[:-1]
-        model = _KEYS.get(place, Quantity) if words[:-1] else whole
+        model = _KEYS.get(place, inner) if words[:-1] else whole
         mistakes_by_place[path, _message(detail, words, model)] = None
     document.refuse(mistakes_by_place, more=max(0, len(details) - MOST_MISTAKES))
 
@@ -510,6 +586,7 @@ def _wanted(words: tuple[str, ...]) -> str:
         "memories",
         "axes",
         "compute",
+        "control",
         "sparse",
         "formats",
         "bandwidths",

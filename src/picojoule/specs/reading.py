@@ -12,21 +12,27 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from picojoule import units
 from picojoule.accelerator import (
     UNSTATED,
     Accelerator,
     Array,
     Axis,
     Compute,
+    Control,
     Format,
     Level,
     Provenance,
     Published,
     SparseSupport,
 )
+from picojoule.components import checked_node
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
+from picojoule.processing_passes import compiler_problems
+from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
+    Energy,
     LevelPart,
     MachineFile,
     Quantity,
@@ -34,12 +40,15 @@ from picojoule.specs.grammar import (
     refuse_invalid,
 )
 from picojoule.specs.writing import dump_accelerator
+from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
+_ENDS = ("read_energy", "write_energy")
 LONGEST_CHAIN = 8  # files, each based on the next
 
 # Groups of keys, and the keys that a variant cannot change: they make the machine's structure.
-_GROUPS = ("compute", "sparse", "formats", "bandwidths")
+_GROUPS = ("compute", "control", "sparse", "formats", "bandwidths")
+_OWN_GROUPS = {"compute", "control", "sparse"}  # of the machine itself
 _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
 
@@ -57,18 +66,28 @@ def _is_yaml(name: str) -> bool:
     return name.lower().endswith((".yaml", ".yml"))
 
 
-def load_accelerator(source: str | PathLike[str] | Accelerator) -> Accelerator:
+def load_accelerator(
+    source: str | PathLike[str] | Accelerator, *, node: str | None = None
+) -> Accelerator:
     """Return the machine of a YAML file or of a shipped name; an Accelerator is returned as it is.
+
+    Args:
+        node: made at this node of technology ("22nm"), with energies in pJ
+            (:func:`technology.at_node`); by default as the file says.
 
     >>> load_accelerator("eyeriss").elements
     168
+    >>> load_accelerator("eyeriss", node="7nm").compute.mac_energy  # pJ; a MAC at 65 nm takes 2
+    0.152031
 
     Raises:
         InputError: there is no such file or name, or the file has mistakes; all are listed.
+        PicojouleError: the machine cannot be taken to that node.
     """
-    if isinstance(source, Accelerator):
-        return source
-    return parse_accelerator(_read(source), fspath(source))
+    nanometres = None if node is None else checked_node(units.nanometres(node))
+    if not isinstance(source, Accelerator):
+        source = parse_accelerator(_read(source), fspath(source))
+    return source if nanometres is None else at_node(source, nanometres)
 
 
 def _read(source: str | PathLike[str]) -> str:
@@ -115,9 +134,17 @@ def parse_accelerator(text: str, source: str) -> Accelerator:
 
 def _accelerator(document: Document) -> Accelerator:
     unit = document.root.get("energy_unit", "MAC") if isinstance(document.root, dict) else "MAC"
-    file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
+    written = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
+    file, mistakes = with_components(written)
     accelerator = _build(file)
-    document.refuse([*accelerator.problems(), *_unused(file)])
+    document.refuse(
+        [
+            *mistakes,
+            *accelerator.problems(),
+            *compiler_problems(accelerator),
+            *_unused(file),
+        ]
+    )
     if accelerator.published.changes:
         _accelerator(_in_use(document, accelerator.published))
     return accelerator
@@ -236,12 +263,16 @@ def _build(file: MachineFile) -> Accelerator:
             number(file.compute.mac_energy, 0.0),
             number(file.compute.per_cycle, 1),
             number(file.compute.psum_bits, None),
+            number(file.compute.cycles, 1),
         ),
         energy_unit=unit,
         unit_energy=number(file.unit_energy, None),
+        node=number(file.node, None),
         word_bits=number(file.word_bits, 16),
         charging=file.charging,
         charge_padding=file.charge_padding,
+        fold_strides=file.fold_strides,
+        winograd=file.winograd,
         resident_images=file.resident_images,
         sparse=SparseSupport(
             zeros=sparse.zeros,
@@ -252,9 +283,15 @@ def _build(file: MachineFile) -> Accelerator:
                 Operand(name) for name in sparse.charge_register_reads_of
             ),
         ),
+        control=Control(
+            per_cycle=number(file.control.per_cycle, 0.0),
+            per_element=number(file.control.per_element, 0.0),
+            per_command=number(file.control.per_command, 0.0),
+        ),
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),
         default_dataflow=file.default_dataflow,
+        compiler=file.compiler,
         description=file.description,
         published=file.published.published(),
         sources=tuple(_constants(file, "$")),
@@ -262,7 +299,9 @@ def _build(file: MachineFile) -> Accelerator:
 
 
 def _constants(part: Any, path: str) -> Iterator[Provenance]:
-    if isinstance(part, Quantity):
+    if isinstance(part, Energy) and part.component:
+        yield Provenance(path, part.value, part.source or "", part.status or UNSTATED, part.spec())
+    elif isinstance(part, Quantity):
         yield Provenance(path, part.value, part.source or "", part.status or UNSTATED)
     elif isinstance(part, BaseModel):
         for key in type(part).model_fields:
@@ -316,6 +355,8 @@ def _place(root: dict[str, Any], target: str) -> tuple[dict[str, Any], str]:
     """The part of the machine that *target* names a key of, and its path."""
     place, path = root, "$"
     for word in target.split(".")[:-1]:
+        if word in _absent_groups(place, path):
+            place[word] = {}
         places = _parts(place, path)
         if word not in places:
             near = did_you_mean(word, tuple(places))
@@ -331,6 +372,12 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
     last = target.rpartition(".")[2]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
+    if last in _ENDS and "access_energy" in place:
+        both = place.pop("access_energy")
+        place.update(dict.fromkeys(_ENDS, both))
+    elif last == "access_energy":
+        for end in _ENDS:
+            place.pop(end, None)
     place[last] = value
     return child(path, last)
 
@@ -339,6 +386,17 @@ def _present(root: dict[str, Any], target: str) -> Any:
     """What stands where *target* points, if anything does."""
     place, last = _place(root, target)[0], target.rpartition(".")[2]
     return place.get(last)
+
+
+def _absent_groups(place: dict[str, Any], path: str) -> Iterator[str]:
+    """Groups of keys that *place* may have and has not."""
+    if path == "$":
+        own = _OWN_GROUPS
+    elif "array" in place:
+        own = {"bandwidths"}
+    else:
+        own = {"formats"} if "keeps" in place else set()
+    return (group for group in _GROUPS if group in own and group not in place)
 
 
 def _parts(place: dict[str, Any], path: str) -> dict[str, tuple[dict[str, Any], str]]:

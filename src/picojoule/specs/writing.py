@@ -13,6 +13,7 @@ from picojoule.accelerator import (
     Accelerator,
     Array,
     Axis,
+    ComponentSpec,
     Format,
     Level,
     Memory,
@@ -26,9 +27,12 @@ from picojoule.specs.grammar import (
     Count,
     Energy,
     Frequency,
+    Length,
+    Node,
     Picojoules,
     Power,
     Quantity,
+    RowWidth,
     Width,
 )
 from picojoule.workload import DIMS, OPERANDS
@@ -53,13 +57,18 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         description=accelerator.description or None,
         energy_unit=written.unit,
         unit_energy=number(Picojoules, "$.unit_energy", accelerator.unit_energy),
+        node=number(Node, "$.node", accelerator.node),
         word_bits=number(Width, "$.word_bits", accelerator.word_bits),
         charging=accelerator.charging.value,
         charge_padding=accelerator.charge_padding,
+        fold_strides=True if accelerator.fold_strides else None,
+        winograd=True if accelerator.winograd else None,
         resident_images=accelerator.resident_images,
         clock=number(Frequency, "$.clock", accelerator.clock),
         static_power=number(Power, "$.static_power", power if stated else None),
+        control=written.control(),
         default_dataflow=accelerator.default_dataflow,
+        compiler=accelerator.compiler,
         sparse=written.sparse(),
         compute=written.compute(),
         nest=[
@@ -89,6 +98,8 @@ class _Written:
         if origin is None or not _still(kind, origin.value, amount, self.unit):
             text = kind.write(amount, self.unit)
             return int(text) if kind is Count else text
+        if origin.component is not None:
+            return _named(origin.component)
         value = int(origin.value) if kind is Count else origin.value
         if origin.status == UNSTATED:
             return value
@@ -104,6 +115,7 @@ class _Written:
             Energy, f"{path}.{'access' if both else 'read'}_energy", memory.read_energy
         )
         write = self.number(Energy, f"{path}.write_energy", memory.write_energy)
+        both = both or ("component" in read and read == write)
         return _given(
             name=memory.name,
             keeps=_names(memory.keeps, OPERANDS),
@@ -116,6 +128,7 @@ class _Written:
             refetches=_names(memory.refetches, DIMS) if memory.refetches else None,
             charge_drains=None if memory.charge_drains else False,
             double_buffered=True if memory.double_buffered else None,
+            prefetched=True if memory.prefetched else None,
             formats=_Flow(
                 {
                     operand.value: coding.value
@@ -167,14 +180,24 @@ class _Written:
             charge_register_reads_of=_names(sparse.charge_register_reads_of, OPERANDS),
         )
 
+    def control(self) -> dict[str, Any] | None:
+        control, stated = self.accelerator.control, {}
+        for name in ("per_cycle", "per_element", "per_command"):
+            path, amount = f"$.control.{name}", getattr(control, name)
+            if amount or path in self.sources:
+                stated[name] = self.number(Energy, path, amount)
+        return stated or None
+
     def compute(self) -> dict[str, Any]:
         compute = self.accelerator.compute
         several = compute.per_cycle > 1 or "$.compute.per_cycle" in self.sources
+        serial = compute.cycles > 1 or "$.compute.cycles" in self.sources
         return _given(
             mac_energy=self.number(Energy, "$.compute.mac_energy", compute.mac_energy),
             per_cycle=self.number(
                 Count, "$.compute.per_cycle", compute.per_cycle if several else None
             ),
+            cycles=self.number(Count, "$.compute.cycles", compute.cycles if serial else None),
             psum_bits=self.number(Width, "$.compute.psum_bits", compute.psum_bits),
         )
 
@@ -194,6 +217,17 @@ def _published(published: Published) -> dict[str, Any] | None:
         for x in published.changes
     }
     return _given(rules=rules or None, changes=changes or None) or None
+
+
+def _named(spec: ComponentSpec) -> dict[str, Any]:
+    """A component as an entry of the file."""
+    kinds = {"node": Node, "width": RowWidth, "length": Length}
+    said = {
+        key: kind.write(amount, "")
+        for key, kind in kinds.items()
+        if (amount := getattr(spec, key)) is not None
+    }
+    return _Flow(_given(component=spec.kind, **said, ports=spec.ports))
 
 
 def _still(kind: type[Quantity], text: str, amount: float, unit: str) -> bool:

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from picojoule.validation.cvpr17 import asilomar, cvpr17_fig4, cvpr17_table1
+from picojoule.validation.cvpr17_networks import cvpr17_networks
 from picojoule.validation.figures import PublishedNumber
 from picojoule.validation.isca16 import isca16_fig10, isca16_fig12, worked_examples
-from picojoule.validation.jssc17 import jssc17
+from picojoule.validation.jssc17 import jssc17_table3, jssc17_table5, jssc17_table6
+from picojoule.validation.nvdla import nvdla
+from picojoule.validation.vela import vela
 
 SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     worked_examples,
     isca16_fig10,
     isca16_fig12,
-    jssc17,
+    jssc17_table3,
+    jssc17_table5,
+    jssc17_table6,
     asilomar,
     cvpr17_table1,
+    cvpr17_networks,
     cvpr17_fig4,
+    vela,
+    nvdla,
 )
 
 

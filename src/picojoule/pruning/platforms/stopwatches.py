@@ -7,6 +7,7 @@ gives the median and the spread. The layers are those of :class:`picojoule.Layer
 from __future__ import annotations
 
 import datetime
+import math
 import platform as machine
 import statistics
 import time
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from picojoule.errors import PicojouleError
+from picojoule.pruning.platforms.meters import Nvml
 from picojoule.pruning.platforms.tables import Entry
 from picojoule.workload import Layer
 
@@ -114,12 +116,12 @@ class OnnxRuntime:
         self.name = f"cpu ({threads} thread{'s' if threads > 1 else ''}, {clock} clock)"
         self._threads, self._clock = threads, clock
         self._effort = effort or Effort()
-        self._runtime = _import_onnxruntime()
+        self._runtime = import_onnxruntime()
         self._empty: float | None = None
 
     def provenance(self) -> dict[str, Any]:
         return {
-            "device": _processor(),
+            "device": processor(),
             "tool": f"onnxruntime {self._runtime.__version__}",
             "threads": self._threads,
             "clock": self._clock,
@@ -163,11 +165,7 @@ class OnnxRuntime:
         return timed(lambda: session.run(None, feeds), CLOCKS[self._clock], self._effort)
 
     def _session(self, model: bytes) -> Any:
-        options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        return self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return session_of(self._runtime, model, self._threads)
 
     def _empty_call(self) -> float:
         if self._empty is None:
@@ -182,7 +180,12 @@ class OnnxRuntime:
         return self._empty
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """onnxruntime.
+
+    Raises:
+        PicojouleError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -190,6 +193,15 @@ def _import_onnxruntime() -> Any:
             "measuring on this computer needs onnxruntime: pip install 'picojoule[latency]'"
         ) from None
     return onnxruntime
+
+
+def session_of(runtime: Any, model: bytes, threads: int) -> Any:
+    """A session of onnxruntime on this computer's CPU; 0 threads: as many as it has cores."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def layer_model(layer: Layer) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
@@ -250,7 +262,7 @@ def _serialized(graph: Any) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's own name where the system tells it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
@@ -313,22 +325,16 @@ class Cuda:
         return [begin.elapsed_time(end) * 1e-3 for begin, end in events]
 
     def joules(self, work: Work, runs: int) -> float:
+        meter = Nvml(self._index)
         try:
-            import pynvml
-        except ImportError:
-            raise PicojouleError("GPU energy needs NVML: pip install nvidia-ml-py") from None
-        pynvml.nvmlInit()
-        try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(self._index)
             self._torch.cuda.synchronize(self._device)
-            before = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            meter.joules()
             for _ in range(runs):
                 work()
             self._torch.cuda.synchronize(self._device)
-            after = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            return math.fsum(meter.joules().values()) / runs
         finally:
-            pynvml.nvmlShutdown()
-        return float(after - before) * 1e-3 / runs  # the counter is in millijoules
+            meter.close()
 
     def provenance(self) -> dict[str, Any]:
         return {"device": self.name, "tool": f"torch {self._torch.__version__}, CUDA events, NVML"}
