@@ -132,7 +132,9 @@ def row_of(pair: str) -> Row:
         everything.pop(name, None)
     # What a unit of energy is in joules changes how results are shown, not what they are.
     del everything["joules"], everything["total"]["times_arithmetic"]
-    everything["machine"] = dump_accelerator(replace(load_accelerator(chip), unit_energy=None))
+    everything.pop("node", None)  # newer than the rows
+    plain = replace(load_accelerator(chip), unit_energy=None, node=None)
+    everything["machine"] = dump_accelerator(plain)
     for layer in everything["layers"]:
         del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows
     return Row(
