@@ -130,9 +130,10 @@ def row_of(pair: str) -> Row:
     # Neither numbers nor mappings; the first is another one for every version.
     for name in ("picojoule", "complete", "unmodelled", "remarks"):
         everything.pop(name, None)
-    # What a unit of energy is in joules changes how results are shown, not what they are.
+    # What a unit is in joules and how a compiler would map change nothing that is searched.
     del everything["joules"], everything["total"]["times_arithmetic"]
-    everything["machine"] = dump_accelerator(replace(load_accelerator(chip), unit_energy=None))
+    machine = replace(load_accelerator(chip), unit_energy=None, compiler=None)
+    everything["machine"] = dump_accelerator(machine)
     for layer in everything["layers"]:
         del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows
     return Row(
