@@ -92,9 +92,9 @@ class Memory:
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
-        prefetched: what it gets first from the outermost level comes while the layer before runs:
-            no layer waits for it, though none takes less than all its transfers. Only the
-            simulation looks at it.
+        prefetched: what it gets from the outermost level comes ahead, whenever channels are idle,
+            and first while the layer before runs: no layer waits for that, though none takes less
+            than all its transfers. Only the simulation looks at it.
         may_bypass: operands that a mapping may send past it.
         formats: coding of each operand's transfers at this memory where that saves; dense by
             default.
@@ -300,6 +300,10 @@ class Accelerator(Displayed):
             can hold the layer's finished output maps of (at least one); weights are fetched anew
             for each set. By default the whole batch is one set.
         charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
+        fold_strides: it has no strides of its own: rows and columns side by side are folded into
+            channels, with filters filled up with zeros (:meth:`Layer.with_folded_strides`).
+        winograd: 3 x 3 filters of stride 1 run as Winograd's F(2 x 2, 3 x 3)
+            (:meth:`Layer.with_winograd`), after strides are folded.
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
@@ -318,6 +322,8 @@ class Accelerator(Displayed):
     word_bits: int = 16
     charging: Charging = Charging.DEARER_END
     charge_padding: bool = False
+    fold_strides: bool = False
+    winograd: bool = False
     resident_images: bool = False
     sparse: SparseSupport = SparseSupport()
     control: Control = Control()

@@ -396,6 +396,7 @@ class Estimate(MaybeIncomplete, Plotted):
             "dataflow": self.dataflow,
             "objective": self.objective,
             "energy_unit": self.energy_unit,
+            "node": None if self.machine is None else self.machine.node,
             **completeness(self.unmodelled, self.remarks),
             "joules": None if self.joules is None else self.joules.to_dict(),
             "total": {

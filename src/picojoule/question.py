@@ -171,8 +171,9 @@ def ask(
         network = as_measured(network, load(getattr(profile, "workload", profile)))
     elif not density and _is_unmeasured(network) and any(map(accelerator.sees_zeros, OPERANDS)):
         network = replace(network, remarks=(*network.remarks, UNMEASURED))
+    network = prepared(network, batch=batch, bits=bits, density=density)
     return Question(
-        network=prepared(network, batch=batch, bits=bits, density=density),
+        network=as_run(network, accelerator),
         accelerator=accelerator,
         dataflow=accelerator.dataflow(dataflow),
         objective=objective,
@@ -197,6 +198,28 @@ def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
         for x in network
     )
     return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
+
+
+def as_run(network: Workload, accelerator: Accelerator) -> Workload:
+    """*network* in the products that the accelerator makes of it; it says where they differ.
+
+    Strides that it does not have are folded into channels, and then 3 x 3 filters run as Winograd
+    does them, if it does.
+    """
+    steps = [
+        (accelerator.fold_strides, Layer.with_folded_strides, "folds strides into channels"),
+        (accelerator.winograd, Layer.with_winograd, "runs 3 x 3 filters as Winograd does"),
+    ]
+    for applies, step, what in steps:
+        layers = tuple(step(layer) for layer in network)
+        changed = sum(new is not old for new, old in zip(layers, network, strict=True))
+        if not applies or not changed:
+            continue
+        macs = sum(layer.macs for layer in layers) - sum(layer.macs for layer in network)
+        remark = f"{accelerator.name} {what}: {changed} layers have {abs(macs)} MACs "
+        remark += "more, with zeros that fill up filters" if macs > 0 else "less"
+        network = replace(network, layers=layers, remarks=(*network.remarks, remark))
+    return network
 
 
 def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:

@@ -75,8 +75,8 @@ def sram(capacity: float, width: int, node: float, ports: int = 1) -> Storage:
     neighbour = between(laid_out, _axes()[1]).high
     if depth < FEWEST_ROWS:
         raise PicojouleError(
-            f"an SRAM of {depth:g} rows of {width} bit: CACTI lays out {FEWEST_ROWS} and more; "
-            "take a register-file"
+            f"an SRAM of {depth:g} rows of {width} bit: CACTI lays out {FEWEST_ROWS} rows and "
+            "more; take a register-file"
         )
     if depth * neighbour > LARGEST:
         raise PicojouleError(

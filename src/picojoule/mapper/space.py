@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.accelerator import Accelerator, Charging
+from picojoule.accelerator import Accelerator, Array, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
@@ -84,6 +84,8 @@ class Space:
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
         perfect: only tiles that divide the tile outside them.
+        exact: only unrollings that axes of the array multiply to. Without, others become the next
+            that they do (:func:`relaxation._spread`), mostly at the same price.
     """
 
     def __init__(
@@ -94,9 +96,10 @@ class Space:
         *,
         timed: bool,
         perfect: bool = False,
+        exact: bool = False,
     ) -> None:
         self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
-        self.timed, self.perfect = timed, perfect
+        self.timed, self.perfect, self.exact = timed, perfect, exact
         if problem := dataflow_problem(accelerator, dataflow):
             raise NoMappingError(problem)
         self.levels = accelerator.levels
@@ -225,11 +228,22 @@ class Space:
                 for n, array in enumerate(self.arrays)
             ),
             edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
-            wider=self.adding_up_pays and (dim is C or self.timed),
-            summed=dim is C,
+            wider=self._wider(dim),
             perfect=self.perfect,
             rules=self._rules(dim),
+            spans=tuple(self._span(dim, array) for array in self.arrays) if self.exact else (),
         )
+
+    def _span(self, dim: Dim, array: Array | None) -> tuple[int, ...]:
+        """The lengths of an array's axes that a dimension may run along."""
+        return () if array is None else tuple(x.size for x in array.axes if dim in x.dims)
+
+    def _wider(self, dim: Dim) -> tuple[bool, ...]:
+        """Whether more element tiles of a dimension count, or fewer, each with the fewest turns."""
+        if not self.adding_up_pays:
+            return ()
+        more = (True,) if dim is C else ()
+        return (*more, False) if self.timed else more
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""

@@ -14,8 +14,9 @@ are there. The rules:
    it is fetched as soon as the last such tile has left, as far as it fits.
 4. Partial sums leave when their stay ends, and are fetched again only after they have arrived.
    Without double buffering the next sums wait until the last have left.
-5. What a prefetched memory gets first from the outermost level has come before the layer starts. No
-   layer takes less than all transfers of any channel: it stands for those of the layer after it.
+5. A prefetched memory is filled ahead: what it gets first from the outermost level has come before
+   the layer starts, what it gets later comes in the time in which channels are idle since there was
+   room. No layer takes less than all transfers of any channel: it stands for those of the next.
 6. What multipliers take straight from a memory flows while they work, and they work no faster.
 7. In a systolic array the last element is as many cycles late as the way to it is long.
 

@@ -20,7 +20,15 @@ from pydantic import (
 )
 
 from picojoule import units
-from picojoule.accelerator import Charging, Format, HopCharge, Memory, Network, ZeroSkip
+from picojoule.accelerator import (
+    Charging,
+    ComponentSpec,
+    Format,
+    HopCharge,
+    Memory,
+    Network,
+    ZeroSkip,
+)
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import UnitError, did_you_mean
 from picojoule.processing_passes import RULES
@@ -140,17 +148,6 @@ class Power(Quantity):
     most = 1e9
 
 
-class Energy(Quantity):
-    unit = ""  # the file's
-    most = 1e15
-
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> Any:
-        if not energy_unit:  # the file names none that exists, which is mistake enough
-            return 0.0
-        return cls._checked(text, units.energy(text, energy_unit), energy_unit)
-
-
 def _digits(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise UnitError(f"{text!r} is not a whole number")
@@ -165,6 +162,62 @@ class Count(Quantity):
     def write(cls, amount: float, energy_unit: str) -> str:
         del energy_unit
         return str(amount)
+
+
+class RowWidth(Width):
+    most = 4096
+
+
+class Length(Quantity):
+    parse, unit = staticmethod(units.millimetres), "mm"
+    least, most = 1e-6, 1e3
+
+
+class Energy(Quantity):
+    """An energy, or the component that it is the energy of: ``{component: sram, ports: 2}``."""
+
+    value: Annotated[str, StringConstraints(max_length=80)]  # a component's: once it is resolved
+    component: str | None = None
+    node: Node | None = None
+    width: RowWidth | None = None
+    ports: Count | None = None
+    length: Length | None = None
+
+    unit = ""  # the file's
+    most = 1e15
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "component" in data:
+            if data.keys() & {"value", "source", "status"}:
+                raise ValueError("a component brings its value, source and status: leave them out")
+            return {"value": "", "source": None, "status": None, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _settled(self) -> Energy:
+        for key in ("node", "width", "ports", "length"):
+            if self.component is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} has no effect without a component")
+        if self.component is None and not self.value:
+            raise ValueError("an energy needs a number with its unit, or a component")
+        return self
+
+    def spec(self) -> ComponentSpec:
+        """The component that is named here."""
+        said = {
+            key: None if quantity is None else quantity.amount("")
+            for key in ("node", "width", "ports", "length")
+            for quantity in (getattr(self, key),)
+        }
+        return ComponentSpec(kind=self.component or "", **said)
+
+    @classmethod
+    def read(cls, text: str, energy_unit: str) -> Any:
+        if not energy_unit or not text:  # the file names no unit, or this is a component's
+            return 0.0
+        return cls._checked(text, units.energy(text, energy_unit), energy_unit)
 
 
 def _truth(text: Any) -> Any:
@@ -354,6 +407,8 @@ class MachineFile(_Part):
     word_bits: Width | None = None
     charging: Charging = Charging.DEARER_END
     charge_padding: _Truth = False
+    fold_strides: _Truth = False
+    winograd: _Truth = False
     resident_images: _Truth = False
     clock: Frequency | None = None
     static_power: Power | None = None
@@ -417,7 +472,8 @@ def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseM
                 if detail["type"] not in ("missing", "extra_forbidden"):
                     break  # within a number that is written short
             path = child(path, part)
-        model = _KEYS.get(words[:-1], Quantity) if words[:-1] else whole
+        inner = Energy if len(words) > 1 and words[-2].endswith("_energy") else Quantity
+        model = _KEYS.get(words[:-1], inner) if words[:-1] else whole
         mistakes_by_place[path, _message(detail, words, model)] = None
     document.refuse(mistakes_by_place, more=max(0, len(details) - MOST_MISTAKES))
 

@@ -26,8 +26,10 @@ from picojoule.accelerator import (
 from picojoule.components import checked_node
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.processing_passes import compiler_problems
+from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
+    Energy,
     LevelPart,
     MachineFile,
     Quantity,
@@ -128,9 +130,17 @@ def parse_accelerator(text: str, source: str) -> Accelerator:
 
 def _accelerator(document: Document) -> Accelerator:
     unit = document.root.get("energy_unit", "MAC") if isinstance(document.root, dict) else "MAC"
-    file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
+    written = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
+    file, mistakes = with_components(written)
     accelerator = _build(file)
-    document.refuse([*accelerator.problems(), *compiler_problems(accelerator), *_unused(file)])
+    document.refuse(
+        [
+            *mistakes,
+            *accelerator.problems(),
+            *compiler_problems(accelerator),
+            *_unused(file),
+        ]
+    )
     return accelerator
 
 
@@ -205,6 +215,8 @@ def _build(file: MachineFile) -> Accelerator:
         word_bits=number(file.word_bits, 16),
         charging=file.charging,
         charge_padding=file.charge_padding,
+        fold_strides=file.fold_strides,
+        winograd=file.winograd,
         resident_images=file.resident_images,
         sparse=SparseSupport(
             zeros=sparse.zeros,
@@ -230,7 +242,9 @@ def _build(file: MachineFile) -> Accelerator:
 
 
 def _constants(part: Any, path: str) -> Iterator[Provenance]:
-    if isinstance(part, Quantity):
+    if isinstance(part, Energy) and part.component:
+        yield Provenance(path, part.value, part.source or "", part.status or UNSTATED, part.spec())
+    elif isinstance(part, Quantity):
         yield Provenance(path, part.value, part.source or "", part.status or UNSTATED)
     elif isinstance(part, BaseModel):
         for key in type(part).model_fields:

@@ -12,6 +12,7 @@ from picojoule.accelerator import (
     Accelerator,
     Array,
     Axis,
+    ComponentSpec,
     Format,
     Level,
     Memory,
@@ -24,10 +25,12 @@ from picojoule.specs.grammar import (
     Count,
     Energy,
     Frequency,
+    Length,
     Node,
     Picojoules,
     Power,
     Quantity,
+    RowWidth,
     Width,
 )
 from picojoule.workload import DIMS, OPERANDS
@@ -56,6 +59,8 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         word_bits=number(Width, "$.word_bits", accelerator.word_bits),
         charging=accelerator.charging.value,
         charge_padding=accelerator.charge_padding,
+        fold_strides=True if accelerator.fold_strides else None,
+        winograd=True if accelerator.winograd else None,
         resident_images=accelerator.resident_images,
         clock=number(Frequency, "$.clock", accelerator.clock),
         static_power=number(Power, "$.static_power", power if stated else None),
@@ -90,6 +95,8 @@ class _Written:
         if origin is None or not _still(kind, origin.value, amount, self.unit):
             text = kind.write(amount, self.unit)
             return int(text) if kind is Count else text
+        if origin.component is not None:
+            return _named(origin.component)
         value = int(origin.value) if kind is Count else origin.value
         if origin.status == UNSTATED:
             return value
@@ -105,6 +112,7 @@ class _Written:
             Energy, f"{path}.{'access' if both else 'read'}_energy", memory.read_energy
         )
         write = self.number(Energy, f"{path}.write_energy", memory.write_energy)
+        both = both or ("component" in read and read == write)
         return _given(
             name=memory.name,
             keeps=_names(memory.keeps, OPERANDS),
@@ -186,6 +194,17 @@ class _Written:
             cycles=self.number(Count, "$.compute.cycles", compute.cycles if serial else None),
             psum_bits=self.number(Width, "$.compute.psum_bits", compute.psum_bits),
         )
+
+
+def _named(spec: ComponentSpec) -> dict[str, Any]:
+    """A component as an entry of the file."""
+    kinds = {"node": Node, "width": RowWidth, "length": Length}
+    said = {
+        key: kind.write(amount, "")
+        for key, kind in kinds.items()
+        if (amount := getattr(spec, key)) is not None
+    }
+    return _Flow(_given(component=spec.kind, **said, ports=spec.ports))
 
 
 def _still(kind: type[Quantity], text: str, amount: float, unit: str) -> bool:
