@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import picojoule
+from picojoule.accelerator import Published
 from picojoule.errors import PicojouleError
 from picojoule.files import write_atomically
 from picojoule.frontends import shipped_networks
@@ -128,11 +129,13 @@ def row_of(pair: str) -> Row:
         return Row(**known, energy="", cycles="", status="refused", digest=digest)
     everything = found.to_dict()
     # Neither numbers nor mappings; the first is another one for every version.
-    for name in ("picojoule", "complete", "unmodelled", "remarks"):
+    for name in ("picojoule", "complete", "unmodelled", "remarks", "mapping_policy", "stands_for"):
         everything.pop(name, None)
-    # What a unit is in joules and how a compiler would map change nothing that is searched.
-    del everything["joules"], everything["total"]["times_arithmetic"]
-    machine = replace(load_accelerator(chip), unit_energy=None, compiler=None)
+    # What a unit is in joules, how a compiler would map and what published mappings keep to change
+    # nothing of the best ones.
+    del everything["joules"], everything["total"]["times_arithmetic"], everything["mapping_rules"]
+    machine = load_accelerator(chip)
+    machine = replace(machine, unit_energy=None, compiler=None, published=Published())
     everything["machine"] = dump_accelerator(machine)
     for layer in everything["layers"]:
         del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows

@@ -69,6 +69,8 @@ class Rules(NamedTuple):
         spanned: one pass covers the whole tile above the array.
         whole: the tile above the array is the whole dimension.
         spread: one pass covers the whole dimension.
+        on_array: the levels inside the outermost down to the array hold what is on the array.
+        strip: what the level above the array holds of a set that is cut, if it can.
     """
 
     gap: int
@@ -77,6 +79,8 @@ class Rules(NamedTuple):
     spanned: bool
     whole: bool
     spread: bool
+    on_array: bool = False
+    strip: int | None = None
 
     def allowed(self, tiles: Ints, fans: Ints) -> Bools:
         """Which chains they allow."""
@@ -96,6 +100,12 @@ class Rules(NamedTuple):
             keep &= above == bound
         if self.spread:
             keep &= covered >= bound
+        if self.on_array:
+            keep &= (covered[:, None] >= tiles[:, 1 : gap + 1]).all(axis=1)
+        if self.strip is not None:
+            strips = keep & (above == self.strip)
+            if strips.any():  # a strip that no memory can hold is cut after all
+                keep = strips
         return keep
 
 

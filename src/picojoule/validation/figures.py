@@ -90,6 +90,6 @@ def figure(name: str, **wanted: str) -> dict[tuple[str, str], float]:
 
 
 @cache
-def estimated(network: str, accelerator: str, batch: int, dataflow: str = "rs") -> Estimate:
+def estimated(network: str, accelerator: str, batch: int, policy: str = "published") -> Estimate:
     """An estimate that several comparisons share."""
-    return estimate(network, accelerator, batch=batch, dataflow=dataflow)
+    return estimate(network, accelerator, batch=batch, policy=policy)
