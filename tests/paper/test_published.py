@@ -100,6 +100,14 @@ def test_control_of_alexnet_predicts_vgg16() -> None:
     assert far == {"conv5 core energy, mJ", "conv1_1 core energy, mJ"}
 
 
+def test_control_of_alexnet_predicts_the_power_of_each_layer() -> None:
+    """Power is what was measured; a wrong time of ours does not enter it."""
+    rows = [row for section in CHIP[1:] for row in section() if row.kind == "power"]
+    assert len(rows) == 18
+    assert max(row.error for row in rows) <= 0.13
+    assert sum(row.fitted for row in rows) == 5
+
+
 def test_control_is_what_the_rows_of_alexnet_leave() -> None:
     """The constant in the file is the one that its source says."""
     measured = jssc17.figure("jssc17_table5")
