@@ -13,7 +13,7 @@ from picojoule.accelerator import Accelerator
 from picojoule.calibration.calibration import ROUNDS, calibrate
 from picojoule.calibration.constants import named
 from picojoule.calibration.machine import chip_file
-from picojoule.calibration.records import rms_error
+from picojoule.calibration.records import rms
 from picojoule.errors import InputError, PicojouleError
 from picojoule.estimation import estimate
 from picojoule.specs import load_accelerator, parse_accelerator
@@ -146,7 +146,7 @@ def test_mappings_that_go_in_a_circle(machine: Accelerator, rows: Metered) -> No
     result = calibrate(machine, path, fit="dram.access,buffer.access", cache=False)
     assert not result.settled
     assert result.rounds <= ROUNDS
-    assert rms_error(result.of("energy", "fitted")) < 0.1
+    assert rms(row.error for row in result.of("energy", "fitted")) < 0.1
 
 
 @pytest.mark.parametrize("based", [True, False])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,7 +227,12 @@ class Calibration:
             "constants": [one.to_dict() for one in self.constants],
             "rows": [one.to_dict() for one in self.compared],
             "totals": [
-                {"quantity": quantity, "role": role, "rms": rms_error(rows), "total": total(rows)}
+                {
+                    "quantity": quantity,
+                    "role": role,
+                    "rms": rms(x.error for x in rows),
+                    "total": total(rows),
+                }
                 for quantity in ("energy", "time")
                 for role in (FITTED, CHECKED, PREDICTED)
                 if (rows := self.of(quantity, role))
@@ -247,9 +252,10 @@ class Calibration:
         }
 
 
-def rms_error(rows: Sequence[Compared]) -> float:
-    """Root mean square of the relative errors."""
-    return math.sqrt(math.fsum(row.error**2 for row in rows) / len(rows))
+def rms(errors: Iterable[float]) -> float:
+    """Root mean square of relative errors."""
+    squares = [error**2 for error in errors]
+    return math.sqrt(math.fsum(squares) / len(squares))
 
 
 def total(rows: Sequence[Compared]) -> float:
