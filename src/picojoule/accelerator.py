@@ -92,6 +92,8 @@ class Memory:
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
+        latency: cycles from when a transfer into it, or of sums out of it, may begin until its
+            first word moves; they keep no channel busy. Only the simulation looks at it.
         prefetched: what it gets from the outermost level comes ahead, whenever channels are idle,
             and first while the layer before runs: no layer waits for that, though none takes less
             than all its transfers. Only the simulation looks at it.
@@ -111,6 +113,7 @@ class Memory:
     formats: PerOperand[Format] = PerOperand(Format.DENSE, Format.DENSE, Format.DENSE)
     double_buffered: bool = False
     prefetched: bool = False
+    latency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from picojoule.specs import load_accelerator
-from picojoule.validation import cvpr17, isca16, jssc17
+from picojoule.validation import cvpr17, isca16, jssc17, mlperf_tiny, nvdla, vela
 from picojoule.validation.figures import PublishedNumber
 from tools import make_mappings
 
@@ -24,6 +24,12 @@ def _within_tolerance(rows: list[PublishedNumber]) -> None:
 
 @pytest.mark.parametrize("section", [isca16.worked_examples, *CHIP, cvpr17.asilomar])
 def test_section(section: Section) -> None:
+    _within_tolerance(list(section()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", [mlperf_tiny.mlperf_tiny, nvdla.nvdla, vela.vela])
+def test_machines(section: Section) -> None:
     _within_tolerance(list(section()))
 
 

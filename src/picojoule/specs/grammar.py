@@ -120,6 +120,11 @@ class Bandwidth(Quantity):
     least, most = 1e-9, 2.0**60
 
 
+class Cycles(Quantity):
+    parse, unit = staticmethod(units.cycles), "cycles"
+    most = 1e9
+
+
 class Frequency(Quantity):
     parse, unit = staticmethod(units.hertz), "Hz"
     least, most = 1, 1e15
@@ -218,6 +223,7 @@ class _MemoryPart(_Part):
     bandwidth: Bandwidth | None = None
     double_buffered: _Truth = False
     prefetched: _Truth = False
+    latency: Cycles | None = None
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -255,6 +261,7 @@ class _MemoryPart(_Part):
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
             double_buffered=self.double_buffered,
             prefetched=self.prefetched,
+            latency=self.latency.amount(unit) if self.latency else 0.0,
         )
 
 

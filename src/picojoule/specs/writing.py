@@ -22,6 +22,7 @@ from picojoule.specs.grammar import (
     Bandwidth,
     Capacity,
     Count,
+    Cycles,
     Energy,
     Frequency,
     Node,
@@ -118,6 +119,7 @@ class _Written:
             bandwidth=self.number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
             double_buffered=True if memory.double_buffered else None,
             prefetched=True if memory.prefetched else None,
+            latency=self.number(Cycles, f"{path}.latency", memory.latency or None),
             formats=_Flow(
                 {
                     operand.value: coding.value

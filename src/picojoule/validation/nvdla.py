@@ -24,6 +24,8 @@ def nvdla() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure=name,
             quantity=f"{size} MACs, frames/s",
+            kind="time",
+            origin="simulator",
             paper=theirs["", "frames_per_second"],
             ours=ours.machine.clock / ours.cycles,
             tolerance=0.12,
@@ -33,6 +35,9 @@ def nvdla() -> Iterator[PublishedNumber]:
         yield PublishedNumber(
             figure=name,
             quantity=f"{size} MACs, mJ a frame",
+            kind="energy",
+            origin="layout",
+            fitted=size in FITTED,
             paper=paper,
             ours=energies[size][1],
             note=AS_FITTED if size in FITTED else "between the two sizes that were fitted",
@@ -41,6 +46,8 @@ def nvdla() -> Iterator[PublishedNumber]:
     yield PublishedNumber(
         figure=name,
         quantity="sizes in the published order of mJ",
+        kind="relative",
+        origin="layout",
         paper=len(SIZES),
         ours=sum(a == b for a, b in zip(*orders, strict=True)),
         tolerance=0.0,
