@@ -390,6 +390,15 @@ class Accelerator(Displayed):
         """Whether energy depends on how long a layer takes, or in how many pieces."""
         return self.drawn_per_cycle > 0 or self.control.per_command > 0
 
+    def coded(self, coding: Format) -> frozenset[Operand]:
+        """Operands that some memory codes so."""
+        return frozenset(
+            operand
+            for memory in self.memories.values()
+            for operand in memory.keeps
+            if memory.formats.of(operand) is coding
+        )
+
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
         gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
