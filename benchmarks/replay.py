@@ -131,11 +131,13 @@ def row_of(pair: str) -> Row:
     # Neither numbers nor mappings; the first is another one for every version.
     for name in ("picojoule", "complete", "unmodelled", "remarks", "mapping_policy", "stands_for"):
         everything.pop(name, None)
-    # What a unit is in joules, how a compiler would map and what published mappings keep to change
-    # nothing of the best ones.
+    # What a unit is in joules, a node, how a compiler would map and what published mappings keep to
+    # change nothing of the best ones.
     del everything["joules"], everything["total"]["times_arithmetic"], everything["mapping_rules"]
-    machine = load_accelerator(chip)
-    machine = replace(machine, unit_energy=None, compiler=None, published=Published())
+    everything.pop("node", None)
+    machine = replace(
+        load_accelerator(chip), unit_energy=None, node=None, compiler=None, published=Published()
+    )
     everything["machine"] = dump_accelerator(machine)
     for layer in everything["layers"]:
         del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows

@@ -59,6 +59,7 @@ SOURCES = (
     "mapper.chains",
     "mapper.found",
     "mapper.kernels",
+    "mapper.listings",
     "mapper.programme",
     "mapper.relaxation",
     "mapper.solver",

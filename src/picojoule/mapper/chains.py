@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.mapper.kernels import Bools, Ints, complete_chains, wider_chains
+from picojoule.mapper.kernels import Bools, Ints
+from picojoule.mapper.listings import complete_chains, wider_chains
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 SMALL = 12  # bound up to which even a naive list is short
@@ -23,10 +24,10 @@ class Cuts(NamedTuple):
     Args:
         limits: for each level, the largest tile; the first is the bound of the dimension.
         fans: for each level, the most unrolled beneath it; 0 where there is no array.
-        edge: as for :func:`kernels.complete_chains`.
+        edge: as for :func:`listings.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
-        wider: the chains of :func:`kernels.wider_chains` as well, with each of these for *more*.
+        wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """

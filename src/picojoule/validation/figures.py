@@ -12,7 +12,7 @@ from typing import Literal
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
 
-Kind = Literal["energy", "power", "time", "traffic", "size", "relative"]
+Kind = Literal["energy", "power", "time", "traffic", "size", "area", "relative"]
 """What sort of quantity: ``time`` of any rate too, ``size`` of what is held or in use at a time,
 ``relative`` of one such number over another."""
 
