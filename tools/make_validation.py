@@ -122,17 +122,14 @@ def _shown(value: float) -> str:
 
 
 def _promise(rows: Sequence[PublishedNumber]) -> str:
-    promised = {row.tolerance for row in rows if row.promised}
+    promised = sorted({row.tolerance for row in rows if row.promised and row.tolerance is not None})
     if not promised:
         return ""
-    widest = max(x for x in promised if x is not None)
+    ends = dict.fromkeys((promised[0], promised[-1]))
+    shown = " to ".join(f"{x * 100:.3g}" for x in ends) + " %" if promised[-1] > 1e-6 else "exact"
     some = "" if all(row.promised for row in rows) else f", {sum(x.promised for x in rows)} rows"
     missed = sum(not row.ok for row in rows)
-    return (
-        (f"{widest * 100:.3g} %" if widest > 1e-6 else "exact")
-        + some
-        + (f"; **{missed} missed**" if missed else "")
-    )
+    return f"{shown}{some}" + (f"; **{missed} missed**" if missed else "")
 
 
 def summary(rows: Sequence[PublishedNumber]) -> str:
