@@ -182,7 +182,8 @@ nest:
   - memories:
       - {name: rf, keeps: [input, weight], may_bypass: [weight], capacity: 64 x 8 bit,
          access_energy: 0 pJ}
-      - {name: acc, keeps: [output], access_energy: 1 pJ, prefetched: true}
+      - {name: acc, keeps: [output], access_energy: 1 pJ, prefetched: true,
+         latency: 12 cycles}
 """,
         "full.yaml",
     )
@@ -195,7 +196,8 @@ nest:
     )
     assert (machine.compute.mac_energy, machine.compute.per_cycle) == (0.2, 2)
     assert (machine.compute.cycles, machine.compute.rate, machine.peak) == (8, 0.25, 0.5)
-    assert machine.memories["acc"].prefetched
+    assert (machine.memories["acc"].prefetched, machine.memories["acc"].latency) == (True, 12)
+    assert (machine.fold_strides, machine.winograd) == (True, True)
     assert machine.psum_bits(8) == 20
     assert (machine.clock, machine.static_power) == (2e8, 0.03)
     assert (machine.sparse.run_bits, machine.sparse.count_bits) == (4, 3)

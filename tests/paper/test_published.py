@@ -9,7 +9,7 @@ import pytest
 
 from picojoule.mapper.solver import search
 from picojoule.specs import load_accelerator
-from picojoule.validation import cvpr17, isca16, jssc17
+from picojoule.validation import cvpr17, isca16, jssc17, mlperf_tiny, nvdla, vela
 from picojoule.validation.figures import PublishedNumber
 from picojoule.validation.sections import validate
 from picojoule.validation.summary import measured
@@ -58,6 +58,12 @@ def test_section(section: Section) -> None:
     rows = list(section())
     _within_tolerance(rows)
     _told_alike(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", [mlperf_tiny.mlperf_tiny, nvdla.nvdla, vela.vela])
+def test_machines(section: Section) -> None:
+    _within_tolerance(list(section()))
 
 
 @pytest.mark.slow

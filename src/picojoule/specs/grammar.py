@@ -133,6 +133,11 @@ class Bandwidth(Quantity):
     least, most = 1e-9, 2.0**60
 
 
+class Cycles(Quantity):
+    parse, unit = staticmethod(units.cycles), "cycles"
+    most = 1e9
+
+
 class Frequency(Quantity):
     parse, unit = staticmethod(units.hertz), "Hz"
     least, most = 1, 1e15
@@ -278,6 +283,7 @@ class _MemoryPart(_Part):
     charge_drains: _Truth = True
     double_buffered: _Truth = False
     prefetched: _Truth = False
+    latency: Cycles | None = None
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -323,6 +329,7 @@ class _MemoryPart(_Part):
             charge_drains=self.charge_drains,
             double_buffered=self.double_buffered,
             prefetched=self.prefetched,
+            latency=self.latency.amount(unit) if self.latency else 0.0,
         )
 
 
