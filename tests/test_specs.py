@@ -163,6 +163,8 @@ energy_unit: pJ
 word_bits: 8 bit
 charging: both-ends
 charge_padding: true
+fold_strides: true
+winograd: true
 clock: 0.2 GHz
 static_power: 30 mW
 default_dataflow: ws

@@ -130,7 +130,7 @@ def evaluate(
         text = "; ".join(map(str, broken))
         raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
     ledger = Ledger(layer, accelerator, one=1.0)
-    ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
+    ledger.book(flows(layer, mapping, accelerator.input_reuse))
     return ledger.close(mapping, cycles)
 
 
@@ -371,7 +371,14 @@ class Ledger(Generic[Amount]):
                     memory, operand, (down - handed_down) * share, (up - stays) * share, size
                 )
             else:
-                self._book(memory, operand, stays + down * share, handed_down + up * share, size)
+                through = 1.0 if memory.charge_drains else 0.0
+                self._book(
+                    memory,
+                    operand,
+                    stays * through + down * share,
+                    handed_down * through + up * share,
+                    size,
+                )
             if not outermost:
                 self._move(memory.name, operand, stays + handed_down, size, late)
                 late = waited <= flow.parent

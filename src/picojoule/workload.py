@@ -335,6 +335,70 @@ class Layer:
         share = getattr(self.bounds, grown) * images // batch
         return replace(self, bounds=self.bounds._replace(**{grown: share}))
 
+    def with_folded_strides(self) -> Layer:
+        """The same outputs by a layer of stride 1: rows and columns side by side become channels.
+
+        A stride of ``U x V`` makes ``U*V`` times as many input channels; filters that do not fill
+        them are filled up with zeros, which count as products and lower the density of weights.
+        Dilated layers stay as they are.
+
+        >>> layer = conv("x", input_size=(7, 7), in_channels=8, out_channels=4, kernel=(3, 3),
+        ...              stride=(2, 2), padding=(1, 1, 1, 1)).with_folded_strides()
+        >>> layer.bounds.C, layer.bounds.R, layer.input_size, layer.padding
+        (32, 2, (4, 4), (1, 0, 1, 0))
+        """
+        if self.stride == (1, 1) or self.dilation != (1, 1):
+            return self
+        sizes, taps, pads = [], [], []
+        for axis, stride in enumerate(self.stride):
+            before = self.padding[2 * axis]
+            outputs, kernel = self.bounds[4 + axis], self.bounds[6 + axis]
+            # Tap r meets row p*stride + r - before, so place (r - before) // stride of its fold.
+            first, last = -before // stride, (kernel - 1 - before) // stride
+            size = min(-(-self.input_size[axis] // stride), outputs + last)
+            taps.append(last - first + 1)
+            sizes.append(size)
+            pads += [-first, outputs + last - size]
+        bounds = self.bounds._replace(
+            C=self.bounds.C * math.prod(self.stride), R=taps[0], S=taps[1]
+        )
+        filled = self.bounds.C * self.bounds.R * self.bounds.S / (bounds.C * bounds.R * bounds.S)
+        return replace(
+            self,
+            bounds=bounds,
+            stride=(1, 1),
+            padding=(pads[0], pads[1], pads[2], pads[3]),
+            input_size=(sizes[0], sizes[1]),
+            density=self.density._replace(weight=self.density.weight * filled),
+        )
+
+    def with_winograd(self) -> Layer:
+        """A 3 x 3 filter of stride 1 as Winograd does it (Lavin, Gray: CVPR 2016), F(2 x 2, 3 x 3).
+
+        Each 2 x 2 outputs take 16 products of transformed inputs and weights where they took 36;
+        there are 16 transformed weights for 9. Such four outputs count as one of four times the
+        width. The transforms themselves are not counted. Other layers stay as they are.
+
+        >>> layer = conv("x", input_size=(6, 6), in_channels=8, out_channels=4, kernel=(3, 3),
+        ...              padding=(1, 1, 1, 1))
+        >>> layer.macs / layer.with_winograd().macs
+        2.25
+        """
+        plain = self.stride == self.dilation == (1, 1) and self.bounds[6:] == (3, 3)
+        if not plain or self.bounds.C == 1 or self.weight_is_activation:
+            return self
+        rows, columns = (-(-n // 2) for n in self.bounds[4:6])
+        top, left = self.padding[0], self.padding[2]
+        below = max(0, 2 * rows + 2 - top - self.input_size[0])
+        right = max(0, 2 * columns + 2 - left - self.input_size[1])
+        return replace(
+            self,
+            bounds=self.bounds._replace(P=rows, Q=columns, R=4, S=4),
+            stride=(2, 2),
+            padding=(top, below, left, right),
+            bits=self.bits._replace(output=4 * self.bits.output),
+        )
+
     def signature(self) -> tuple[object, ...]:
         """All that decides the energy, so everything but the name."""
         shape = (self.bounds, self.stride, self.dilation, self.padding, self.input_size)

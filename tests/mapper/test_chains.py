@@ -71,6 +71,17 @@ def test_rules(rules: Rules, kept: list[bool]) -> None:
     assert rules.allowed(tiles, fans).tolist() == kept
 
 
+def test_unrollings_that_axes_multiply_to() -> None:
+    # On 2 x 2 three elements become four; five, that the array has no room for, are not there; and
+    # three that cover their tile in one step stay, since the fourth is idle.
+    loose = cuts(5, 5, 1, fans=(0, 4, 0))
+    exact = loose._replace(spans=((), (2, 2), ()))
+    assert {fans[1] for _, fans in listed(loose)} == {1, 2, 3}
+    assert ((5, 5, 1, 1), (1, 4, 1)) in listed(exact)
+    assert ((5, 3, 1, 1), (1, 3, 1)) in listed(exact)
+    assert all(fans[1] != 3 or tiles[1] == 3 for tiles, fans in listed(exact))
+
+
 def test_a_sum_may_be_spread_wider_than_it_needs() -> None:
     # 8 on an array of 3, element tiles up to 3: three steps of one element or of three with one
     # value each take as long in steps; the sum passed on between three may cost less.

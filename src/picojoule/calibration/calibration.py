@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,6 +106,12 @@ class _Fitted:
     times: TimeFit | None
     paces: Floats
 
+    @property
+    def error(self) -> float:
+        """Root mean square of the relative errors of energies, and of times."""
+        energy = self.energy.rms(self.values) if self.energy else 0.0
+        return math.hypot(energy, self.times.rms(self.paces) if self.times else 0.0)
+
 
 class _Calibrating:
     """One calibration on its way."""
@@ -127,18 +134,19 @@ class _Calibrating:
     def answer(self, progress: Progress | None) -> Calibration:
         """Map and fit in turn until the mappings stay, then judge."""
         used = tuple(row for row in self.rows if row.fitted)
-        machine, fitted = self.before, None
-        rounds, settled = 0, False
-        while not settled and rounds < ROUNDS:
+        machine, rounds = self.before, list[_Fitted]()
+        for _ in range(ROUNDS + 1):
             mappings = self._mapped(used, machine, progress)
-            settled = fitted is not None and mappings == fitted.rows
-            if not settled:
-                fitted = self._fit(mappings)
-                machine, rounds = fitted.machine, rounds + 1
-        assert fitted is not None  # there is a first round
+            if any(mappings == earlier.rows for earlier in rounds):
+                break  # the same again, or in a circle
+            if len(rounds) < ROUNDS:
+                rounds.append(self._fit(mappings))
+                machine = rounds[-1].machine
+        settled = mappings == rounds[-1].rows
+        fitted = rounds[-1] if settled else min(rounds, key=lambda one: one.error)
         aside = tuple(row for row in self.rows if not row.fitted)
-        checks = self._mapped(aside, machine, progress)
-        return self._judged(fitted, checks, rounds, settled)
+        checks = self._mapped(aside, fitted.machine, progress)
+        return self._judged(fitted, checks, len(rounds), settled)
 
     def _check(self) -> None:
         """Refuse what the rows cannot answer, all at once."""
@@ -177,13 +185,13 @@ class _Calibrating:
         if self.paces:
             timed = tuple(row for row in rows if row.row.time is not None)
             times = TimeFit(machine=machine, keys=self.paces, rows=timed, weigh=self.weigh)
-            paces = rounded(times.solve())
+            paces = rounded(times.solve(), times.start)
             machine = times.at(paces)
         energy, values = None, np.zeros(0)
         energy_rows = tuple(row for row in rows if _has_energy(row.row))
         if self.energies:
             energy = self._linear(energy_rows, machine)
-            values = rounded(energy.solve())
+            values = rounded(energy.solve(), energy.prior)
             for key, value in zip(self.energies, values, strict=True):
                 machine = key.put(machine, float(value))
         return _Fitted(
@@ -429,11 +437,7 @@ class _Calibrating:
         unseen = [constant.key for constant in constants if not constant.seen]
         if unseen:
             remarks.append(f"no row depends on {', '.join(unseen)}: as the machine has it")
-        kept = [
-            constant.key
-            for constant in constants
-            if constant.kept and constant.value > 0 and constant.seen
-        ]
+        kept = [one.key for one in constants if one.kept and one.value > 0 and one.seen]
         if kept:
             stay = "stays" if len(kept) == 1 else "stay"
             remarks.append(f"{', '.join(kept)} {stay} as it was: the rows leave it open, or agree")

@@ -183,7 +183,8 @@ class Calibration:
         ambiguities: constants that cannot be told apart.
         condition: of the energies: largest over smallest singular value; 1 of a single constant.
         rounds: how often mappings were searched and constants fitted.
-        settled: the last search gave the mappings of the one before.
+        settled: the last search gave the mappings of the one before; else this is the round of the
+            least errors.
         weigh: how rows count: "rows" alike, or as "amounts".
         measured_time: energies were fitted with measured times, not with predicted ones.
         power: watts of the one constant power that suits the fitted rows best, if any has energy.

@@ -126,6 +126,8 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "word_bits": accelerator.word_bits,
         "charging": accelerator.charging.value,
         "charge_padding": accelerator.charge_padding,
+        "fold_strides": accelerator.fold_strides,
+        "winograd": accelerator.winograd,
         "resident_images": accelerator.resident_images,
         "default_dataflow": accelerator.default_dataflow,
         "compiler": accelerator.compiler,

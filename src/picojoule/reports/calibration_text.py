@@ -138,7 +138,11 @@ def _summary(calibration: Calibration) -> Iterator[str]:
         )
     times = "measured" if calibration.measured_time else "predicted (played through)"
     again = f"{calibration.rounds} round{'s' * (calibration.rounds != 1)} of mapping and fitting"
-    stay = "mappings stay" if calibration.settled else "mappings still change"
+    stay = (
+        "mappings stay"
+        if calibration.settled
+        else "mappings still change: the fit of the least errors is given"
+    )
     alike = "alike" if calibration.weigh == "rows" else "by its energy or time"
     yield (
         f"Energies rest on {times} times, each row's error counts {alike}; {again}, after which "

@@ -303,6 +303,10 @@ def accelerator_report(accelerator: Accelerator) -> Group:
         facts.append(("static", f"{accelerator.static_power:g} W"))
     if accelerator.charge_padding:
         facts.append(("padding", "zeros of the padding are stored and moved"))
+    if accelerator.fold_strides:
+        facts.append(("strides", "folded into channels, with filters filled up with zeros"))
+    if accelerator.winograd:
+        facts.append(("3 x 3 filters", "run as Winograd's F(2 x 2, 3 x 3)"))
     if accelerator.resident_images:
         facts.append(("batch", "in sets whose output maps fit the buffer"))
     parts: list[RenderableType] = [_text(accelerator.name, "bold")]

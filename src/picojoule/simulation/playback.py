@@ -78,6 +78,8 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
     left_before = np.zeros(count)  # and those of the stay before it
     gone = np.zeros(count)  # when the last tile left the place where it waited
     held = np.zeros(parts)  # cycles that the present sums will take to leave
+    since = np.zeros(parts)  # when the channel was free for what is fetched ahead
+    used_then = np.zeros(parts)  # and what it had been in use by then
     holds = np.zeros(count, np.bool_)
     stalls = np.zeros(count + flows)
     times = np.zeros(parts)  # what the transfer at hand takes of each channel
@@ -142,7 +144,7 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                     times[p] = words * scales[p, 0]
                 else:
                     times[p] = 0.0
-                if times[p] > 0:
+                if times[p] > 0 and moves[m, 7] == 0:
                     start = max(start, free[ints[p, 0]])
             finish = when
             for p in range(parts):
@@ -151,6 +153,12 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                     used[channel] += times[p]
                     if early:
                         continue
+                    if moves[m, 7] > 0:  # first in the time that others left idle
+                        idle = free[channel] - since[p] - (used[channel] - times[p] - used_then[p])
+                        finish = max(finish, since[p] + times[p])
+                        if idle >= times[p]:
+                            continue
+                        times[p] -= max(0.0, idle)
                     free[channel] = max(free[channel], start) + times[p]
                     finish = max(finish, free[channel])
             if kind == LEAVE:
@@ -166,6 +174,10 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             if not fetching[m]:
                 continue
             room[m] = end
+            for p in range(parts):
+                if owners[p, 0] == m:
+                    since[p] = max(free[ints[p, 0]], end)
+                    used_then[p] = used[ints[p, 0]]
             if moves[m, 5]:
                 final = holds_in_all(data, summed[m], 3, clock)
                 holds[m] = True

@@ -14,9 +14,11 @@ are there. The rules:
    it is fetched as soon as the last such tile has left, as far as it fits.
 4. Partial sums leave when their stay ends, and are fetched again only after they have arrived.
    Without double buffering the next sums wait until the last have left.
-5. What a prefetched memory gets first from the outermost level has come before the layer starts. No
-   layer takes less than all transfers of any channel: it stands for those of the layer after it.
-6. What multipliers take straight from a memory flows while they work, and they work no faster.
+5. A prefetched memory is filled ahead: what it gets first from the outermost level has come before
+   the layer starts, what it gets later comes in the time in which channels are idle since there was
+   room. No layer takes less than all transfers of any channel: it stands for those of the next.
+6. What multipliers take straight from a memory flows while they work, and they work no faster. What
+   neighbours hand on is played as if it came from outside: no shorter than it is.
 7. In a systolic array the last element is as many cycles late as the way to it is long.
 
 Arrays outside a memory are stood for by their first element, which has most to do.
@@ -39,7 +41,7 @@ from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.simulation.playback import Script, play
 from picojoule.simulation.visit_tables import SUMMED, VisitTables, visit_tables
-from picojoule.traffic import stay
+from picojoule.traffic import refetched, stay
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 
 OUTPUT = Operand.OUTPUT
@@ -292,6 +294,7 @@ class _Planner:
     def __init__(self, layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> None:
         self.layer, self.accelerator, self.mapping = layer, accelerator, mapping
         self.ledger = Ledger(layer, accelerator, one=1.0)
+        self.reuse = accelerator.input_reuse
         self.depth = len(mapping.stages)
         self.channels = [(c.name, c.bandwidth) for c in self.ledger.channels()]
         self.nest = [
@@ -344,10 +347,11 @@ class _Planner:
         for operand in OPERANDS:
             for parent, child in self._edges(operand)[:-1]:
                 source, target = (self._holder(n, operand) for n in (parent, child))
+                changing = RELEVANT[operand] | refetched(operand, child, self.reuse)
                 inside = [
                     n
                     for n, (level, d, _) in enumerate(self.nest)
-                    if level < child and d in RELEVANT[operand]
+                    if level < child and d in changing
                 ]
                 moves.append(
                     _Transfer(
@@ -356,7 +360,7 @@ class _Planner:
                         parent=parent,
                         child=child,
                         last=max(inside, default=-1),
-                        slides=stay(self.mapping, operand, child)[1] is not None,
+                        slides=stay(self.mapping, operand, child, self.reuse)[1] is not None,
                         double=target.double_buffered,
                         prefetched=target.prefetched and parent == 0,
                     )

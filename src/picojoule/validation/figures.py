@@ -69,7 +69,7 @@ class PublishedNumber:
         >>> PublishedNumber(**place, kind="time", origin="silicon", paper=2.0, ours=1.9).source
         "JSSC'17"
         """
-        return self.figure.split()[0]
+        return self.figure.split()[0].rstrip(",")
 
 
 @cache
@@ -90,6 +90,6 @@ def figure(name: str, **wanted: str) -> dict[tuple[str, str], float]:
 
 
 @cache
-def estimated(network: str, accelerator: str, batch: int, dataflow: str = "rs") -> Estimate:
+def estimated(network: str, accelerator: str, batch: int, policy: str = "published") -> Estimate:
     """An estimate that several comparisons share."""
-    return estimate(network, accelerator, batch=batch, dataflow=dataflow)
+    return estimate(network, accelerator, batch=batch, policy=policy)

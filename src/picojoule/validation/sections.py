@@ -10,6 +10,7 @@ from picojoule.validation.cvpr17_networks import cvpr17_networks
 from picojoule.validation.figures import PublishedNumber
 from picojoule.validation.isca16 import isca16_fig10, isca16_fig12, worked_examples
 from picojoule.validation.jssc17 import jssc17_table3, jssc17_table5, jssc17_table6
+from picojoule.validation.nvdla import nvdla
 from picojoule.validation.vela import vela
 
 SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
@@ -24,6 +25,7 @@ SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     cvpr17_networks,
     cvpr17_fig4,
     vela,
+    nvdla,
     hwcomponents,
     nvdla_areas,
     isca16_areas,
