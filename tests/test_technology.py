@@ -21,6 +21,7 @@ from picojoule.specs import (
     parse_accelerator,
     shipped_accelerators,
 )
+from picojoule.specs.reading import in_use
 from picojoule.technology import at_node
 
 KIB = 8192
@@ -92,6 +93,18 @@ def test_every_shipped_machine_goes_to_another_node(name: str) -> None:
     assert set(again.sources) >= set(small.sources)
     assert all(origin.status != "unstated" for origin in small.sources)
     assert all(part.area for part in area(load_accelerator(name)))
+
+
+def test_what_published_mappings_change_goes_along() -> None:
+    """ISCA'16's weight-stationary machine has another nest in use, energies and all."""
+    chip = load_accelerator("eyeriss-isca16-ws")
+    small = load_accelerator(chip, node="22nm")
+    used = in_use(small)
+    assert used.nest != small.nest
+    assert used.memories.keys() == in_use(chip).memories.keys()
+    assert memory(used, "dram").read_energy == memory(small, "dram").read_energy == 400
+    assert memory(used, "window").read_energy < 12 / 2
+    assert used.compute == small.compute
 
 
 def test_there_and_back() -> None:
