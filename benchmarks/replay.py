@@ -131,12 +131,14 @@ def row_of(pair: str) -> Row:
     # Neither numbers nor mappings; the first is another one for every version.
     for name in ("picojoule", "complete", "unmodelled", "remarks", "mapping_policy", "stands_for"):
         everything.pop(name, None)
-    # What a unit of energy is in joules changes how results are shown, not what they are; these are
-    # the best mappings, whatever published ones would keep to; and a node is newer than the rows.
+    # What a unit is in joules, a node, how a compiler would map and what published mappings keep to
+    # change nothing of the best ones.
     del everything["joules"], everything["total"]["times_arithmetic"], everything["mapping_rules"]
     everything.pop("node", None)
-    plain = replace(load_accelerator(chip), unit_energy=None, node=None, published=Published())
-    everything["machine"] = dump_accelerator(plain)
+    machine = replace(
+        load_accelerator(chip), unit_energy=None, node=None, compiler=None, published=Published()
+    )
+    everything["machine"] = dump_accelerator(machine)
     for layer in everything["layers"]:
         del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows
     return Row(

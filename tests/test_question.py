@@ -20,7 +20,7 @@ from picojoule.mapper.cache import find
 from picojoule.mapper.found import Found
 from picojoule.question import FACTORS, OBJECTIVES, Question, ask, images_at_once
 from picojoule.specs import load_accelerator, parse_accelerator
-from picojoule.workload import PerOperand, Workload, conv, linear, matmul
+from picojoule.workload import Operand, PerOperand, Workload, conv, linear, matmul
 from tests.server_files import CHIP
 
 LAYERS = (
@@ -186,3 +186,26 @@ def test_an_answer_says_whether_it_is_a_bound() -> None:
     )
     assert given.energy == chip.energy
     assert "what the machine does with these mappings" in given.meaning
+
+
+def test_a_machine_without_strides_folds_them_and_says_so() -> None:
+    strided = conv(
+        "x", input_size=(8, 8), in_channels=2, out_channels=3, kernel=(1, 1), stride=(2, 2)
+    )
+    question = ask(Workload("net", (strided, LAYERS[1])), replace(TINY, fold_strides=True))
+    folded, other = question.network.layers
+    assert (folded.bounds.C, folded.stride, folded.input_size) == (8, (1, 1), (4, 4))
+    assert folded.size(Operand.OUTPUT) == strided.size(Operand.OUTPUT)
+    assert other == LAYERS[1]
+    assert "1 layers have 288 MACs more" in question.network.remarks[-1]
+
+
+def test_winograd_comes_after_folded_strides() -> None:
+    machine = replace(TINY, fold_strides=True, winograd=True)
+    plain = conv("x", input_size=(5, 5), in_channels=2, out_channels=3, kernel=(3, 3))
+    bounds = plain.bounds._replace(P=2, Q=2)
+    strided = replace(plain, name="strided", stride=(2, 2), bounds=bounds)
+    fast, folded = ask(Workload("net", (plain, strided)), machine).network
+    assert (fast.bounds.P, fast.bounds.R, fast.stride) == (2, 4, (2, 2))  # the fourth row is padded
+    assert (folded.bounds.C, folded.bounds.R, folded.stride) == (8, 2, (1, 1))
+    assert ask(NETWORK, TINY).network == NETWORK

@@ -97,6 +97,8 @@ class Memory:
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
+        latency: cycles from when a transfer into it, or of sums out of it, may begin until its
+            first word moves; they keep no channel busy. Only the simulation looks at it.
         prefetched: what it gets from the outermost level comes ahead, whenever channels are idle,
             and first while the layer before runs: no layer waits for that, though none takes less
             than all its transfers. Only the simulation looks at it.
@@ -118,6 +120,7 @@ class Memory:
     charge_drains: bool = True
     double_buffered: bool = False
     prefetched: bool = False
+    latency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +470,15 @@ class Accelerator(Displayed):
     def time_costs(self) -> bool:
         """Whether energy depends on how long a layer takes, or in how many pieces."""
         return self.drawn_per_cycle > 0 or self.control.per_command > 0
+
+    def coded(self, coding: Format) -> frozenset[Operand]:
+        """Operands that some memory codes so."""
+        return frozenset(
+            operand
+            for memory in self.memories.values()
+            for operand in memory.keeps
+            if memory.formats.of(operand) is coding
+        )
 
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""

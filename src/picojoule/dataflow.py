@@ -224,9 +224,9 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
             Dataflow(
                 "whole-lines",
                 title="lockstep, and sums are finished from whole lines of all input channels",
-                source="github.com/nvdla/hw, perf/NVDLA_OpenSource_Performance.xlsx: the buffer "
-                "must hold at least as many whole lines of all channels as the filter is high, and "
-                "whole filters; sums do not leave before they are finished",
+                source="NVIDIA's model of NVDLA (github.com/nvdla/hw, perf): the least that the "
+                "buffer must hold is as many whole lines of all channels as the filter is high, "
+                "and whole filters; sums do not leave before they are finished",
                 element_tile=_sizes(**{dim.value: Size.ONE for dim in DIMS}),
                 buffer_tile=_sizes(C=Size.FULL, Q=Size.FULL, R=Size.FULL, S=Size.FULL),
             ),

@@ -108,9 +108,7 @@ def chains_of(mapping: Mapping) -> dict[Dim, Chain]:
     }
 
 
-def flows(
-    layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE
-) -> tuple[Flow[int], ...]:
+def flows(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> tuple[Flow[int], ...]:
     """All edges of a mapping with their words, operand by operand, outermost edge first.
 
     Args:

@@ -65,6 +65,15 @@ def test_what_is_prefetched_is_not_waited_for() -> None:
     assert at_once.cycles < waited.cycles
 
 
+def test_every_transfer_begins_late_by_the_latency_of_its_memory() -> None:
+    """Of a single buffer each: input and weights at first, three weights, and four outputs."""
+    plain = two_levels(False)
+    (memory,) = plain.levels[-1].memories
+    slow = replace(plain, nest=(DRAM, Level((replace(memory, latency=7.0),))))
+    late = simulate(FOUR_FILTERS, slow, BY_FILTER)
+    assert late.cycles == simulate(FOUR_FILTERS, plain, BY_FILTER).cycles + 7 * (2 + 3 + 4)
+
+
 def test_a_layer_takes_no_less_than_its_prefetched_transfers() -> None:
     """2 cycles each of inputs and weights and 1 of the output, though it works for 2 only."""
     layer = Layer("one filter", Extents(M=1, C=2))

@@ -27,6 +27,7 @@ from picojoule.calibration.records import (
     Combination,
     Compared,
     FittedConstant,
+    Settling,
 )
 from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
@@ -142,11 +143,17 @@ class _Calibrating:
             if len(rounds) < ROUNDS:
                 rounds.append(self._fit(mappings))
                 machine = rounds[-1].machine
-        settled = mappings == rounds[-1].rows
-        fitted = rounds[-1] if settled else min(rounds, key=lambda one: one.error)
+        again = next((n for n, one in enumerate(rounds) if one.rows == mappings), None)
+        circle = rounds if again is None else rounds[again:]
+        fitted = min(circle, key=lambda one: one.error)
         aside = tuple(row for row in self.rows if not row.fitted)
         checks = self._mapped(aside, fitted.machine, progress)
-        return self._judged(fitted, checks, len(rounds), settled)
+        settling = Settling(
+            rounds=len(rounds),
+            circle=None if again is None else len(circle),
+            spread=_spread([np.concatenate([one.values, one.paces]) for one in circle]),
+        )
+        return self._judged(fitted, checks, settling)
 
     def _check(self) -> None:
         """Refuse what the rows cannot answer, all at once."""
@@ -244,7 +251,7 @@ class _Calibrating:
     # -- judged --------------------------------------------------------------------------------
 
     def _judged(
-        self, fitted: _Fitted, checks: tuple[MappedRow, ...], rounds: int, settled: bool
+        self, fitted: _Fitted, checks: tuple[MappedRow, ...], settling: Settling
     ) -> Calibration:
         constants = (*self._energy_constants(fitted), *self._time_constants(fitted))
         power = self._constant_power(fitted)
@@ -265,8 +272,7 @@ class _Calibrating:
             compared=tuple(compared),
             ambiguities=self._ambiguities(fitted, constants),
             condition=condition(fitted.energy.scaled) if fitted.energy else 1.0,
-            rounds=rounds,
-            settled=settled,
+            settling=settling,
             measured_time=self.measured_time,
             weigh=self.weigh,
             power=power,
@@ -316,9 +322,11 @@ class _Calibrating:
     ) -> tuple[Ambiguity, ...]:
         ambiguities = []
         if fitted.energy is not None:
-            problem, own = fitted.energy, constants[: len(self.energies)]
-            for group in entangled(problem.scaled, problem.shares):
-                members = [own[n] for n in group.members]
+            # What is drawn whatever is done comes last: sums of the others are told in its unit.
+            order = sorted(range(len(self.energies)), key=lambda n: _drawn(self.energies[n].key))
+            scaled, shares = fitted.energy.scaled[:, order], fitted.energy.shares[order]
+            for group in entangled(scaled, shares):
+                members = [constants[order[n]] for n in group.members]
                 ambiguities.append(
                     Ambiguity(
                         keys=tuple(one.key for one in members),
@@ -448,6 +456,17 @@ class _Calibrating:
             warnings = told(row.question.network.unmodelled)
             remarks += [f"line {row.line}, {row.label}: {text}" for text in warnings]
         return list(dict.fromkeys(remarks))
+
+
+def _drawn(key: str) -> int:
+    """How far from any action a constant's energy is."""
+    return 2 if key == "static_power" else int(key.startswith("control."))
+
+
+def _spread(values: Sequence[Floats]) -> float:
+    """How far the values of some fits are apart at most, relative to the larger."""
+    low, high = np.min(values, axis=0), np.max(values, axis=0)
+    return float(np.max((high - low) / np.where(high > 0, high, 1.0)))
 
 
 def _named(rows: Sequence[MappedRow]) -> str:

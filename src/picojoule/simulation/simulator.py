@@ -17,9 +17,11 @@ are there. The rules:
 5. A prefetched memory is filled ahead: what it gets first from the outermost level has come before
    the layer starts, what it gets later comes in the time in which channels are idle since there was
    room. No layer takes less than all transfers of any channel: it stands for those of the next.
-6. What multipliers take straight from a memory flows while they work, and they work no faster. What
+6. Before the first word of a transfer passes the latency of the memory that it fills or empties, in
+   which channels may serve others.
+7. What multipliers take straight from a memory flows while they work, and they work no faster. What
    neighbours hand on is played as if it came from outside: no shorter than it is.
-7. In a systolic array the last element is as many cycles late as the way to it is long.
+8. In a systolic array the last element is as many cycles late as the way to it is long.
 
 Arrays outside a memory are stood for by their first element, which has most to do.
 """
@@ -202,6 +204,7 @@ class _Transfer:
     double: bool = False
     waits: bool = False  # passes by a memory in which it can wait
     prefetched: bool = False  # while the layer before runs
+    latency: float = 0.0  # cycles before it begins
     source: int = -1  # the transfer that fills what this one is cut from
     parts: list[_ChannelShare] = field(default_factory=list)
     fresh: list[_ChannelShare] = field(default_factory=list)  # flows only: not fetched at first
@@ -278,6 +281,7 @@ class _Plan:
             steps=steps,
             cycles_per_step=self.cycles_per_step,
             moves=moves,
+            latencies=np.array([m.latency for m in self.moves], float),
             flows=len(self.flows),
             summed=summed,
             owners=np.array(owners, np.int64).reshape(-1, 2),
@@ -363,6 +367,7 @@ class _Planner:
                         slides=stay(self.mapping, operand, child, self.reuse)[1] is not None,
                         double=target.double_buffered,
                         prefetched=target.prefetched and parent == 0,
+                        latency=target.latency,
                     )
                 )
         return sorted(moves, key=lambda move: (move.child, OPERANDS.index(move.operand)))

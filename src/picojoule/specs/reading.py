@@ -32,14 +32,8 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.processing_passes import compiler_problems
 from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
-from picojoule.specs.grammar import (
-    Energy,
-    LevelPart,
-    MachineFile,
-    Quantity,
-    VariantFile,
-    refuse_invalid,
-)
+from picojoule.specs.grammar import LevelPart, MachineFile, VariantFile, refuse_invalid
+from picojoule.specs.quantities import Energy, Quantity
 from picojoule.specs.writing import dump_accelerator
 from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand

@@ -21,10 +21,11 @@ from picojoule.accelerator import (
     SparseSupport,
 )
 from picojoule.errors import UnitError
-from picojoule.specs.grammar import (
+from picojoule.specs.quantities import (
     Bandwidth,
     Capacity,
     Count,
+    Cycles,
     Energy,
     Frequency,
     Length,
@@ -129,6 +130,7 @@ class _Written:
             charge_drains=None if memory.charge_drains else False,
             double_buffered=True if memory.double_buffered else None,
             prefetched=True if memory.prefetched else None,
+            latency=self.number(Cycles, f"{path}.latency", memory.latency or None),
             formats=_Flow(
                 {
                     operand.value: coding.value
