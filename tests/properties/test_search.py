@@ -211,10 +211,12 @@ def _spread(fan: Sequence[int], array: Array | None) -> tuple[Extents, ...] | No
     splits = [
         [
             s
-            for s in itertools.product(*(range(1, min(f, a.size) + 1) for a in array.axes))
+            for s in itertools.product(
+                *(range(1, (min(f, a.size) if dim in a.dims else 1) + 1) for a in array.axes)
+            )
             if math.prod(s) >= f
         ]
-        for f in fan
+        for dim, f in zip(DIMS, fan, strict=True)
     ]
     for choice in itertools.product(*splits):
         axes = list(zip(*choice, strict=True))

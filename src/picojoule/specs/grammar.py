@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -27,14 +28,18 @@ from picojoule.accelerator import (
     HopCharge,
     Memory,
     Network,
+    Published,
+    PublishedChange,
     ZeroSkip,
 )
-from picojoule.dataflow import DATAFLOWS
+from picojoule.dataflow import DATAFLOWS, MappingRule, Rule
 from picojoule.errors import UnitError, did_you_mean
 from picojoule.processing_passes import RULES
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
+# Loops that leave inputs in place, or move their window.
+REFETCHABLE = (Dim.M, Dim.P, Dim.Q, Dim.R, Dim.S)
 # These stand beside the names of memories and arrays where energies are split by place.
 _RESERVED = ("compute", "control", "static", "total")
 
@@ -126,6 +131,11 @@ class Width(Quantity):
 class Bandwidth(Quantity):
     parse, unit = staticmethod(units.bits_per_cycle), "bit/cycle"
     least, most = 1e-9, 2.0**60
+
+
+class Cycles(Quantity):
+    parse, unit = staticmethod(units.cycles), "cycles"
+    most = 1e9
 
 
 class Frequency(Quantity):
@@ -269,8 +279,11 @@ class _MemoryPart(_Part):
     read_energy: Energy | None = None
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
+    refetches: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
+    charge_drains: _Truth = True
     double_buffered: _Truth = False
     prefetched: _Truth = False
+    latency: Cycles | None = None
     formats: _Formats = _Formats()
 
     @model_validator(mode="after")
@@ -286,6 +299,12 @@ class _MemoryPart(_Part):
         for operand in self.may_bypass:
             if operand not in self.keeps:
                 raise ValueError(f"may_bypass lists {operand.value}, which it does not keep")
+        if self.refetches and Operand.INPUT not in self.keeps:
+            raise ValueError("refetches is about inputs, which it does not keep")
+        for dim in self.refetches:
+            if dim not in REFETCHABLE:
+                names = ", ".join(d.value for d in REFETCHABLE)
+                raise ValueError(f"refetches lists {dim.value}; it may list {names}")
         for operand in OPERANDS:
             if getattr(self.formats, operand.value) and operand not in self.keeps:
                 raise ValueError(f"formats names {operand.value}, which it does not keep")
@@ -306,8 +325,11 @@ class _MemoryPart(_Part):
             bandwidth=self.bandwidth.amount(unit) if self.bandwidth else None,
             may_bypass=frozenset(self.may_bypass),
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
+            refetches=frozenset(self.refetches),
+            charge_drains=self.charge_drains,
             double_buffered=self.double_buffered,
             prefetched=self.prefetched,
+            latency=self.latency.amount(unit) if self.latency else 0.0,
         )
 
 
@@ -326,6 +348,17 @@ class _AxisPart(_Part):
     name: _PartName
     size: Count
     loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] | None = None
+    forwards: _Operands = ()
+
+    @field_validator("forwards")
+    @classmethod
+    def _inputs(cls, forwards: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        if any(operand is not Operand.INPUT for operand in forwards):
+            raise ValueError(
+                "only the input is handed from neighbour to neighbour: weights are multicast, and "
+                "partial sums are added up on their way out"
+            )
+        return forwards
 
 
 class _Bandwidths(_Part):
@@ -388,6 +421,49 @@ class _SparsePart(_Part):
         return self
 
 
+class _Stated(_Part):
+    """What somebody says, and how sure that is."""
+
+    source: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+    status: Literal["published", "derived", "assumed", "fitted"]
+
+
+class RulePart(_Stated):
+    rule: Rule
+    loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
+
+    @model_validator(mode="after")
+    def _about_loops(self) -> RulePart:
+        if (self.rule is Rule.ON_ARRAY) != bool(self.loops):
+            needs = "needs loops" if self.rule is Rule.ON_ARRAY else "is about no loops"
+            raise ValueError(f"the rule {self.rule.value} {needs}")
+        return self
+
+
+class ChangePart(_Stated):
+    to: Any
+
+
+class _PublishedPart(_Part):
+    rules: tuple[RulePart, ...] = ()
+    changes: dict[str, ChangePart] = {}
+
+    def published(self) -> Published:
+        """How the machine is used under its published mappings."""
+        return Published(
+            rules=tuple(
+                MappingRule(rule=x.rule, loops=frozenset(x.loops), source=x.source, status=x.status)
+                for x in self.rules
+            ),
+            changes=tuple(
+                PublishedChange(
+                    target=target, to=json.dumps(x.to), source=x.source, status=x.status
+                )
+                for target, x in self.changes.items()
+            ),
+        )
+
+
 _Nest: TypeAlias = Annotated[
     Annotated[LevelPart, Tag("level")] | Annotated[ArrayPart, Tag("array")],
     Discriminator(
@@ -418,6 +494,7 @@ class MachineFile(_Part):
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
     nest: tuple[_Nest, ...]
+    published: _PublishedPart = _PublishedPart()
 
     @field_validator("default_dataflow")
     @classmethod
@@ -453,6 +530,9 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("compute",): _ComputePart,
     ("control",): _ControlPart,
     ("sparse",): _SparsePart,
+    ("published",): _PublishedPart,
+    ("published", "rules"): RulePart,
+    ("published", "changes"): ChangePart,
 }
 
 
@@ -473,7 +553,8 @@ def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseM
                     break  # within a number that is written short
             path = child(path, part)
         inner = Energy if len(words) > 1 and words[-2].endswith("_energy") else Quantity
-        model = _KEYS.get(words[:-1], inner) if words[:-1] else whole
+        place = words[:2] if words[:2] == ("published", "changes") else words[:-1]
+        model = _KEYS.get(place, inner) if words[:-1] else whole
         mistakes_by_place[path, _message(detail, words, model)] = None
     document.refuse(mistakes_by_place, more=max(0, len(details) - MOST_MISTAKES))
 
@@ -517,8 +598,10 @@ def _wanted(words: tuple[str, ...]) -> str:
         "formats",
         "bandwidths",
         "changes",
+        "published",
+        "rules",
     }
-    if not words or words[-1] in parts:
+    if not words or words[-1] in parts or words[-2:-1] == ("changes",):
         return "a mapping of keys"
     return "a number with its unit, or value, source and status"
 
