@@ -37,6 +37,7 @@ def calibrate(
     factors: str = "all",
     budget: float | None = None,
     cache: Cache = True,
+    policy: str = "best",
     progress: Progress | None = None,
 ) -> Calibration:
     """Fit constants of a machine to measured rows, and say how far they can be trusted.
@@ -49,7 +50,8 @@ def calibrate(
             times that are predicted, as they will be for rows that nobody has measured.
         weigh: "rows": each row's relative error counts alike, however small the layer; "amounts":
             in proportion to its energy or time, so that sums over rows come out.
-        dataflow, objective, factors, budget, cache: how mappings are searched, as for ``estimate``.
+        dataflow, objective, factors, budget, cache, policy: how mappings are searched, as for
+            ``estimate``, where a row does not say so itself.
         progress: called with (rows done, rows in all, row) in each round.
 
     Raises:
@@ -71,6 +73,7 @@ def calibrate(
         factors=factors,
         budget=budget,
         cache=cache,
+        policy=policy,
     )
     asked = Fitting(
         before=machine,

@@ -32,7 +32,8 @@ class FitOptions:
         Parameter(
             help="The constants to fit, as in control.per_cycle,dram.read: of a memory read, write "
             "or access (both), ARRAY.hop, compute.mac, control.per_cycle, control.per_element, "
-            "control.per_command, static_power; of times MEMORY.bandwidth, ARRAY.bandwidth, clock."
+            "control.per_command, static_power; of times MEMORY.bandwidth, MEMORY.latency, "
+            "ARRAY.bandwidth, clock."
         ),
     ]
     time: Annotated[str, Parameter(help="Times that energies rest on: predicted, or measured.")] = (
@@ -88,6 +89,7 @@ def calibrate(
             factors=search.factors,
             budget=budget,
             cache=cache,
+            policy=search.mapping,
             **told,
         )
 
