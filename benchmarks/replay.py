@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import picojoule
+from picojoule.accelerator import Published
 from picojoule.errors import PicojouleError
 from picojoule.files import write_atomically
 from picojoule.frontends import shipped_networks
@@ -128,11 +129,16 @@ def row_of(pair: str) -> Row:
         return Row(**known, energy="", cycles="", status="refused", digest=digest)
     everything = found.to_dict()
     # Neither numbers nor mappings; the first is another one for every version.
-    for name in ("picojoule", "complete", "unmodelled", "remarks"):
+    for name in ("picojoule", "complete", "unmodelled", "remarks", "mapping_policy", "stands_for"):
         everything.pop(name, None)
-    # What a unit of energy is in joules changes how results are shown, not what they are.
-    del everything["joules"], everything["total"]["times_arithmetic"]
-    everything["machine"] = dump_accelerator(replace(load_accelerator(chip), unit_energy=None))
+    # What a unit is in joules, a node, how a compiler would map and what published mappings keep to
+    # change nothing of the best ones.
+    del everything["joules"], everything["total"]["times_arithmetic"], everything["mapping_rules"]
+    everything.pop("node", None)
+    machine = replace(
+        load_accelerator(chip), unit_energy=None, node=None, compiler=None, published=Published()
+    )
+    everything["machine"] = dump_accelerator(machine)
     for layer in everything["layers"]:
         del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows
     return Row(

@@ -12,6 +12,7 @@ import pytest
 from picojoule.alternatives import alternatives
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import InputError, PicojouleError, WorkloadError
+from picojoule.estimate_records import parse_estimate
 from picojoule.estimation import estimate, price
 from picojoule.eyexam.examination import examine, find_bounds
 from picojoule.mapper import solver
@@ -152,6 +153,39 @@ def test_a_questions_search_is_found_and_recalled(
     question = ask(NETWORK, TINY, dataflow="rs", objective="edp", cache=tmp_path)
     assert question.find(LAYERS[1]).objective == "edp"
     assert calls == [(LAYERS[1], TINY, DATAFLOWS["rs"], "edp")]
+
+
+def test_published_mappings_keep_to_published_rules() -> None:
+    asked = ask("bvlc-alexnet", "eyeriss-isca16", policy="published")
+    assert asked.dataflow.even_strips
+    assert [(x.path, x.value, x.status) for x in asked.rules] == [
+        ("rule", "even-strips", "derived")
+    ]
+    best = ask("bvlc-alexnet", "eyeriss-isca16")
+    assert (best.policy, best.rules, best.dataflow) == ("best", (), DATAFLOWS["rs"])
+
+
+def test_nobody_published_how_this_machine_is_mapped() -> None:
+    with pytest.raises(PicojouleError, match="no mapping policy was published for 'nvdla-like'"):
+        ask("bvlc-alexnet", "nvdla-like", policy="published")
+    with pytest.raises(PicojouleError, match="did you mean 'published'"):
+        ask("bvlc-alexnet", "eyeriss", policy="publisht")
+
+
+def test_an_answer_says_whether_it_is_a_bound() -> None:
+    wide = conv("wide", input_size=(65, 5), in_channels=2, out_channels=3, kernel=(11, 3))
+    network = Workload("wide", (wide,))
+    best = estimate(network, "eyeriss-isca16", cache=False)
+    chip = estimate(network, "eyeriss-isca16", policy="published", cache=False)
+    assert best.energy < chip.energy
+    assert "a bound for the machine" in best.meaning
+    assert "what a chip does" in chip.meaning
+    assert parse_estimate(chip.to_dict(), "saved") == chip
+    given = estimate(
+        network, "eyeriss-isca16", mappings={"wide": chip.layers[0].mapping}, cache=False
+    )
+    assert given.energy == chip.energy
+    assert "what the machine does with these mappings" in given.meaning
 
 
 def test_a_machine_without_strides_folds_them_and_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from picojoule.accelerator import InputReuse
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import (
     Chain,
@@ -126,7 +127,7 @@ def test_padding_is_moved_only_where_it_is_charged() -> None:
     )
     mapping = Mapping((Stage(layer.bounds), Stage(Extents(R=3))))
     assert flows(layer, mapping)[0].words == (5, 5)
-    assert flows(layer, mapping, padded=True)[0].words == (7, 7)
+    assert flows(layer, mapping, InputReuse(padded=True))[0].words == (7, 7)
 
 
 def test_a_flow_over_two_arrays() -> None:

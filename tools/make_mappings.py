@@ -44,6 +44,14 @@ def files() -> dict[str, str]:
             printed,
             pass_mapping(chip, layer, printed),
         )
+    as_run = processing_pass(chip, alexnet["conv3"])
+    assert as_run is not None
+    texts["jssc17-alexnet-conv3-as-run.yaml"] = _text(
+        "conv3 of AlexNet, batch 4, on the Eyeriss chip, as its buffer's counter says it ran: by\n"
+        "# the rule inferred in picojoule.processing_passes, not as Table III prints it:",
+        as_run,
+        pass_mapping(chip, alexnet["conv3"], as_run),
+    )
     for layer in vgg16.layers:
         if layer.name.startswith("conv"):
             inferred = processing_pass(chip, layer)

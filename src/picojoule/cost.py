@@ -139,7 +139,7 @@ def evaluate(
         text = "; ".join(map(str, broken))
         raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
     ledger = Ledger(layer, accelerator, one=1.0)
-    ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
+    ledger.book(flows(layer, mapping, accelerator.input_reuse))
     return ledger.close(mapping, cycles)
 
 
@@ -287,7 +287,8 @@ class Ledger(Generic[Amount]):
         nowhere = flow.child + 1
         if self._to_mac(flow) or not self.accelerator.priced_in_time:
             return nowhere
-        if self._memory(flow.child, flow.operand).double_buffered:
+        child = self._memory(flow.child, flow.operand)
+        if child.double_buffered or (child.prefetched and flow.parent == 0):
             return nowhere
         for level in reversed(range(flow.parent + 1, flow.child)):
             passed = self.levels[level].holder(flow.operand)
@@ -383,7 +384,14 @@ class Ledger(Generic[Amount]):
                     memory, operand, (down - handed_down) * share, (up - stays) * share, size
                 )
             else:
-                self._book(memory, operand, stays + down * share, handed_down + up * share, size)
+                through = 1.0 if memory.charge_drains else 0.0
+                self._book(
+                    memory,
+                    operand,
+                    stays * through + down * share,
+                    handed_down * through + up * share,
+                    size,
+                )
             if not outermost:
                 self._move(memory.name, operand, stays + handed_down, size, late)
                 late = waited <= flow.parent

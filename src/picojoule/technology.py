@@ -8,7 +8,7 @@ its own, and which one it is decides. Time is left alone: clock and bandwidths s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from picojoule.accelerator import (
     UNSTATED,
@@ -16,6 +16,7 @@ from picojoule.accelerator import (
     Array,
     ComponentSpec,
     Compute,
+    Control,
     Level,
     Memory,
     Provenance,
@@ -127,6 +128,12 @@ class _Scaling:
         )
         compute = self._compute(machine.compute)
         power = self._logic("$.static_power", machine.static_power, 1.0, "W")
+        control = Control(
+            **{
+                key: self._logic(f"$.control.{key}", amount, self.each, "pJ")
+                for key, amount in asdict(machine.control).items()
+            }
+        )
         self.stated.pop("$.unit_energy", None)
         self.stated["$.node"] = Provenance(
             "$.node",
@@ -138,9 +145,11 @@ class _Scaling:
         return replace(
             machine,
             name=f"{stem[:50]}-{self.node:g}nm",
+            description=f"{machine.description} Here taken to {show_node(self.node)}, in joules.",
             nest=nest,
             compute=compute,
             static_power=power,
+            control=control,
             energy_unit="pJ",
             unit_energy=None,
             node=self.node,

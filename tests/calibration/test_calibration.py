@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from picojoule.accelerator import Accelerator
-from picojoule.calibration.calibration import calibrate
+from picojoule.calibration.calibration import ROUNDS, calibrate
 from picojoule.calibration.constants import named
 from picojoule.calibration.machine import chip_file
+from picojoule.calibration.records import rms
 from picojoule.errors import InputError, PicojouleError
 from picojoule.estimation import estimate
 from picojoule.specs import load_accelerator, parse_accelerator
@@ -32,20 +34,20 @@ def test_constants_come_back(machine: Accelerator, rows: Metered) -> None:
     values = {one.key: one.value for one in result.constants}
     assert values["control.per_cycle"] == pytest.approx(50, rel=1e-3)
     assert values["compute.mac"] == pytest.approx(9, rel=1e-3)
-    assert result.settled
+    assert result.settling.circle == 1
     assert result.ambiguities == ()
     assert all(abs(row.error) < 1e-3 for row in result.compared)
     assert all(abs(row.left_out_error) < 1e-3 for row in result.of("energy"))
     assert max(abs(row.constant_power_error) for row in result.of("energy")) > 0.03
 
 
-def test_rows_that_all_wait_for_dram_cannot_tell_it_from_time(
+def test_rows_that_move_alike_cannot_tell_two_memories_apart(
     machine: Accelerator, rows: Metered
 ) -> None:
     truth = with_values(machine, control__per_cycle=50.0)
-    result = calibrate(machine, rows(truth), fit="control.per_cycle,dram.access", cache=False)
+    result = calibrate(truth, rows(truth), fit="dram.access,buffer.access", cache=False)
     (ambiguity,) = result.ambiguities
-    assert ambiguity.keys == ("control.per_cycle", "dram.access")
+    assert ambiguity.keys == ("dram.access", "buffer.access")
     assert not ambiguity.exactly
     assert "cannot be told apart by these rows, which are alike: " in str(ambiguity)
 
@@ -133,9 +135,20 @@ def test_measured_times(machine: Accelerator, rows: Metered) -> None:
 def test_mappings_are_searched_again(machine: Accelerator, rows: Metered) -> None:
     truth = with_values(machine, dram__access=20.0, buffer__access=100.0)
     result = calibrate(machine, rows(truth), fit="dram.access,buffer.access", cache=False)
-    assert result.rounds > 1
+    assert result.settling.rounds > 1
     values = [one.value for one in result.constants]
     assert values == pytest.approx([20, 100], rel=1e-2)
+
+
+def test_mappings_that_go_in_a_circle(machine: Accelerator, rows: Metered) -> None:
+    """The rows were measured under control that the fit knows nothing of."""
+    path = rows(with_values(machine, control__per_cycle=50.0))
+    result = calibrate(machine, path, fit="dram.access,buffer.access", cache=False)
+    assert result.settling.circle != 1
+    assert result.settling.rounds <= ROUNDS
+    assert result.settling.spread > 0
+    assert "the fit of the least errors is given" in str(result.settling)
+    assert rms(row.error for row in result.of("energy", "fitted")) < 0.1
 
 
 @pytest.mark.parametrize("based", [True, False])
@@ -220,3 +233,52 @@ def test_a_network_takes_what_its_layers_take(machine: Accelerator, tmp_path: Pa
     assert time.predicted >= whole.cycles / machine.clock
     words = [w for layer in whole.layers for w in layer.accesses["dram"].values()]
     assert moved.predicted == pytest.approx(sum(w["read"] + w["write"] for w in words) * 2)
+
+
+def test_a_power_without_a_time_is_over_ours(machine: Accelerator, rows: Metered) -> None:
+    truth = with_values(machine, control__per_cycle=50.0)
+    path = rows(truth)
+    head, *lines = path.read_text().splitlines()
+    assert head == "network,layer,energy (pJ),time (us)"
+    powers = []
+    for line in lines:
+        network, layer, energy, time = line.split(",")
+        powers.append(f"{network},{layer},{float(energy) / float(time)!r}")
+    path.write_text("\n".join(["network,layer,power (uW)", *powers]))
+    result = calibrate(machine, path, fit="control.per_cycle", cache=False)
+    assert result.constants[0].value == pytest.approx(50, rel=1e-3)
+    assert all(abs(row.error) < 1e-3 for row in result.compared)
+
+
+def test_a_clock_comes_from_times(machine: Accelerator, rows: Metered) -> None:
+    truth = with_values(machine, clock=250e6, static_power=0.01)
+    result = calibrate(machine, rows(truth), fit="clock,static_power", cache=False)
+    values = {one.key: one.value for one in result.constants}
+    assert values["clock"] == pytest.approx(250e6, rel=1e-3)
+    assert values["static_power"] == pytest.approx(0.01, rel=1e-2)
+
+
+def test_a_bandwidth_that_nobody_stated(machine: Accelerator, rows: Metered) -> None:
+    truth = with_values(machine, spad__bandwidth=3.0)
+    result = calibrate(machine, rows(truth), fit="spad.bandwidth", cache=False)
+    (bandwidth,) = result.constants
+    assert bandwidth.before is None
+    assert bandwidth.value == pytest.approx(3.0, rel=0.02)
+
+
+def test_a_bandwidth_that_no_row_waits_for(machine: Accelerator, rows: Metered) -> None:
+    truth = with_values(machine, buffer__bandwidth=2.0**40)
+    result = calibrate(truth, rows(truth), fit="buffer.bandwidth", cache=False)
+    (bandwidth,) = result.constants
+    assert not bandwidth.seen
+    assert bandwidth.kept
+    assert bandwidth.high == math.inf
+    assert bandwidth.to_dict()["high"] is None
+
+
+def test_multiples_of_a_mac_that_are_worth_joules(rows: Metered) -> None:
+    relative = parse_accelerator(server_files.CHIP + "unit_energy: 2 pJ\n", "tiny.yaml")
+    truth = with_values(relative, control__per_element=7.0)
+    result = calibrate(relative, rows(truth), fit="control.per_element", cache=False)
+    (constant,) = result.constants
+    assert (constant.unit, constant.value) == ("MAC", pytest.approx(7, rel=1e-3))

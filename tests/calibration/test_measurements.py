@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from picojoule.accelerator import Accelerator
 from picojoule.calibration.measurements import Measurement, parse_measurements, read_measurements
-from picojoule.errors import InputError
-from tests.calibration.conftest import TABLE
+from picojoule.errors import InputError, PicojouleError
+from picojoule.specs import parse_accelerator
+from tests.calibration.conftest import CHIP, TABLE
 
 
 @pytest.fixture
@@ -158,3 +162,10 @@ def test_rubbish_is_refused_and_nothing_else_comes_out(machine: Accelerator) -> 
     for text in ("\0", "network\n\n", "network,energy\n" + "x" * 5000 + ",1 uJ\n", "a,b\n1\n"):
         with pytest.raises(InputError):
             parse_measurements(text, "x.csv", machine, Path())
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(alphabet='network,layer\nenergy1 uJ.#"()[]batch%é\0', max_size=120))
+def test_whatever_a_table_holds_only_our_errors_come_out(text: str) -> None:
+    with suppress(PicojouleError):
+        parse_measurements(text, "x.csv", parse_accelerator(CHIP, "metered.yaml"), Path())

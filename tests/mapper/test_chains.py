@@ -69,3 +69,33 @@ def test_rules(rules: Rules, kept: list[bool]) -> None:
     tiles = np.array([[6, 6, 1, 1], [6, 6, 2, 1], [6, 3, 1, 1]])
     fans = np.array([[1, 3, 1], [1, 3, 1], [1, 3, 1]])
     assert rules.allowed(tiles, fans).tolist() == kept
+
+
+def test_unrollings_that_axes_multiply_to() -> None:
+    # On 2 x 2 three elements become four; five, that the array has no room for, are not there; and
+    # three that cover their tile in one step stay, since the fourth is idle.
+    loose = cuts(5, 5, 1, fans=(0, 4, 0))
+    exact = loose._replace(spans=((), (2, 2), ()))
+    assert {fans[1] for _, fans in listed(loose)} == {1, 2, 3}
+    assert ((5, 5, 1, 1), (1, 4, 1)) in listed(exact)
+    assert ((5, 3, 1, 1), (1, 3, 1)) in listed(exact)
+    assert all(fans[1] != 3 or tiles[1] == 3 for tiles, fans in listed(exact))
+
+
+def test_a_sum_may_be_spread_wider_than_it_needs() -> None:
+    # 8 on an array of 3, element tiles up to 3: three steps of one element or of three with one
+    # value each take as long in steps; the sum passed on between three may cost less.
+    narrow = cuts(8, 8, 3, fans=(0, 3, 0))
+    wide = narrow._replace(wider=(True,))
+    assert listed(narrow) < listed(wide)
+    assert ((8, 8, 1, 1), (1, 3, 1)) in listed(wide)
+
+
+def test_a_wider_spread_may_save_turns() -> None:
+    # 13 on an array of 3 whose elements hold 4: two steps either way, of 4 + 4 turns on two
+    # elements (8 + 5), of 4 + 1 on three (12 + 1).
+    narrow = cuts(13, 13, 4, fans=(0, 3, 0))
+    wide = narrow._replace(wider=(False,))
+    faster = ((13, 13, 4, 1), (1, 3, 1))
+    assert faster not in listed(narrow)
+    assert faster in listed(wide)

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 import picojoule
-from picojoule.accelerator import Accelerator, Charging, Compute, Control, Level, Memory
+from picojoule.accelerator import (
+    Accelerator,
+    Array,
+    Axis,
+    Charging,
+    Compute,
+    Control,
+    Level,
+    Memory,
+)
 from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
@@ -19,7 +28,7 @@ from picojoule.mapper.solver import _Patience, _priced, _Result, _Solver, search
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
-from picojoule.workload import OPERANDS, Extents, Layer, linear
+from picojoule.workload import DIMS, OPERANDS, Extents, Layer, conv, linear
 
 ALL = frozenset(OPERANDS)
 LAYER = linear("fc", in_features=4, out_features=2)
@@ -169,3 +178,57 @@ def test_time_that_costs_is_part_of_what_is_proved() -> None:
     moved = with_control.value - with_control.cost.control
     assert moved >= without.value * (1 - 1e-9)
     assert with_control.value <= evaluate(layer, clocked, without.mapping).energy
+
+
+# Layers and objectives for which chains count that save no step: sums spread wider, time saved.
+ADDING_UP = [
+    ("energy", linear("fc", in_features=23, out_features=5), 1.5),
+    ("energy", linear("fc", in_features=7, out_features=13), 0.9),
+    ("energy", conv("conv", input_size=(5, 5), in_channels=8, out_channels=3, kernel=(2, 2)), 1.1),
+    ("edp", linear("fc", in_features=7, out_features=13), 1.9),
+    ("latency", linear("fc", in_features=7, out_features=13), 1.3),
+    ("latency", linear("fc", in_features=31, out_features=3), 1.1),
+]
+
+
+@pytest.mark.parametrize(("objective", "layer", "hop"), ADDING_UP)
+def test_no_chain_is_missed_where_adding_up_pays(
+    objective: str, layer: Layer, hop: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hop costs less than a read and a write: as cheap as with every chain there is."""
+    spads = (("i", OPERANDS[0], 3), ("w", OPERANDS[1], 4), ("o", OPERANDS[2], 4))
+    accelerator = Accelerator(
+        "spads",
+        (
+            Level((_memory("dram", None, 200.0),)),
+            Level((_memory("buffer", 16.0 * 128, 3.0),)),
+            Array("array", (Axis("x", 2), Axis("y", 3)), hop_energy=hop),
+            Level(
+                tuple(
+                    replace(_memory(name, 16.0 * words, 1.0), keeps=frozenset({operand}))
+                    for name, operand, words in spads
+                )
+            ),
+        ),
+        compute=Compute(1.0),
+    )
+    fewer = search(layer, accelerator, objective=objective)
+    cuts = Space._cuts
+    monkeypatch.setattr(
+        Space,
+        "_cuts",
+        lambda self, dim, empty: cuts(self, dim, empty)._replace(
+            edge=self.layer.bounds[DIMS.index(dim)]
+        ),
+    )
+    every = search(layer, accelerator, objective=objective)
+    assert fewer.status == every.status == "optimal"
+    assert fewer.value == pytest.approx(every.value, rel=1e-12)
+    assert fewer.cost.energy == pytest.approx(every.cost.energy, rel=1e-12)
+
+
+@pytest.mark.slow  # 3 s, and 600 MB
+def test_a_large_sum_that_is_cheap_to_add_up_is_searched() -> None:
+    """9216 inputs of fc6: with every chain there is, memory ran out."""
+    layer = picojoule.load("bvlc-alexnet")["fc6"]
+    assert search(layer, load_accelerator("eyeriss", node="7nm")).status == "optimal"

@@ -211,10 +211,12 @@ def _spread(fan: Sequence[int], array: Array | None) -> tuple[Extents, ...] | No
     splits = [
         [
             s
-            for s in itertools.product(*(range(1, min(f, a.size) + 1) for a in array.axes))
+            for s in itertools.product(
+                *(range(1, (min(f, a.size) if dim in a.dims else 1) + 1) for a in array.axes)
+            )
             if math.prod(s) >= f
         ]
-        for f in fan
+        for dim, f in zip(DIMS, fan, strict=True)
     ]
     for choice in itertools.product(*splits):
         axes = list(zip(*choice, strict=True))
@@ -312,3 +314,23 @@ def _compare_with_all(rng: random.Random, most: int) -> None:
     assert found.status == "optimal"
     assert found.lower_bound == found.value
     assert found.value == pytest.approx(least, rel=1e-9)
+
+
+def test_an_unrolling_that_no_axes_multiply_to_is_not_priced() -> None:
+    """Three elements on two times two are four: one copy more of a weight, which costs."""
+    layer = Layer("x", Extents(P=5), input_size=(5, 1))
+    chip = machine(
+        [OPERANDS] * 3,
+        [[], [2, 2], []],
+        charging=Charging.BOTH_ENDS,
+        hop_charge=HopCharge.EVERY,
+        padded=False,
+        capacities=[None, 640, 96],
+        sparse=SparseSupport(),
+        bypass=(),
+    )
+    found = search(layer, chip, "flexible", "edp")
+    costs = _Enumeration(layer, chip).costs(100_000)
+    assert costs is not None
+    assert found.status == "optimal"
+    assert found.value == pytest.approx(min(_value(cost, "edp") for cost in costs), rel=1e-12)

@@ -217,7 +217,7 @@ def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data: st.Data
     chip = sized_for(mapping, padded=data.draw(st.booleans()))
     chip = replace(chip, nest=tuple(_limited(part, data) for part in chip.nest))
     ledger = Ledger(layer, chip, one=1.0)
-    ledger.book(flows(layer, mapping, padded=chip.charge_padding))
+    ledger.book(flows(layer, mapping, chip.input_reuse))
     cost, found = evaluate(layer, chip, mapping), simulate(layer, chip, mapping)
     assert found.computing == pytest.approx(cost.compute_cycles)
     parts = (found.computing, found.ramp_up, found.drain, *found.stalls.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from picojoule.calibration.records import (
     Combination,
     Compared,
     FittedConstant,
+    Settling,
 )
 from picojoule.completeness import told
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
@@ -105,6 +107,12 @@ class _Fitted:
     times: TimeFit | None
     paces: Floats
 
+    @property
+    def error(self) -> float:
+        """Root mean square of the relative errors of energies, and of times."""
+        energy = self.energy.rms(self.values) if self.energy else 0.0
+        return math.hypot(energy, self.times.rms(self.paces) if self.times else 0.0)
+
 
 class _Calibrating:
     """One calibration on its way."""
@@ -127,18 +135,25 @@ class _Calibrating:
     def answer(self, progress: Progress | None) -> Calibration:
         """Map and fit in turn until the mappings stay, then judge."""
         used = tuple(row for row in self.rows if row.fitted)
-        machine, fitted = self.before, None
-        rounds, settled = 0, False
-        while not settled and rounds < ROUNDS:
+        machine, rounds = self.before, list[_Fitted]()
+        for _ in range(ROUNDS + 1):
             mappings = self._mapped(used, machine, progress)
-            settled = fitted is not None and mappings == fitted.rows
-            if not settled:
-                fitted = self._fit(mappings)
-                machine, rounds = fitted.machine, rounds + 1
-        assert fitted is not None  # there is a first round
+            if any(mappings == earlier.rows for earlier in rounds):
+                break  # the same again, or in a circle
+            if len(rounds) < ROUNDS:
+                rounds.append(self._fit(mappings))
+                machine = rounds[-1].machine
+        again = next((n for n, one in enumerate(rounds) if one.rows == mappings), None)
+        circle = rounds if again is None else rounds[again:]
+        fitted = min(circle, key=lambda one: one.error)
         aside = tuple(row for row in self.rows if not row.fitted)
-        checks = self._mapped(aside, machine, progress)
-        return self._judged(fitted, checks, rounds, settled)
+        checks = self._mapped(aside, fitted.machine, progress)
+        settling = Settling(
+            rounds=len(rounds),
+            circle=None if again is None else len(circle),
+            spread=_spread([np.concatenate([one.values, one.paces]) for one in circle]),
+        )
+        return self._judged(fitted, checks, settling)
 
     def _check(self) -> None:
         """Refuse what the rows cannot answer, all at once."""
@@ -177,13 +192,13 @@ class _Calibrating:
         if self.paces:
             timed = tuple(row for row in rows if row.row.time is not None)
             times = TimeFit(machine=machine, keys=self.paces, rows=timed, weigh=self.weigh)
-            paces = rounded(times.solve())
+            paces = rounded(times.solve(), times.start)
             machine = times.at(paces)
         energy, values = None, np.zeros(0)
         energy_rows = tuple(row for row in rows if _has_energy(row.row))
         if self.energies:
             energy = self._linear(energy_rows, machine)
-            values = rounded(energy.solve())
+            values = rounded(energy.solve(), energy.prior)
             for key, value in zip(self.energies, values, strict=True):
                 machine = key.put(machine, float(value))
         return _Fitted(
@@ -236,7 +251,7 @@ class _Calibrating:
     # -- judged --------------------------------------------------------------------------------
 
     def _judged(
-        self, fitted: _Fitted, checks: tuple[MappedRow, ...], rounds: int, settled: bool
+        self, fitted: _Fitted, checks: tuple[MappedRow, ...], settling: Settling
     ) -> Calibration:
         constants = (*self._energy_constants(fitted), *self._time_constants(fitted))
         power = self._constant_power(fitted)
@@ -257,8 +272,7 @@ class _Calibrating:
             compared=tuple(compared),
             ambiguities=self._ambiguities(fitted, constants),
             condition=condition(fitted.energy.scaled) if fitted.energy else 1.0,
-            rounds=rounds,
-            settled=settled,
+            settling=settling,
             measured_time=self.measured_time,
             weigh=self.weigh,
             power=power,
@@ -308,9 +322,11 @@ class _Calibrating:
     ) -> tuple[Ambiguity, ...]:
         ambiguities = []
         if fitted.energy is not None:
-            problem, own = fitted.energy, constants[: len(self.energies)]
-            for group in entangled(problem.scaled, problem.shares):
-                members = [own[n] for n in group.members]
+            # What is drawn whatever is done comes last: sums of the others are told in its unit.
+            order = sorted(range(len(self.energies)), key=lambda n: _drawn(self.energies[n].key))
+            scaled, shares = fitted.energy.scaled[:, order], fitted.energy.shares[order]
+            for group in entangled(scaled, shares):
+                members = [constants[order[n]] for n in group.members]
                 ambiguities.append(
                     Ambiguity(
                         keys=tuple(one.key for one in members),
@@ -429,11 +445,7 @@ class _Calibrating:
         unseen = [constant.key for constant in constants if not constant.seen]
         if unseen:
             remarks.append(f"no row depends on {', '.join(unseen)}: as the machine has it")
-        kept = [
-            constant.key
-            for constant in constants
-            if constant.kept and constant.value > 0 and constant.seen
-        ]
+        kept = [one.key for one in constants if one.kept and one.value > 0 and one.seen]
         if kept:
             stay = "stays" if len(kept) == 1 else "stay"
             remarks.append(f"{', '.join(kept)} {stay} as it was: the rows leave it open, or agree")
@@ -444,6 +456,17 @@ class _Calibrating:
             warnings = told(row.question.network.unmodelled)
             remarks += [f"line {row.line}, {row.label}: {text}" for text in warnings]
         return list(dict.fromkeys(remarks))
+
+
+def _drawn(key: str) -> int:
+    """How far from any action a constant's energy is."""
+    return 2 if key == "static_power" else int(key.startswith("control."))
+
+
+def _spread(values: Sequence[Floats]) -> float:
+    """How far the values of some fits are apart at most, relative to the larger."""
+    low, high = np.min(values, axis=0), np.max(values, axis=0)
+    return float(np.max((high - low) / np.where(high > 0, high, 1.0)))
 
 
 def _named(rows: Sequence[MappedRow]) -> str:

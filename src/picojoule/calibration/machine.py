@@ -21,9 +21,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,63}")
 _DIGITS = 5  # more than any meter has; the file and the machine have the same number
 
 
-def rounded(values: Floats) -> Floats:
-    """The values as they are written."""
-    return np.array([float(f"{value:.{_DIGITS}g}") for value in values])
+def rounded(values: Floats, before: Floats) -> Floats:
+    """The values as they are written; one that is, so far, what it was *before* stays just that."""
+
+    def one(value: float, was: float) -> float:
+        written_so, was_so = (float(f"{number:.{_DIGITS}g}") for number in (value, was))
+        return was if written_so == was_so else written_so
+
+    return np.array([one(*pair) for pair in zip(values, before, strict=True)])
 
 
 def written(value: float, unit: str) -> str:

@@ -41,8 +41,8 @@ class RecipeOptions:
     platform: Annotated[
         str | None,
         Parameter(
-            help="energy:CHIP, latency:CHIP, cpu, gpu:latency, macs, weights, table:FILE, "
-            "FILE.py:FUNCTION."
+            help="energy:CHIP, energy:CHIP@22nm, latency:CHIP, cpu, gpu:latency, macs, weights, "
+            "table:FILE, FILE.py:FUNCTION."
         ),
     ] = None
     budget: Annotated[str | None, Parameter(help="A share (50%) or a number of its unit.")] = None

@@ -21,6 +21,7 @@ from picojoule.cli.answers import (
 from picojoule.cli.completion import complete_chips
 from picojoule.cli.lists import (
     list_chips,
+    list_components,
     list_dataflows,
     list_measurements,
     list_models,
@@ -28,7 +29,7 @@ from picojoule.cli.lists import (
     list_rules,
     machine_record,
 )
-from picojoule.cli.options import Json, Wide
+from picojoule.cli.options import Json, Node, Wide
 from picojoule.cli.questions import reader
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError, did_you_mean
 
@@ -84,21 +85,24 @@ def check(
 def list_shipped(
     what: Annotated[
         str | None,
-        Parameter(help="chips, networks, dataflows, rules, models or measurements; all."),
+        Parameter(
+            help="chips, networks, dataflows, components, rules, models or measurements; all."
+        ),
     ] = None,
     /,
     *,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """List what comes with picojoule: chips, networks, dataflows, pruned models, measurements.
+    """List what comes with picojoule: chips, networks, dataflows, components, pruned models.
 
-    And the rules that a mapping must keep to.
+    And measurements, and the rules that a mapping must keep to.
     """
     kinds = {
         "chips": list_chips,
         "networks": list_networks,
         "dataflows": list_dataflows,
+        "components": list_components,
         "rules": list_rules,
         "models": list_models,
         "measurements": list_measurements,
@@ -121,13 +125,14 @@ def show(
     ],
     /,
     *,
+    node: Node = None,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """Show a machine: memories, arrays, energies, and the source of each number."""
+    """Show a machine: memories, arrays, energies, area, and the source of each number."""
     from picojoule.specs import load_accelerator
 
-    accelerator = load_accelerator(chip)
+    accelerator = load_accelerator(chip, node=node)
     if as_json:
         print_json({**json_head(), "accelerator": machine_record(accelerator)})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from picojoule.completeness import completeness, operator_records
+from picojoule.errors import PicojouleError
 from picojoule.workload import DIMS, OPERANDS
 
 if TYPE_CHECKING:
@@ -73,6 +74,27 @@ def list_rules() -> tuple[list[dict[str, Any]], RenderableType]:
     return [{"name": rule.name, "says": rule.says} for rule in RULES], rules_table()
 
 
+def list_components() -> tuple[list[dict[str, Any]], RenderableType]:
+    from picojoule.components.samples import samples
+    from picojoule.reports.components import components_report
+
+    shown = tuple(samples())
+    records = [
+        {
+            "name": sample.name,
+            "node": node,
+            "energies": dict(part.energies),
+            "area": part.area,
+            "leakage": part.leakage,
+            "status": part.status,
+            "source": part.source,
+        }
+        for sample in shown
+        for node, part in sample.by_node.items()
+    ]
+    return records, components_report(shown)
+
+
 def list_models() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.pruning.released import cards
     from picojoule.reports.pruning import models_table
@@ -99,6 +121,8 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
         "description": accelerator.description,
         "elements": accelerator.elements,
         "energy_unit": accelerator.energy_unit,
+        "node": accelerator.node,
+        "area": _area_records(accelerator),
         "word_bits": accelerator.word_bits,
         "charging": accelerator.charging.value,
         "charge_padding": accelerator.charge_padding,
@@ -132,8 +156,22 @@ def machine_record(accelerator: Accelerator) -> dict[str, Any]:
             "of": [o.value for o in OPERANDS if o in sparse.of],
         },
         "nest": nest,
-        "sources": [constant._asdict() for constant in accelerator.sources],
+        "sources": [
+            {name: getattr(constant, name) for name in ("path", "value", "source", "status")}
+            for constant in accelerator.sources
+        ],
     }
+
+
+def _area_records(accelerator: Accelerator) -> list[dict[str, Any]] | None:
+    """The area of each part in mm2; None where the machine says no node, or none with numbers."""
+    from picojoule.areas import area
+
+    try:
+        parts = area(accelerator)
+    except PicojouleError:
+        return None
+    return [{"part": x.name, "copies": x.copies, "area": x.area, "how": x.how} for x in parts]
 
 
 def _array_record(array: Array) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from picojoule.cli.answers import (
     say,
     tell_left_out,
 )
-from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Chip, Json, Wide
+from picojoule.cli.options import ANSWER, AllowIncomplete, AnswerOptions, Chip, Json, Node, Wide
 from picojoule.cli.progress import changing_line
 from picojoule.cli.questions import need_torch
 from picojoule.completeness import completeness, told
@@ -48,6 +48,7 @@ class GoalOptions:
     """What a network may cost or lose, and on which machine it is priced."""
 
     accelerator: Chip
+    node: Node = None
     energy: Annotated[
         str | None, Parameter(help="What it may cost: 30% (or 0.3) of the original, or '40 µJ'.")
     ] = None
@@ -112,7 +113,7 @@ def prune(
 
     from picojoule.specs import load_accelerator
 
-    machine = load_accelerator(goal.accelerator)
+    machine = load_accelerator(goal.accelerator, node=goal.node)
     machine.dataflow(goal.dataflow)
     if goal.energy is not None:
         energy_budget(goal.energy, machine.energy_unit, machine.unit_picojoules)  # or it raises
@@ -133,7 +134,7 @@ def prune(
         pruned = run_prune(
             model,
             data,
-            accelerator=goal.accelerator,
+            accelerator=machine,
             mode=method.mode,
             energy=goal.energy,
             max_accuracy_drop=goal.max_accuracy_drop,

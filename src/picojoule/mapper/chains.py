@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.mapper.kernels import Bools, Ints, complete_chains, wider_chains
+from picojoule.mapper.kernels import Bools, Ints
+from picojoule.mapper.listings import complete_chains, wider_chains
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 SMALL = 12  # bound up to which even a naive list is short
@@ -23,11 +24,12 @@ class Cuts(NamedTuple):
     Args:
         limits: for each level, the largest tile; the first is the bound of the dimension.
         fans: for each level, the most unrolled beneath it; 0 where there is no array.
-        edge: as for :func:`kernels.complete_chains`.
+        edge: as for :func:`listings.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
-        wider: the chains of :func:`kernels.wider_chains` as well.
-        summed: these are of a sum.
+        wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
+        spans: for each level, the lengths of the axes that an unrolling beneath it must be a
+            product of parts of; none: whatever it is.
     """
 
     limits: tuple[int, ...]
@@ -35,8 +37,8 @@ class Cuts(NamedTuple):
     edge: int
     perfect: bool
     rules: Rules | None
-    wider: bool = False
-    summed: bool = False
+    wider: tuple[bool, ...] = ()
+    spans: tuple[tuple[int, ...], ...] = ()
 
     @property
     def bound(self) -> int:
@@ -68,6 +70,8 @@ class Rules(NamedTuple):
         spanned: one pass covers the whole tile above the array.
         whole: the tile above the array is the whole dimension.
         spread: one pass covers the whole dimension.
+        on_array: the levels inside the outermost down to the array hold what is on the array.
+        strip: what the level above the array holds of a set that is cut, if it can.
     """
 
     gap: int
@@ -76,6 +80,8 @@ class Rules(NamedTuple):
     spanned: bool
     whole: bool
     spread: bool
+    on_array: bool = False
+    strip: int | None = None
 
     def allowed(self, tiles: Ints, fans: Ints) -> Bools:
         """Which chains they allow."""
@@ -95,6 +101,12 @@ class Rules(NamedTuple):
             keep &= above == bound
         if self.spread:
             keep &= covered >= bound
+        if self.on_array:
+            keep &= (covered[:, None] >= tiles[:, 1 : gap + 1]).all(axis=1)
+        if self.strip is not None:
+            strips = keep & (above == self.strip)
+            if strips.any():  # a strip that no memory can hold is cut after all
+                keep = strips
         return keep
 
 
@@ -110,18 +122,54 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
         tiles, fans = _complete(cuts)
     else:
         tiles, fans = _balanced(cuts)
+    if cuts.spans:
+        tiles, fans = _exact(cuts, tiles, fans)
     if cuts.rules is None:
         return tiles, fans
     keep = cuts.rules.allowed(tiles, fans)
     return tiles[keep], fans[keep]
 
 
+def _exact(cuts: Cuts, tiles: Ints, fans: Ints) -> tuple[Ints, Ints]:
+    """The chains with every unrolling that axes do not multiply to as the next that they do.
+
+    An unrolling is listed where no smaller one takes as few steps, so what becomes of those listed
+    is as good as any larger one that fits. One that covers its tile in one step stays: what axes
+    have beyond it is idle.
+    """
+    fans, keep = fans.copy(), np.ones(len(tiles), np.bool_)
+    for level, axes in enumerate(cuts.spans):
+        if not axes:
+            continue
+        products = products_of(axes, cuts.fans[level])
+        covers = fans[:, level] * tiles[:, level + 1] >= tiles[:, level]
+        place = np.searchsorted(products, fans[:, level])
+        keep &= covers | (place < len(products))
+        there = products[np.minimum(place, len(products) - 1)]
+        fans[:, level] = np.where(covers, fans[:, level], there)
+    both = np.unique(np.concatenate([tiles[keep], fans[keep]], axis=1), axis=0)
+    return both[:, : tiles.shape[1]], both[:, tiles.shape[1] :]
+
+
+def products_of(axes: Sequence[int], most: int) -> Ints:
+    """What parts of axes multiply to, up to *most*, ascending.
+
+    >>> products_of((2, 2), 4).tolist()
+    [1, 2, 4]
+    """
+    products = {1}
+    for length in axes:
+        products = {p * n for p in products for n in range(1, length + 1) if p * n <= most}
+    return np.array(sorted(products), np.int64)
+
+
 def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
     bound, limits = cuts.bound, cuts.limits
     raw = complete_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.edge)
     if cuts.wider:
-        wider = wider_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.summed)
-        raw = np.unique(np.concatenate([raw, wider]), axis=0)
+        fan = max(1, cuts.fans[1])
+        wider = [wider_chains(bound, limits[2], fan, more) for more in cuts.wider]
+        raw = np.unique(np.concatenate([raw, *wider]), axis=0)
     raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
     tiles = np.ones((len(raw), 4), np.int64)
     tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]

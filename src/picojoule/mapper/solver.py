@@ -79,16 +79,27 @@ def search(
     started = time.perf_counter()
     patience = _Patience(math.inf if budget is None else started + budget, watch)
     timed = pareto or objective != "energy" or accelerator.time_costs
-    space = Space(layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect")
-    relaxation = Relaxation(space)
-    if start is not None and objective == "latency" and not pareto:
-        best = _from(relaxation, start, objective, patience, floor)
-        return _priced(relaxation, best, objective, started)
-    best = _cheapest(relaxation, started, patience)
-    cheapest = best.mapping
-    if objective != "energy" and best.mapping is not None:
-        best = _from(relaxation, best.mapping, objective, patience)
-    if best.mapping is None:
+
+    def solved(exact: bool) -> tuple[Relaxation, Mapping | None, _Result]:
+        """The programmes, the cheapest mapping, and the best."""
+        space = Space(
+            layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect", exact=exact
+        )
+        relaxation = Relaxation(space)
+        if start is not None and objective == "latency" and not pareto:
+            return relaxation, None, _from(relaxation, start, objective, patience, floor)
+        best = _cheapest(relaxation, started, patience)
+        cheapest = best.mapping
+        if objective != "energy" and cheapest is not None:
+            best = _from(relaxation, cheapest, objective, patience)
+        return relaxation, cheapest, best
+
+    relaxation, cheapest, best = solved(exact=False)
+    result = None if best.mapping is None else _priced(relaxation, best, objective, started)
+    if result is not None and best.complete and result.status != "optimal":
+        relaxation, cheapest, best = solved(exact=True)  # dearer than its programme says
+        result = None if best.mapping is None else _priced(relaxation, best, objective, started)
+    if result is None:
         why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
         wide, word = max(layer.bits), accelerator.word_bits
         hint = "larger memories or another dataflow may help"
@@ -97,7 +108,6 @@ def search(
         raise NoMappingError(
             f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
         )
-    result = _priced(relaxation, best, objective, started)
     if not pareto or cheapest is None:
         return result
     return replace(result, front=_front(relaxation, cheapest, patience))
@@ -158,7 +168,7 @@ def _priced(relaxation: Relaxation, best: _Result, objective: str, started: floa
     cost = evaluate(space.layer, space.accelerator, mapping)
     value = value_of(cost, objective)
     if best.complete and value > best.value * (1 + ROUNDING):
-        # Its unrolling is no product of axes and became the next that is (relaxation._spread).
+        # Unrollings that axes multiply to one by one, but not side by side.
         best = replace(best, complete=False, bound=best.value)
     # The multiplications cost the same under every mapping.
     least = cost.by_operand["compute"] if objective == "energy" else 0.0

@@ -20,13 +20,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.accelerator import Accelerator, Charging
+from picojoule.accelerator import Accelerator, Array, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
 from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
+from picojoule.traffic import HandedOn, refetched
 from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand, WindowAxis
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -65,11 +66,17 @@ class Runs(Enum):
 
 
 class MappingClass(NamedTuple):
-    """What is fixed before the tiles: operands kept, loop orders, and which loops run."""
+    """What is fixed before the tiles: operands kept, loop orders, and which loops run.
+
+    Args:
+        handed: level above an array that hands inputs on, where no loop runs inside it on their
+            way to the multipliers or the next memory that holds them; -1: none.
+    """
 
     keeps: tuple[frozenset[Operand], ...]
     orders: tuple[Order, ...]
     runs: tuple[Runs, ...]
+    handed: int = -1
 
 
 class Edge(NamedTuple):
@@ -84,6 +91,8 @@ class Space:
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
         perfect: only tiles that divide the tile outside them.
+        exact: only unrollings that axes of the array multiply to. Without, others become the next
+            that they do (:func:`relaxation._spread`), mostly at the same price.
     """
 
     def __init__(
@@ -94,9 +103,10 @@ class Space:
         *,
         timed: bool,
         perfect: bool = False,
+        exact: bool = False,
     ) -> None:
         self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
-        self.timed, self.perfect = timed, perfect
+        self.timed, self.perfect, self.exact = timed, perfect, exact
         if problem := dataflow_problem(accelerator, dataflow):
             raise NoMappingError(problem)
         self.levels = accelerator.levels
@@ -106,6 +116,7 @@ class Space:
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         padded = accelerator.charge_padding
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
+        self.reuse = accelerator.input_reuse
         self.adding_up_pays = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
@@ -121,6 +132,8 @@ class Space:
         layer, dataflow = self.layer, self.dataflow
         if self.axes[0] != self.axes[1] or layer.padding[:2] != layer.padding[2:]:
             return False
+        if any(dims != _mirror(dims) for dims in (*self.reuse.refetches, *self.reuse.handed_on)):
+            return False
         for array in self.arrays:
             axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
             if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
@@ -128,7 +141,12 @@ class Space:
         return (
             all(
                 dims == _mirror(dims)
-                for dims in (dataflow.spatial, dataflow.unrolled, dataflow.spanned)
+                for dims in (
+                    dataflow.spatial,
+                    dataflow.unrolled,
+                    dataflow.spanned,
+                    dataflow.on_array,
+                )
             )
             and all(
                 tile.get(dim) == tile.get(MIRROR.get(dim, dim))
@@ -225,11 +243,22 @@ class Space:
                 for n, array in enumerate(self.arrays)
             ),
             edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
-            wider=self.adding_up_pays and (dim is C or self.timed),
-            summed=dim is C,
+            wider=self._wider(dim),
             perfect=self.perfect,
             rules=self._rules(dim),
+            spans=tuple(self._span(dim, array) for array in self.arrays) if self.exact else (),
         )
+
+    def _span(self, dim: Dim, array: Array | None) -> tuple[int, ...]:
+        """The lengths of an array's axes that a dimension may run along."""
+        return () if array is None else tuple(x.size for x in array.axes if dim in x.dims)
+
+    def _wider(self, dim: Dim) -> tuple[bool, ...]:
+        """Whether more element tiles of a dimension count, or fewer, each with the fewest turns."""
+        if not self.adding_up_pays:
+            return ()
+        more = (True,) if dim is C else ()
+        return (*more, False) if self.timed else more
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""
@@ -245,14 +274,28 @@ class Space:
 
         beside = math.prod(bounds[DIMS.index(d)] for d in dataflow.unrolled)
         longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
+        strip = None
+        if dim in dataflow.spanned and dataflow.even_strips:
+            strip = -(-bound // -(-bound // self._widest_strip(dim, array)))
         return Rules(
             gap=gap,
             element=size(dataflow.element_tile.get(dim)),
             buffer=size(dataflow.buffer_tile.get(dim)),
             spanned=dim in dataflow.spanned,
+            on_array=dim in dataflow.on_array,
             whole=dim in dataflow.spanned and beside * bound <= array.size,
             spread=dim in dataflow.unrolled and bound <= longest,
+            strip=strip,
         )
+
+    def _widest_strip(self, dim: Dim, array: Array) -> int:
+        """How much of *dim* the array has room for beside what its dataflow unrolls whole.
+
+        What is unrolled whole runs along one axis, as often as it fits there; strips run along the
+        others, and where there is room for several sets of rows they lie side by side.
+        """
+        beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in self.dataflow.unrolled - {dim})
+        return max(1, *(axis.size // beside * (array.size // axis.size) for axis in array.axes))
 
     def _edge(self, dim: Dim) -> int:
         """How near the ends of a window dimension a cut may save halo that lies in the padding.
@@ -347,6 +390,51 @@ class Space:
                 cls = MappingClass(keeps, tuple(o for o, _ in picked), tuple(r for _, r in picked))
                 if self._worthwhile(cls) and self._first_of_mirrored(cls):
                     yield cls
+                    yield from self._handing_on(cls)
+
+    def _handing_on(self, cls: MappingClass) -> Iterator[MappingClass]:
+        """The class with its taps handed on, where an array of the machine does so.
+
+        Then no loop may run further inside (:func:`traffic.handed_on`). That is a class of its own.
+        """
+        for level, taps in enumerate(self.reuse.handed_on):
+            inside = self._inside(cls.keeps, level)
+            handing = cls._replace(handed=level)
+            if (
+                taps
+                and self.order(handing, level)[-1] in taps
+                and (level == self.depth - 1 or cls.runs[level] is not Runs.NONE)
+                and all(cls.runs[n] is Runs.NONE for n in inside if n < self.depth - 1)
+            ):
+                yield handing
+
+    def order(self, cls: MappingClass, level: int) -> tuple[Dim, ...]:
+        """The loops of a level, outermost first.
+
+        Right above the multipliers only the taps that are handed on matter: the order of the others
+        changes no count.
+        """
+        if level < self.depth - 1:
+            return cls.orders[level].loops()
+        taps = self.reuse.handed_on[level] if cls.handed == level else frozenset()
+        return (*(d for d in DIMS if d not in taps), *(d for d in DIMS if d in taps))
+
+    def _inside(self, keeps: tuple[frozenset[Operand], ...], level: int) -> range:
+        """Levels between the array beneath *level* and what inputs from outside it go to."""
+        child = next((n for n in range(level + 1, self.depth) if INPUT in keeps[n]), self.depth)
+        return range(level + 1, child)
+
+    def idle(self, cls: MappingClass) -> range:
+        """Levels at which no loop runs so that inputs can be handed on."""
+        return range(0) if cls.handed < 0 else self._inside(cls.keeps, cls.handed)
+
+    def handed_on(self, cls: MappingClass, edge: Edge) -> HandedOn | None:
+        """Taps whose inputs an array on the edge hands on (:func:`traffic.handed_on`)."""
+        if edge.operand is not INPUT or not edge.parent <= cls.handed < edge.child:
+            return None
+        loops = reversed(self.order(cls, cls.handed))
+        taps = itertools.takewhile(self.reuse.handed_on[cls.handed].__contains__, loops)
+        return HandedOn(cls.handed, frozenset(taps))
 
     def _first_of_mirrored(self, cls: MappingClass) -> bool:
         """Whether a class is to be looked at, of it and the one with rows and columns changed."""
@@ -388,15 +476,19 @@ class Space:
         still = 0
         if edge.child == self.depth:
             return 0, None
+        anew = refetched(edge.operand, edge.child, self.reuse)
         for level in reversed(range(edge.child)):
             order, runs = cls.orders[level], cls.runs[level]
             if runs is Runs.NONE:
                 continue
             if order.stays is edge.operand:
+                if M in anew:  # the inputs' own loop fetches them anew
+                    return still, None
                 still |= 1 << level
                 if runs is Runs.OWN:
                     continue
-            return still, (level, order.slides) if edge.operand is INPUT else None
+            slides = edge.operand is INPUT and order.slides not in anew
+            return still, (level, order.slides) if slides else None
         return still, None
 
     def lasting(self, cls: MappingClass) -> int:

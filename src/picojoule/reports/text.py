@@ -14,12 +14,14 @@ from rich.text import Text
 from picojoule.accelerator import Accelerator, Array, ZeroSkip
 from picojoule.alternatives import Alternative
 from picojoule.completeness import left_out, listed
+from picojoule.components import show_node
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.estimate_records import Estimate, Joules, contents
 from picojoule.legality import RULES
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.reports.accesses import CHARGED, layer_table, network_table
+from picojoule.reports.components import area_parts
 from picojoule.reports.explanation import (
     alternatives_report,
     control_facts,
@@ -288,6 +290,7 @@ def accelerator_report(accelerator: Accelerator) -> Group:
     facts = [
         ("elements", f"{accelerator.elements} processing elements"),
         ("energies", _energies(accelerator)),
+        ("node", "not given" if accelerator.node is None else show_node(accelerator.node)),
         ("charging", accelerator.charging.value),
         ("dataflow", accelerator.default_dataflow),
         ("zeros", _zeros(accelerator)),
@@ -309,7 +312,7 @@ def accelerator_report(accelerator: Accelerator) -> Group:
     parts: list[RenderableType] = [_text(accelerator.name, "bold")]
     if accelerator.description:
         parts.append(_prose(accelerator.description))
-    parts += [_nest_table(accelerator), facts_table(facts)]
+    parts += [_nest_table(accelerator), facts_table(facts), *area_parts(accelerator)]
     if accelerator.sources:
         parts += [Text(), _text("where the numbers come from", "bold")]
         parts += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -20,13 +21,25 @@ from pydantic import (
 )
 
 from picojoule import units
-from picojoule.accelerator import Charging, Format, HopCharge, Memory, Network, ZeroSkip
-from picojoule.dataflow import DATAFLOWS
+from picojoule.accelerator import (
+    Charging,
+    ComponentSpec,
+    Format,
+    HopCharge,
+    Memory,
+    Network,
+    Published,
+    PublishedChange,
+    ZeroSkip,
+)
+from picojoule.dataflow import DATAFLOWS, MappingRule, Rule
 from picojoule.errors import UnitError, did_you_mean
 from picojoule.processing_passes import RULES
 from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
 from picojoule.workload import OPERANDS, Dim, Operand, PerOperand
 
+# Loops that leave inputs in place, or move their window.
+REFETCHABLE = (Dim.M, Dim.P, Dim.Q, Dim.R, Dim.S)
 # These stand beside the names of memories and arrays where energies are split by place.
 _RESERVED = ("compute", "control", "static", "total")
 
@@ -145,17 +158,6 @@ class Power(Quantity):
     most = 1e9
 
 
-class Energy(Quantity):
-    unit = ""  # the file's
-    most = 1e15
-
-    @classmethod
-    def read(cls, text: str, energy_unit: str) -> Any:
-        if not energy_unit:  # the file names none that exists, which is mistake enough
-            return 0.0
-        return cls._checked(text, units.energy(text, energy_unit), energy_unit)
-
-
 def _digits(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise UnitError(f"{text!r} is not a whole number")
@@ -170,6 +172,62 @@ class Count(Quantity):
     def write(cls, amount: float, energy_unit: str) -> str:
         del energy_unit
         return str(amount)
+
+
+class RowWidth(Width):
+    most = 4096
+
+
+class Length(Quantity):
+    parse, unit = staticmethod(units.millimetres), "mm"
+    least, most = 1e-6, 1e3
+
+
+class Energy(Quantity):
+    """An energy, or the component that it is the energy of: ``{component: sram, ports: 2}``."""
+
+    value: Annotated[str, StringConstraints(max_length=80)]  # a component's: once it is resolved
+    component: str | None = None
+    node: Node | None = None
+    width: RowWidth | None = None
+    ports: Count | None = None
+    length: Length | None = None
+
+    unit = ""  # the file's
+    most = 1e15
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "component" in data:
+            if data.keys() & {"value", "source", "status"}:
+                raise ValueError("a component brings its value, source and status: leave them out")
+            return {"value": "", "source": None, "status": None, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _settled(self) -> Energy:
+        for key in ("node", "width", "ports", "length"):
+            if self.component is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} has no effect without a component")
+        if self.component is None and not self.value:
+            raise ValueError("an energy needs a number with its unit, or a component")
+        return self
+
+    def spec(self) -> ComponentSpec:
+        """The component that is named here."""
+        said = {
+            key: None if quantity is None else quantity.amount("")
+            for key in ("node", "width", "ports", "length")
+            for quantity in (getattr(self, key),)
+        }
+        return ComponentSpec(kind=self.component or "", **said)
+
+    @classmethod
+    def read(cls, text: str, energy_unit: str) -> Any:
+        if not energy_unit or not text:  # the file names no unit, or this is a component's
+            return 0.0
+        return cls._checked(text, units.energy(text, energy_unit), energy_unit)
 
 
 def _truth(text: Any) -> Any:
@@ -221,6 +279,8 @@ class _MemoryPart(_Part):
     read_energy: Energy | None = None
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
+    refetches: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
+    charge_drains: _Truth = True
     double_buffered: _Truth = False
     prefetched: _Truth = False
     latency: Cycles | None = None
@@ -239,6 +299,12 @@ class _MemoryPart(_Part):
         for operand in self.may_bypass:
             if operand not in self.keeps:
                 raise ValueError(f"may_bypass lists {operand.value}, which it does not keep")
+        if self.refetches and Operand.INPUT not in self.keeps:
+            raise ValueError("refetches is about inputs, which it does not keep")
+        for dim in self.refetches:
+            if dim not in REFETCHABLE:
+                names = ", ".join(d.value for d in REFETCHABLE)
+                raise ValueError(f"refetches lists {dim.value}; it may list {names}")
         for operand in OPERANDS:
             if getattr(self.formats, operand.value) and operand not in self.keeps:
                 raise ValueError(f"formats names {operand.value}, which it does not keep")
@@ -259,6 +325,8 @@ class _MemoryPart(_Part):
             bandwidth=self.bandwidth.amount(unit) if self.bandwidth else None,
             may_bypass=frozenset(self.may_bypass),
             formats=PerOperand(*(getattr(self.formats, o.value) or Format.DENSE for o in OPERANDS)),
+            refetches=frozenset(self.refetches),
+            charge_drains=self.charge_drains,
             double_buffered=self.double_buffered,
             prefetched=self.prefetched,
             latency=self.latency.amount(unit) if self.latency else 0.0,
@@ -280,6 +348,17 @@ class _AxisPart(_Part):
     name: _PartName
     size: Count
     loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] | None = None
+    forwards: _Operands = ()
+
+    @field_validator("forwards")
+    @classmethod
+    def _inputs(cls, forwards: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        if any(operand is not Operand.INPUT for operand in forwards):
+            raise ValueError(
+                "only the input is handed from neighbour to neighbour: weights are multicast, and "
+                "partial sums are added up on their way out"
+            )
+        return forwards
 
 
 class _Bandwidths(_Part):
@@ -342,6 +421,49 @@ class _SparsePart(_Part):
         return self
 
 
+class _Stated(_Part):
+    """What somebody says, and how sure that is."""
+
+    source: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+    status: Literal["published", "derived", "assumed", "fitted"]
+
+
+class RulePart(_Stated):
+    rule: Rule
+    loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
+
+    @model_validator(mode="after")
+    def _about_loops(self) -> RulePart:
+        if (self.rule is Rule.ON_ARRAY) != bool(self.loops):
+            needs = "needs loops" if self.rule is Rule.ON_ARRAY else "is about no loops"
+            raise ValueError(f"the rule {self.rule.value} {needs}")
+        return self
+
+
+class ChangePart(_Stated):
+    to: Any
+
+
+class _PublishedPart(_Part):
+    rules: tuple[RulePart, ...] = ()
+    changes: dict[str, ChangePart] = {}
+
+    def published(self) -> Published:
+        """How the machine is used under its published mappings."""
+        return Published(
+            rules=tuple(
+                MappingRule(rule=x.rule, loops=frozenset(x.loops), source=x.source, status=x.status)
+                for x in self.rules
+            ),
+            changes=tuple(
+                PublishedChange(
+                    target=target, to=json.dumps(x.to), source=x.source, status=x.status
+                )
+                for target, x in self.changes.items()
+            ),
+        )
+
+
 _Nest: TypeAlias = Annotated[
     Annotated[LevelPart, Tag("level")] | Annotated[ArrayPart, Tag("array")],
     Discriminator(
@@ -372,6 +494,7 @@ class MachineFile(_Part):
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
     nest: tuple[_Nest, ...]
+    published: _PublishedPart = _PublishedPart()
 
     @field_validator("default_dataflow")
     @classmethod
@@ -407,6 +530,9 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("compute",): _ComputePart,
     ("control",): _ControlPart,
     ("sparse",): _SparsePart,
+    ("published",): _PublishedPart,
+    ("published", "rules"): RulePart,
+    ("published", "changes"): ChangePart,
 }
 
 
@@ -426,7 +552,9 @@ def refuse_invalid(error: ValidationError, document: Document, whole: type[BaseM
                 if detail["type"] not in ("missing", "extra_forbidden"):
                     break  # within a number that is written short
             path = child(path, part)
-        model = _KEYS.get(words[:-1], Quantity) if words[:-1] else whole
+        inner = Energy if len(words) > 1 and words[-2].endswith("_energy") else Quantity
+        place = words[:2] if words[:2] == ("published", "changes") else words[:-1]
+        model = _KEYS.get(place, inner) if words[:-1] else whole
         mistakes_by_place[path, _message(detail, words, model)] = None
     document.refuse(mistakes_by_place, more=max(0, len(details) - MOST_MISTAKES))
 
@@ -470,8 +598,10 @@ def _wanted(words: tuple[str, ...]) -> str:
         "formats",
         "bandwidths",
         "changes",
+        "published",
+        "rules",
     }
-    if not words or words[-1] in parts:
+    if not words or words[-1] in parts or words[-2:-1] == ("changes",):
         return "a mapping of keys"
     return "a number with its unit, or value, source and status"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Iterator
 from importlib import resources
 from os import PathLike, fspath
@@ -21,19 +23,23 @@ from picojoule.accelerator import (
     Format,
     Level,
     Provenance,
+    Published,
     SparseSupport,
 )
 from picojoule.components import checked_node
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.processing_passes import compiler_problems
+from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import (
+    Energy,
     LevelPart,
     MachineFile,
     Quantity,
     VariantFile,
     refuse_invalid,
 )
+from picojoule.specs.writing import dump_accelerator
 from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
@@ -128,10 +134,63 @@ def parse_accelerator(text: str, source: str) -> Accelerator:
 
 def _accelerator(document: Document) -> Accelerator:
     unit = document.root.get("energy_unit", "MAC") if isinstance(document.root, dict) else "MAC"
-    file = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
+    written = _validated(MachineFile, document, energy_unit=unit if unit in ("MAC", "pJ") else "")
+    file, mistakes = with_components(written)
     accelerator = _build(file)
-    document.refuse([*accelerator.problems(), *compiler_problems(accelerator), *_unused(file)])
+    document.refuse(
+        [
+            *mistakes,
+            *accelerator.problems(),
+            *compiler_problems(accelerator),
+            *_unused(file),
+        ]
+    )
+    if accelerator.published.changes:
+        _accelerator(_in_use(document, accelerator.published))
     return accelerator
+
+
+def in_use(accelerator: Accelerator) -> Accelerator:
+    """The accelerator as its published mappings use it: with those changes made.
+
+    >>> machine = load_accelerator("eyeriss-isca16")
+    >>> in_use(machine) == machine  # its published mappings use all of it
+    True
+
+    Raises:
+        InputError: the changes do not fit the machine, which was made without a file.
+    """
+    if not accelerator.published.changes:
+        return accelerator
+    document = read_document(dump_accelerator(accelerator), accelerator.name)
+    document.lines.clear()  # nobody has seen that text
+    return _accelerator(_in_use(document, accelerator.published))
+
+
+def _in_use(document: Document, published: Published) -> Document:
+    """The machine of *document* with the changes made that its published mappings make to it."""
+    root, moved, wrong = copy.deepcopy(document.root), dict[str, str](), list[Mistake]()
+    assert isinstance(root, dict)
+    del root["published"]
+    for change in published.changes:
+        place = child("$.published.changes", change.target)
+        value = json.loads(change.to)
+        if change.target == "nest":  # another arrangement of the same storage
+            root["nest"], moved["$.nest"] = value, place
+            continue
+        try:
+            if isinstance(_present(root, change.target), dict) and not isinstance(value, dict):
+                value = {"value": value, "source": change.source, "status": change.status}
+            moved[_change(root, change.target, value)] = place
+        except PicojouleError as error:
+            wrong.append(document.mistake(place, str(error)))
+    return Document(
+        source=document.source,
+        root=root,
+        lines=document.lines,
+        moved={**(document.moved or {}), **moved},
+        mistakes=tuple(wrong),
+    )
 
 
 def _validated(whole: type[_F], document: Document, **context: str) -> _F:
@@ -148,6 +207,8 @@ def _unused(file: MachineFile) -> Iterator[tuple[str, str]]:
         yield "$.static_power", "has no effect without energies in pJ and a clock"
     if file.unit_energy and file.energy_unit == "pJ":
         yield "$.unit_energy", "has no effect: energies are in pJ, not in multiples of a MAC"
+    if isinstance(file.nest[0], LevelPart) and any(x.refetches for x in file.nest[0].memories):
+        yield "$.nest[0]", "refetches has no effect in the outermost memory: it holds everything"
     used = {
         coding
         for part in file.nest
@@ -173,7 +234,12 @@ def _build(file: MachineFile) -> Accelerator:
             nest.append(Level(tuple(memory.memory(unit) for memory in part.memories)))
             continue
         axes = tuple(
-            Axis(a.name, number(a.size, 1), frozenset(DIMS if a.loops is None else a.loops))
+            Axis(
+                a.name,
+                number(a.size, 1),
+                frozenset(DIMS if a.loops is None else a.loops),
+                frozenset(a.forwards),
+            )
             for a in part.axes
         )
         hop, bandwidth = number(part.hop_energy, 0.0), number(part.bandwidth, None)
@@ -227,12 +293,15 @@ def _build(file: MachineFile) -> Accelerator:
         default_dataflow=file.default_dataflow,
         compiler=file.compiler,
         description=file.description,
+        published=file.published.published(),
         sources=tuple(_constants(file, "$")),
     )
 
 
 def _constants(part: Any, path: str) -> Iterator[Provenance]:
-    if isinstance(part, Quantity):
+    if isinstance(part, Energy) and part.component:
+        yield Provenance(path, part.value, part.source or "", part.status or UNSTATED, part.spec())
+    elif isinstance(part, Quantity):
         yield Provenance(path, part.value, part.source or "", part.status or UNSTATED)
     elif isinstance(part, BaseModel):
         for key in type(part).model_fields:
@@ -282,11 +351,10 @@ def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
     return document.root
 
 
-def _change(root: dict[str, Any], target: str, value: Any) -> str:
-    """Put *value* where *target* points; return the path of the place."""
-    *parts, last = target.split(".")
+def _place(root: dict[str, Any], target: str) -> tuple[dict[str, Any], str]:
+    """The part of the machine that *target* names a key of, and its path."""
     place, path = root, "$"
-    for word in parts:
+    for word in target.split(".")[:-1]:
         if word in _absent_groups(place, path):
             place[word] = {}
         places = _parts(place, path)
@@ -295,6 +363,13 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
             there = f"; there are {', '.join(places)}" if places else ""
             raise PicojouleError(f"there is no {shortened(word)!r}{near}{there}")
         place, path = places[word]
+    return place, path
+
+
+def _change(root: dict[str, Any], target: str, value: Any) -> str:
+    """Put *value* where *target* points; return the path of the place."""
+    place, path = _place(root, target)
+    last = target.rpartition(".")[2]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
     if last in _ENDS and "access_energy" in place:
@@ -305,6 +380,12 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
             place.pop(end, None)
     place[last] = value
     return child(path, last)
+
+
+def _present(root: dict[str, Any], target: str) -> Any:
+    """What stands where *target* points, if anything does."""
+    place, last = _place(root, target)[0], target.rpartition(".")[2]
+    return place.get(last)
 
 
 def _absent_groups(place: dict[str, Any], path: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from picojoule.accelerator import (
     Accelerator,
     Array,
     Axis,
+    ComponentSpec,
     Format,
     Level,
     Memory,
+    Published,
     SparseSupport,
 )
 from picojoule.errors import UnitError
@@ -25,10 +28,12 @@ from picojoule.specs.grammar import (
     Cycles,
     Energy,
     Frequency,
+    Length,
     Node,
     Picojoules,
     Power,
     Quantity,
+    RowWidth,
     Width,
 )
 from picojoule.workload import DIMS, OPERANDS
@@ -73,6 +78,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
             else written.array(part, f"$.nest[{index}]")
             for index, part in enumerate(accelerator.nest)
         ],
+        published=_published(accelerator.published),
     )
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
@@ -93,6 +99,8 @@ class _Written:
         if origin is None or not _still(kind, origin.value, amount, self.unit):
             text = kind.write(amount, self.unit)
             return int(text) if kind is Count else text
+        if origin.component is not None:
+            return _named(origin.component)
         value = int(origin.value) if kind is Count else origin.value
         if origin.status == UNSTATED:
             return value
@@ -108,6 +116,7 @@ class _Written:
             Energy, f"{path}.{'access' if both else 'read'}_energy", memory.read_energy
         )
         write = self.number(Energy, f"{path}.write_energy", memory.write_energy)
+        both = both or ("component" in read and read == write)
         return _given(
             name=memory.name,
             keeps=_names(memory.keeps, OPERANDS),
@@ -117,6 +126,8 @@ class _Written:
             read_energy=None if both else read,
             write_energy=None if both else write,
             bandwidth=self.number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
+            refetches=_names(memory.refetches, DIMS) if memory.refetches else None,
+            charge_drains=None if memory.charge_drains else False,
             double_buffered=True if memory.double_buffered else None,
             prefetched=True if memory.prefetched else None,
             latency=self.number(Cycles, f"{path}.latency", memory.latency or None),
@@ -153,6 +164,7 @@ class _Written:
             name=axis.name,
             size=self.number(Count, f"{path}.size", axis.size),
             loops=None if axis.dims == set(DIMS) else _names(axis.dims, DIMS),
+            forwards=_names(axis.forwards, OPERANDS) if axis.forwards else None,
         )
 
     def sparse(self) -> dict[str, Any] | None:
@@ -190,6 +202,34 @@ class _Written:
             cycles=self.number(Count, "$.compute.cycles", compute.cycles if serial else None),
             psum_bits=self.number(Width, "$.compute.psum_bits", compute.psum_bits),
         )
+
+
+def _published(published: Published) -> dict[str, Any] | None:
+    rules = [
+        _given(
+            rule=x.rule.value,
+            loops=_names(x.loops, DIMS) if x.loops else None,
+            source=x.source,
+            status=x.status,
+        )
+        for x in published.rules
+    ]
+    changes = {
+        x.target: {"to": json.loads(x.to), "source": x.source, "status": x.status}
+        for x in published.changes
+    }
+    return _given(rules=rules or None, changes=changes or None) or None
+
+
+def _named(spec: ComponentSpec) -> dict[str, Any]:
+    """A component as an entry of the file."""
+    kinds = {"node": Node, "width": RowWidth, "length": Length}
+    said = {
+        key: kind.write(amount, "")
+        for key, kind in kinds.items()
+        if (amount := getattr(spec, key)) is not None
+    }
+    return _Flow(_given(component=spec.kind, **said, ports=spec.ports))
 
 
 def _still(kind: type[Quantity], text: str, amount: float, unit: str) -> bool:

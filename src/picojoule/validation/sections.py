@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from picojoule.validation.components import hwcomponents, isca16_areas, nvdla_areas
 from picojoule.validation.cvpr17 import asilomar, cvpr17_fig4, cvpr17_table1
 from picojoule.validation.cvpr17_networks import cvpr17_networks
 from picojoule.validation.eie import eie
@@ -28,6 +29,9 @@ SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     cvpr17_fig4,
     vela,
     nvdla,
+    hwcomponents,
+    nvdla_areas,
+    isca16_areas,
     mlperf_tiny,
     eie,
     eyeriss_v2,

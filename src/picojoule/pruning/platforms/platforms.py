@@ -2,6 +2,7 @@
 
 =====================  =============================================================
 ``energy:CHIP``        energy of an accelerator file or shipped chip, by ``estimate``
+``energy:CHIP@22nm``   the same chip made at another node
 ``latency:CHIP``       its cycles
 ``cpu``, ``cpu:wall``  latency measured on this computer with onnxruntime
 ``cpu:cpu``            the same in processor time, for a computer that is busy
@@ -144,6 +145,7 @@ def accelerator(
     chip: Any,
     metric: str = "energy",
     *,
+    node: str | None = None,
     dataflow: str | None = None,
     budget: float | None = None,
     path: str | os.PathLike[str] | None = None,
@@ -152,6 +154,7 @@ def accelerator(
 
     Args:
         chip: a YAML file, a shipped name, or an ``Accelerator``.
+        node: made at this node of technology ("22nm"), as for :func:`specs.load_accelerator`.
         budget: seconds of search per distinct layer; by default until proved optimal.
         path: a table file to go on with.
     """
@@ -160,7 +163,7 @@ def accelerator(
 
     if metric not in ("energy", "latency"):
         raise PicojouleError(f"no metric {metric!r} of a chip; there are energy, latency")
-    machine = load_accelerator(chip)
+    machine = load_accelerator(chip, node=node)
 
     def price(layer: Layer) -> Entry:
         one = Workload("layer", (layer,))
@@ -216,7 +219,8 @@ def platform(
     if kind == "gpu" and rest in ("", "latency", "energy"):
         return measured(GpuStopwatch(rest or "latency"), path=table)
     if kind in ("energy", "latency") and rest:
-        return accelerator(rest, kind, path=table)
+        chip, _, node = rest.rpartition("@")
+        return accelerator(chip or node, kind, node=node if chip else None, path=table)
     if kind == "table" and rest:
         prices = load_table(rest)
         return Tabled(f"table {rest}", prices)
