@@ -21,7 +21,9 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.specs.document import LARGEST_FILE
 from picojoule.version import __version__
 
-DataflowName = Literal["rs", "ws", "osa", "osb", "osc", "is", "nlr", "flexible"]
+DataflowName = Literal[
+    "rs", "ws", "osa", "osb", "osc", "is", "nlr", "lockstep", "whole-lines", "flexible"
+]
 assert set(DataflowName.__args__) == set(DATAFLOWS)  # type: ignore[attr-defined]
 Width = Annotated[int, Field(ge=1, le=64, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
