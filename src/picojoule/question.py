@@ -88,7 +88,7 @@ class Question:
             yield Share(layer=layer, part=part, images=images)
 
     def compiled(self, layer: Layer) -> LoopNest | None:
-        """What the machine's own compiler does with *layer*, where published mappings are asked for.
+        """What the machine's own compiler does with *layer*, if published mappings are asked for.
 
         None where there is no such rule, or it has none for this layer: then the best of the
         mappings that keep to the published rules stands for it.

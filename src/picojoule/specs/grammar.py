@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
@@ -11,7 +10,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Discriminator,
-    Field,
     StringConstraints,
     Tag,
     ValidationError,
@@ -25,14 +23,14 @@ from picojoule.accelerator import (
     HopCharge,
     Memory,
     Network,
-    Published,
-    PublishedChange,
     ZeroSkip,
 )
-from picojoule.dataflow import DATAFLOWS, MappingRule, Rule
+from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import did_you_mean
 from picojoule.processing_passes import RULES
-from picojoule.specs.document import MOST_MISTAKES, Document, child, shortened
+from picojoule.specs.document import MOST_MISTAKES, Document, child
+from picojoule.specs.parts import Part, all_different, shown
+from picojoule.specs.policies import ChangePart, PublishedPart, RulePart
 from picojoule.specs.quantities import (
     Bandwidth,
     Capacity,
@@ -41,7 +39,6 @@ from picojoule.specs.quantities import (
     Energy,
     Frequency,
     Node,
-    Part,
     Picojoules,
     Power,
     Quantity,
@@ -62,14 +59,6 @@ def _truth(text: Any) -> Any:
     return words[text]
 
 
-def _all_different(items: Any) -> Any:
-    if isinstance(items, list):
-        for item in items:
-            if items.count(item) > 1:
-                raise ValueError(f"{_shown(item)} is listed twice")
-    return items
-
-
 def _free_name(name: str) -> str:
     if name in _RESERVED:
         raise ValueError(f"{name!r} is a word of the results; choose another name")
@@ -82,9 +71,9 @@ _PartName: TypeAlias = Annotated[
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"),
     BeforeValidator(lambda name: _free_name(name) if isinstance(name, str) else name),
 ]
-_Operands: TypeAlias = Annotated[tuple[Operand, ...], BeforeValidator(_all_different)]
+_Operands: TypeAlias = Annotated[tuple[Operand, ...], BeforeValidator(all_different)]
 _Factors: TypeAlias = Annotated[
-    tuple[Literal["input", "weight"], ...], BeforeValidator(_all_different)
+    tuple[Literal["input", "weight"], ...], BeforeValidator(all_different)
 ]
 _Truth: TypeAlias = Annotated[bool, BeforeValidator(_truth)]
 
@@ -104,7 +93,7 @@ class _MemoryPart(Part):
     read_energy: Energy | None = None
     write_energy: Energy | None = None
     bandwidth: Bandwidth | None = None
-    refetches: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
+    refetches: Annotated[tuple[Dim, ...], BeforeValidator(all_different)] = ()
     charge_drains: _Truth = True
     double_buffered: _Truth = False
     prefetched: _Truth = False
@@ -172,7 +161,7 @@ class LevelPart(Part):
 class _AxisPart(Part):
     name: _PartName
     size: Count
-    loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] | None = None
+    loops: Annotated[tuple[Dim, ...], BeforeValidator(all_different)] | None = None
     forwards: _Operands = ()
 
     @field_validator("forwards")
@@ -246,49 +235,6 @@ class _SparsePart(Part):
         return self
 
 
-class _Stated(Part):
-    """What somebody says, and how sure that is."""
-
-    source: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-    status: Literal["published", "derived", "assumed", "fitted"]
-
-
-class RulePart(_Stated):
-    rule: Rule
-    loops: Annotated[tuple[Dim, ...], BeforeValidator(_all_different)] = ()
-
-    @model_validator(mode="after")
-    def _about_loops(self) -> RulePart:
-        if (self.rule is Rule.ON_ARRAY) != bool(self.loops):
-            needs = "needs loops" if self.rule is Rule.ON_ARRAY else "is about no loops"
-            raise ValueError(f"the rule {self.rule.value} {needs}")
-        return self
-
-
-class ChangePart(_Stated):
-    to: Any
-
-
-class _PublishedPart(Part):
-    rules: tuple[RulePart, ...] = ()
-    changes: dict[str, ChangePart] = Field(default_factory=dict)
-
-    def published(self) -> Published:
-        """How the machine is used under its published mappings."""
-        return Published(
-            rules=tuple(
-                MappingRule(rule=x.rule, loops=frozenset(x.loops), source=x.source, status=x.status)
-                for x in self.rules
-            ),
-            changes=tuple(
-                PublishedChange(
-                    target=target, to=json.dumps(x.to), source=x.source, status=x.status
-                )
-                for target, x in self.changes.items()
-            ),
-        )
-
-
 _Nest: TypeAlias = Annotated[
     Annotated[LevelPart, Tag("level")] | Annotated[ArrayPart, Tag("array")],
     Discriminator(
@@ -319,7 +265,7 @@ class MachineFile(Part):
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart
     nest: tuple[_Nest, ...]
-    published: _PublishedPart = _PublishedPart()
+    published: PublishedPart = PublishedPart()
 
     @field_validator("default_dataflow")
     @classmethod
@@ -355,7 +301,7 @@ _KEYS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("compute",): _ComputePart,
     ("control",): _ControlPart,
     ("sparse",): _SparsePart,
-    ("published",): _PublishedPart,
+    ("published",): PublishedPart,
     ("published", "rules"): RulePart,
     ("published", "changes"): ChangePart,
 }
@@ -396,17 +342,17 @@ def _message(detail: Any, words: tuple[str, ...], model: type[BaseModel]) -> str
         case "enum" | "literal_error":
             choices = re.findall(r"'([^']*)'", context["expected"])
             near = did_you_mean(value, choices) if isinstance(value, str) else ""
-            return f"{_shown(value)} is not one of {', '.join(choices)}{near}"
+            return f"{shown(value)} is not one of {', '.join(choices)}{near}"
         case "value_error":
             return str(context["error"])
         case "string_pattern_mismatch":
-            return f"{_shown(value)} is not a name: letters, digits, - and _, at most 64"
+            return f"{shown(value)} is not a name: letters, digits, - and _, at most 64"
         case "string_type":
-            return f"must be a text, not {_shown(value)}"
+            return f"must be a text, not {shown(value)}"
         case "tuple_type":
-            return f"must be a list, not {_shown(value)}"
+            return f"must be a list, not {shown(value)}"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"must be {_wanted(words)}, not {_shown(value)}"
+            return f"must be {_wanted(words)}, not {shown(value)}"
     return str(detail["msg"])
 
 
@@ -429,11 +375,3 @@ def _wanted(words: tuple[str, ...]) -> str:
     if not words or words[-1] in parts or words[-2:-1] == ("changes",):
         return "a mapping of keys"
     return "a number with its unit, or value, source and status"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return repr(shortened(value))
-    if value is None:
-        return "nothing"
-    return "a list" if isinstance(value, list | tuple) else "a mapping"

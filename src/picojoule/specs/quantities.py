@@ -6,8 +6,6 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     StringConstraints,
     ValidationInfo,
     field_validator,
@@ -17,12 +15,7 @@ from pydantic import (
 from picojoule import units
 from picojoule.accelerator import ComponentSpec
 from picojoule.errors import UnitError
-
-
-class Part(BaseModel):
-    """A part of a file: unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+from picojoule.specs.parts import Part
 
 
 class Quantity(Part):
