@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from picojoule.accelerator import Accelerator
 from picojoule.calibration.measurements import Measurement, parse_measurements, read_measurements
+from picojoule.calibration.predictions import mapped
 from picojoule.errors import InputError, PicojouleError
-from picojoule.specs import parse_accelerator
+from picojoule.processing_passes import chip_mapping
+from picojoule.specs import load_accelerator, parse_accelerator
 from tests.calibration.conftest import CHIP, TABLE
 
 
@@ -169,3 +171,20 @@ def test_rubbish_is_refused_and_nothing_else_comes_out(machine: Accelerator) -> 
 def test_whatever_a_table_holds_only_our_errors_come_out(text: str) -> None:
     with suppress(PicojouleError):
         parse_measurements(text, "x.csv", parse_accelerator(CHIP, "metered.yaml"), Path())
+
+
+def test_the_mappings_of_the_chip(folder: Path, machine: Accelerator) -> None:
+    text = "network,layer,batch,mapping,energy\nvgg16,conv3_1,3,published,1 mJ\n"
+    chip = load_accelerator("eyeriss-pj")
+    (row,) = read(folder, chip, text)
+    assert row.published
+    (part,) = mapped(row, chip).parts
+    assert part.nest == chip_mapping(chip, part.layer)
+    (row,) = parse_measurements(
+        text.replace("published", ""), "x", chip, folder, policy="published"
+    )
+    assert row.published
+    (told,) = mistakes(folder, machine, "network,mapping,energy\nnet.csv,published,1 mJ\n")
+    assert told.startswith("line 2, column mapping: no mapping policy was published for 'metered'")
+    (told,) = mistakes(folder, machine, "network,mapping,energy\nnet.csv,publised,1 mJ\n")
+    assert told.endswith("nor a file (did you mean 'published'?)")
