@@ -38,7 +38,11 @@ from picojoule.workload import Layer, Workload
 
 TABLE = Path(__file__).parent / "results" / "replay.csv"
 QUICK = ("eyeriss-cvpr17", "eyeriss-isca16-nlr")
-EIGHT_BITS = ("eyeriss-v2", "nvdla-like", "tpu-v1-like")  # their arithmetic refuses 16
+EIGHT_BITS = (
+    *("ethos-u55-128-like", "ethos-u55-256-like", "eyeriss-v2", "eyeriss-v2-pj", "gap9-ne16-like"),
+    *("nvdla-2048-like", "nvdla-512-like", "nvdla-64-like", "nvdla-like", "simba-like"),
+    "tpu-v1-like",
+)  # their arithmetic refuses 16
 FEW = 2
 # Networks of large convolutions, and those of them that one chip proves quickly all the same.
 CONVOLUTIONAL = tuple(
@@ -56,6 +60,8 @@ SLOW = {
     "eyeriss-isca16-osc": ("googlenet", "vgg16"),
     "eyeriss-isca16-ws": CONVOLUTIONAL,
     "eyeriss-v2": None,
+    "eyeriss-v2-pj": None,
+    "simba-like": None,
     "nvdla-like": ("gpt2",),
     "tpu-v1-like": tuple(sorted({*CONVOLUTIONAL} - QUICKER)),
 }

@@ -72,7 +72,7 @@ def test_an_unknown_dataflow_suggests_a_near_one() -> None:
 def test_published_rules_are_in_force_only_where_asked_for() -> None:
     rs = dataflow("rs")
     assert not rs.ruled
-    assert [rule.rule for rule in rs.published] == [Rule.EVEN_STRIPS]
+    assert [rule.rule for rule in rs.published] == [Rule.SUMS_STAY, Rule.EVEN_STRIPS]
     published = rs.as_published()
     assert published.even_strips
     assert published.ruled

@@ -11,13 +11,14 @@ import pytest
 
 from picojoule.alternatives import alternatives
 from picojoule.dataflow import DATAFLOWS
-from picojoule.errors import InputError, PicojouleError, WorkloadError
+from picojoule.errors import InputError, NoMappingError, PicojouleError, WorkloadError
 from picojoule.estimate_records import parse_estimate
 from picojoule.estimation import estimate, price
 from picojoule.eyexam.examination import examine, find_bounds
 from picojoule.mapper import solver
 from picojoule.mapper.cache import find
 from picojoule.mapper.found import Found
+from picojoule.processing_passes import chip_mapping
 from picojoule.question import FACTORS, OBJECTIVES, Question, ask, images_at_once
 from picojoule.specs import load_accelerator, parse_accelerator
 from picojoule.workload import Operand, PerOperand, Workload, conv, linear, matmul
@@ -159,7 +160,8 @@ def test_published_mappings_keep_to_published_rules() -> None:
     asked = ask("bvlc-alexnet", "eyeriss-isca16", policy="published")
     assert asked.dataflow.even_strips
     assert [(x.path, x.value, x.status) for x in asked.rules] == [
-        ("rule", "even-strips", "derived")
+        ("rule", "sums-stay", "published"),
+        ("rule", "even-strips", "derived"),
     ]
     best = ask("bvlc-alexnet", "eyeriss-isca16")
     assert (best.policy, best.rules, best.dataflow) == ("best", (), DATAFLOWS["rs"])
@@ -186,6 +188,37 @@ def test_an_answer_says_whether_it_is_a_bound() -> None:
     )
     assert given.energy == chip.energy
     assert "what the machine does with these mappings" in given.meaning
+
+
+def test_a_machine_is_used_as_its_published_mappings_use_it() -> None:
+    asked = ask("bvlc-alexnet", "eyeriss-isca16-ws", policy="published")
+    assert [level.name for level in asked.accelerator.levels] == [
+        *("dram", "buffer", "window", "register"),
+    ]
+    assert asked.accelerator.elements == 256
+    assert ask("bvlc-alexnet", "eyeriss-isca16-ws").accelerator == load_accelerator(
+        "eyeriss-isca16-ws"
+    )
+    # What the machine's file says is about its own dataflow.
+    other = ask("bvlc-alexnet", "eyeriss-isca16-ws", dataflow="rs", policy="published")
+    assert other.accelerator == load_accelerator("eyeriss-isca16-ws")
+    assert [x.value for x in other.rules] == ["sums-stay", "even-strips"]
+
+
+def test_sums_of_64_images_fit_no_buffer() -> None:
+    """ISCA'16 Fig. 11: weight-stationary cannot run at this batch."""
+    asked = ask("bvlc-alexnet", "eyeriss-isca16-ws", batch=64, policy="published", cache=False)
+    with pytest.raises(NoMappingError, match="no mapping fits"):
+        price(asked.of_layer("conv1"))
+
+
+def test_a_chip_with_a_compiler_does_what_that_does() -> None:
+    asked = ask("bvlc-alexnet", "eyeriss", batch=4, policy="published", cache=False)
+    chip = price(asked.of_layer("conv3")).layers[0]
+    assert chip.search.status == "given"
+    assert chip.mapping == chip_mapping(asked.accelerator, asked.network["conv3"])
+    best = estimate(asked.of_layer("conv3").network, "eyeriss", cache=False)
+    assert best.energy < chip.energy
 
 
 def test_a_machine_without_strides_folds_them_and_says_so() -> None:

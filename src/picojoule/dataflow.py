@@ -122,7 +122,7 @@ INPUT, WEIGHT, OUTPUT = OPERANDS
 _ISCA = "Chen, Emer, Sze: Eyeriss, ISCA 2016"
 _SUMS_STAY = MappingRule(
     rule=Rule.SUMS_STAY,
-    source=f"{_ISCA}, experiments: partial sums stay on the chip, only finished outputs are written",
+    source=f"{_ISCA}, experiments: partial sums stay on the chip, finished outputs alone leave",
     status="published",
 )
 

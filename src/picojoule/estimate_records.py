@@ -207,8 +207,8 @@ class Estimate(MaybeIncomplete, Plotted):
     ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
     is read; None in files of before it was recorded. ``policy`` is "best" where mappings are, and
     the numbers a bound for the machine, or "published" where mappings keep to published ``rules``,
-    as those of a chip do; then ``machine`` is as they use it. ``unmodelled`` are operators that multiply, or
-    may, and are not in the figures; ``remarks`` say what the network's reader assumed.
+    as those of a chip do; then ``machine`` is as they use it. ``unmodelled`` are operators that
+    multiply, or may, and are not in the figures; ``remarks`` say what the network's reader assumed.
     """
 
     network: str

@@ -18,6 +18,7 @@ from picojoule.accelerator import Accelerator, Provenance, Published
 from picojoule.completeness import NOTHING, listed
 from picojoule.cost import evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
+from picojoule.equivalents import as_run
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapper.cache import Cache, find
@@ -88,7 +89,7 @@ class Question:
             yield Share(layer=layer, part=part, images=images)
 
     def compiled(self, layer: Layer) -> LoopNest | None:
-        """What the machine's own compiler does with *layer*, where published mappings are asked for.
+        """What the machine's own compiler does with *layer*, if published mappings are asked for.
 
         None where there is no such rule, or it has none for this layer: then the best of the
         mappings that keep to the published rules stands for it.
@@ -256,28 +257,6 @@ def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
         for x in network
     )
     return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
-
-
-def as_run(network: Workload, accelerator: Accelerator) -> Workload:
-    """*network* in the products that the accelerator makes of it; it says where they differ.
-
-    Strides that it does not have are folded into channels, and then 3 x 3 filters run as Winograd
-    does them, if it does.
-    """
-    steps = [
-        (accelerator.fold_strides, Layer.with_folded_strides, "folds strides into channels"),
-        (accelerator.winograd, Layer.with_winograd, "runs 3 x 3 filters as Winograd does"),
-    ]
-    for applies, step, what in steps:
-        layers = tuple(step(layer) for layer in network)
-        changed = sum(new is not old for new, old in zip(layers, network, strict=True))
-        if not applies or not changed:
-            continue
-        macs = sum(layer.macs for layer in layers) - sum(layer.macs for layer in network)
-        remark = f"{accelerator.name} {what}: {changed} layers have {abs(macs)} MACs "
-        remark += "more, with zeros that fill up filters" if macs > 0 else "less"
-        network = replace(network, layers=layers, remarks=(*network.remarks, remark))
-    return network
 
 
 def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ multipliers. What is counted (DESIGN: "What is counted, and how"):
   loop loads only the rows or columns that the child does not already hold.
 - A layer of several steps runs its whole nest for each. Weights stay over the steps wherever no
   loop outside the child changes them.
-- A memory may refetch inputs: then a loop that it names changes the tile, and nothing is kept of it.
-- An array may hand inputs on: while taps run that it hands on for, innermost of all loops outside the
-  edge's child and right above the array, a word enters it once, whichever elements need it when.
+- A memory may refetch inputs: then a loop that it names changes the tile, and none of it is kept.
+- An array may hand inputs on: while taps run that it hands on for, innermost of all loops outside
+  the edge's child and right above the array, a word enters it once, whichever elements need it.
 - An edge tile has its true size. Words for several elements of an array are read once outside it.
 
 Because the nest is a Cartesian product, every count is a product of one factor per dimension, or

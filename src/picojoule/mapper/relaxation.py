@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,28 +23,20 @@ from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block, Column, Elements, Tile, Total, Words
 from picojoule.mapper.kernels import Bools, Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
-from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.mapper.space import (
+    Edge,
+    MappingClass,
+    Runs,
+    Space,
+    Stay,
+    empty_levels,
+    words_of,
+)
 from picojoule.mapping import Mapping, Stage
-from picojoule.traffic import Flow, HandedOn
+from picojoule.traffic import Flow
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Operand
 
 INPUT, WEIGHT, OUTPUT = OPERANDS
-
-
-Stay: TypeAlias = tuple[int, tuple[int, Dim] | None, HandedOn | None]
-
-
-def words_of(edge: Edge, grain: int, stay: Stay) -> Words:
-    """The count of an edge's words at a grain, under a pattern of stays."""
-    still, slide, handed = stay
-    return Words(
-        operand=edge.operand,
-        child=edge.child,
-        grain=grain,
-        still=still,
-        slide=slide,
-        handed=handed if handed and grain <= handed.gap else None,
-    )
 
 
 class Term(NamedTuple):

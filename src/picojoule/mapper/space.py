@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from picojoule.accelerator import Accelerator, Array, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
-from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
+from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, Words, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
 from picojoule.traffic import HandedOn, refetched
@@ -83,6 +83,22 @@ class Edge(NamedTuple):
     operand: Operand
     parent: int
     child: int
+
+
+Stay: TypeAlias = tuple[int, tuple[int, Dim] | None, HandedOn | None]
+
+
+def words_of(edge: Edge, grain: int, stay: Stay) -> Words:
+    """The count of an edge's words at a grain, under a pattern of stays."""
+    still, slide, handed = stay
+    return Words(
+        operand=edge.operand,
+        child=edge.child,
+        grain=grain,
+        still=still,
+        slide=slide,
+        handed=handed if handed and grain <= handed.gap else None,
+    )
 
 
 class Space:

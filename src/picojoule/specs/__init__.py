@@ -42,9 +42,10 @@ memory, an array and its axis, or a key of the file) and the number::
       buffer.capacity: 216 KiB
       pe-array.rows.size: 24
 
-What published mappings do with a machine (``--mapping published``) stands under ``published``, each
-rule and change with its source: rules that mappings keep to (:class:`dataflow.Rule`) beside those of
-the machine's dataflow, and what of the machine they use differently, named as in ``changes``::
+What published mappings do with a machine (``--mapping published``) stands under ``published``,
+each rule and change with its source: rules that mappings keep to (:class:`dataflow.Rule`) beside
+those of the machine's dataflow, and what of the machine they use differently, named as in
+``changes``::
 
     published:
       rules:

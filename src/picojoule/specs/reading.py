@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 from os import PathLike, fspath
 from pathlib import Path
@@ -31,14 +32,8 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.processing_passes import compiler_problems
 from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
-from picojoule.specs.grammar import (
-    Energy,
-    LevelPart,
-    MachineFile,
-    Quantity,
-    VariantFile,
-    refuse_invalid,
-)
+from picojoule.specs.grammar import LevelPart, MachineFile, VariantFile, refuse_invalid
+from picojoule.specs.quantities import Energy, Quantity
 from picojoule.specs.writing import dump_accelerator
 from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
@@ -87,7 +82,7 @@ def load_accelerator(
     nanometres = None if node is None else checked_node(units.nanometres(node))
     if not isinstance(source, Accelerator):
         source = parse_accelerator(_read(source), fspath(source))
-    return source if nanometres is None else at_node(source, nanometres)
+    return source if nanometres is None else _made_at(source, nanometres)
 
 
 def _read(source: str | PathLike[str]) -> str:
@@ -165,6 +160,22 @@ def in_use(accelerator: Accelerator) -> Accelerator:
     document = read_document(dump_accelerator(accelerator), accelerator.name)
     document.lines.clear()  # nobody has seen that text
     return _accelerator(_in_use(document, accelerator.published))
+
+
+def _made_at(accelerator: Accelerator, node: float) -> Accelerator:
+    """*accelerator* at another node, and so are the energies that its published mappings change."""
+    scaled, published = at_node(accelerator, node), accelerator.published
+    touched = [x for x in published.changes if x.target == "nest" or x.target.endswith("_energy")]
+    if not touched:
+        return scaled
+    used = read_document(dump_accelerator(at_node(in_use(accelerator), node)), scaled.name).root
+    assert isinstance(used, dict)
+    nest = replace(touched[0], target="nest", to=json.dumps(used["nest"]))
+    others = [x for x in published.changes if x not in touched]
+    for change in touched:
+        if change.target == "compute.mac_energy":  # beside the nest
+            others.append(replace(change, to=json.dumps(used["compute"]["mac_energy"])))
+    return replace(scaled, published=replace(published, changes=(nest, *others)))
 
 
 def _in_use(document: Document, published: Published) -> Document:
