@@ -45,6 +45,7 @@ def mistakes(folder: Path, machine: Accelerator, text: str) -> list[str]:
         "energy [uJ],network\n27.7,net.csv\n",
         "# a comment: kept\nnetwork,energy (nJ)\nnet.csv,27.7e3\n",
         "network,energy (J)\nnet.csv,27.7 uJ\n",
+        "\ufeffNetwork,Energy (uJ),Layer,Time\r\nnet.csv,27.7,-,n/a\r\n",
     ],
 )
 def test_a_unit_stands_in_the_cell_or_the_header(
@@ -58,7 +59,7 @@ def test_a_unit_stands_in_the_cell_or_the_header(
 def test_a_rate_is_a_time_and_a_power_with_a_time_an_energy(
     folder: Path, machine: Accelerator
 ) -> None:
-    text = "network,power,inferences_per_second\nnet.csv,20 mW,400\n"
+    text = "network,power,fps\nnet.csv,20 mW,400\n"
     (row,) = read(folder, machine, text)
     assert row.time == pytest.approx(2.5e-3)
     assert row.energy == pytest.approx(50e-6)

@@ -11,7 +11,7 @@ from picojoule.accelerator import Accelerator
 from picojoule.calibration.constants import named
 from picojoule.calibration.fits import Fit, Fitting, has_energy
 from picojoule.calibration.judgement import Judgement
-from picojoule.calibration.linear import WEIGHTS, Floats
+from picojoule.calibration.linear import WEIGHTS
 from picojoule.calibration.measurements import Measurement, read_measurements
 from picojoule.calibration.predictions import MappedRow, mapped
 from picojoule.calibration.records import Calibration, Settling
@@ -49,7 +49,7 @@ def calibrate(
         measured_time: energies are fitted with the measured times of the rows; by default with
             times that are predicted, as they will be for rows that nobody has measured.
         weigh: "rows": each row's relative error counts alike, however small the layer; "amounts":
-            in proportion to its energy or time, so that sums over rows come out.
+            its error in joules and seconds, as in the sum over rows.
         dataflow, objective, factors, budget, cache, policy: how mappings are searched, as for
             ``estimate``, where a row does not say so itself.
         progress: called with (rows done, rows in all, row) in each round.
@@ -108,7 +108,7 @@ def _answer(
     settling = Settling(
         rounds=len(fits),
         circle=None if again is None else len(circle),
-        spread=_spread([np.concatenate([one.values, one.paces]) for one in circle]),
+        spread=_spread(circle),
     )
     return Judgement(asked=asked, fit=best, checks=checks, file=file).calibration(settling)
 
@@ -152,7 +152,15 @@ def _mapped(
     return tuple(mappings)
 
 
-def _spread(values: Sequence[Floats]) -> float:
-    """How far the values of some fits are apart at most, relative to the larger."""
-    low, high = np.min(values, axis=0), np.max(values, axis=0)
-    return float(np.max((high - low) / np.where(high > 0, high, 1.0)))
+def _spread(fits: Sequence[Fit]) -> float:
+    """How far the constants of some fits are apart at most: energies as shares of the rows' energy,
+    what sets times relative to the larger.
+    """
+    apart = [0.0]
+    if fits[0].energy is not None:
+        values = np.array([one.values for one in fits])
+        apart += list(np.ptp(values, axis=0) * fits[0].energy.shares)
+    paces = np.array([one.paces for one in fits])
+    if paces.size:
+        apart += list(np.ptp(paces, axis=0) / np.maximum(paces.max(axis=0), 1.0))
+    return float(max(apart))

@@ -11,6 +11,7 @@ import numpy as np
 from picojoule.calibration.constants import Constant
 from picojoule.calibration.fits import Fit, Fitting, has_energy
 from picojoule.calibration.identifiability import condition, entangled, interval
+from picojoule.calibration.linear import weights_of
 from picojoule.calibration.machine import recalibrated
 from picojoule.calibration.predictions import MappedRow
 from picojoule.calibration.records import (
@@ -151,13 +152,15 @@ class Judgement:
         """The one power that, times our time, suits the fitted energies best."""
         if not self.fit.energy_rows or not self.fit.machine.clock:
             return None
-        ratios = []
+        times, energies = [], []
         for row in self.fit.energy_rows:
             cycles = self.asked.cycles(row, self.fit.machine)
-            energy = self.asked.measured_energy(row, self.fit.machine, cycles)
-            ratios.append(row.seconds(self.fit.machine, cycles) / energy)
-        per_watt = np.array(ratios)
-        return float(per_watt.sum() / (per_watt**2).sum())
+            times.append(row.seconds(self.fit.machine, cycles))
+            energies.append(self.asked.measured_energy(row, self.fit.machine, cycles))
+        measured = np.array(energies)
+        per_watt = np.array(times) / measured
+        weights = weights_of(measured, self.asked.weigh)
+        return float((weights * per_watt).sum() / (weights * per_watt**2).sum())
 
     def _compared(self, row: MappedRow, power: float | None) -> list[Compared]:
         measured, machine = row.row, self.fit.machine

@@ -66,7 +66,14 @@ _COLUMNS = (
     "use",
     "source",
 )
-_MEANT = {"latency": "time", "inferences/s": "inferences_per_second", "note": "source"}
+_MEANT = {
+    "latency": "time",
+    "inferences/s": "inferences_per_second",
+    "frames_per_second": "inferences_per_second",
+    "fps": "inferences_per_second",
+    "note": "source",
+}
+_EMPTY = ("", "-", "n/a")
 _HEADER = re.compile(r"([^()\[\]]+?)\s*(?:[(\[]\s*([^()\[\]]*?)\s*[)\]])?")
 _BYTES = "bytes."
 _LEAST, _MOST = 1e-30, 1e30  # beyond, sums of squares might overflow
@@ -169,7 +176,9 @@ def parse_measurements(
             findings.add(f"line {line}", f"{len(cells)} cells for {len(columns)} columns")
             continue
         named = {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
-        row = _Row(line, {column: cell for column, cell in named.items() if cell}, reader)
+        row = _Row(
+            line, {column: cell for column, cell in named.items() if cell not in _EMPTY}, reader
+        )
         if (measurement := row.measurement()) is not None:
             measured.append(measurement)
     if not measured and not findings:
@@ -199,6 +208,8 @@ class _Reader:
             at = f"line {line}, column {place + 1}"
             match = _HEADER.fullmatch(cell.strip())
             name = match[1] if match else cell.strip()
+            if name not in known and name.lower() in (*known, *_MEANT):
+                name = name.lower()
             name = _MEANT.get(name, name)
             if name not in known:
                 near = did_you_mean(name[:40], (*known, *_MEANT))

@@ -42,8 +42,8 @@ class FitOptions:
     weigh: Annotated[
         str,
         Parameter(
-            help="rows: each row's relative error counts alike; amounts: in proportion to its "
-            "energy or time, so that sums over rows come out."
+            help="rows: each row's relative error counts alike; amounts: its error in joules and "
+            "seconds, so that large layers count as they do in the sum."
         ),
     ] = "rows"
 
