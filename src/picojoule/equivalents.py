@@ -57,9 +57,7 @@ def folded_strides(layer: Layer) -> Layer:
         taps.append(last - first + 1)
         sizes.append(size)
         pads += [-first, outputs + last - size]
-    bounds = layer.bounds._replace(
-        C=layer.bounds.C * math.prod(layer.stride), R=taps[0], S=taps[1]
-    )
+    bounds = layer.bounds._replace(C=layer.bounds.C * math.prod(layer.stride), R=taps[0], S=taps[1])
     filled = layer.bounds.C * layer.bounds.R * layer.bounds.S / (bounds.C * bounds.R * bounds.S)
     return replace(
         layer,
@@ -69,6 +67,7 @@ def folded_strides(layer: Layer) -> Layer:
         input_size=(sizes[0], sizes[1]),
         density=layer.density._replace(weight=layer.density.weight * filled),
     )
+
 
 def winograd(layer: Layer) -> Layer:
     """A 3 x 3 filter of stride 1 as Winograd does it (Lavin, Gray: CVPR 2016), F(2 x 2, 3 x 3).
