@@ -149,6 +149,7 @@ NOUNS = "workload mapping dataflow accelerator traffic cost legality question es
 PARTS = {
     "dataflow": {"Size"},
     "accelerator": {"InputReuse", "PublishedChange"},
+    "traffic": {"HandedOn"},
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
