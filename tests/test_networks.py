@@ -328,10 +328,11 @@ NOT_SHIPPED = {
     *("mobilenetv1-0.5", "mobilenetv1-0.75", "mobilenetv1-adc", "mobilenetv1-netadapt"),
 }
 # What is only recalled may be drawn, and is then labelled so; nothing is ever validated against it.
-CERTAINTIES = ("exact", "digitised", "derived", "recalled")
+CERTAINTIES = ("exact", "digitised", "derived", "recalled", "measured")
+OTHER_COLUMNS = {"hwcomponents", "nvdla_areas"}  # of components, not of networks
 
 
-@pytest.mark.parametrize("file", PUBLISHED)
+@pytest.mark.parametrize("file", [x for x in PUBLISHED if x not in OTHER_COLUMNS])
 def test_published_file_is_tidy(file: str) -> None:
     found = rows(file)
     assert found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,21 @@ def test_eyeriss_is_within_what_is_promised() -> None:
     moved = result.of("bytes.buffer")
     assert len(moved) == 18
     assert all(abs(row.error) < 0.05 for row in moved)
+
+
+@pytest.mark.parametrize(
+    ("more", "constant", "others"),
+    [
+        ({"weigh": "amounts", "measured_time": True}, 742, 0.998),
+        ({"weigh": "rows"}, 682, 0.873),
+    ],
+)
+def test_what_the_page_says_of_other_ways_to_fit(
+    more: dict[str, Any], constant: float, others: float
+) -> None:
+    result = calibrate("eyeriss-pj", "jssc17-eyeriss", fit="control.per_cycle", cache=False, **more)
+    assert result.constants[0].value == pytest.approx(constant, abs=0.5)
+    assert total(result.of("energy", "checked")) == pytest.approx(others, abs=0.0005)
 
 
 @pytest.mark.slow

@@ -218,7 +218,8 @@ def _unused(file: MachineFile) -> Iterator[tuple[str, str]]:
         yield "$.static_power", "has no effect without energies in pJ and a clock"
     if file.unit_energy and file.energy_unit == "pJ":
         yield "$.unit_energy", "has no effect: energies are in pJ, not in multiples of a MAC"
-    if isinstance(file.nest[0], LevelPart) and any(x.refetches for x in file.nest[0].memories):
+    outermost = [x for part in file.nest[:1] if isinstance(part, LevelPart) for x in part.memories]
+    if any(memory.refetches for memory in outermost):
         yield "$.nest[0]", "refetches has no effect in the outermost memory: it holds everything"
     used = {
         coding
