@@ -38,8 +38,14 @@ from picojoule.workload import Layer, Workload
 
 TABLE = Path(__file__).parent / "results" / "replay.csv"
 QUICK = ("eyeriss-cvpr17", "eyeriss-isca16-nlr")
-EIGHT_BITS = ("eyeriss-v2", "nvdla-like", "tpu-v1-like")  # their arithmetic refuses 16
+EIGHT_BITS = (
+    *("ethos-u55-128-like", "ethos-u55-256-like", "eyeriss-v2", "eyeriss-v2-pj", "gap9-ne16-like"),
+    *("nvdla-2048-like", "nvdla-512-like", "nvdla-64-like", "nvdla-like", "simba-like"),
+    "tpu-v1-like",
+)  # their arithmetic refuses 16
 FEW = 2
+# Where time costs energy and much is free, a search of all sizes takes minutes.
+DIVIDING = ("eyeriss-v2-pj",)
 # Networks of large convolutions, and those of them that one chip proves quickly all the same.
 CONVOLUTIONAL = tuple(
     name
@@ -56,6 +62,15 @@ SLOW = {
     "eyeriss-isca16-osc": ("googlenet", "vgg16"),
     "eyeriss-isca16-ws": CONVOLUTIONAL,
     "eyeriss-v2": None,
+    "eyeriss-v2-pj": None,
+    "simba-like": None,
+    # Quick enough each, yet many: all of them take an hour.
+    **dict.fromkeys(
+        (
+            *("ethos-u55-128-like", "ethos-u55-256-like", "gap9-ne16-like"),
+            *("nvdla-2048-like", "nvdla-512-like", "nvdla-64-like"),
+        )
+    ),
     "nvdla-like": ("gpt2",),
     "tpu-v1-like": tuple(sorted({*CONVOLUTIONAL} - QUICKER)),
 }
@@ -123,7 +138,8 @@ def row_of(pair: str) -> Row:
     if not network.layers:
         return Row(**known, energy="", cycles="", status="not run", digest="")
     try:
-        found = picojoule.estimate(network, chip, bits=bits, cache=False)
+        factors = "perfect" if chip in DIVIDING else "all"
+        found = picojoule.estimate(network, chip, bits=bits, factors=factors, cache=False)
     except PicojouleError as error:
         digest = _digest(str(error))
         return Row(**known, energy="", cycles="", status="refused", digest=digest)

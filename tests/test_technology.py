@@ -21,6 +21,7 @@ from picojoule.specs import (
     parse_accelerator,
     shipped_accelerators,
 )
+from picojoule.specs.reading import in_use
 from picojoule.technology import at_node
 
 KIB = 8192
@@ -59,6 +60,15 @@ def test_its_own_node_only_turns_it_into_joules() -> None:
     assert origin.source.startswith("in joules; at 65 nm: 1 MAC (published), ISCA'16")
 
 
+def test_an_outermost_memory_too_cheap_for_dram_is_on_the_chip() -> None:
+    """GAP9's L2: 0.08 pJ a bit. Ethos-U55's flash costs 8 pJ, the SRAM beside it 0.4."""
+    l2 = memory(load_accelerator("gap9-ne16-like", node="7nm"), "l2")
+    assert l2.read_energy < 0.61
+    ethos, small = (load_accelerator("ethos-u55-128-like", node=node) for node in (None, "7nm"))
+    assert memory(small, "flash").read_energy == memory(ethos, "flash").read_energy
+    assert memory(small, "sram").read_energy < memory(ethos, "sram").read_energy
+
+
 def test_control_and_static_power_follow_logic_by_assumption() -> None:
     chip = load_accelerator("eyeriss-pj")
     clocked = replace(chip, control=Control(per_cycle=860.0, per_command=1e4))
@@ -92,6 +102,18 @@ def test_every_shipped_machine_goes_to_another_node(name: str) -> None:
     assert set(again.sources) >= set(small.sources)
     assert all(origin.status != "unstated" for origin in small.sources)
     assert all(part.area for part in area(load_accelerator(name)))
+
+
+def test_what_published_mappings_change_goes_along() -> None:
+    """ISCA'16's weight-stationary machine has another nest in use, energies and all."""
+    chip = load_accelerator("eyeriss-isca16-ws")
+    small = load_accelerator(chip, node="22nm")
+    used = in_use(small)
+    assert used.nest != small.nest
+    assert used.memories.keys() == in_use(chip).memories.keys()
+    assert memory(used, "dram").read_energy == memory(small, "dram").read_energy == 400
+    assert memory(used, "window").read_energy < 12 / 2
+    assert used.compute == small.compute
 
 
 def test_there_and_back() -> None:

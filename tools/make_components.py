@@ -36,7 +36,8 @@ are another set at another node, because the parts of a chip do not shrink alike
 where \
 what lies between their ends shrinks;
 - **DRAM** is a die of its own, in a process of its own. No node of the chip changes it; its kind \
-does. A bit from LPDDR4 costs what it costs, whichever chip asks for it.
+does. A bit from LPDDR4 costs what it costs, whichever chip asks for it. (An outermost memory \
+whose bits cost less than those of any DRAM is taken for one on the chip.)
 
 So `--node 7nm`, on every command that takes a chip, does not multiply a result by a number. It \
 makes another machine: every number of the file is scaled by what a component of its kind and size \

@@ -379,9 +379,9 @@ class Accelerator(Displayed):
             for each set. By default the whole batch is one set.
         charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
         fold_strides: it has no strides of its own: rows and columns side by side are folded into
-            channels, with filters filled up with zeros (:meth:`Layer.with_folded_strides`).
+            channels, with filters filled up with zeros (:func:`equivalents.folded_strides`).
         winograd: 3 x 3 filters of stride 1 run as Winograd's F(2 x 2, 3 x 3)
-            (:meth:`Layer.with_winograd`), after strides are folded.
+            (:func:`equivalents.winograd`), after strides are folded.
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.

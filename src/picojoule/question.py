@@ -18,6 +18,7 @@ from picojoule.accelerator import Accelerator, Provenance, Published
 from picojoule.completeness import NOTHING, listed
 from picojoule.cost import evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
+from picojoule.equivalents import as_run
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapper.cache import Cache, find
@@ -256,28 +257,6 @@ def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
         for x in network
     )
     return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
-
-
-def as_run(network: Workload, accelerator: Accelerator) -> Workload:
-    """*network* in the products that the accelerator makes of it; it says where they differ.
-
-    Strides that it does not have are folded into channels, and then 3 x 3 filters run as Winograd
-    does them, if it does.
-    """
-    steps = [
-        (accelerator.fold_strides, Layer.with_folded_strides, "folds strides into channels"),
-        (accelerator.winograd, Layer.with_winograd, "runs 3 x 3 filters as Winograd does"),
-    ]
-    for applies, step, what in steps:
-        layers = tuple(step(layer) for layer in network)
-        changed = sum(new is not old for new, old in zip(layers, network, strict=True))
-        if not applies or not changed:
-            continue
-        macs = sum(layer.macs for layer in layers) - sum(layer.macs for layer in network)
-        remark = f"{accelerator.name} {what}: {changed} layers have {abs(macs)} MACs "
-        remark += "more, with zeros that fill up filters" if macs > 0 else "less"
-        network = replace(network, layers=layers, remarks=(*network.remarks, remark))
-    return network
 
 
 def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:

@@ -282,3 +282,12 @@ def test_multiples_of_a_mac_that_are_worth_joules(rows: Metered) -> None:
     result = calibrate(relative, rows(truth), fit="control.per_element", cache=False)
     (constant,) = result.constants
     assert (constant.unit, constant.value) == ("MAC", pytest.approx(7, rel=1e-3))
+
+
+def test_a_latency_comes_from_times(machine: Accelerator, rows: Metered) -> None:
+    truth = with_values(machine, buffer__latency=40.0)
+    result = calibrate(machine, rows(truth), fit="buffer.latency", cache=False)
+    (latency,) = result.constants
+    assert (latency.before, latency.unit) == (0.0, "cycles")
+    assert latency.value == pytest.approx(40, rel=0.02)
+    assert latency.low < 40 < latency.high

@@ -179,7 +179,8 @@ class Settling:
         rounds: how often mappings were searched and constants fitted.
         circle: rounds after which the mappings were the same again: 1 where they stay, more where
             near equals take turns; None where they still changed.
-        spread: how far the constants of these rounds (of all, if none) are apart, relatively.
+        spread: how far the constants of these rounds (of all, if none) are apart: energies as a
+            share of the rows' energy, what sets times relatively.
     """
 
     rounds: int
@@ -196,7 +197,8 @@ class Settling:
             return f"{rounds} mappings still change: the fit of the least errors is given"
         return (
             f"{rounds} {self.circle} sets of mappings take turns, whose constants are "
-            f"{100 * self.spread:.2g} % apart at most: the fit of the least errors is given"
+            f"{100 * self.spread:.2g} % of the rows' energy or time apart at most: the fit of the "
+            "least errors is given"
         )
 
 

@@ -95,7 +95,7 @@ def register_file(capacity: float, width: int, node: float, ports: int = 1) -> M
 
     >>> file = register_file(512 * 8, 16, 65.0)
     >>> file.read, file.write
-    (1.17741, 3.41811)
+    (1.17742, 3.41814)
     """
     if capacity / width >= FEWEST_ROWS:
         return sram(capacity, width, node, ports)

@@ -137,7 +137,7 @@ def _summary(calibration: Calibration) -> Iterator[str]:
             "the fitted rows; where a model does no better, it tells no more than the time."
         )
     times = "measured" if calibration.measured_time else "predicted (played through)"
-    alike = "alike" if calibration.weigh == "rows" else "by its energy or time"
+    alike = "alike" if calibration.weigh == "rows" else "in joules and seconds"
     yield (
         f"Energies rest on {times} times, each row's error counts {alike}; {calibration.settling}."
     )
@@ -145,10 +145,10 @@ def _summary(calibration: Calibration) -> Iterator[str]:
 
 def _totals(quantity: str, role: str, rows: Sequence[Compared]) -> str:
     words = f"{quantity.capitalize()}, {_IN_WORDS[role]}: "
-    words += f"root mean square error {100 * rms(row.error for row in rows):.3g} %"
+    words += f"root mean square error {_percentage(rms(row.error for row in rows))}"
     powers = [row.constant_power_error for row in rows if row.constant_power_error is not None]
     if powers:
-        words += f" (one power: {100 * rms(powers):.3g} %)"
+        words += f" (one power: {_percentage(rms(powers))})"
     return f"{words}, all together {total(rows):.4g} of the measured."
 
 
@@ -171,7 +171,15 @@ def _measure(quantity: str, value: float) -> str:
 
 
 def _percents(error: float | None) -> Text:
-    return cell("-" if error is None else f"{100 * error:+.1f} %")
+    if error is None:
+        return cell("-")
+    percents = round(100 * error, 1) + 0.0  # no minus before a zero
+    return cell(f"{percents:+.1f} %")
+
+
+def _percentage(share: float) -> str:
+    percents = 100 * share
+    return f"{percents:.3g} %" if percents >= 0.01 else "0 %"
 
 
 def _points(share: float) -> str:

@@ -10,6 +10,8 @@ from picojoule.specs.document import shortened
 
 
 class Part(BaseModel):
+    """A part of a file: unknown keys are mistakes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 

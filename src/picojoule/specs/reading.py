@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 from os import PathLike, fspath
 from pathlib import Path
@@ -31,14 +32,8 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.processing_passes import compiler_problems
 from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
-from picojoule.specs.grammar import (
-    Energy,
-    LevelPart,
-    MachineFile,
-    Quantity,
-    VariantFile,
-    refuse_invalid,
-)
+from picojoule.specs.grammar import LevelPart, MachineFile, VariantFile, refuse_invalid
+from picojoule.specs.quantities import Energy, Quantity
 from picojoule.specs.writing import dump_accelerator
 from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
@@ -87,7 +82,7 @@ def load_accelerator(
     nanometres = None if node is None else checked_node(units.nanometres(node))
     if not isinstance(source, Accelerator):
         source = parse_accelerator(_read(source), fspath(source))
-    return source if nanometres is None else at_node(source, nanometres)
+    return source if nanometres is None else _made_at(source, nanometres)
 
 
 def _read(source: str | PathLike[str]) -> str:
@@ -167,6 +162,22 @@ def in_use(accelerator: Accelerator) -> Accelerator:
     return _accelerator(_in_use(document, accelerator.published))
 
 
+def _made_at(accelerator: Accelerator, node: float) -> Accelerator:
+    """*accelerator* at another node, and so are the energies that its published mappings change."""
+    scaled, published = at_node(accelerator, node), accelerator.published
+    touched = [x for x in published.changes if x.target == "nest" or x.target.endswith("_energy")]
+    if not touched:
+        return scaled
+    used = read_document(dump_accelerator(at_node(in_use(accelerator), node)), scaled.name).root
+    assert isinstance(used, dict)
+    nest = replace(touched[0], target="nest", to=json.dumps(used["nest"]))
+    others = [x for x in published.changes if x not in touched]
+    for change in touched:
+        if change.target == "compute.mac_energy":  # beside the nest
+            others.append(replace(change, to=json.dumps(used["compute"]["mac_energy"])))
+    return replace(scaled, published=replace(published, changes=(nest, *others)))
+
+
 def _in_use(document: Document, published: Published) -> Document:
     """The machine of *document* with the changes made that its published mappings make to it."""
     root, moved, wrong = copy.deepcopy(document.root), dict[str, str](), list[Mistake]()
@@ -207,7 +218,8 @@ def _unused(file: MachineFile) -> Iterator[tuple[str, str]]:
         yield "$.static_power", "has no effect without energies in pJ and a clock"
     if file.unit_energy and file.energy_unit == "pJ":
         yield "$.unit_energy", "has no effect: energies are in pJ, not in multiples of a MAC"
-    if isinstance(file.nest[0], LevelPart) and any(x.refetches for x in file.nest[0].memories):
+    outermost = [x for part in file.nest[:1] if isinstance(part, LevelPart) for x in part.memories]
+    if any(memory.refetches for memory in outermost):
         yield "$.nest[0]", "refetches has no effect in the outermost memory: it holds everything"
     used = {
         coding

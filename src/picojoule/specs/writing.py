@@ -21,7 +21,7 @@ from picojoule.accelerator import (
     SparseSupport,
 )
 from picojoule.errors import UnitError
-from picojoule.specs.grammar import (
+from picojoule.specs.quantities import (
     Bandwidth,
     Capacity,
     Count,

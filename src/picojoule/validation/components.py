@@ -49,7 +49,7 @@ def nvdla_areas() -> Iterator[PublishedNumber]:
         factor = fmean(float(row["area_mm2"]) / _parts(row) for row in seen)
         for row in sizes:
             yield PublishedNumber(
-                figure="NVDLA primer",
+                figure="NVDLA Primer",
                 quantity=f"{row['macs']} MACs, {row['buffer_kb']} KB at {node} nm, mm2",
                 kind="area",
                 origin="layout",

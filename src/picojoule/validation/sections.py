@@ -8,6 +8,7 @@ from picojoule.validation.components import hwcomponents, isca16_areas, nvdla_ar
 from picojoule.validation.cvpr17 import asilomar, cvpr17_fig4, cvpr17_table1
 from picojoule.validation.cvpr17_networks import cvpr17_networks
 from picojoule.validation.eie import eie
+from picojoule.validation.eyeriss_v2 import eyeriss_v2
 from picojoule.validation.figures import PublishedNumber
 from picojoule.validation.isca16 import isca16_fig10, isca16_fig12, worked_examples
 from picojoule.validation.jssc17 import jssc17_table3, jssc17_table5, jssc17_table6
@@ -33,6 +34,7 @@ SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     isca16_areas,
     mlperf_tiny,
     eie,
+    eyeriss_v2,
 )
 
 
