@@ -148,6 +148,7 @@ NOUNS = "workload mapping dataflow accelerator traffic cost legality question es
 # class. Each is explained where it stands.
 PARTS = {
     "dataflow": {"Size"},
+    "mapper.best_first": {"Patience", "Result", "Solver"},
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
