@@ -26,6 +26,11 @@ NOT_MODELLED = (
     "keeping data on chip from one layer to the next",
     "stalls, bank conflicts and congestion",
 )
+OF_NO_DATA = {
+    "compute": "the MACs themselves",
+    "control": "clock and control",
+    "static": "what is drawn whatever happens",
+}
 FEW = 3  # dearest layers named in the summary
 
 
@@ -118,7 +123,7 @@ def _summary(estimate: Estimate) -> Iterator[str]:
         yield f"That takes {estimate.joules}."
     place, at = _largest(estimate.by_memory)
     operand, of_it = _largest(estimate.by_operand)
-    for_whom = "the MACs themselves" if operand == "compute" else f"{operand}s"
+    for_whom = OF_NO_DATA.get(operand, f"{operand}s")
     part = "Most of it" if at > energy / 2 else "The largest part"
     yield (
         f"{part}, {percent(at, energy)}, is spent at {place}; by operand, "
