@@ -4,8 +4,8 @@ A :class:`Graph` is nodes in the order they run, and the tensors that pass betwe
 one or more layers (by name), or an operator without products: pooling, an addition of two
 branches, a concatenation, a softmax. What changes values one by one (an activation, a
 normalisation by stored numbers, a narrowing of widths) belongs to the node that made them, and
-what only names them otherwise (a reshape) is no node at all: neither needs a way to a memory and
-back. Stored weights are no tensors of the graph.
+what only names or orders them otherwise (a reshape, a transposition) is no node at all: neither
+needs a way to a memory and back. Stored weights are no tensors of the graph.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Node:
         reads, makes: names of tensors. Of a layer the first that is read is the input; the second,
             if its second operand is computed, is that.
         layers: names of the layers that it stands for; none of an operator without products.
+        in_place: it moves nothing: what it makes are parts of what it reads (a split), or what it
+            reads parts of what it makes (a concatenation).
         partial: its layers read or make something else than each of these tensors whole and once:
             a slice, what a loop hands on, a copy along the heads.
     """
@@ -62,6 +64,7 @@ class Node:
     reads: tuple[str, ...]
     makes: tuple[str, ...]
     layers: tuple[str, ...] = ()
+    in_place: bool = False
     partial: bool = False
 
 

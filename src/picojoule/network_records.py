@@ -118,6 +118,7 @@ def node_record(node: Node) -> dict[str, Any]:
         "reads": list(node.reads),
         "makes": list(node.makes),
         **({"layers": list(node.layers)} if node.layers else {}),
+        **({"in_place": True} if node.in_place else {}),
         **({"partial": True} if node.partial else {}),
     }
 
@@ -175,6 +176,7 @@ def node_of(record: Mapping[str, Any]) -> Node:
         reads=_names(record["reads"], "reads"),
         makes=_names(record["makes"], "makes"),
         layers=_names(record.get("layers", []), "layers"),
+        in_place=bool(record.get("in_place", False)),
         partial=bool(record.get("partial", False)),
     )
 

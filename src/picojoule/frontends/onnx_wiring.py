@@ -11,7 +11,9 @@ from picojoule.frontends.onnx_shapes import Ran, Traced, label_of, local_name, n
 from picojoule.frontends.wiring import Effect, Operation, connect
 from picojoule.graph import Graph, Tensor
 
-VIEWS = names_in("DequantizeLinear Dropout Flatten Identity Reshape Squeeze Unsqueeze")
+VIEWS = names_in(
+    "DequantizeLinear Dropout Expand Flatten Identity Reshape Squeeze Transpose Unsqueeze"
+)
 """Operators after which the same words lie in memory: levels are stored, not what they mean."""
 
 OF_SHAPES = names_in("ConstantOfShape EyeLike RandomNormalLike RandomUniformLike Shape Size")
@@ -25,11 +27,13 @@ BY_VALUE = names_in(
     ImageScaler IntQuant IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg
     Not Or PRelu Pow QLinearLeakyRelu QLinearSigmoid Quant QuantizeLinear QuickGelu Reciprocal Relu
     Round Scale ScaledTanh Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish
-    Tan Tanh ThresholdedRelu Transpose Trunc Where Xor
+    Tan Tanh ThresholdedRelu Trunc Where Xor
     """
 )
-"""Operators that change each value by itself, those of two computed tensors pair by pair, or put
-them in another order on their way."""
+"""Operators that change each value by itself, those of two computed tensors pair by pair."""
+
+IN_PLACE = names_in("Concat QLinearConcat Slice Split")
+"""Operators whose outputs are parts of their input, or the other way round."""
 
 
 def graph_of(model: ModelProto, traced: Traced, ran: Sequence[Ran]) -> Graph | None:
@@ -100,6 +104,8 @@ class _Wiring:
             effect = Effect.VIEW
         elif operator in BY_VALUE:
             effect = Effect.BY_VALUE
+        elif operator in IN_PLACE:
+            effect = Effect.IN_PLACE
         reads = () if operator in OF_SHAPES else self._reads(ran)
         makes = tuple(name for name in node.output if name)
         return Operation(

@@ -20,14 +20,15 @@ from picojoule.workload import Layer, Operand
 class Effect(Enum):
     """What an operator does to the values of a tensor.
 
-    VIEW: nothing: it names or shapes them otherwise.
-    BY_VALUE: it changes each by itself or puts them in another order, so it can be done while they
-    leave who made them.
+    VIEW: nothing: it names, shapes or orders them otherwise.
+    BY_VALUE: it changes each by itself, so it can be done while they leave who made them.
+    IN_PLACE: it makes parts of one, or one of parts.
     OWN: it needs others beside them (a window, a row, another tensor), so it reads and writes.
     """
 
     VIEW = "view"
     BY_VALUE = "by value"
+    IN_PLACE = "in place"
     OWN = "own"
 
 
@@ -69,8 +70,17 @@ def connect(
         inputs, outputs: keys of what the network is given, and gives.
     """
     seen_through = _Views()
-    own = [each for each in operations if not seen_through.take(each)]
-    steps = [seen_through.renamed(each) for each in own]
+    steps = []
+    before: set[str] = set()  # what depends on nothing the network is given is known beforehand
+    for each in operations:
+        operation = replace(
+            each,
+            reads=tuple(seen_through.source(key) for key in each.reads if key not in before),
+        )
+        if not operation.reads and not operation.layers:
+            before.update(operation.makes)
+        elif not seen_through.take(operation):
+            steps.append(operation)
     ends = tuple(dict.fromkeys(map(seen_through.source, outputs)))
     known = _Described(described)
     for part in _with_scores(_joined(steps, frozenset(ends), known), known):
@@ -89,16 +99,13 @@ class _Views:
 
     def take(self, operation: Operation) -> bool:
         """Whether an operator is nothing but a view, which is noted."""
-        if operation.effect is not Effect.VIEW or operation.layers or not operation.reads:
+        if operation.effect is not Effect.VIEW or operation.layers:
             return False
-        self._sources.update(dict.fromkeys(operation.makes, self.source(operation.reads[0])))
+        self._sources.update(dict.fromkeys(operation.makes, operation.reads[0]))
         return True
 
     def source(self, key: str) -> str:
         return self._sources.get(key, key)
-
-    def renamed(self, operation: Operation) -> Operation:
-        return replace(operation, reads=tuple(map(self.source, operation.reads)))
 
 
 class _Described:
@@ -130,6 +137,7 @@ class _Step:
     reads: tuple[str, ...]
     makes: tuple[str, ...]
     layers: tuple[Layer, ...]
+    in_place: bool
     partial: bool
 
 
@@ -163,6 +171,7 @@ def _joined(
                 operation.reads,
                 makes,
                 operation.layers,
+                operation.effect is Effect.IN_PLACE,
                 operation.partial,
             )
         )
@@ -235,10 +244,11 @@ def _with_scores(steps: Iterable[_Step], known: _Described) -> Iterable[_Step]:
             (query, key, *others),
             (between,),
             (scores,),
+            False,
             step.partial,
         )
-        yield _Step(
-            context.name, step.operators, (between, value), step.makes, (context,), step.partial
+        yield replace(
+            step, name=context.name, reads=(between, value), layers=(context,)
         )
 
 
@@ -267,6 +277,7 @@ def _graph(known: _Described, inputs: Sequence[str], outputs: Sequence[str]) -> 
             reads=tuple(tensors[key].name for key in step.reads),
             makes=tuple(tensors[key].name for key in step.makes),
             layers=layers,
+            in_place=step.in_place,
             partial=bool(layers) and (step.partial or not _is_whole(step, tensors)),
         )
         nodes.append(node)

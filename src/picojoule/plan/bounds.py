@@ -214,7 +214,7 @@ class _Ends:
 
     def _reads(self, node: Node, tensor: Tensor) -> list[_End]:
         if not node.layers:
-            return [self._of_operator(node, tensor, Operand.INPUT)]
+            return [] if node.in_place else [self._of_operator(node, tensor, Operand.INPUT)]
         if len(node.layers) > 1 or node.partial:
             return list(self._all_reads(node))
         layer = self._layers[node.layers[0]]
@@ -236,7 +236,7 @@ class _Ends:
 
     def _makes(self, node: Node, tensor: Tensor) -> list[_End]:
         if not node.layers:
-            return [self._of_operator(node, tensor, Operand.OUTPUT)]
+            return [] if node.in_place else [self._of_operator(node, tensor, Operand.OUTPUT)]
         return [self._of_layer(node, self._layers[x], Operand.OUTPUT) for x in node.layers]
 
     def _of_layer(self, node: Node, layer: Layer, operand: Operand) -> _End:
