@@ -153,7 +153,7 @@ class Graph:
         return MappingProxyType({layer: node for node in self.nodes for layer in node.layers})
 
     def problems(self, layers: Mapping[str, Ends]) -> list[tuple[str, str]]:
-        """Where the graph does not fit these layers, as (node, sentence)."""
+        """Where the graph does not fit these layers, as (node or nothing, sentence)."""
         problems = [
             (node.name, f"there is no layer {layer!r}{did_you_mean(layer, list(layers))}")
             for layer, node in self.node_of.items()
@@ -162,7 +162,7 @@ class Graph:
         if sum(len(node.layers) for node in self.nodes) > len(self.node_of):
             problems.append(("", "a layer belongs to two nodes"))
         problems += [
-            (name, f"no node stands for layer {name!r}")
+            ("", f"no node stands for layer {name!r}")
             for name in layers
             if name not in self.node_of
         ]
@@ -183,8 +183,9 @@ class Graph:
     def fitted(self, layers: Mapping[str, Ends]) -> Graph | None:
         """The graph with widths and densities as these layers have them; None if it is not theirs.
 
-        A tensor is as wide as who makes it says, or else as the widest reader; its density is that
-        of the densest layer that reads it, or else of the one that makes it.
+        A tensor is as wide as the layer that makes it says, or else as the widest that reads it,
+        or else as what its maker reads, if it was so before; its density is that of the densest
+        layer that reads it, or else of the one that makes it.
         """
         if self.problems(layers):
             return None
@@ -196,16 +197,21 @@ class Graph:
                     made[name] = end
                 else:
                     read.setdefault(name, []).append(end)
-        tensors = {}
-        for name, tensor in self.tensors.items():
+        tensors = dict(self.tensors)
+        for name in (*self.inputs, *self.maker):  # makers in their order
             readers = read.get(name, [])
             wide = made.get(name) or max(readers, key=lambda end: end.bits, default=None)
             if wide is not None:
-                dense = max((end.density for end in readers), default=wide.density)
-                tensor = replace(
-                    tensor, bits=wide.bits, scale_bits=wide.scale_bits, density=dense
+                tensors[name] = replace(
+                    tensors[name],
+                    bits=wide.bits,
+                    scale_bits=wide.scale_bits,
+                    density=max((end.density for end in readers), default=wide.density),
                 )
-            tensors[name] = tensor
+            elif name in self.maker and not self.maker[name].layers:
+                sources = self.maker[name].reads
+                if tensors[name].bits == _widest(self.tensors, sources):
+                    tensors[name] = replace(tensors[name], bits=_widest(tensors, sources))
         return self if tensors == self.tensors else replace(self, tensors=tensors)
 
     def with_batch(self, batch: int, before: int) -> Graph:
@@ -239,6 +245,10 @@ def _ends_of(node: Node, layers: Mapping[str, Ends]) -> Iterable[tuple[str, str,
         yield SECOND, node.reads[1], ends.second
     if node.makes:
         yield OUTPUT, node.makes[0], ends.output
+
+
+def _widest(tensors: Mapping[str, Tensor], names: Iterable[str]) -> int:
+    return max((tensors[name].bits for name in names), default=0)
 
 
 def _once(name: str, seen: set[str], problem: str) -> None:

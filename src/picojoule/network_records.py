@@ -85,7 +85,11 @@ def network_of(record: Mapping[str, Any], source: str) -> Workload:
         raise InputError(source, [Mistake("network", f"not a network: {error!r}")]) from None
     problems = graph.problems(network.ends())
     if problems:
-        raise InputError(source, [Mistake(f"network.graph {x!r}", problem) for x, problem in problems])
+        places = [f"network.graph {node!r}" if node else "network.graph" for node, _ in problems]
+        raise InputError(
+            source,
+            [Mistake(at, problem) for at, (_, problem) in zip(places, problems, strict=True)],
+        )
     return replace(network, graph=graph)
 
 

@@ -101,6 +101,10 @@ class _Saving(NamedTuple):
     cycles: float
     is_layer: bool
 
+    def times(self, share: float) -> _Saving:
+        """So much of it."""
+        return _Saving(self.energy * share, self.cycles * share, self.is_layer)
+
 
 def bound(
     network: Workload, accelerator: Accelerator, run: Mapping[str, Layer] | None = None
@@ -123,7 +127,8 @@ def bound(
     bounds = []
     for tensor in graph.tensors.values():
         memory, saved = ends.saved(tensor)
-        savings |= saved
+        for key, saving in saved.items():
+            savings[key] = max(savings.get(key, saving), saving)
         made = graph.maker.get(tensor.name)
         room = None if tensor.size is None else tensor.size / network.batch
         energy, other, cycles = _summed(saved.values(), network.batch)
@@ -186,6 +191,8 @@ class _Ends:
         self._layers = layers
         self._accelerator = accelerator
         self._near = list(_near(accelerator))
+        self._from_outside = _from_outside(graph)
+        self._to_outside = _to_outside(graph)
 
     def saved(
         self, tensor: Tensor
@@ -193,6 +200,8 @@ class _Ends:
         """Where a tensor may stay, and the store and loads that it is spared there."""
         made = self._graph.maker.get(tensor.name)
         readers = self._graph.readers[tensor.name]
+        if not readers:
+            return None, {}
         reads = [end for node in readers for end in self._reads(node, tensor)]
         makes = [] if made is None else self._makes(made, tensor)
         needed = {end.operand for end in reads} | {Operand.OUTPUT}
@@ -205,12 +214,18 @@ class _Ends:
         if place is None:
             return None, {}
         saved = {end.key: self._price(end, place) for end in reads}
-        if made is None and saved:
-            # It comes from outside once.
-            del saved[min(saved, key=lambda key: saved[key].energy)]
-        if whole and tensor.name not in self._graph.outputs:
-            saved |= {end.key: self._price(end, place) for end in makes}
+        if saved:  # what comes from outside is loaded once
+            least = min(saved, key=lambda key: saved[key].energy)
+            saved[least] = saved[least].times(1 - self._share(tensor.name, self._from_outside))
+        if whole:  # what goes outside is stored once
+            kept = 1 - self._share(tensor.name, self._to_outside)
+            saved |= {end.key: self._price(end, place).times(kept) for end in makes}
         return (place.memory if whole else None), saved
+
+    def _share(self, name: str, part: Mapping[str, int]) -> float:
+        """Which share of a tensor is part of an input, or of an output, of the network."""
+        words = self._graph.tensors[name].words
+        return min(1.0, part[name] / words) if words else float(part[name] > 0)
 
     def _reads(self, node: Node, tensor: Tensor) -> list[_End]:
         if not node.layers:
@@ -295,6 +310,30 @@ class _Ends:
     def _words(self, end: _End) -> float:
         """What a value of a tensor takes uncoded, in words of the accelerator."""
         return end.layer.stored_bits(end.operand) / self._accelerator.word_bits
+
+
+def _from_outside(graph: Graph) -> Mapping[str, int]:
+    """Of each tensor, the words that are the network's inputs, or parts of them in their place."""
+    words = {name: tensor.words or 0 for name, tensor in graph.tensors.items()}
+    outside = dict.fromkeys(words, 0) | {name: words[name] for name in graph.inputs}
+    for node in graph.nodes:
+        if node.in_place:
+            given = sum(outside[name] for name in node.reads)
+            outside.update({name: min(words[name], given) for name in node.makes})
+    return outside
+
+
+def _to_outside(graph: Graph) -> Mapping[str, int]:
+    """Of each tensor, the words that are the network's outputs, or parts of them in their place."""
+    words = {name: tensor.words or 0 for name, tensor in graph.tensors.items()}
+    outside = dict.fromkeys(words, 0) | {name: words[name] for name in graph.outputs}
+    for node in reversed(graph.nodes):
+        if node.in_place:
+            taken = sum(outside[name] for name in node.makes)
+            outside |= {
+                name: max(outside[name], min(words[name], taken)) for name in node.reads
+            }
+    return outside
 
 
 class _Near(NamedTuple):

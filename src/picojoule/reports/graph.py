@@ -13,7 +13,7 @@ from picojoule.plan.bounds import NetworkBounds, TensorBound
 from picojoule.reports.tables import Column, Grid
 from picojoule.reports.tables import cell as _text
 from picojoule.reports.tables import prose as _prose
-from picojoule.units import show_capacity, show_count, show_energy, show_seconds
+from picojoule.units import listed, show_capacity, show_count, show_energy, show_seconds
 from picojoule.workload import Workload
 
 LONGEST_BLOCK = 80
@@ -37,8 +37,8 @@ def graph_report(network: Workload, graph: Graph, bounds: NetworkBounds | None =
     """
     each = f", {network.batch} inferences at once" if network.batch > 1 else ""
     ends = "".join(
-        f"; {what} {', '.join(names)}"
-        for what, names in (("inputs", graph.inputs), ("outputs", graph.outputs))
+        f"; {what}{'s' if len(names) > 1 else ''} {listed(names)}"
+        for what, names in (("input", graph.inputs), ("output", graph.outputs))
         if names
     )
     head = f"{network.name}: {len(network)} layers in {len(graph.nodes)} nodes{each}{ends}"
@@ -46,7 +46,7 @@ def graph_report(network: Workload, graph: Graph, bounds: NetworkBounds | None =
     parts.append(
         _prose(
             "A node without a name under reads reads what the one above makes. Activations and "
-            "other operators that work value by value stand with the node that makes the values."
+            "other operators that work value by value are part of the node that makes the values."
         )
     )
     if bounds is not None:
@@ -79,8 +79,7 @@ def _of_tensor(tensor: TensorBound, bounds: NetworkBounds) -> str:
     saved = show_energy(tensor.energy, bounds.energy_unit) + _time(tensor.cycles, bounds)
     room = "an unknown room" if tensor.room is None else show_capacity(tensor.room)
     text = f"If {tensor.tensor} stays"
-    if tensor.memory:
-        text += f" in {tensor.memory}"
+    text += f" in {tensor.memory}" if tensor.memory else " on the chip as well"
     text += f", at most {saved} are saved; it needs {room}"
     return text + ("." if tensor.fits else ", more than there is: it can stay by parts only.")
 
@@ -96,7 +95,7 @@ def _time(cycles: float, bounds: NetworkBounds) -> str:
 def _table(graph: Graph, bounds: NetworkBounds | None) -> Grid:
     columns = [
         Column(head="node", words=True),
-        Column(head="operators", words=True, spare=2),
+        Column(head="operator", words=True, spare=2),
         Column(head="reads", words=True),
         Column(head="words"),
         Column(head="size"),
@@ -104,28 +103,32 @@ def _table(graph: Graph, bounds: NetworkBounds | None) -> Grid:
     by_tensor: Mapping[str, TensorBound] = {}
     if bounds is not None:
         columns += [
-            Column(head="stays in", words=True, spare=3),
+            Column(head="can stay", spare=3),
             Column(head="saves at most"),
-            Column(head="and", spare=1),
+            *([Column(head="and", spare=1)] if bounds.cycles else []),
         ]
         by_tensor = {each.tensor: each for each in bounds.tensors}
     table = Grid(columns)
 
-    def row(name: str, operators: str, reads: str, tensor: Tensor | None) -> None:
+    def row(name: str, operator: str, reads: str, tensor: Tensor | None) -> None:
         words, size = _sizes(tensor)
-        cells = [name, operators, reads, words, size]
+        cells = [name, operator, reads, words, size]
         if bounds is not None and tensor is not None:
             cells += _saved(by_tensor[tensor.name], bounds)
         table.add_row(*cells)
 
-    for name in graph.inputs:
-        row(name, "input", "", graph.tensors[name])
-    above = graph.inputs[-1:]
+    above: tuple[str, ...] = ()
+    given: set[str] = set()
     for run in folded(graph):
         for node in run.nodes:
+            for name in dict.fromkeys(node.reads):
+                if name not in graph.maker and name not in given:
+                    given.add(name)
+                    row(name, "input", "", graph.tensors[name])
+                    above = (name,)
             reads = "" if node.reads == above else ", ".join(_sources(graph, node.reads))
             makes = [graph.tensors[name] for name in node.makes] or [None]
-            row(node.name, " ".join(node.operators), reads, makes[0])
+            row(node.name, node.operators[0], reads, makes[0])
             for number, tensor in enumerate(makes[1:], start=2):
                 row(f"  its output {number}", "", "", tensor)
             above = node.makes
@@ -150,12 +153,14 @@ def _sizes(tensor: Tensor | None) -> tuple[str, str]:
     return show_count(tensor.words), show_capacity(tensor.size)
 
 
-def _saved(tensor: TensorBound, bounds: NetworkBounds) -> tuple[str, str, str]:
-    where = tensor.memory + ("" if tensor.fits or not tensor.memory else " by parts")
+def _saved(tensor: TensorBound, bounds: NetworkBounds) -> list[str]:
+    where = "" if not tensor.memory else "whole" if tensor.fits else "by parts"
     if not tensor.energy:
-        return where if tensor.other else "", "", ""
-    time = _time(tensor.cycles, bounds).removeprefix(" and ")
-    return where, show_energy(tensor.energy, bounds.energy_unit), time
+        return [where] if tensor.other else []
+    saved = [where, show_energy(tensor.energy, bounds.energy_unit)]
+    if bounds.cycles:
+        saved.append(_time(tensor.cycles, bounds).removeprefix(" and "))
+    return saved
 
 
 # -- blocks that repeat ----------------------------------------------------------------------------
@@ -170,7 +175,7 @@ def folded(graph: Graph) -> list[Run]:
     alike = [
         (
             node.operators,
-            tuple(number - place.get(name, -1) for name in node.reads),
+            tuple(number - place[name] if name in place else 0 for name in node.reads),
             tuple(graph.tensors[name].size for name in node.makes),
         )
         for number, node in enumerate(graph.nodes)
