@@ -182,9 +182,10 @@ class _Walk:
 
     def _operation(self, node: fx.Node, prefix: str) -> Operation:
         name = _operator(node)
-        reads = [self.key(each, prefix) for each in _operands(node) if self._is_computed(each)]
-        if family(name) in SUM_FIRST and len(reads) > 2:
-            reads = [*reads[1:], reads[0]]
+        operands = _operands(node)
+        if family(name) in SUM_FIRST:
+            operands = [*operands[1:], *operands[:1]]
+        reads = [self.key(each, prefix) for each in operands if self._is_computed(each)]
         effect = Effect.OWN
         if name in VIEWS or family(name) in VIEWS:
             effect = Effect.VIEW
@@ -229,7 +230,7 @@ class _Walk:
             written = argument.alias_info is not None and argument.alias_info.is_write
             if not written or not isinstance(operand, fx.Node):
                 continue
-            if operand.op == "call_function" and family(_operator(operand)) in PARTS | VIEWS:
+            if operand.op == "call_function" and _is_part(operand):
                 raise _NotToldError
             self._now[self.key(operand, prefix)] = prefix + node.name
 
@@ -263,6 +264,11 @@ def _operator(node: fx.Node) -> str:
     if schema is not None:
         return str(schema.name).removeprefix("aten::").replace("::", ".")
     return str(getattr(node.target, "_name", "") or getattr(node.target, "__name__", node.target))
+
+
+def _is_part(node: fx.Node) -> bool:
+    """Whether a value lies within another one."""
+    return node.target is operator.getitem or family(_operator(node)) in PARTS | VIEWS
 
 
 def _is_of_tensors(node: fx.Node) -> bool:
