@@ -85,7 +85,11 @@ def test_widths_and_densities_are_those_of_the_layers() -> None:
 
 
 def test_what_no_layer_touches_is_as_wide_as_what_it_is_made_of() -> None:
-    nodes = (*NODES[:2], node("norm", "p", "q", operator="Norm"), node("second", "p", "y", "second"))
+    nodes = (
+        *NODES[:2],
+        node("norm", "p", "q", operator="Norm"),
+        node("second", "p", "y", "second"),
+    )
     graph = Graph(nodes, TENSORS | {"q": tensor("q", 12)}, ("x",), ("y", "q"))
     narrow = replace(NETWORK, graph=graph).with_layers(bits=PerOperand(8, 8, 8))
     assert narrow.graph is not None

@@ -307,8 +307,15 @@ def bert_base(tokens: int = 128) -> Builder:
     net.sum(*embedded)
     net.apply("LayerNormalization")
     for block in range(12):
-        rest = {"fused": False, "norm_first": False, "mask": "Add"}
-        encoder(net, f"encoder.{block}.", rows=tokens, attended=tokens, **rest)
+        encoder(
+            net,
+            f"encoder.{block}.",
+            rows=tokens,
+            attended=tokens,
+            fused=False,
+            norm_first=False,
+            mask="Add",
+        )
     net.wires.operator("Slice", words=768)  # the first token
     net.add(linear("pooler", in_features=768, out_features=768))
     net.apply("Tanh")

@@ -235,7 +235,7 @@ INPUT, SECOND, OUTPUT = "input", "second operand", "output"
 
 
 def _ends_of(node: Node, layers: Mapping[str, Ends]) -> Iterable[tuple[str, str, End]]:
-    """The ends of a node that is one layer, whole: what each is, its tensor, what the layer says."""
+    """The ends of a node that is one whole layer: what each is, its tensor, what the layer says."""
     if len(node.layers) != 1 or node.partial:
         return
     ends = layers[node.layers[0]]

@@ -19,17 +19,17 @@ from picojoule.frontends.wiring import Effect, Operation, connect
 from picojoule.graph import Graph, Tensor
 from picojoule.reports.network_table import format_table
 from picojoule.workload import Operand, Workload
-from tests.frontends.onnx_graphs import constant, graph_of, network_of, ones, saved, value
-from tests.frontends.tflite_files import INT8, Op, model, one, stored
+from tests.frontends.onnx_graphs import Shape, constant, graph_of, network_of, ones, saved, value
+from tests.frontends.tflite_files import INT8, Op, model, stored
 from tests.frontends.tflite_files import Graph as TFLiteGraph
 from tests.frontends.tflite_files import Tensor as TFLiteTensor
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-IMAGE = {"x": (1, 4, 6, 6)}
+IMAGE: dict[str, Shape] = {"x": (1, 4, 6, 6)}
 WEIGHT = ones("w", 4, 4, 1, 1)
 
 
-def make(op: str, reads: str, makes: str, **settings: object) -> NodeProto:
+def make(op: str, reads: str, makes: str, **settings: Any) -> NodeProto:
     return helper.make_node(op, reads.split(), makes.split(), name=f"{op}_{makes}", **settings)
 
 
@@ -42,7 +42,9 @@ def told(network: Workload) -> Graph:
 
 def lines(graph: Graph) -> list[str]:
     """Nodes as ``first operators: reads -> makes``."""
-    return [f"{'+'.join(x.operators)}: {' '.join(x.reads)} -> {' '.join(x.makes)}" for x in graph.nodes]
+    return [
+        f"{'+'.join(x.operators)}: {' '.join(x.reads)} -> {' '.join(x.makes)}" for x in graph.nodes
+    ]
 
 
 def onnx_lines(folder: Path, nodes: list[NodeProto], *weights: TensorProto) -> list[str]:
@@ -510,7 +512,7 @@ def test_any_operators_hang_together(
     assert "view" not in joined
     for each in graph.nodes:
         assert each.reads
-        first, *others = each.operators
+        others = each.operators[1:]
         assert set(others) <= {"by value"}
         if others:
             assert len(each.makes) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from picojoule.accelerator import Accelerator, Charging, Control, Format, Level
+from picojoule.accelerator import Charging, Control, Format, Level
 from picojoule.cost import evaluate
 from picojoule.errors import WorkloadError
 from picojoule.frontends import load
@@ -16,7 +16,7 @@ from picojoule.graph import Graph, Node, Tensor
 from picojoule.mapping import Mapping, Stage
 from picojoule.plan.bounds import bound
 from picojoule.specs import load_accelerator
-from picojoule.workload import Extents, Layer, Operand, PerOperand, Workload, conv, linear, matmul
+from picojoule.workload import Layer, Operand, PerOperand, Workload, conv, linear, matmul
 
 FLAT = load_accelerator(Path(__file__).parents[1] / "paper" / "flat-65536.yaml")
 
@@ -35,9 +35,7 @@ def chain(*layers: Layer) -> Workload:
         last = layer.name
         tensors[last] = Tensor(name=last, words=layer.size(Operand.OUTPUT), bits=16)
         nodes.append(
-            Node(
-                name=last, operators=("Op",), reads=tuple(reads), makes=(last,), layers=(last,)
-            )
+            Node(name=last, operators=("Op",), reads=tuple(reads), makes=(last,), layers=(last,))
         )
     graph = Graph(tuple(nodes), tensors, tuple(inputs), (last,))
     network = Workload("chain", layers, graph=graph)
@@ -106,9 +104,13 @@ def test_a_store_and_a_load_cost_what_the_price_says(
     for level in FLAT.levels:
         (memory,) = level.memories
         # Energies of their own for each: a wrong one would show.
-        energies = {"read_energy": memory.read_energy, "write_energy": memory.write_energy * 1.5}
-        memory = replace(memory, **energies, formats=PerOperand(coding, coding, coding))
-        levels.append(Level((replace(memory, capacity=None),)))
+        memory = replace(
+            memory,
+            write_energy=memory.write_energy * 1.5,
+            formats=PerOperand(coding, coding, coding),
+            capacity=None,
+        )
+        levels.append(Level((memory,)))
     machine = replace(
         FLAT,
         nest=tuple(levels),
@@ -116,9 +118,15 @@ def test_a_store_and_a_load_cost_what_the_price_says(
         charge_padding=padded,
         compute=replace(FLAT.compute, psum_bits=psum),
     )
-    sizes = {"bits": PerOperand(8, 8, 12), "density": PerOperand(0.3, 0.5, 0.25)}
+    bits, density = PerOperand(8, 8, 12), PerOperand(0.3, 0.5, 0.25)
     first = conv(
-        "a", input_size=(6, 6), in_channels=2, out_channels=3, kernel=(3, 3), **sizes
+        "a",
+        input_size=(6, 6),
+        in_channels=2,
+        out_channels=3,
+        kernel=(3, 3),
+        bits=bits,
+        density=density,
     )
     second = conv(
         "b",
@@ -127,11 +135,10 @@ def test_a_store_and_a_load_cost_what_the_price_says(
         out_channels=2,
         kernel=(3, 3),
         padding=(1, 1, 1, 1),
-        **sizes,
+        bits=bits,
+        density=density,
     )
-    stored, loaded = (
-        evaluate(layer, machine, _all_at_once(layer)) for layer in (first, second)
-    )
+    stored, loaded = (evaluate(layer, machine, _all_at_once(layer)) for layer in (first, second))
     both = charging is Charging.BOTH_ENDS
     dram, buffer = machine.memories["dram"], machine.memories["buffer"]
     expected = stored.accesses["dram"][Operand.OUTPUT].energy
@@ -196,9 +203,7 @@ def test_weights_are_no_tensors_and_ends_of_the_network_stay_outside() -> None:
     by_name = {each.tensor: each for each in bounds.tensors}
     assert by_name["input"].energy == by_name["fc8"].energy == 0
     words = sum(layer.size(Operand.OUTPUT) for layer in list(network)[:-1])
-    loads = sum(
-        layer.size(Operand.INPUT) + 2 * _border(layer) for layer in list(network)[1:]
-    )
+    loads = sum(layer.size(Operand.INPUT) + 2 * _border(layer) for layer in list(network)[1:])
     # A store is 200 + 6, a load 200 + 6; the machine stores the padding.
     assert bounds.energy == 206 * (words + loads)
 

@@ -70,9 +70,7 @@ class GraphOptions:
 NO_GRAPH = GraphOptions()
 
 
-def show_graph(
-    source: str, options: GraphOptions, node: Node, as_json: bool, wide: bool
-) -> int:
+def show_graph(source: str, options: GraphOptions, node: Node, as_json: bool, wide: bool) -> int:
     """Show the graph of the network *source*; with a machine, the bounds of its tensors."""
     check_output(options.output, ENDINGS)
     network, bounds = _answered(source, options, node)

@@ -247,9 +247,7 @@ def _with_scores(steps: Iterable[_Step], known: _Described) -> Iterable[_Step]:
             False,
             step.partial,
         )
-        yield replace(
-            step, name=context.name, reads=(between, value), layers=(context,)
-        )
+        yield replace(step, name=context.name, reads=(between, value), layers=(context,))
 
 
 def _graph(known: _Described, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:

@@ -184,9 +184,7 @@ def _summed(savings: Iterable[_Saving], batch: int) -> tuple[float, float, float
 class _Ends:
     """Who makes and who reads the tensors of a graph, and what that costs on an accelerator."""
 
-    def __init__(
-        self, graph: Graph, layers: Mapping[str, Layer], accelerator: Accelerator
-    ) -> None:
+    def __init__(self, graph: Graph, layers: Mapping[str, Layer], accelerator: Accelerator) -> None:
         self._graph = graph
         self._layers = layers
         self._accelerator = accelerator
@@ -237,7 +235,7 @@ class _Ends:
         if layer.weight_is_activation:
             operands.append(Operand.WEIGHT)
         named = zip(operands, node.reads, strict=False)
-        ends = [self._of_layer(node, layer, x) for x, name in named if name == tensor.name]
+        ends = [self._of_layer(layer, x) for x, name in named if name == tensor.name]
         if tensor.name in node.reads[len(operands) :]:  # a bias, a mask: a few words more
             ends.append(self._of_operator(node, tensor, Operand.INPUT))
         return ends
@@ -245,16 +243,16 @@ class _Ends:
     def _all_reads(self, node: Node) -> Iterator[_End]:
         for name in node.layers:
             layer = self._layers[name]
-            yield self._of_layer(node, layer, Operand.INPUT)
+            yield self._of_layer(layer, Operand.INPUT)
             if layer.weight_is_activation:
-                yield self._of_layer(node, layer, Operand.WEIGHT)
+                yield self._of_layer(layer, Operand.WEIGHT)
 
     def _makes(self, node: Node, tensor: Tensor) -> list[_End]:
         if not node.layers:
             return [] if node.in_place else [self._of_operator(node, tensor, Operand.OUTPUT)]
-        return [self._of_layer(node, self._layers[x], Operand.OUTPUT) for x in node.layers]
+        return [self._of_layer(self._layers[x], Operand.OUTPUT) for x in node.layers]
 
-    def _of_layer(self, node: Node, layer: Layer, operand: Operand) -> _End:
+    def _of_layer(self, layer: Layer, operand: Operand) -> _End:
         words = layer.size(operand)
         if operand is Operand.INPUT and self._accelerator.charge_padding:
             rows, columns = (len(layer.axis(axis, padded=True).stored) for axis in (0, 1))
@@ -330,9 +328,7 @@ def _to_outside(graph: Graph) -> Mapping[str, int]:
     for node in reversed(graph.nodes):
         if node.in_place:
             taken = sum(outside[name] for name in node.makes)
-            outside |= {
-                name: max(outside[name], min(words[name], taken)) for name in node.reads
-            }
+            outside |= {name: max(outside[name], min(words[name], taken)) for name in node.reads}
     return outside
 
 

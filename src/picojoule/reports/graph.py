@@ -127,8 +127,8 @@ def _table(graph: Graph, bounds: NetworkBounds | None) -> Grid:
                     row(name, "input", "", graph.tensors[name])
                     above = (name,)
             reads = "" if node.reads == above else ", ".join(_sources(graph, node.reads))
-            makes = [graph.tensors[name] for name in node.makes] or [None]
-            row(node.name, node.operators[0], reads, makes[0])
+            makes = [graph.tensors[name] for name in node.makes]
+            row(node.name, node.operators[0], reads, makes[0] if makes else None)
             for number, tensor in enumerate(makes[1:], start=2):
                 row(f"  its output {number}", "", "", tensor)
             above = node.makes
@@ -218,7 +218,9 @@ def _repeats(alike: Sequence[object], at: int) -> tuple[int, int]:
 def graph_dot(name: str, graph: Graph) -> str:
     """The graph in the language of Graphviz: layers as boxes, tensors with their words."""
     lines = [f"digraph {_quoted(name)} {{", "  node [shape=ellipse]"]
-    lines += [f"  {_quoted('in ' + each)} [label={_quoted(each)}, shape=plain]" for each in graph.inputs]
+    lines += [
+        f"  {_quoted('in ' + each)} [label={_quoted(each)}, shape=plain]" for each in graph.inputs
+    ]
     for node in graph.nodes:
         label = f"{node.name}\n{' '.join(node.operators)}"
         shape = ", shape=box" if node.layers else ""
