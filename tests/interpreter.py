@@ -13,6 +13,11 @@ index enters or leaves a tile. It shares no formula with the package: only the r
    that no loop outside a child changes stay in it.
 6. Partial sums leave a child before its next load and at the end. A child is handed a partial sum
    only if its parent has one. Of the children that add up one sum, only one is handed it.
+7. A memory that refetches inputs when a certain loop advances loads all of its tile then, whether
+   or not that loop indexes the inputs.
+8. Elements of an array that hands inputs on remember together what any of them has had, until
+   another loop than the taps it hands on advances; these taps must run right above the array and
+   inside all other loops. What they remember does not come from outside.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
+from picojoule.accelerator import PLAIN_REUSE, InputReuse
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 
@@ -44,14 +50,14 @@ class Tally:
     steps: int = 0
 
 
-def interpret(layer: Layer, mapping: Mapping, padded: bool) -> Tally:
+def interpret(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> Tally:
     """Count the words of every edge of *mapping*."""
-    return _Interpreter(layer, mapping, padded).run()
+    return _Interpreter(layer, mapping, reuse).run()
 
 
 class _Interpreter:
-    def __init__(self, layer: Layer, mapping: Mapping, padded: bool) -> None:
-        self.layer, self.mapping, self.padded = layer, mapping, padded
+    def __init__(self, layer: Layer, mapping: Mapping, reuse: InputReuse) -> None:
+        self.layer, self.mapping, self.reuse = layer, mapping, reuse
         self.depth = len(mapping.stages)
         self.fanouts = [stage.fanout for stage in mapping.stages]
         self.steps = [mapping.step(level) for level in range(self.depth)]
@@ -71,14 +77,39 @@ class _Interpreter:
             self.edges += [
                 (operand, a, b) for a, b in zip(holders, [*holders[1:], self.depth], strict=True)
             ]
-        # The loops outside each child that index its operand, outermost first.
+        # The loops outside each child that change its tile, outermost first.
         self.outside = {
-            (operand, a, b): [x for x in self.nest if x[0] < b and x[1] in RELEVANT[operand]]
+            (operand, a, b): [
+                x
+                for x in self.nest
+                if x[0] < b and (x[1] in RELEVANT[operand] or x[1] in self.anew(operand, b))
+            ]
             for operand, a, b in self.edges
         }
+        self.remembered: dict[Edge, dict[Path, set[Word]]] = {}  # by array that hands on
         self.held: dict[Edge, dict[Path, set[Word]]] = {edge: {} for edge in self.edges}  # by child
         self.paths: dict[int, list[Path]] = {}  # level -> paths of elements
         self.sums: dict[tuple[int, Path], set[Word]] = {}  # partial sums that are there, by level
+
+    def anew(self, operand: Operand, child: int) -> frozenset[Dim]:
+        """Loops with which the child loads all of its inputs."""
+        if operand is not Operand.INPUT or child >= len(self.reuse.refetches):
+            return frozenset()
+        return self.reuse.refetches[child]
+
+    def handing(self, edge: Edge) -> list[Loop]:
+        """Loops inside all others on the edge whose inputs the array right beneath hands on."""
+        operand, parent, child = edge
+        inside = [loop for loop in self.nest if loop[0] < child]
+        loops: list[Loop] = []
+        while operand is Operand.INPUT and self.reuse.handed_on and inside:
+            level, dim = inside.pop()
+            if level < parent or dim not in self.reuse.handed_on[level]:
+                break
+            if loops and level != loops[-1][0]:
+                break
+            loops.append((level, dim))
+        return loops
 
     def elements(self, level: int) -> list[Path]:
         """All paths of elements down to *level* (those of arrays outside it)."""
@@ -121,7 +152,7 @@ class _Interpreter:
                 for r in range(*span[tap]):
                     row = p * self.layer.stride[axis] + r * self.layer.dilation[axis] - before
                     low, high = 0, self.layer.input_size[axis]
-                    if self.padded:
+                    if self.reuse.padded:
                         low, high = -before, high + after
                     if low <= row < high:
                         rows.add(row)
@@ -179,7 +210,10 @@ class _Interpreter:
                     and bool(outside)
                     and advanced == outside[-1]
                     and advanced[1] in WINDOW
+                    and advanced[1] not in self.anew(operand, child)
                 )
+                if advanced not in self.handing(edge):
+                    self.remembered[edge] = {}
                 changed.append((edge, slides))
         # Sums leave from the inside out, then tiles are filled from the outside in.
         for edge, _ in sorted(changed, key=lambda x: -x[0][2]):
@@ -204,11 +238,28 @@ class _Interpreter:
         if operand is Operand.OUTPUT:
             self.hand_down(edge, fresh)
             return
+        entering, arrays = self.entering(edge, fresh)
         for grain in range(parent, child + 1):
             groups: dict[Path, set[Word]] = {}
-            for path, words in fresh.items():
+            for path, words in (entering if grain < arrays else fresh).items():
                 groups.setdefault(path[:grain], set()).update(words)
             self.tally.loads[edge, grain] += sum(len(words) for words in groups.values())
+
+    def entering(
+        self, edge: Edge, fresh: dict[Path, set[Word]]
+    ) -> tuple[dict[Path, set[Word]], int]:
+        """What comes into the array that hands inputs on, for whom, and the levels outside it."""
+        handing = self.handing(edge)
+        if not handing:
+            return fresh, 0
+        arrays = handing[0][0] + 1
+        entering: dict[Path, set[Word]] = {}
+        memory = self.remembered[edge]
+        for path, words in self.held[edge].items():
+            entering[path] = words - memory.get(path[: arrays - 1], set())
+        for path, words in self.held[edge].items():
+            memory.setdefault(path[: arrays - 1], set()).update(words)
+        return entering, arrays
 
     def hand_down(self, edge: Edge, fresh: dict[Path, set[Word]]) -> None:
         _, parent, child = edge

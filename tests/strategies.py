@@ -15,13 +15,16 @@ from picojoule.accelerator import (
     Charging,
     Compute,
     HopCharge,
+    InputReuse,
     Level,
     Memory,
     SparseSupport,
     ZeroSkip,
 )
 from picojoule.mapping import Mapping, Stage
-from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand, PerOperand
+from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand, PerOperand
+
+WINDOW = (Dim.P, Dim.Q, Dim.R, Dim.S)
 
 
 def _number(draw: st.DrawFn, most: int) -> int:
@@ -133,6 +136,21 @@ def mappings(draw: st.DrawFn, layer: Layer, levels: int | None = None) -> Mappin
     return Mapping(tuple(stages))
 
 
+@st.composite
+def reuses(draw: st.DrawFn, levels: int) -> InputReuse:
+    """Ways to reuse inputs, whatever the machine: half of them as well as can be."""
+    padded = draw(st.booleans())
+    if draw(st.booleans()):
+        return InputReuse(padded=padded)
+    anew = st.frozensets(st.sampled_from([Dim.M, *WINDOW]), max_size=3)
+    taps = st.frozensets(st.sampled_from([Dim.R, Dim.S]))
+    return InputReuse(
+        padded=padded,
+        refetches=(frozenset(), *(draw(anew) for _ in range(levels - 1))),
+        handed_on=tuple(draw(taps) for _ in range(levels)),
+    )
+
+
 def sized_for(mapping: Mapping, **rest: Any) -> Accelerator:
     """A machine on which *mapping* is legal."""
     return machine(
@@ -142,4 +160,4 @@ def sized_for(mapping: Mapping, **rest: Any) -> Accelerator:
     )
 
 
-__all__ = ["Operand", "ZeroSkip", "layers", "machine", "mappings", "sized_for"]
+__all__ = ["Operand", "ZeroSkip", "layers", "machine", "mappings", "reuses", "sized_for"]

@@ -78,7 +78,7 @@ def test_every_choice_is_there_once(found: tuple[Alternative, ...]) -> None:
         "pes of 2 x 1, not 2 x 3",
     ]
     assert len(of_kind(found, "bypass")) == 2
-    assert len({x.change for x in found}) == len(found) == 7 + 4 + 2 + 4
+    assert len({x.change for x in found}) == len(found) == len(DATAFLOWS) - 1 + 4 + 2 + 4
 
 
 def test_each_is_priced_as_if_it_were_the_choice(

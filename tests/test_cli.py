@@ -433,6 +433,36 @@ def test_show(run: Run) -> None:
     record = json.loads(run("show", "eyeriss", "--json").out)["accelerator"]
     assert record["elements"] == 168
     assert record["sources"]
+    assert "area" not in said.out  # it says no node
+    assert {part["part"] for part in record["area"]} >= {"buffer", "compute"}
+
+
+def test_another_node(run: Run) -> None:
+    said = run("show", "eyeriss", "--node", "22nm")
+    assert said.code == 0
+    for part in ("eyeriss-22nm", "from 65 nm to 22 nm", "unchanged: off the chip"):
+        assert part in said.out
+    record = json.loads(run("show", "eyeriss", "--node", "22nm", "--json").out)["accelerator"]
+    assert (record["node"], record["energy_unit"]) == (22.0, "pJ")
+    for words in (["estimate"], ["eyexam"], ["map", "fc1"]):
+        command, *rest = words
+        where = ("nets.py:net", *rest, "-a", "chip.yaml", "--node", "22nm")
+        refused(run(command, *where), "tiny does not say which node")
+    answer = json.loads(
+        run("estimate", "nets.py:net", "-a", "eyeriss", "--node", "7nm", "--json").out
+    )
+    assert (answer["accelerator"], answer["node"]) == ("eyeriss-7nm", 7.0)
+    assert answer["joules"]["energy"] > 0
+    refused(run("estimate", "nets.py:net", "-a", "eyeriss", "--node", "3nm"), "7 to 90 nm")
+
+
+def test_components_are_listed(run: Run) -> None:
+    said = run("list", "components")
+    assert "register-file of 512 B" in said.out
+    assert "runs of CACTI that the curves have not seen" in said.out
+    records = json.loads(run("list", "components", "--json").out)["components"]
+    sram = next(x for x in records if x["name"] == "sram of 128 KiB, 64 bit" and x["node"] == 65)
+    assert sram["energies"]["read"] == pytest.approx(59.3, rel=1e-2)
 
 
 def test_validate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from picojoule.accelerator import (
 from picojoule.cost import Ledger, evaluate
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import Flow, flows
-from picojoule.workload import OPERANDS, Extents, Layer, Operand, PerOperand
+from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
 
 INPUT, WEIGHT, OUTPUT = OPERANDS
 LAYER = Layer("x", Extents(M=2, C=3))
@@ -152,6 +152,28 @@ def test_a_product_may_take_several_cycles() -> None:
     assert slow.compute_cycles == 4 * once.compute_cycles
     assert slow.utilization == once.utilization
     assert slow.compute == once.compute
+
+
+def test_sums_may_come_and_go_with_an_addition() -> None:
+    """Two channels in the elements one after the other: sums leave, come back and leave."""
+    layer = Layer("x", Extents(M=2, C=2))
+    mapping = Mapping((Stage(layer.bounds, (Dim.C, Dim.M)), Stage(Extents())))
+    chip = accelerator(charging=Charging.BOTH_ENDS)
+    registers = evaluate(layer, chip, mapping).accesses["registers"][OUTPUT]
+    # 4 additions write and 2 of them read; 4 stays end with a read, 2 begin with a write.
+    assert (registers.read, registers.write) == (2 + 4, 4 + 2)
+    nest = tuple(
+        Level(tuple(replace(m, charge_drains=False) for m in part.memories))
+        if isinstance(part, Level)
+        else part
+        for part in chip.nest
+    )
+    free = evaluate(layer, replace(chip, nest=nest), mapping)
+    assert (free.accesses["registers"][OUTPUT].read, free.accesses["registers"][OUTPUT].write) == (
+        2,
+        4,
+    )
+    assert free.accesses["dram"] == evaluate(layer, chip, mapping).accesses["dram"]
 
 
 def test_static_power_is_drawn_over_all_cycles() -> None:

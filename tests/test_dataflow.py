@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from picojoule.dataflow import DATAFLOWS, Dataflow, Size, dataflow
+from picojoule.dataflow import DATAFLOWS, Dataflow, MappingRule, Rule, Size, dataflow
 from picojoule.errors import PicojouleError
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
 
@@ -67,3 +67,22 @@ def test_no_contradictions(name: str) -> None:
 def test_an_unknown_dataflow_suggests_a_near_one() -> None:
     with pytest.raises(PicojouleError, match="did you mean 'osa'"):
         dataflow("os-a")
+
+
+def test_published_rules_are_in_force_only_where_asked_for() -> None:
+    rs = dataflow("rs")
+    assert not rs.ruled
+    assert [rule.rule for rule in rs.published] == [Rule.SUMS_STAY, Rule.EVEN_STRIPS]
+    published = rs.as_published()
+    assert published.even_strips
+    assert published.ruled
+    more = MappingRule(rule=Rule.ON_ARRAY, loops=frozenset({M}), source="x", status="derived")
+    assert published.as_published([more]).on_array == {M}
+    assert (published.name, published.spatial) == (rs.name, rs.spatial)
+
+
+def test_every_published_rule_has_a_source() -> None:
+    for flow in DATAFLOWS.values():
+        for rule in flow.published:
+            assert rule.source
+            assert rule.status in ("published", "derived", "assumed", "fitted")

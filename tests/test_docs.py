@@ -148,6 +148,8 @@ NOUNS = "workload mapping dataflow accelerator traffic cost legality question es
 # class. Each is explained where it stands.
 PARTS = {
     "dataflow": {"Size"},
+    "accelerator": {"InputReuse", "PublishedChange"},
+    "traffic": {"HandedOn"},
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},

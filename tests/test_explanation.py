@@ -45,7 +45,7 @@ def test_edges_agree_with_the_interpreter(data: st.DataObject) -> None:
     """Word for word: what goes down, what comes up, and what the inner ends handle."""
     layer = data.draw(layers())
     mapping = data.draw(mappings(layer))
-    tally = interpret(layer, mapping, False)
+    tally = interpret(layer, mapping)
     depth = len(mapping.stages)
     rows = edges(layer, sized_for(mapping), mapping)
     assert len(rows) == len({edge for edge, _ in tally.loads})

@@ -11,15 +11,17 @@ import pytest
 
 from picojoule.alternatives import alternatives
 from picojoule.dataflow import DATAFLOWS
-from picojoule.errors import InputError, PicojouleError, WorkloadError
+from picojoule.errors import InputError, NoMappingError, PicojouleError, WorkloadError
+from picojoule.estimate_records import parse_estimate
 from picojoule.estimation import estimate, price
 from picojoule.eyexam.examination import examine, find_bounds
 from picojoule.mapper import solver
 from picojoule.mapper.cache import find
 from picojoule.mapper.found import Found
+from picojoule.processing_passes import chip_mapping
 from picojoule.question import FACTORS, OBJECTIVES, Question, ask, images_at_once
 from picojoule.specs import load_accelerator, parse_accelerator
-from picojoule.workload import PerOperand, Workload, conv, linear, matmul
+from picojoule.workload import Operand, PerOperand, Workload, conv, linear, matmul
 from tests.server_files import CHIP
 
 LAYERS = (
@@ -152,3 +154,91 @@ def test_a_questions_search_is_found_and_recalled(
     question = ask(NETWORK, TINY, dataflow="rs", objective="edp", cache=tmp_path)
     assert question.find(LAYERS[1]).objective == "edp"
     assert calls == [(LAYERS[1], TINY, DATAFLOWS["rs"], "edp")]
+
+
+def test_published_mappings_keep_to_published_rules() -> None:
+    asked = ask("bvlc-alexnet", "eyeriss-isca16", policy="published")
+    assert asked.dataflow.even_strips
+    assert [(x.path, x.value, x.status) for x in asked.rules] == [
+        ("rule", "sums-stay", "published"),
+        ("rule", "even-strips", "derived"),
+    ]
+    best = ask("bvlc-alexnet", "eyeriss-isca16")
+    assert (best.policy, best.rules, best.dataflow) == ("best", (), DATAFLOWS["rs"])
+
+
+def test_nobody_published_how_this_machine_is_mapped() -> None:
+    with pytest.raises(PicojouleError, match="no mapping policy was published for 'nvdla-like'"):
+        ask("bvlc-alexnet", "nvdla-like", policy="published")
+    with pytest.raises(PicojouleError, match="did you mean 'published'"):
+        ask("bvlc-alexnet", "eyeriss", policy="publisht")
+
+
+def test_an_answer_says_whether_it_is_a_bound() -> None:
+    wide = conv("wide", input_size=(65, 5), in_channels=2, out_channels=3, kernel=(11, 3))
+    network = Workload("wide", (wide,))
+    best = estimate(network, "eyeriss-isca16", cache=False)
+    chip = estimate(network, "eyeriss-isca16", policy="published", cache=False)
+    assert best.energy < chip.energy
+    assert "a bound for the machine" in best.meaning
+    assert "what a chip does" in chip.meaning
+    assert parse_estimate(chip.to_dict(), "saved") == chip
+    given = estimate(
+        network, "eyeriss-isca16", mappings={"wide": chip.layers[0].mapping}, cache=False
+    )
+    assert given.energy == chip.energy
+    assert "what the machine does with these mappings" in given.meaning
+
+
+def test_a_machine_is_used_as_its_published_mappings_use_it() -> None:
+    asked = ask("bvlc-alexnet", "eyeriss-isca16-ws", policy="published")
+    assert [level.name for level in asked.accelerator.levels] == [
+        *("dram", "buffer", "window", "register"),
+    ]
+    assert asked.accelerator.elements == 256
+    assert ask("bvlc-alexnet", "eyeriss-isca16-ws").accelerator == load_accelerator(
+        "eyeriss-isca16-ws"
+    )
+    # What the machine's file says is about its own dataflow.
+    other = ask("bvlc-alexnet", "eyeriss-isca16-ws", dataflow="rs", policy="published")
+    assert other.accelerator == load_accelerator("eyeriss-isca16-ws")
+    assert [x.value for x in other.rules] == ["sums-stay", "even-strips"]
+
+
+def test_sums_of_64_images_fit_no_buffer() -> None:
+    """ISCA'16 Fig. 11: weight-stationary cannot run at this batch."""
+    asked = ask("bvlc-alexnet", "eyeriss-isca16-ws", batch=64, policy="published", cache=False)
+    with pytest.raises(NoMappingError, match="no mapping fits"):
+        price(asked.of_layer("conv1"))
+
+
+def test_a_chip_with_a_compiler_does_what_that_does() -> None:
+    asked = ask("bvlc-alexnet", "eyeriss", batch=4, policy="published", cache=False)
+    chip = price(asked.of_layer("conv3")).layers[0]
+    assert chip.search.status == "given"
+    assert chip.mapping == chip_mapping(asked.accelerator, asked.network["conv3"])
+    best = estimate(asked.of_layer("conv3").network, "eyeriss", cache=False)
+    assert best.energy < chip.energy
+
+
+def test_a_machine_without_strides_folds_them_and_says_so() -> None:
+    strided = conv(
+        "x", input_size=(8, 8), in_channels=2, out_channels=3, kernel=(1, 1), stride=(2, 2)
+    )
+    question = ask(Workload("net", (strided, LAYERS[1])), replace(TINY, fold_strides=True))
+    folded, other = question.network.layers
+    assert (folded.bounds.C, folded.stride, folded.input_size) == (8, (1, 1), (4, 4))
+    assert folded.size(Operand.OUTPUT) == strided.size(Operand.OUTPUT)
+    assert other == LAYERS[1]
+    assert "1 layers have 288 MACs more" in question.network.remarks[-1]
+
+
+def test_winograd_comes_after_folded_strides() -> None:
+    machine = replace(TINY, fold_strides=True, winograd=True)
+    plain = conv("x", input_size=(5, 5), in_channels=2, out_channels=3, kernel=(3, 3))
+    bounds = plain.bounds._replace(P=2, Q=2)
+    strided = replace(plain, name="strided", stride=(2, 2), bounds=bounds)
+    fast, folded = ask(Workload("net", (plain, strided)), machine).network
+    assert (fast.bounds.P, fast.bounds.R, fast.stride) == (2, 4, (2, 2))  # the fourth row is padded
+    assert (folded.bounds.C, folded.bounds.R, folded.stride) == (8, 2, (1, 1))
+    assert ask(NETWORK, TINY).network == NETWORK

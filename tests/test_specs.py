@@ -15,6 +15,7 @@ from picojoule.accelerator import Array, Charging, Format, HopCharge, ZeroSkip
 from picojoule.errors import InputError
 from picojoule.specs import (
     dump_accelerator,
+    in_use,
     load_accelerator,
     parse_accelerator,
     shipped_accelerators,
@@ -181,7 +182,8 @@ nest:
   - memories:
       - {name: rf, keeps: [input, weight], may_bypass: [weight], capacity: 64 x 8 bit,
          access_energy: 0 pJ}
-      - {name: acc, keeps: [output], access_energy: 1 pJ, prefetched: true}
+      - {name: acc, keeps: [output], access_energy: 1 pJ, prefetched: true,
+         latency: 12 cycles}
 """,
         "full.yaml",
     )
@@ -194,7 +196,8 @@ nest:
     )
     assert (machine.compute.mac_energy, machine.compute.per_cycle) == (0.2, 2)
     assert (machine.compute.cycles, machine.compute.rate, machine.peak) == (8, 0.25, 0.5)
-    assert machine.memories["acc"].prefetched
+    assert (machine.memories["acc"].prefetched, machine.memories["acc"].latency) == (True, 12)
+    assert (machine.fold_strides, machine.winograd) == (True, True)
     assert machine.psum_bits(8) == 20
     assert (machine.clock, machine.static_power) == (2e8, 0.03)
     assert (machine.sparse.run_bits, machine.sparse.count_bits) == (4, 3)
@@ -295,6 +298,25 @@ SPADS = "$.nest[3].memories[0]"
         ("name: spads", "name: buffer", "$.nest", "used twice"),
         ("size: 14", "size: 1e3", "$.nest[2].axes[1].size", "whole number"),
         ("name: columns", "name: rows", "$.nest[2].axes", "two axes"),
+        (
+            "size: 14",
+            "size: 14, forwards: [weight]",
+            "$.nest[2].axes[1].forwards",
+            "only the input is handed",
+        ),
+        ("size: 14", "size: 14, forwards: [input]", "$.nest[2].axes", "P may run along an axis"),
+        (
+            "keeps: [input, output]",
+            "keeps: [input, output], refetches: [C]".replace(", r", "\n        r"),
+            BUFFER,
+            "refetches lists C",
+        ),
+        (
+            "keeps: [input, output]",
+            "keeps: [output]\n        refetches: [M]",
+            BUFFER,
+            "which it does not keep",
+        ),
         ("  - array: pe-array\n", "  - arry: pe-array\n", "$.nest[2].arry", "'array'"),
     ],
 )
@@ -409,6 +431,52 @@ def test_a_variant_changes_what_it_names(tmp_path: Path) -> None:
     source = {constant.path: constant.source for constant in machine.sources}
     assert source["$.nest[1].memories[0].capacity"] == "me"
     assert parse_accelerator(dump_accelerator(machine), "copy") == machine
+
+
+PUBLISHED = """\
+published:
+  rules: [{rule: on-array-only, loops: [M], source: me, status: derived}]
+  changes:
+    buffer.capacity: {to: 64 KiB, source: half is idle, status: assumed}
+    buffer.refetches: {to: [M, P], source: me, status: derived}
+    pe-array.hop_charge: {to: every, source: me, status: fitted}
+"""
+
+
+def test_a_machine_as_its_published_mappings_use_it() -> None:
+    machine = parse_accelerator(MACHINE + PUBLISHED, "chip.yaml")
+    assert parse_accelerator(dump_accelerator(machine), "copy") == machine
+    assert [str(rule) for rule in machine.published.rules] == ["on-array-only M"]
+    used = in_use(machine)
+    assert used.memories["buffer"].capacity == 64 * 8192
+    assert used.memories["buffer"].refetches == {Dim.M, Dim.P}
+    assert used.arrays[1].hop_charge is HopCharge.EVERY
+    assert machine.memories["buffer"].capacity == 108 * 8192
+    source = {constant.path: constant.source for constant in used.sources}
+    assert source["$.nest[1].memories[0].capacity"] == "half is idle"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "part"),
+    [
+        ("on-array-only", "on-aray-only", "$.published.rules[0].rule", "did you mean"),
+        ("on-array-only, loops: [M]", "sums-stay, loops: [M]", "$.published.rules[0]", "no loops"),
+        (", loops: [M]", "", "$.published.rules[0]", "needs loops"),
+        ("64 KiB", "64 KiBB", '$.published.changes["buffer.capacity"].value', "64 KiBB"),
+        ("buffer.refetches", "bufer.x", '$.published.changes["bufer.x"]', "did you mean 'buffer'"),
+        (
+            ", status: fitted",
+            "",
+            '$.published.changes["pe-array.hop_charge"].status',
+            "is missing",
+        ),
+    ],
+)
+def test_mistakes_about_published_mappings(old: str, new: str, path: str, part: str) -> None:
+    assert PUBLISHED.count(old) == 1
+    found = mistakes(MACHINE + PUBLISHED.replace(old, new))
+    assert list(found) == [path]
+    assert part in found[path]
 
 
 def test_mistakes_of_a_variant_are_told_where_it_makes_them(tmp_path: Path) -> None:

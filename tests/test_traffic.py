@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from picojoule.accelerator import InputReuse
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import (
     Chain,
@@ -126,7 +127,48 @@ def test_padding_is_moved_only_where_it_is_charged() -> None:
     )
     mapping = Mapping((Stage(layer.bounds), Stage(Extents(R=3))))
     assert flows(layer, mapping)[0].words == (5, 5)
-    assert flows(layer, mapping, padded=True)[0].words == (7, 7)
+    assert flows(layer, mapping, InputReuse(padded=True))[0].words == (7, 7)
+
+
+# 3 x 3 outputs on as many elements, 3 x 3 taps one after the other, 2 filters outside them.
+PIXELS = conv("x", input_size=(5, 5), in_channels=1, out_channels=2, kernel=(3, 3))
+BY_PIXEL = Extents(P=3), Extents(Q=3)
+
+
+def _inputs(order: tuple[Dim, ...], reuse: InputReuse) -> tuple[int, ...]:
+    whole = Stage(PIXELS.bounds, order, spatial=BY_PIXEL)
+    bare = Stage(Extents(), keeps=frozenset({OUTPUT}))
+    [inputs] = [x for x in flows(PIXELS, Mapping((whole, bare)), reuse) if x.operand is INPUT]
+    return inputs.words
+
+
+def test_neighbours_hand_inputs_on() -> None:
+    # 9 taps need 9 inputs each, 81 a filter; the window's 25 rows and columns come in but once.
+    taps = (Dim.M, Dim.R, Dim.S)
+    assert _inputs(taps, InputReuse()) == (162, 162, 162)
+    both = InputReuse(handed_on=(frozenset({Dim.R, Dim.S}), frozenset()))
+    assert _inputs(taps, both) == (50, 162, 162)
+    # Only along rows: for each of 3 columns of taps the 5 rows come in once, 3 pixels of each.
+    rows = InputReuse(handed_on=(frozenset({Dim.R}), frozenset()))
+    assert _inputs((Dim.M, Dim.S, Dim.R), rows) == (2 * 3 * 5 * 3, 162, 162)
+    # They must run inside all other loops: after one of columns, or of filters, all comes anew.
+    assert _inputs(taps, rows) == (162, 162, 162)
+    assert _inputs((Dim.R, Dim.S, Dim.M), both) == (162, 162, 162)
+
+
+def test_a_memory_may_fetch_inputs_anew() -> None:
+    # Two filters one after the other; the tile of inputs is all 25 and stays, unless M refetches.
+    tile = PIXELS.bounds._replace(M=1)
+    mapping = Mapping((Stage(PIXELS.bounds, (Dim.M,)), Stage(tile)))
+    assert flows(PIXELS, mapping)[0].words == (25, 25)
+    anew = InputReuse(refetches=(frozenset(), frozenset({Dim.M})))
+    assert flows(PIXELS, mapping, anew)[0].words == (50, 50)
+    assert stay(mapping, INPUT, 1, anew) == ((), None)
+    # One row of windows slides down the rows: 5 + 5 + 5 words more come in than without overlap.
+    rows = Mapping((Stage(PIXELS.bounds, (Dim.P,)), Stage(PIXELS.bounds._replace(P=1))))
+    assert flows(PIXELS, rows)[0].words == (25, 25)
+    whole = InputReuse(refetches=(frozenset(), frozenset({Dim.P})))
+    assert flows(PIXELS, rows, whole)[0].words == (45, 45)
 
 
 def test_a_flow_over_two_arrays() -> None:

@@ -67,8 +67,8 @@ def test_a_figure_is_chosen_by_its_columns() -> None:
     assert figure("isca16_worked_examples", layer="none") == {}
 
 
-def test_an_unknown_dataflow_is_refused() -> None:
-    with pytest.raises(PicojouleError, match="no dataflow"):
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(PicojouleError, match="no policy"):
         estimated("squeezenet1.1", "eyeriss", 1, "sr")
     assert len(SECTIONS) == len(set(SECTIONS))
 

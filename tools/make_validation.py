@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +28,7 @@ KEPT = ROOT / "benchmarks" / "results" / "validation.csv"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "explanation" / "trust.md")
 PICTURE = ROOT / "docs" / "explanation" / "validation.svg"
 COLUMNS = tuple(field.name for field in fields(PublishedNumber))
+MOST_LINES = 16  # of one figure in the README's table; one with more has a line for each kind
 PART = re.compile(r"(<!-- (validation-\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -89,8 +91,10 @@ def _groups(
     Fitted rows stand apart from those that test something.
     """
     alike: dict[tuple[str, str, bool], list[PublishedNumber]] = {}
+    lines = Counter(figure for figure, _ in {(row.figure, _told(row.quantity)) for row in rows})
     for row in rows:
-        alike.setdefault((row.figure, _told(row.quantity), row.fitted), []).append(row)
+        told = f"{row.kind}, all rows" if lines[row.figure] > MOST_LINES else _told(row.quantity)
+        alike.setdefault((row.figure, told, row.fitted), []).append(row)
     for (figure, told, fitted), group in alike.items():
         several = len(group) > 2
         for part in [group] if several else [[row] for row in group]:
@@ -118,17 +122,14 @@ def _shown(value: float) -> str:
 
 
 def _promise(rows: Sequence[PublishedNumber]) -> str:
-    promised = {row.tolerance for row in rows if row.promised}
+    promised = sorted({row.tolerance for row in rows if row.promised and row.tolerance is not None})
     if not promised:
         return ""
-    widest = max(x for x in promised if x is not None)
+    ends = dict.fromkeys((promised[0], promised[-1]))
+    shown = " to ".join(f"{x * 100:.3g}" for x in ends) + " %" if promised[-1] > 1e-6 else "exact"
     some = "" if all(row.promised for row in rows) else f", {sum(x.promised for x in rows)} rows"
     missed = sum(not row.ok for row in rows)
-    return (
-        (f"{widest * 100:.3g} %" if widest > 1e-6 else "exact")
-        + some
-        + (f"; **{missed} missed**" if missed else "")
-    )
+    return f"{shown}{some}" + (f"; **{missed} missed**" if missed else "")
 
 
 def summary(rows: Sequence[PublishedNumber]) -> str:

@@ -15,14 +15,14 @@ moved; capacities and bandwidths are in bits (CVPR'17 §2, bit width).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
 from picojoule import dataflow as dataflows
-from picojoule.dataflow import Dataflow
+from picojoule.dataflow import Dataflow, MappingRule
 from picojoule.display import Displayed
 from picojoule.workload import DIMS, OPERANDS, Dim, Operand, PerOperand
 
@@ -89,9 +89,16 @@ class Memory:
         capacity: bits that a tile may take in one instance; None is unbounded.
         read_energy, write_energy: for one word of the accelerator's ``word_bits``.
         bandwidth: bits per cycle of one instance, reads and writes together; None is unbounded.
+        refetches: when one of these loops outside advances, the tile of inputs is fetched anew, all
+            of it, even where (a part of) it is there: a chip that does not keep a window's overlap,
+            or passes its inputs by again for each set of filters (M).
+        charge_drains: where both ends are charged, whether a partial sum that comes from outside or
+            leaves for it costs an access here, beside those of the additions to it.
         double_buffered: besides the tile in use there is room for the next, which arrives
             meanwhile; an operand that passes the memory by can wait in it on its way. Otherwise the
             next tile waits until the present one is done with. Only the simulation looks at it.
+        latency: cycles from when a transfer into it, or of sums out of it, may begin until its
+            first word moves; they keep no channel busy. Only the simulation looks at it.
         prefetched: what it gets from the outermost level comes ahead, whenever channels are idle,
             and first while the layer before runs: no layer waits for that, though none takes less
             than all its transfers. Only the simulation looks at it.
@@ -109,8 +116,11 @@ class Memory:
     bandwidth: float | None = None
     may_bypass: frozenset[Operand] = frozenset()
     formats: PerOperand[Format] = PerOperand(Format.DENSE, Format.DENSE, Format.DENSE)
+    refetches: frozenset[Dim] = frozenset()
+    charge_drains: bool = True
     double_buffered: bool = False
     prefetched: bool = False
+    latency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +153,19 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One physical dimension of an array: its length, and the loops that may run along it."""
+    """One physical dimension of an array: its length, and the loops that may run along it.
+
+    Args:
+        forwards: operands (inputs, so far) that elements hand to their neighbours along it. While
+            the taps of the window run that is spread over it, innermost above the array, a word
+            that one element has had is handed on to the next that needs it: a hop is paid, and only
+            the new row or column comes from outside (FIFOs as long as the taps, as in ShiDianNao).
+    """
 
     name: str
     size: int
     dims: frozenset[Dim] = frozenset(DIMS)
+    forwards: frozenset[Operand] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +197,26 @@ class Array:
     def size(self) -> int:
         """Number of elements."""
         return math.prod(axis.size for axis in self.axes)
+
+
+class InputReuse(NamedTuple):
+    """How a machine reuses inputs, level by level; by default as well as can be, without forwards.
+
+    Args:
+        padded: zeros of the padding are words (ISCA'16), instead of left out.
+        refetches: of the memory for inputs at each level.
+        handed_on: taps whose inputs the array beneath each level hands from element to element.
+    """
+
+    padded: bool = False
+    refetches: tuple[frozenset[Dim], ...] = ()
+    handed_on: tuple[frozenset[Dim], ...] = ()
+
+
+PLAIN_REUSE = InputReuse()
+"""Of a machine without attributes of its own about inputs."""
+TAPS = {Dim.P: Dim.R, Dim.Q: Dim.S}
+"""The tap of the window of each dimension of outputs."""
 
 
 class ZeroSkip(Enum):
@@ -278,13 +316,56 @@ class ComponentSpec:
 
 
 class Provenance(NamedTuple):
-    """Where a number of an accelerator comes from."""
+    """Where a number of an accelerator, or a rule of its mappings, comes from."""
 
     path: str
     value: str
     source: str
     status: str  # "published", "derived", "assumed", "fitted" or UNSTATED
     component: ComponentSpec | None = None  # that the file names in place of a number
+
+
+def stands_for(policy: str, rules: Sequence[Provenance]) -> str:
+    """What numbers stand for: a bound for the machine, or what a chip with these *rules* does.
+
+    >>> stands_for("best", [])
+    'a bound for the machine: its best mappings, which a chip may miss'
+    """
+    if policy == "best":
+        return "a bound for the machine: its best mappings, which a chip may miss"
+    kept = ", ".join(
+        x.value if x.path == "rule" else f"{x.path} = {x.value}" if x.path != "nest" else x.path
+        for x in rules
+    )
+    return f"what a chip does whose mappings keep to the published rules ({kept})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedChange:
+    """What a published mapping uses differently from what the machine could do.
+
+    Args:
+        target: a number or option of the machine, as ``changes`` of a machine file name it.
+        to: what it is instead, as JSON.
+    """
+
+    target: str
+    to: str
+    source: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """How a machine is used under its published mappings (``--mapping published``).
+
+    Args:
+        rules: what mappings keep to, beside those of the machine's dataflow.
+        changes: what of the machine is used differently.
+    """
+
+    rules: tuple[MappingRule, ...] = ()
+    changes: tuple[PublishedChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,14 +382,16 @@ class Accelerator(Displayed):
             for each set. By default the whole batch is one set.
         charge_padding: the input is stored and moved with its padding zeros, as ISCA'16 does.
         fold_strides: it has no strides of its own: rows and columns side by side are folded into
-            channels, with filters filled up with zeros (:meth:`Layer.with_folded_strides`).
+            channels, with filters filled up with zeros (:func:`equivalents.folded_strides`).
         winograd: 3 x 3 filters of stride 1 run as Winograd's F(2 x 2, 3 x 3)
-            (:meth:`Layer.with_winograd`), after strides are folded.
+            (:func:`equivalents.winograd`), after strides are folded.
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
         compiler: how the machine's own compiler maps a layer, where somebody knows
             (:mod:`processing_passes`); no search looks at it.
+        published: how its published mappings use it; no search looks at it
+            (:func:`question.ask` puts it in force).
         sources: for every number of the file, where it comes from.
     """
 
@@ -332,6 +415,7 @@ class Accelerator(Displayed):
     default_dataflow: str = "flexible"
     compiler: str | None = None
     description: str = ""
+    published: Published = Published()
     sources: tuple[Provenance, ...] = field(default=(), repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -387,6 +471,15 @@ class Accelerator(Displayed):
         """Whether energy depends on how long a layer takes, or in how many pieces."""
         return self.drawn_per_cycle > 0 or self.control.per_command > 0
 
+    def coded(self, coding: Format) -> frozenset[Operand]:
+        """Operands that some memory codes so."""
+        return frozenset(
+            operand
+            for memory in self.memories.values()
+            for operand in memory.keeps
+            if memory.formats.of(operand) is coding
+        )
+
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
         gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
@@ -419,6 +512,18 @@ class Accelerator(Displayed):
             if isinstance(part, Level)
             else any(limit is not None for limit in (part.bandwidth, *part.bandwidths))
             for part in self.nest
+        )
+
+    @property
+    def input_reuse(self) -> InputReuse:
+        """How inputs are reused, level by level."""
+        holders = [level.holder(Operand.INPUT) for level in self.levels]
+        return InputReuse(
+            padded=self.charge_padding,
+            refetches=tuple(x.refetches if x else frozenset() for x in holders),
+            handed_on=tuple(
+                frozenset(TAPS[d] for d in _forwarding(array) if d in TAPS) for array in self.arrays
+            ),
         )
 
     @property
@@ -467,6 +572,15 @@ class Accelerator(Displayed):
             if isinstance(part, Array):
                 if isinstance(self.nest[index - 1], Array):
                     problems.append((f"$.nest[{index}]", "two arrays in a row: give one more axes"))
+                problems += [
+                    (
+                        f"$.nest[{index}].axes",
+                        f"{dim.value} may run along an axis that forwards inputs and along one "
+                        "that does not: say with loops where it runs",
+                    )
+                    for dim in TAPS
+                    if dim in _forwarding(part) & _forwarding(part, forwarding=False)
+                ]
             else:
                 kept = [operand for memory in part.memories for operand in memory.keeps]
                 problems += [
@@ -475,3 +589,11 @@ class Accelerator(Displayed):
                     if kept.count(operand) > 1
                 ]
         return tuple(problems)
+
+
+def _forwarding(array: Array | None, *, forwarding: bool = True) -> frozenset[Dim]:
+    """Loops that may run along an axis that forwards inputs, or along one that does not."""
+    axes = array.axes if array else ()
+    return frozenset[Dim]().union(
+        *(axis.dims for axis in axes if (Operand.INPUT in axis.forwards) is forwarding)
+    )

@@ -13,11 +13,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from picojoule.accelerator import Accelerator, Array, Charging, HopCharge, Memory, Network, ZeroSkip
+from picojoule.accelerator import (
+    Accelerator,
+    Array,
+    Charging,
+    Format,
+    HopCharge,
+    Memory,
+    Network,
+    ZeroSkip,
+)
 from picojoule.errors import MappingError
 from picojoule.legality import violations
 from picojoule.mapping import Mapping
-from picojoule.sparsity import bits_per_value, effectual_fraction
+from picojoule.sparsity import bits_per_value, effectual_fraction, worked_fraction
 from picojoule.traffic import Flow, commands, compute_steps, flows
 from picojoule.workload import OPERANDS, Layer, Operand
 
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-VERSION = "2"
+VERSION = "3"
 """Version of the counting rules: results of different versions are not to be mixed."""
 
 
@@ -130,7 +139,7 @@ def evaluate(
         text = "; ".join(map(str, broken))
         raise MappingError(f"layer {layer.name!r}: illegal mapping: {text}")
     ledger = Ledger(layer, accelerator, one=1.0)
-    ledger.book(flows(layer, mapping, padded=accelerator.charge_padding))
+    ledger.book(flows(layer, mapping, accelerator.input_reuse))
     return ledger.close(mapping, cycles)
 
 
@@ -196,8 +205,11 @@ class Ledger(Generic[Amount]):
     def cycles_per_step(self) -> float:
         """Cycles for one step of all elements side by side."""
         accelerator = self.accelerator
-        skipped = self.effectual if accelerator.sparse.zeros is ZeroSkip.SKIP else 1.0
-        return skipped / accelerator.compute.rate
+        if accelerator.sparse.zeros is ZeroSkip.SKIP:
+            paired = accelerator.coded(Format.CSC)
+            worked = worked_fraction(self.layer.density, accelerator.sparse, paired)
+            return worked / accelerator.compute.rate
+        return 1 / accelerator.compute.rate
 
     def close(self: Ledger[float], mapping: Mapping, taken: float | None = None) -> Cost:
         """The cost of the booked flows, which are those of *mapping*, in the cycles *taken*."""
@@ -275,7 +287,8 @@ class Ledger(Generic[Amount]):
         nowhere = flow.child + 1
         if self._to_mac(flow) or not self.accelerator.priced_in_time:
             return nowhere
-        if self._memory(flow.child, flow.operand).double_buffered:
+        child = self._memory(flow.child, flow.operand)
+        if child.double_buffered or (child.prefetched and flow.parent == 0):
             return nowhere
         for level in reversed(range(flow.parent + 1, flow.child)):
             passed = self.levels[level].holder(flow.operand)
@@ -371,7 +384,14 @@ class Ledger(Generic[Amount]):
                     memory, operand, (down - handed_down) * share, (up - stays) * share, size
                 )
             else:
-                self._book(memory, operand, stays + down * share, handed_down + up * share, size)
+                through = 1.0 if memory.charge_drains else 0.0
+                self._book(
+                    memory,
+                    operand,
+                    stays * through + down * share,
+                    handed_down * through + up * share,
+                    size,
+                )
             if not outermost:
                 self._move(memory.name, operand, stays + handed_down, size, late)
                 late = waited <= flow.parent

@@ -9,8 +9,8 @@ Definitions follow ISCA'16 §IV-V (taxonomy WS, OS-A/B/C, NLR, RS).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 
@@ -23,6 +23,44 @@ class Size(Enum):
 
     ONE = "one"
     FULL = "full"
+
+
+class Rule(Enum):
+    """What a published mapping keeps to beyond the constraints of its dataflow.
+
+    EVEN_STRIPS: a set that the array has no room for is cut into the fewest strips, as even as can
+    be: 55 rows where 16 fit side by side become four strips of 14.
+    ON_ARRAY: of these loops, the levels between the outermost memory and the array hold no more
+    than is on the array.
+    SUMS_STAY: partial sums never leave for the outermost memory, only finished outputs do.
+    """
+
+    EVEN_STRIPS = "even-strips"
+    ON_ARRAY = "on-array-only"
+    SUMS_STAY = "sums-stay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappingRule:
+    """A rule of a published mapping, and where it comes from.
+
+    Args:
+        loops: those that it is about; only ``Rule.ON_ARRAY`` is about some.
+        status: "published" or "derived", as of the numbers of an accelerator.
+    """
+
+    rule: Rule
+    loops: frozenset[Dim] = frozenset()
+    source: str
+    status: str
+
+    def __str__(self) -> str:
+        """The rule as machine files name it.
+
+        >>> print(MappingRule(rule=Rule.ON_ARRAY, loops=frozenset({Dim.M}), source="", status=""))
+        on-array-only M
+        """
+        return " ".join([self.rule.value, *(d.value for d in DIMS if d in self.loops)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +77,9 @@ class Dataflow:
         buffer_tile: sizes forced on the tile of the level above the array.
         stationary: this operand enters (or leaves) each element once and stays until done with.
         inner_loop: if this loop runs above the array, it is the innermost there.
+        even_strips, on_array, sums_stay: the rules of :class:`Rule` that every mapping keeps to,
+            and for which loops.
+        published: the rules of its published mappings, which :meth:`as_published` puts in force.
     """
 
     name: str
@@ -53,11 +94,37 @@ class Dataflow:
     buffer_tile: Mapping[Dim, Size] = field(default_factory=lambda: MappingProxyType({}))
     stationary: Operand | None = None
     inner_loop: Dim | None = None
+    even_strips: bool = False
+    on_array: frozenset[Dim] = frozenset()
+    sums_stay: bool = False
+    published: tuple[MappingRule, ...] = ()
+
+    @property
+    def ruled(self) -> bool:
+        """Whether rules of published mappings are in force."""
+        return self.even_strips or bool(self.on_array) or self.sums_stay
+
+    def as_published(self, further: Iterable[MappingRule] = ()) -> Dataflow:
+        """The dataflow with its published rules in force, and *further* ones of a machine."""
+        rules = (*self.published, *further)
+        kinds = {x.rule for x in rules}
+        return replace(
+            self,
+            even_strips=self.even_strips or Rule.EVEN_STRIPS in kinds,
+            on_array=self.on_array.union(*(x.loops for x in rules if x.rule is Rule.ON_ARRAY)),
+            sums_stay=self.sums_stay or Rule.SUMS_STAY in kinds,
+            published=rules,
+        )
 
 
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
 _ISCA = "Chen, Emer, Sze: Eyeriss, ISCA 2016"
+_SUMS_STAY = MappingRule(
+    rule=Rule.SUMS_STAY,
+    source=f"{_ISCA}, experiments: partial sums stay on the chip, finished outputs alone leave",
+    status="published",
+)
 
 
 def _sizes(**sizes: Size) -> Mapping[Dim, Size]:
@@ -80,6 +147,15 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 element_keeps=frozenset(OPERANDS),
                 element_tile=_sizes(P=Size.ONE, Q=Size.ONE, R=Size.ONE, S=Size.FULL),
                 inner_loop=Q,
+                published=(
+                    _SUMS_STAY,
+                    MappingRule(
+                        rule=Rule.EVEN_STRIPS,
+                        source=f"{_ISCA} §V-B: a set too wide for the array is cut into strips; "
+                        "that they are the fewest follows from Fig. 10 (register file of CONV1)",
+                        status="derived",
+                    ),
+                ),
             ),
             Dataflow(
                 "ws",
@@ -90,6 +166,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 unrolled=frozenset({R, S}),
                 element_keeps=frozenset({WEIGHT}),
                 stationary=WEIGHT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "osa",
@@ -98,6 +175,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 spatial=frozenset({P, Q}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "osb",
@@ -106,6 +184,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 spatial=frozenset({G, M, P, Q}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "osc",
@@ -114,6 +193,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 spatial=frozenset({G, M, N}),
                 element_keeps=frozenset({OUTPUT}),
                 stationary=OUTPUT,
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "is",
@@ -131,6 +211,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 "channels, partial sums are added over input channels",
                 spatial=frozenset({G, M, C}),
                 element_keeps=frozenset(),
+                published=(_SUMS_STAY,),
             ),
             Dataflow(
                 "lockstep",
@@ -143,9 +224,9 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
             Dataflow(
                 "whole-lines",
                 title="lockstep, and sums are finished from whole lines of all input channels",
-                source="github.com/nvdla/hw, perf/NVDLA_OpenSource_Performance.xlsx: the buffer "
-                "must hold at least as many whole lines of all channels as the filter is high, and "
-                "whole filters; sums do not leave before they are finished",
+                source="NVIDIA's model of NVDLA (github.com/nvdla/hw, perf): the least that the "
+                "buffer must hold is as many whole lines of all channels as the filter is high, "
+                "and whole filters; sums do not leave before they are finished",
                 element_tile=_sizes(**{dim.value: Size.ONE for dim in DIMS}),
                 buffer_tile=_sizes(C=Size.FULL, Q=Size.FULL, R=Size.FULL, S=Size.FULL),
             ),

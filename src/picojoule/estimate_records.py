@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picojoule.accelerator import Accelerator, Provenance
+from picojoule.accelerator import Accelerator, Provenance, stands_for
 from picojoule.completeness import (
     NOTHING,
     MaybeIncomplete,
@@ -205,8 +205,10 @@ class Estimate(MaybeIncomplete, Plotted):
     """A network's price on an accelerator. Energies, MACs and cycles are per inference.
 
     ``machine`` is the accelerator itself, so that a saved estimate can be priced anew wherever it
-    is read; None in files of before it was recorded. ``unmodelled`` are operators that multiply, or
-    may, and are not in the figures; ``remarks`` say what the network's reader assumed.
+    is read; None in files of before it was recorded. ``policy`` is "best" where mappings are, and
+    the numbers a bound for the machine, or "published" where mappings keep to published ``rules``,
+    as those of a chip do; then ``machine`` is as they use it. ``unmodelled`` are operators that
+    multiply, or may, and are not in the figures; ``remarks`` say what the network's reader assumed.
     """
 
     network: str
@@ -220,6 +222,8 @@ class Estimate(MaybeIncomplete, Plotted):
     machine: Accelerator | None = None
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
+    policy: str = "best"
+    rules: tuple[Provenance, ...] = ()
 
     def __repr__(self) -> str:
         shown = self.in_picojoules()
@@ -296,8 +300,16 @@ class Estimate(MaybeIncomplete, Plotted):
             unit = "in multiples of E_MAC, the energy of one MAC"
         return (
             f"energies, MACs and cycles are for one inference (batch {self.batch}), "
-            f"energies {unit}; dataflow {self.dataflow}; {self._proof}"
+            f"energies {unit}; dataflow {self.dataflow}; {self._proof}; {self.stands_for}"
         )
+
+    @property
+    def stands_for(self) -> str:
+        """Whether the numbers bound what the machine can do, or are what a chip does."""
+        given = all(layer.search.status == "given" for layer in self.layers)
+        if given and self.policy == "best":
+            return "what the machine does with these mappings"
+        return stands_for(self.policy, self.rules)
 
     @property
     def _proof(self) -> str:
@@ -395,6 +407,9 @@ class Estimate(MaybeIncomplete, Plotted):
             "batch": self.batch,
             "dataflow": self.dataflow,
             "objective": self.objective,
+            "mapping_policy": self.policy,
+            "stands_for": self.stands_for,
+            "mapping_rules": [x._asdict() for x in self.rules],
             "energy_unit": self.energy_unit,
             "node": None if self.machine is None else self.machine.node,
             **completeness(self.unmodelled, self.remarks),
@@ -479,6 +494,8 @@ def parse_estimate(raw: object, source: str) -> Estimate:
             ),
             not_counted=read_operators(raw["not_counted"]),
             **read_completeness(raw),
+            policy=raw.get("mapping_policy", "best"),
+            rules=tuple(Provenance(**x) for x in raw.get("mapping_rules", ())),
             machine=parse_accelerator(raw["machine"], f"{source}: $.machine")
             if "machine" in raw
             else None,

@@ -37,6 +37,7 @@ def estimate(
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
+    policy: str = "best",
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Estimate:
@@ -60,6 +61,9 @@ def estimate(
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
             folder (see :mod:`cache`).
+        policy: "best" mappings, a bound for the machine; or "published": those of the machine's
+            compiler, else the best of those that keep to the published rules of the dataflow and
+            machine, as a chip does.
         progress: called with (layers done, layers in all, layer name); by default a notebook shows
             a bar.
         watch: called a few times a second with the least objective of the layer so far and what no
@@ -82,6 +86,7 @@ def estimate(
         factors=factors,
         budget=budget,
         cache=cache,
+        policy=policy,
     )
     with shown(progress, watch) as told:
         return price(question, mappings=mappings, **told)
@@ -112,12 +117,13 @@ def price(
         name, images = share.layer.name, share.images
         if progress is not None:
             progress(done, len(network), name)
-        if name in own:
-            cost = question.price(share.part, own[name])
+        nest = own[name] if name in own else question.compiled(share.part)
+        if nest is not None:
+            cost = question.price(share.part, nest)
             record = SearchRecord(
                 status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0
             )
-            layers.append(_priced(share, cost, own[name], record))
+            layers.append(_priced(share, cost, nest, record))
             continue
         key = share.part.signature()
         if key not in searched:
@@ -145,6 +151,8 @@ def price(
         machine=accelerator,
         unmodelled=network.unmodelled,
         remarks=network.remarks,
+        policy=question.policy,
+        rules=question.rules,
     )
 
 

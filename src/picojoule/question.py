@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from picojoule.accelerator import Accelerator
+from picojoule.accelerator import Accelerator, Provenance, Published
 from picojoule.completeness import NOTHING, listed
 from picojoule.cost import evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
+from picojoule.equivalents import as_run
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapper.cache import Cache, find
 from picojoule.mapper.found import value_of
-from picojoule.specs import load_accelerator
+from picojoule.processing_passes import chip_mapping
+from picojoule.specs import in_use, load_accelerator
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ UNMEASURED = (
 )
 OBJECTIVES = ("energy", "latency", "edp")
 FACTORS = ("all", "perfect")
+POLICIES = ("best", "published")
+COMPILERS = "what was inferred of the chip's own compiler: picojoule.processing_passes"
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 
 Progress = Callable[[int, int, str], None]
@@ -53,6 +57,9 @@ class Question:
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
         budget: seconds of search per distinct layer; None: until proved optimal.
         cache: where searches are kept (see :mod:`picojoule.mapper.cache`).
+        policy: "best": the answer is a bound for the machine; "published": it is what a chip does
+            whose mappings keep to the published rules, which dataflow and accelerator have in them.
+        rules: these rules, and where each comes from.
     """
 
     network: Workload
@@ -62,6 +69,8 @@ class Question:
     factors: str = "all"
     budget: float | None = None
     cache: Cache = True
+    policy: str = "best"
+    rules: tuple[Provenance, ...] = ()
 
     def of_layer(self, name: str) -> Question:
         """The same of one layer alone, of which no operator is left out.
@@ -78,6 +87,15 @@ class Question:
             images = images_at_once(layer, self.accelerator, self.network.batch)
             part = layer.with_batch_share(images, self.network.batch)
             yield Share(layer=layer, part=part, images=images)
+
+    def compiled(self, layer: Layer) -> LoopNest | None:
+        """What the machine's own compiler does with *layer*, if published mappings are asked for.
+
+        None where there is no such rule, or it has none for this layer: then the best of the
+        mappings that keep to the published rules stands for it.
+        """
+        compiles = any(rule.path == "compiler" for rule in self.rules)
+        return chip_mapping(self.accelerator, layer) if compiles else None
 
     def price(self, layer: Layer, mapping: LoopNest) -> Cost:
         """The price of *mapping*, at the time that it takes where time costs energy.
@@ -143,6 +161,7 @@ def ask(
     factors: str = "all",
     budget: float | None = None,
     cache: Cache = True,
+    policy: str = "best",
 ) -> Question:
     """Read the network and the accelerator, and put what is asked for in place of their own.
 
@@ -160,6 +179,7 @@ def ask(
     """
     _check_word("objective", objective, OBJECTIVES)
     _check_word("factors", factors, FACTORS)
+    _check_word("policy", policy, POLICIES)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
     accelerator = load_accelerator(accelerator, node=node)
@@ -172,7 +192,7 @@ def ask(
     elif not density and _is_unmeasured(network) and any(map(accelerator.sees_zeros, OPERANDS)):
         network = replace(network, remarks=(*network.remarks, UNMEASURED))
     network = prepared(network, batch=batch, bits=bits, density=density)
-    return Question(
+    question = Question(
         network=as_run(network, accelerator),
         accelerator=accelerator,
         dataflow=accelerator.dataflow(dataflow),
@@ -180,6 +200,45 @@ def ask(
         factors=factors,
         budget=budget,
         cache=cache,
+    )
+    return as_published(question) if policy == "published" else question
+
+
+def as_published(question: Question) -> Question:
+    """The same of the mappings that were published for the question's dataflow and accelerator.
+
+    Raises:
+        PicojouleError: nobody says what those do.
+    """
+    accelerator, dataflow = question.accelerator, question.dataflow
+    # What a machine file says is about the dataflow that the machine was built for.
+    published = accelerator.published
+    if dataflow.name != accelerator.default_dataflow:
+        published = Published()
+    compiler = accelerator.compiler if published is accelerator.published else None
+    rules = (
+        *([Provenance("compiler", compiler, COMPILERS, "derived")] if compiler else []),
+        *(
+            Provenance("rule", str(rule), rule.source, rule.status)
+            for rule in (*dataflow.published, *published.rules)
+        ),
+        *(
+            Provenance(change.target, change.to, change.source, change.status)
+            for change in published.changes
+        ),
+    )
+    if not rules:
+        raise PicojouleError(
+            f"no mapping policy was published for {accelerator.name!r} with the dataflow "
+            f"{dataflow.name!r}; ask for the best mappings, or say under `published` in the "
+            "machine's file what its mappings keep to"
+        )
+    return replace(
+        question,
+        accelerator=in_use(accelerator) if published.changes else accelerator,
+        dataflow=dataflow.as_published(published.rules),
+        policy="published",
+        rules=rules,
     )
 
 
@@ -198,28 +257,6 @@ def narrowed(network: Workload, accelerator: Accelerator) -> Workload:
         for x in network
     )
     return replace(network, layers=tuple(layers), remarks=(*network.remarks, remark))
-
-
-def as_run(network: Workload, accelerator: Accelerator) -> Workload:
-    """*network* in the products that the accelerator makes of it; it says where they differ.
-
-    Strides that it does not have are folded into channels, and then 3 x 3 filters run as Winograd
-    does them, if it does.
-    """
-    steps = [
-        (accelerator.fold_strides, Layer.with_folded_strides, "folds strides into channels"),
-        (accelerator.winograd, Layer.with_winograd, "runs 3 x 3 filters as Winograd does"),
-    ]
-    for applies, step, what in steps:
-        layers = tuple(step(layer) for layer in network)
-        changed = sum(new is not old for new, old in zip(layers, network, strict=True))
-        if not applies or not changed:
-            continue
-        macs = sum(layer.macs for layer in layers) - sum(layer.macs for layer in network)
-        remark = f"{accelerator.name} {what}: {changed} layers have {abs(macs)} MACs "
-        remark += "more, with zeros that fill up filters" if macs > 0 else "less"
-        network = replace(network, layers=layers, remarks=(*network.remarks, remark))
-    return network
 
 
 def without_effect(question: Question, density: Mapping[str, float]) -> tuple[str, ...]:

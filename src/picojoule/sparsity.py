@@ -55,3 +55,22 @@ def effectual_fraction(density: PerOperand[float], support: SparseSupport) -> fl
         if operand in support.of:
             fraction *= density[OPERANDS.index(operand)]
     return fraction
+
+
+def worked_fraction(
+    density: PerOperand[float], support: SparseSupport, paired: frozenset[Operand]
+) -> float:
+    """Fraction of the MACs for which a machine that skips zeros takes time.
+
+    Those that are done and, of operands that are *paired* with counts of zeros, those of zeros that
+    pad runs which are too long for a count (EIE, ISCA 2016 §III-B).
+
+    >>> eie = SparseSupport(zeros=ZeroSkip.SKIP, of=frozenset({Operand.WEIGHT}))
+    >>> round(worked_fraction(PerOperand(1.0, 0.09, 1.0), eie, frozenset({Operand.WEIGHT})), 4)
+    0.1156
+    """
+    fraction = effectual_fraction(density, support)
+    for operand in support.of & paired:
+        share = density[OPERANDS.index(operand)]
+        fraction *= pairs_per_value(share, support.count_bits) / share if share else 1.0
+    return fraction

@@ -2,7 +2,8 @@
 
 Every number is scaled by what :mod:`picojoule.components` says of a component of its kind and size
 at both nodes, each kind by its own ratio. What is off the chip stays as it is: a DRAM is a die of
-its own, and which one it is decides. Time is left alone: clock and bandwidths stay as stated.
+its own, and which one it is decides. An outermost memory whose bits cost less than those of any
+DRAM is on the chip. Time is left alone: clock and bandwidths stay as stated.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from picojoule.accelerator import (
 )
 from picojoule.components import Component, checked_node, component, show_node
 from picojoule.components.catalogue import per_word
-from picojoule.components.memories import LARGEST
+from picojoule.components.memories import LARGEST, dram, dram_kinds
 from picojoule.components.nodes import logic_area, logic_energy
 from picojoule.components.rows import rounded
 from picojoule.errors import PicojouleError
@@ -120,7 +121,11 @@ class _Scaling:
             if isinstance(part, Array)
             else Level(
                 tuple(
-                    self._memory(memory, f"$.nest[{n}].memories[{i}]", outside=n == 0)
+                    self._memory(
+                        memory,
+                        f"$.nest[{n}].memories[{i}]",
+                        outside=n == 0 and self._is_dram(memory),
+                    )
                     for i, memory in enumerate(part.memories)
                 )
             )
@@ -155,6 +160,11 @@ class _Scaling:
             node=self.node,
             sources=tuple(self.stated.values()),
         )
+
+    def _is_dram(self, memory: Memory) -> bool:
+        """Whether a bit costs as much as that of some DRAM, or more: no SRAM on the chip does."""
+        cheapest = min(dram(kind, 1).read for kind in dram_kinds())
+        return self.each * memory.read_energy / self.machine.word_bits >= cheapest
 
     def _memory(self, memory: Memory, path: str, *, outside: bool) -> Memory:
         if memory.read_energy == memory.write_energy and f"{path}.read_energy" not in self.stated:

@@ -10,6 +10,9 @@ multipliers. What is counted (DESIGN: "What is counted, and how"):
   loop loads only the rows or columns that the child does not already hold.
 - A layer of several steps runs its whole nest for each. Weights stay over the steps wherever no
   loop outside the child changes them.
+- A memory may refetch inputs: then a loop that it names changes the tile, and none of it is kept.
+- An array may hand inputs on: while taps run that it hands on for, innermost of all loops outside
+  the edge's child and right above the array, a word enters it once, whichever elements need it.
 - An edge tile has its true size. Words for several elements of an array are read once outside it.
 
 Because the nest is a Cartesian product, every count is a product of one factor per dimension, or
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
+from picojoule.accelerator import PLAIN_REUSE, InputReuse
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand, WindowAxis
 
@@ -104,24 +108,34 @@ def chains_of(mapping: Mapping) -> dict[Dim, Chain]:
     }
 
 
-def flows(layer: Layer, mapping: Mapping, *, padded: bool = False) -> tuple[Flow[int], ...]:
+def flows(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> tuple[Flow[int], ...]:
     """All edges of a mapping with their words, operand by operand, outermost edge first.
 
     Args:
-        padded: count the zeros of the padding as words (ISCA'16) instead of leaving them out.
+        reuse: how the machine reuses inputs (:attr:`Accelerator.input_reuse`).
     """
     chains = chains_of(mapping)
-    axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
+    axes = (layer.axis(0, padded=reuse.padded), layer.axis(1, padded=reuse.padded))
     edges = []
     for operand in OPERANDS:
         holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
         for parent, child in zip(holders, [*holders[1:], len(mapping.stages)], strict=True):
-            still, slide = stay(mapping, operand, child)
+            still, slide = stay(mapping, operand, child, reuse)
+            handed = handed_on(mapping, operand, parent, child, reuse)
             anew = operand is Operand.WEIGHT and not lasts(mapping, operand, child)
             times = layer.time_steps if anew else 1
             words = tuple(
                 times
-                * _indexed_words(layer, axes, chains, operand, slide, parent, child, grain)
+                * _indexed_words(
+                    layer,
+                    axes,
+                    swept(chains, handed) if handed and grain <= handed.gap else chains,
+                    operand,
+                    slide,
+                    parent,
+                    child,
+                    grain,
+                )
                 * _repeated(chains, operand, still, parent, child, grain)
                 for grain in range(parent, child + 1)
             )
@@ -194,7 +208,7 @@ def _indexed_words(
 
 
 def stay(
-    mapping: Mapping, operand: Operand, child: int
+    mapping: Mapping, operand: Operand, child: int, reuse: InputReuse = PLAIN_REUSE
 ) -> tuple[tuple[tuple[int, Dim], ...], tuple[int, Dim] | None]:
     """Loops that leave *operand*'s tile in *child* in place, and the loop its window slides on.
 
@@ -202,14 +216,60 @@ def stay(
     """
     if child == len(mapping.stages):
         return (), None
+    anew = refetched(operand, child, reuse)
     still: list[tuple[int, Dim]] = []
     for level in reversed(range(child)):
         for dim, _ in reversed(mapping.loops(level)):
-            if dim in RELEVANT[operand]:
+            if dim in RELEVANT[operand] | anew:
                 windowed = operand is Operand.INPUT and dim in (Dim.P, Dim.Q, Dim.R, Dim.S)
-                return tuple(still), (level, dim) if windowed else None
+                return tuple(still), (level, dim) if windowed and dim not in anew else None
             still.append((level, dim))
     return tuple(still), None
+
+
+def refetched(operand: Operand, child: int, reuse: InputReuse) -> frozenset[Dim]:
+    """Loops with which *child* fetches its tile of *operand* anew, whatever it holds of it."""
+    if operand is not Operand.INPUT or child >= len(reuse.refetches):
+        return frozenset()
+    return reuse.refetches[child]
+
+
+class HandedOn(NamedTuple):
+    """Taps that run right above the array beneath level *gap*, which hands their inputs on."""
+
+    gap: int
+    taps: frozenset[Dim]
+
+
+def handed_on(
+    mapping: Mapping, operand: Operand, parent: int, child: int, reuse: InputReuse
+) -> HandedOn | None:
+    """The array on an edge that hands inputs on, if one does: no loop may run further inside."""
+    if operand is not Operand.INPUT:
+        return None
+    for level in reversed(range(parent, min(child, len(reuse.handed_on)))):
+        running = [dim for dim, _ in reversed(mapping.loops(level))]
+        taps = itertools.takewhile(reuse.handed_on[level].__contains__, running)
+        if running:
+            handed = HandedOn(level, frozenset(taps))
+            return handed if handed.taps else None
+    return None
+
+
+def swept(chains: dict[Dim, Chain], handed: HandedOn) -> dict[Dim, Chain]:
+    """The chains as if all taps that are handed on were there in one step."""
+    return chains | {dim: sweep(chains[dim], handed.gap) for dim in handed.taps}
+
+
+def sweep(chain: Chain, gap: int) -> Chain:
+    """The chain with all steps of the loop of level *gap* side by side.
+
+    >>> sweep(Chain((6, 6, 2), (1, 1)), 1)
+    Chain(tiles=(6, 6, 2), fanouts=(1, 3))
+    """
+    fanouts = list(chain.fanouts)
+    fanouts[gap] = -(-chain.tiles[gap] // chain.tiles[gap + 1])
+    return chain._replace(fanouts=tuple(fanouts))
 
 
 @lru_cache(maxsize=1 << 16)

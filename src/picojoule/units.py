@@ -108,6 +108,18 @@ def bits_per_cycle(text: str) -> float:
     return value * _BITS[size]
 
 
+def cycles(text: str) -> float:
+    """Read a number of cycles.
+
+    >>> cycles("12 cycles")
+    12.0
+    """
+    value, unit = _split(text)
+    if unit not in ("cycle", "cycles"):
+        raise UnitError(f"{text!r}: a time in cycles reads like '12 cycles'")
+    return value
+
+
 def hertz(text: str) -> float:
     """Read a frequency in hertz.
 

@@ -13,7 +13,7 @@ from picojoule.accelerator import Accelerator
 from picojoule.calibration.calibration import ROUNDS, calibrate
 from picojoule.calibration.constants import named
 from picojoule.calibration.machine import chip_file
-from picojoule.calibration.records import rms_error
+from picojoule.calibration.records import rms
 from picojoule.errors import InputError, PicojouleError
 from picojoule.estimation import estimate
 from picojoule.specs import load_accelerator, parse_accelerator
@@ -34,7 +34,7 @@ def test_constants_come_back(machine: Accelerator, rows: Metered) -> None:
     values = {one.key: one.value for one in result.constants}
     assert values["control.per_cycle"] == pytest.approx(50, rel=1e-3)
     assert values["compute.mac"] == pytest.approx(9, rel=1e-3)
-    assert result.settled
+    assert result.settling.circle == 1
     assert result.ambiguities == ()
     assert all(abs(row.error) < 1e-3 for row in result.compared)
     assert all(abs(row.left_out_error) < 1e-3 for row in result.of("energy"))
@@ -135,7 +135,7 @@ def test_measured_times(machine: Accelerator, rows: Metered) -> None:
 def test_mappings_are_searched_again(machine: Accelerator, rows: Metered) -> None:
     truth = with_values(machine, dram__access=20.0, buffer__access=100.0)
     result = calibrate(machine, rows(truth), fit="dram.access,buffer.access", cache=False)
-    assert result.rounds > 1
+    assert result.settling.rounds > 1
     values = [one.value for one in result.constants]
     assert values == pytest.approx([20, 100], rel=1e-2)
 
@@ -144,9 +144,11 @@ def test_mappings_that_go_in_a_circle(machine: Accelerator, rows: Metered) -> No
     """The rows were measured under control that the fit knows nothing of."""
     path = rows(with_values(machine, control__per_cycle=50.0))
     result = calibrate(machine, path, fit="dram.access,buffer.access", cache=False)
-    assert not result.settled
-    assert result.rounds <= ROUNDS
-    assert rms_error(result.of("energy", "fitted")) < 0.1
+    assert result.settling.circle != 1
+    assert result.settling.rounds <= ROUNDS
+    assert result.settling.spread > 0
+    assert "the fit of the least errors is given" in str(result.settling)
+    assert rms(row.error for row in result.of("energy", "fitted")) < 0.1
 
 
 @pytest.mark.parametrize("based", [True, False])
@@ -280,3 +282,12 @@ def test_multiples_of_a_mac_that_are_worth_joules(rows: Metered) -> None:
     result = calibrate(relative, rows(truth), fit="control.per_element", cache=False)
     (constant,) = result.constants
     assert (constant.unit, constant.value) == ("MAC", pytest.approx(7, rel=1e-3))
+
+
+def test_a_latency_comes_from_times(machine: Accelerator, rows: Metered) -> None:
+    truth = with_values(machine, buffer__latency=40.0)
+    result = calibrate(machine, rows(truth), fit="buffer.latency", cache=False)
+    (latency,) = result.constants
+    assert (latency.before, latency.unit) == (0.0, "cycles")
+    assert latency.value == pytest.approx(40, rel=0.02)
+    assert latency.low < 40 < latency.high

@@ -41,9 +41,9 @@ def test_small_rows_count_as_large_ones() -> None:
 
 
 def test_rows_may_count_by_their_amounts() -> None:
-    # 1 (x - 1)^2 + 2000 (x/2 - 1)^2, in which the large row has most to say: 1001/501
+    # (x - 1)^2 + (1000 x - 2000)^2, in which the large row has most to say: 2000001/1000001
     fit = problem([[1], [1000]], [1, 2000], weigh="amounts")
-    assert fit.solve() == pytest.approx([1001 / 501])
+    assert fit.solve() == pytest.approx([2000001 / 1000001])
     assert fit.weights.mean() == 1
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from picojoule.accelerator import Accelerator
 from picojoule.calibration.measurements import Measurement, parse_measurements, read_measurements
+from picojoule.calibration.predictions import mapped
 from picojoule.errors import InputError, PicojouleError
-from picojoule.specs import parse_accelerator
+from picojoule.processing_passes import chip_mapping
+from picojoule.specs import load_accelerator, parse_accelerator
 from tests.calibration.conftest import CHIP, TABLE
 
 
@@ -43,6 +45,7 @@ def mistakes(folder: Path, machine: Accelerator, text: str) -> list[str]:
         "energy [uJ],network\n27.7,net.csv\n",
         "# a comment: kept\nnetwork,energy (nJ)\nnet.csv,27.7e3\n",
         "network,energy (J)\nnet.csv,27.7 uJ\n",
+        "\ufeffNetwork,Energy (uJ),Layer,Time\r\nnet.csv,27.7,-,n/a\r\n",
     ],
 )
 def test_a_unit_stands_in_the_cell_or_the_header(
@@ -56,7 +59,7 @@ def test_a_unit_stands_in_the_cell_or_the_header(
 def test_a_rate_is_a_time_and_a_power_with_a_time_an_energy(
     folder: Path, machine: Accelerator
 ) -> None:
-    text = "network,power,inferences_per_second\nnet.csv,20 mW,400\n"
+    text = "network,power,fps\nnet.csv,20 mW,400\n"
     (row,) = read(folder, machine, text)
     assert row.time == pytest.approx(2.5e-3)
     assert row.energy == pytest.approx(50e-6)
@@ -169,3 +172,20 @@ def test_rubbish_is_refused_and_nothing_else_comes_out(machine: Accelerator) -> 
 def test_whatever_a_table_holds_only_our_errors_come_out(text: str) -> None:
     with suppress(PicojouleError):
         parse_measurements(text, "x.csv", parse_accelerator(CHIP, "metered.yaml"), Path())
+
+
+def test_the_mappings_of_the_chip(folder: Path, machine: Accelerator) -> None:
+    text = "network,layer,batch,mapping,energy\nvgg16,conv3_1,3,published,1 mJ\n"
+    chip = load_accelerator("eyeriss-pj")
+    (row,) = read(folder, chip, text)
+    assert row.published
+    (part,) = mapped(row, chip).parts
+    assert part.nest == chip_mapping(chip, part.layer)
+    (row,) = parse_measurements(
+        text.replace("published", ""), "x", chip, folder, policy="published"
+    )
+    assert row.published
+    (told,) = mistakes(folder, machine, "network,mapping,energy\nnet.csv,published,1 mJ\n")
+    assert told.startswith("line 2, column mapping: no mapping policy was published for 'metered'")
+    (told,) = mistakes(folder, machine, "network,mapping,energy\nnet.csv,publised,1 mJ\n")
+    assert told.endswith("nor a file (did you mean 'published'?)")

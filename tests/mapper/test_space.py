@@ -109,3 +109,25 @@ def test_the_largest_tiles_fit() -> None:
     one = space(capacities=[None, 5 * 16])
     assert one.blocks[0][2].key.cuts[0].limits == (4, 2)
     assert one.blocks[0][3].key.cuts[0].limits == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "array", "strip"),
+    [
+        # 11 filter rows fill one axis of 16 once, so strips are at most 16 wide: 55 = 4 x 14 - 1.
+        (11, [16, 16], 14),
+        # On 12 x 14 the filter rows run along the 12: at most 14 wide, four strips again.
+        (11, [12, 14], 14),
+        # 23 fit beside 11 on one long axis: three strips.
+        (11, [256], 19),
+        # Three stacks of 5 rows lie side by side on 16 x 16: 48 wide, two strips.
+        (5, [16, 16], 28),
+    ],
+)
+def test_even_strips(rows: int, array: list[int], strip: int) -> None:
+    layer = conv("x", input_size=(54 + rows, 9), in_channels=1, out_channels=4, kernel=(rows, 3))
+    accelerator = machine([OPERANDS] * 3, [[], array, []])
+    published = Space(layer, accelerator, DATAFLOWS["rs"].as_published(), timed=False)
+    assert set(published.blocks[0][0].tiles[0][:, 1].tolist()) == {strip}
+    free = Space(layer, accelerator, DATAFLOWS["rs"], timed=False)
+    assert len(set(free.blocks[0][0].tiles[0][:, 1].tolist())) > 1

@@ -12,7 +12,7 @@ from picojoule.cost import evaluate
 from picojoule.traffic import compute_steps, flows
 from picojoule.workload import DEFAULT_BITS, DENSE, Operand
 from tests.interpreter import interpret
-from tests.strategies import layers, mappings, sized_for
+from tests.strategies import layers, mappings, reuses, sized_for
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
@@ -31,9 +31,9 @@ def test_words_of_many_agree(data: st.DataObject) -> None:
 def _words_agree(data: st.DataObject) -> None:
     layer = data.draw(layers(largest=32))
     mapping = data.draw(mappings(layer))
-    padded = data.draw(st.booleans())
-    tally = interpret(layer, mapping, padded)
-    for flow in flows(layer, mapping, padded=padded):
+    reuse = data.draw(reuses(len(mapping.stages)))
+    tally = interpret(layer, mapping, reuse)
+    for flow in flows(layer, mapping, reuse):
         edge = (flow.operand, flow.parent, flow.child)
         walked = tuple(tally.loads[edge, grain] for grain in range(flow.parent, flow.child + 1))
         assert flow.words == walked, edge
@@ -47,7 +47,7 @@ def test_accesses_agree(data: st.DataObject) -> None:
     layer = data.draw(layers(largest=32))
     layer = replace(layer, bits=DEFAULT_BITS, density=DENSE)
     mapping = data.draw(mappings(layer))
-    tally = interpret(layer, mapping, False)
+    tally = interpret(layer, mapping)
     cost = evaluate(layer, sized_for(mapping), mapping)
     depth = len(mapping.stages)
     expected: dict[str, dict[Operand, list[int]]] = {f"m{level}": {} for level in range(depth)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -193,13 +193,18 @@ def _ordered(stage: Stage, order: tuple[Dim, ...]) -> Stage:
     return Stage(stage.tile, order, stage.keeps, stage.spatial)
 
 
-def _problem(rng: random.Random, most: int) -> tuple[Layer, Accelerator, list[Cost]]:
+def _problem(
+    rng: random.Random,
+    most: int,
+    draw_layer: Callable[[random.Random], Layer] = _layer,
+    draw_machine: Callable[[random.Random], Accelerator] = _machine,
+) -> tuple[Layer, Accelerator, list[Cost]]:
     """A layer, an accelerator, and the costs of all mappings, which are at most *most*.
 
     They are counted before one is priced, and of those with too many another is drawn.
     """
     while True:
-        layer, accelerator = _layer(rng), _machine(rng)
+        layer, accelerator = draw_layer(rng), draw_machine(rng)
         costs = _Enumeration(layer, accelerator).costs(most)
         if costs is not None:
             return layer, accelerator, costs
@@ -211,10 +216,12 @@ def _spread(fan: Sequence[int], array: Array | None) -> tuple[Extents, ...] | No
     splits = [
         [
             s
-            for s in itertools.product(*(range(1, min(f, a.size) + 1) for a in array.axes))
+            for s in itertools.product(
+                *(range(1, (min(f, a.size) if dim in a.dims else 1) + 1) for a in array.axes)
+            )
             if math.prod(s) >= f
         ]
-        for f in fan
+        for dim, f in zip(DIMS, fan, strict=True)
     ]
     for choice in itertools.product(*splits):
         axes = list(zip(*choice, strict=True))
@@ -289,6 +296,78 @@ def test_monotone(seed: int) -> None:
     )
 
 
+def _window_layer(rng: random.Random) -> Layer:
+    """A window, and perhaps one more dimension, so that inputs can be handed on or fetched anew."""
+    names = rng.choice(["PR", "PR", "QS", "PRM", "PRC", "PRQ", "PRS", "QSR"])
+    bounds = dict.fromkeys("NGMCPQRS", 1)
+    for name in names:
+        bounds[name] = rng.randint(2, 4 if len(names) == 2 else 3)
+    shape = Extents(**bounds)
+    stride, dilation = (rng.choice([1, 1, 2]), rng.choice([1, 1, 2])), (rng.choice([1, 1, 2]), 1)
+    padding: list[int] = []
+    for axis in (0, 1):
+        window = (shape[6 + axis] - 1) * dilation[axis] + 1
+        whole = (shape[4 + axis] - 1) * stride[axis] + window
+        before = rng.randint(0, min(1, whole - 1))
+        padding += [before, rng.randint(0, min(1, whole - 1 - before))]
+    return Layer(
+        "x",
+        shape,
+        stride=stride,
+        dilation=dilation,
+        padding=(padding[0], padding[1], padding[2], padding[3]),
+    )
+
+
+def _handing_machine(rng: random.Random) -> Accelerator:
+    """Few memories for inputs; arrays hand them on, memories fetch them anew, now and then."""
+    input_, weight, output = OPERANDS
+    depth = rng.choice([2, 2, 3])
+    inside = ([output], [output, weight], [weight], [output, input_], OPERANDS)
+    keeps = [OPERANDS, *(rng.choice(inside) for _ in range(depth - 1))]
+    if depth == 3:
+        keeps[1] = rng.choice([OPERANDS, [input_, output]])
+    arrays: list[list[int]] = [[] for _ in range(depth)]
+    arrays[rng.choice([depth - 2, depth - 1])] = rng.choice([[2], [3], [4], [2, 2], [3, 2]])
+    found = machine(
+        keeps,
+        arrays,
+        charging=rng.choice(list(Charging)),
+        hop_charge=rng.choice(list(HopCharge)),
+        padded=rng.random() < 0.4,
+        capacities=[None] + [rng.choice([4, 8, 16, 40]) * 16 for _ in range(depth - 1)],
+    )
+    nest: list[Level | Array] = []
+    for index, part in enumerate(found.nest):
+        if isinstance(part, Array):
+            nest.append(_handing(part, rng) if rng.random() < 0.85 else part)
+        elif index and rng.random() < 0.5:
+            anew = frozenset(rng.sample([Dim.M, Dim.P, Dim.Q, Dim.R, Dim.S], rng.randint(1, 3)))
+            nest.append(Level(tuple(replace(m, refetches=anew) for m in part.memories)))
+        else:
+            nest.append(part)
+    accelerator = replace(found, nest=tuple(nest))
+    assert not accelerator.problems()
+    return accelerator
+
+
+def _handing(array: Array, rng: random.Random) -> Array:
+    """The array with inputs handed on along all axes, or along one of two."""
+    axes = [replace(axis, forwards=frozenset({Operand.INPUT})) for axis in array.axes]
+    if len(axes) == 2 and rng.random() < 0.4:
+        axes = [
+            replace(axes[0], dims=frozenset(DIMS) - {Dim.Q}),
+            replace(array.axes[1], dims=frozenset(DIMS) - {Dim.P}),
+        ]
+    return replace(array, axes=tuple(axes), hop_energy=rng.choice([0.1, 2.0]))
+
+
+@pytest.mark.parametrize("seed", range(PROBLEMS))
+def test_exhaustive_where_inputs_are_handed_on_or_fetched_anew(seed: int) -> None:
+    rng = random.Random(seed)
+    _compare_with_all(rng, MAPPINGS, _window_layer, _handing_machine)
+
+
 @pytest.mark.parametrize("seed", range(PROBLEMS))
 def test_exhaustive(seed: int) -> None:
     _compare_with_all(random.Random(seed), MAPPINGS)
@@ -300,8 +379,13 @@ def test_exhaustive_larger(seed: int) -> None:
     _compare_with_all(random.Random(3000 + seed), 20_000)
 
 
-def _compare_with_all(rng: random.Random, most: int) -> None:
-    layer, accelerator, costs = _problem(rng, most)
+def _compare_with_all(
+    rng: random.Random,
+    most: int,
+    draw_layer: Callable[[random.Random], Layer] = _layer,
+    draw_machine: Callable[[random.Random], Accelerator] = _machine,
+) -> None:
+    layer, accelerator, costs = _problem(rng, most, draw_layer, draw_machine)
     objective = rng.choice(["energy", "energy", "energy", "edp", "latency"])
     if not costs:
         with pytest.raises(NoMappingError):

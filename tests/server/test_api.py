@@ -306,6 +306,17 @@ def test_wrong_questions(server: Server, done: dict[str, Any], wrong: dict[str, 
     problem(answer, 422)
 
 
+def test_another_node(server: Server, network: str) -> None:
+    """The machine of the result is the one at that node; a node without numbers fails the job."""
+    question = {"network": network, "chip": "eyeriss", "node": "22nm"}
+    job = server.finished(question)
+    assert job["title"].endswith("on eyeriss, 22nm")
+    result = server.call("GET", f"/api/results/{job['id']}").json()
+    assert (result["node"], result["energy_unit"]) == (22.0, "pJ")
+    assert server.finished({**question, "node": "3nm"})["state"] == "failed"
+    problem(server.call("POST", "/api/jobs", json={**question, "node": "small"}), 422)
+
+
 def test_no_mapping_is_a_failed_job(server: Server, network: str) -> None:
     small = CHIP.replace("capacity: 32 B", "capacity: 1 bit")
     job = server.finished({"network": network, "chip_yaml": small})

@@ -16,7 +16,9 @@ STEPS = np.array([ONES, ONES, ONES, TWO, ONES, ONES, ONES, ONES])
 WORK = 2  # cycles of a visit
 
 
-def script(*, cycles: float, moves: list[list[int]], flows: int = 0) -> Script:
+def script(
+    *, cycles: float, moves: list[list[int]], flows: int = 0, latency: float = 0.0
+) -> Script:
     """One channel, with one transfer of one word that takes so many *cycles*."""
     return Script(
         loops=np.array([[2, 1, 2]]),
@@ -24,6 +26,7 @@ def script(*, cycles: float, moves: list[list[int]], flows: int = 0) -> Script:
         steps=STEPS,
         cycles_per_step=1.0,
         moves=np.array(moves, np.int64).reshape(-1, 8),
+        latencies=np.full(len(moves), latency),
         flows=flows,
         summed=np.full((len(moves) + flows, 6), ONES),
         owners=np.array([[0, 0]]),

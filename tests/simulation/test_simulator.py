@@ -65,6 +65,15 @@ def test_what_is_prefetched_is_not_waited_for() -> None:
     assert at_once.cycles < waited.cycles
 
 
+def test_every_transfer_begins_late_by_the_latency_of_its_memory() -> None:
+    """Of a single buffer each: input and weights at first, three weights, and four outputs."""
+    plain = two_levels(False)
+    (memory,) = plain.levels[-1].memories
+    slow = replace(plain, nest=(DRAM, Level((replace(memory, latency=7.0),))))
+    late = simulate(FOUR_FILTERS, slow, BY_FILTER)
+    assert late.cycles == simulate(FOUR_FILTERS, plain, BY_FILTER).cycles + 7 * (2 + 3 + 4)
+
+
 def test_a_layer_takes_no_less_than_its_prefetched_transfers() -> None:
     """2 cycles each of inputs and weights and 1 of the output, though it works for 2 only."""
     layer = Layer("one filter", Extents(M=1, C=2))
@@ -208,7 +217,7 @@ def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data: st.Data
     chip = sized_for(mapping, padded=data.draw(st.booleans()))
     chip = replace(chip, nest=tuple(_limited(part, data) for part in chip.nest))
     ledger = Ledger(layer, chip, one=1.0)
-    ledger.book(flows(layer, mapping, padded=chip.charge_padding))
+    ledger.book(flows(layer, mapping, chip.input_reuse))
     cost, found = evaluate(layer, chip, mapping), simulate(layer, chip, mapping)
     assert found.computing == pytest.approx(cost.compute_cycles)
     parts = (found.computing, found.ramp_up, found.drain, *found.stalls.values())

@@ -36,7 +36,7 @@ class Constant:
     Args:
         key: its name: ``dram.read``.
         change: its name among the changes of a variant file: ``dram.read_energy``.
-        unit: of the number: pJ, MAC, W, bit/cycle or Hz.
+        unit: of the number: pJ, MAC, W, bit/cycle, cycles or Hz.
         of_time: it sets how long things take, not what they cost.
         paths: where a machine file may state it.
         get: the number in a machine; None where it is unbounded.
@@ -148,6 +148,7 @@ def _times(accelerator: Accelerator) -> Iterator[Constant]:
     for path, part in _parts(accelerator):
         if isinstance(part, Memory):
             yield _bandwidth_of_memory(part.name, path)
+            yield _latency_of_memory(part.name, path)
             continue
         yield _of_array(part.name, path, "bandwidth", "bit/cycle", of_time=True)
         for index, operand in enumerate(OPERANDS):
@@ -264,6 +265,18 @@ def _bandwidth_of_memory(name: str, path: str) -> Constant:
         paths=(f"{path}.bandwidth",),
         get=lambda machine: machine.memories[name].bandwidth,
         put=lambda machine, value: _changed(machine, name, bandwidth=value),
+    )
+
+
+def _latency_of_memory(name: str, path: str) -> Constant:
+    return Constant(
+        key=f"{name}.latency",
+        change=f"{name}.latency",
+        unit="cycles",
+        of_time=True,
+        paths=(f"{path}.latency",),
+        get=lambda machine: machine.memories[name].latency,
+        put=lambda machine, value: _changed(machine, name, latency=value),
     )
 
 

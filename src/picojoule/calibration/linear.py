@@ -1,8 +1,8 @@
 """Energies from rows: non-negative least squares of relative errors, kept near the file's values.
 
-The residual of a row is (predicted - measured) / measured; its square counts alike in every row, so
-that a small layer counts as much as a large one, or in proportion to what was measured, so that the
-sum over all rows comes out.
+The residual of a row is (predicted - measured) / measured. Its square counts alike in every row, so
+that a small layer counts as much as a large one; or as the square of what was measured, which is
+ordinary least squares: a large layer then has most to say, as it has in the sum of all.
 
 Columns are scaled to a root mean square of 1, which makes an unknown the share of the rows' energy
 that its constant accounts for. In these shares the solution is drawn to the machine's own values,
@@ -118,8 +118,14 @@ class LinearFit:
 
 
 def weights_of(measured: Floats, weigh: str) -> Floats:
-    """How much each row's squared relative error counts: "rows" alike, or as "amounts"."""
-    return measured / measured.mean() if weigh == "amounts" else np.ones(len(measured))
+    """How much each row's squared relative error counts.
+
+    Args:
+        weigh: "rows": all alike; "amounts": as what was measured, squared, so that errors count in
+            joules and seconds (ordinary least squares).
+    """
+    squares = measured**2
+    return squares / squares.mean() if weigh == "amounts" else np.ones(len(measured))
 
 
 def scipy_optimize() -> Any:

@@ -9,7 +9,7 @@ A CSV file; lines that begin with ``#`` are comments. The columns, in any order:
 ``density.input`` ...  share of non-zero values, of ``input``, ``weight`` or ``output``
 ``profile``            densities of every layer, as ``picojoule profile`` writes them
 ``dataflow``           instead of the machine's own
-``mapping``            of the layer: a file beside the table; by default the best is searched
+``mapping``            ``best`` (by default) or ``published``; of a layer, a file beside the table
 ``energy``             of one inference: ``27.7 uJ``
 ``power``              drawn meanwhile: ``332 mW``
 ``time``               of one inference: ``20.9 ms``, or ``1.2e6 cycles``
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from picojoule.frontends.table import records
 from picojoule.legality import violations
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.mapping import parse_mapping
-from picojoule.question import Question, ask
+from picojoule.question import POLICIES, Question, as_published, ask
 from picojoule.workload import OPERANDS, Workload
 
 _SHIPPED = Path(__file__).parents[1] / "data" / "measurements"
@@ -66,7 +66,14 @@ _COLUMNS = (
     "use",
     "source",
 )
-_MEANT = {"latency": "time", "inferences/s": "inferences_per_second", "note": "source"}
+_MEANT = {
+    "latency": "time",
+    "inferences/s": "inferences_per_second",
+    "frames_per_second": "inferences_per_second",
+    "fps": "inferences_per_second",
+    "note": "source",
+}
+_EMPTY = ("", "-", "n/a")
 _HEADER = re.compile(r"([^()\[\]]+?)\s*(?:[(\[]\s*([^()\[\]]*?)\s*[)\]])?")
 _BYTES = "bytes."
 _LEAST, _MOST = 1e-30, 1e30  # beyond, sums of squares might overflow
@@ -80,6 +87,7 @@ class Measurement:
         line: of the file.
         label: the network, and the layer, for people.
         question: the network, or the one layer, and how its mappings are searched.
+        published: its mappings are those of the chip, not the best.
         nest: the mapping of the one layer; None where it is searched.
         excluding: memories whose energy the meter did not see.
         energy: joules.
@@ -93,6 +101,7 @@ class Measurement:
     line: int
     label: str
     question: Question
+    published: bool
     nest: LoopNest | None
     excluding: tuple[str, ...]
     energy: float | None
@@ -101,6 +110,11 @@ class Measurement:
     bytes: Mapping[str, float]
     fitted: bool
     source: str
+
+    def on(self, machine: Accelerator) -> Question:
+        """The same asked of *machine*, which may be another than it was as its mappings use it."""
+        question = replace(self.question, accelerator=machine)
+        return as_published(question) if self.published else question
 
 
 def read_measurements(
@@ -162,7 +176,9 @@ def parse_measurements(
             findings.add(f"line {line}", f"{len(cells)} cells for {len(columns)} columns")
             continue
         named = {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
-        row = _Row(line, {column: cell for column, cell in named.items() if cell}, reader)
+        row = _Row(
+            line, {column: cell for column, cell in named.items() if cell not in _EMPTY}, reader
+        )
         if (measurement := row.measurement()) is not None:
             measured.append(measurement)
     if not measured and not findings:
@@ -177,7 +193,9 @@ class _Reader:
     def __init__(
         self, folder: Path, accelerator: Accelerator, search: dict[str, Any], findings: Findings
     ) -> None:
-        self.folder, self.accelerator, self.search = folder, accelerator, search
+        self.folder, self.accelerator = folder, accelerator
+        self.policy = search.get("policy", POLICIES[0])
+        self.search = {name: value for name, value in search.items() if name != "policy"}
         self.findings = findings
         self.units: dict[str, str] = {}
         self._networks: dict[str, Workload | PicojouleError] = {}
@@ -190,6 +208,8 @@ class _Reader:
             at = f"line {line}, column {place + 1}"
             match = _HEADER.fullmatch(cell.strip())
             name = match[1] if match else cell.strip()
+            if name not in known and name.lower() in (*known, *_MEANT):
+                name = name.lower()
             name = _MEANT.get(name, name)
             if name not in known:
                 near = did_you_mean(name[:40], (*known, *_MEANT))
@@ -246,6 +266,7 @@ class _Row:
     def measurement(self) -> Measurement | None:
         before = len(self.findings)
         question = self._question()
+        published = self._published(question)
         nest = self._nest(question)
         per_batch = self._word("per", ("inference", "batch")) == "batch"
         share = question.network.batch if question is not None and per_batch else 1
@@ -270,6 +291,7 @@ class _Row:
             line=self.line,
             label=" ".join(filter(None, [question.network.name, layer])),
             question=question,
+            published=published,
             nest=nest,
             excluding=excluding,
             energy=power * time
@@ -322,8 +344,24 @@ class _Row:
             self.findings.add(f"line {self.line}" + f", column {column}" * bool(column), str(error))
         return None
 
+    def _published(self, question: Question | None) -> bool:
+        """Whether the chip's own mappings are meant."""
+        policy = self.cells.get("mapping", self.reader.policy)
+        if policy != "published" or question is None:
+            return False
+        try:
+            as_published(question)
+        except PicojouleError as error:
+            self._mistake("mapping", str(error))
+        return True
+
     def _nest(self, question: Question | None) -> LoopNest | None:
-        if "mapping" not in self.cells:
+        if self.cells.get("mapping") in (None, *POLICIES):
+            return None
+        if not Path(self.cells["mapping"]).suffix:
+            near = did_you_mean(self.cells["mapping"], POLICIES)
+            what = shortened(self.cells["mapping"])
+            self._mistake("mapping", f"{what} is neither best, nor published, nor a file{near}")
             return None
         if "layer" not in self.cells:
             self._mistake("mapping", "a mapping is of one layer: name it in column layer")

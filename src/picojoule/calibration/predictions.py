@@ -52,6 +52,7 @@ class MappedRow:
 
     def cycles(self, machine: Accelerator) -> tuple[float, ...]:
         """Cycles of each part, for all of its inferences: played through in time."""
+        machine = self.row.on(machine).accelerator
         return tuple(_cycles(part, machine) for part in self.parts)
 
     def seconds(self, machine: Accelerator, cycles: Sequence[float]) -> float:
@@ -70,6 +71,7 @@ class MappedRow:
 
     def joules(self, machine: Accelerator, cycles: Sequence[float]) -> float:
         """The energy of one inference, but for memories that the meter did not see."""
+        machine = self.row.on(machine).accelerator
         unit = machine.unit_picojoules
         assert unit is not None  # calibrate has seen to it
         energy = 0.0
@@ -91,7 +93,7 @@ class MappedRow:
 
     def bytes(self, machine: Accelerator, memory: str) -> float:
         """What enters and leaves *memory* for one inference, whichever end is charged."""
-        bits = 0.0
+        machine, bits = self.row.on(machine).accelerator, 0.0
         for part in self.parts:
             moved = evaluate(part.layer, machine, part.nest).moved[memory]
             bits += math.fsum(moved.values()) * part.each
@@ -99,19 +101,19 @@ class MappedRow:
 
 
 def mapped(row: Measurement, machine: Accelerator) -> MappedRow:
-    """The row with its own mapping, or with the best on *machine*, each distinct layer once.
+    """The row with its own mapping, the chip's or the best on *machine*, each distinct layer once.
 
     Raises:
         NoMappingError: a layer has none.
     """
-    question = replace(row.question, accelerator=machine)
+    question = row.on(machine)
     parts: dict[tuple[object, ...], Part] = {}
     for share in question.shares():
         key = share.part.signature()
         if key in parts:
             parts[key] = replace(parts[key], count=parts[key].count + 1)
             continue
-        nest = row.nest or question.find(share.part).mapping
+        nest = row.nest or question.compiled(share.part) or question.find(share.part).mapping
         parts[key] = Part(layer=share.part, images=share.images, count=1, nest=nest)
     return MappedRow(row=row, parts=tuple(parts.values()))
 

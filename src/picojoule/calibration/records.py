@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +130,8 @@ class Combination:
         *others, (_, last) = self.terms
         scale, unit = shown_unit(last.unit)
         words = [
-            f"{coefficient * scale / own:.4g} {unit}/{name} x {constant.key}"
+            f"{coefficient * scale / own:.4g}{'' if name == unit else f' {unit}/{name}'} x "
+            f"{constant.key}"
             for coefficient, constant in others
             for own, name in [shown_unit(constant.unit)]
         ]
@@ -171,6 +172,37 @@ class Ambiguity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """How mapping and fitting in turn came to an end.
+
+    Args:
+        rounds: how often mappings were searched and constants fitted.
+        circle: rounds after which the mappings were the same again: 1 where they stay, more where
+            near equals take turns; None where they still changed.
+        spread: how far the constants of these rounds (of all, if none) are apart: energies as a
+            share of the rows' energy, what sets times relatively.
+    """
+
+    rounds: int
+    circle: int | None
+    spread: float
+
+    def __str__(self) -> str:
+        rounds = (
+            f"{self.rounds} round{'s' * (self.rounds != 1)} of mapping and fitting, after which"
+        )
+        if self.circle == 1:
+            return f"{rounds} mappings stay"
+        if self.circle is None:
+            return f"{rounds} mappings still change: the fit of the least errors is given"
+        return (
+            f"{rounds} {self.circle} sets of mappings take turns, whose constants are "
+            f"{100 * self.spread:.2g} % of the rows' energy or time apart at most: the fit of the "
+            "least errors is given"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """Constants fitted to measured rows, and how far they can be trusted.
 
@@ -182,9 +214,7 @@ class Calibration:
         compared: every measured amount beside ours, row by row.
         ambiguities: constants that cannot be told apart.
         condition: of the energies: largest over smallest singular value; 1 of a single constant.
-        rounds: how often mappings were searched and constants fitted.
-        settled: the last search gave the mappings of the one before; else this is the round of the
-            least errors.
+        settling: how mapping and fitting in turn came to an end.
         weigh: how rows count: "rows" alike, or as "amounts".
         measured_time: energies were fitted with measured times, not with predicted ones.
         power: watts of the one constant power that suits the fitted rows best, if any has energy.
@@ -198,8 +228,7 @@ class Calibration:
     compared: tuple[Compared, ...]
     ambiguities: tuple[Ambiguity, ...]
     condition: float
-    rounds: int
-    settled: bool
+    settling: Settling
     measured_time: bool
     weigh: str
     power: float | None
@@ -227,7 +256,12 @@ class Calibration:
             "constants": [one.to_dict() for one in self.constants],
             "rows": [one.to_dict() for one in self.compared],
             "totals": [
-                {"quantity": quantity, "role": role, "rms": rms_error(rows), "total": total(rows)}
+                {
+                    "quantity": quantity,
+                    "role": role,
+                    "rms": rms(x.error for x in rows),
+                    "total": total(rows),
+                }
                 for quantity in ("energy", "time")
                 for role in (FITTED, CHECKED, PREDICTED)
                 if (rows := self.of(quantity, role))
@@ -241,15 +275,17 @@ class Calibration:
             "constant_power": self.power,
             "time": "measured" if self.measured_time else "predicted",
             "weigh": self.weigh,
-            "rounds": self.rounds,
-            "settled": self.settled,
+            "rounds": self.settling.rounds,
+            "circle": self.settling.circle,
+            "spread": self.settling.spread,
             "remarks": list(self.remarks),
         }
 
 
-def rms_error(rows: Sequence[Compared]) -> float:
-    """Root mean square of the relative errors."""
-    return math.sqrt(math.fsum(row.error**2 for row in rows) / len(rows))
+def rms(errors: Iterable[float]) -> float:
+    """Root mean square of relative errors."""
+    squares = [error**2 for error in errors]
+    return math.sqrt(math.fsum(squares) / len(squares))
 
 
 def total(rows: Sequence[Compared]) -> float:

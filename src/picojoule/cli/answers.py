@@ -123,7 +123,8 @@ def give_mapping(
     from picojoule.reports.explanation import edges, front_rows, loop_nest
 
     whole = priced.to_dict()
-    shared = ("network", "accelerator", "batch", "dataflow", "objective", "energy_unit")
+    shared: tuple[str, ...] = ("network", "accelerator", "batch", "dataflow", "objective")
+    shared += ("mapping_policy", "stands_for", "mapping_rules", "energy_unit")
     record = {
         **json_head(),
         **{name: whole[name] for name in shared},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,32 @@ if TYPE_CHECKING:
 _ENDINGS = (".yaml", ".yml", ".json", ".txt")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What is fitted, and how."""
+
+    fit: Annotated[
+        str,
+        Parameter(
+            help="The constants to fit, as in control.per_cycle,dram.read: of a memory read, write "
+            "or access (both), ARRAY.hop, compute.mac, control.per_cycle, control.per_element, "
+            "control.per_command, static_power; of times MEMORY.bandwidth, MEMORY.latency, "
+            "ARRAY.bandwidth, clock."
+        ),
+    ]
+    time: Annotated[str, Parameter(help="Times that energies rest on: predicted, or measured.")] = (
+        "predicted"
+    )
+    weigh: Annotated[
+        str,
+        Parameter(
+            help="rows: each row's relative error counts alike; amounts: its error in joules and "
+            "seconds, so that large layers count as they do in the sum."
+        ),
+    ] = "rows"
+
+
 def calibrate(
     chip: Annotated[
         str, Parameter(completer=complete_chips, help="A .yaml file or a shipped name.")
@@ -34,24 +61,7 @@ def calibrate(
     ],
     /,
     *,
-    fit: Annotated[
-        str,
-        Parameter(
-            help="The constants to fit, as in control.per_cycle,dram.read: of a memory read, write "
-            "or access (both), ARRAY.hop, compute.mac, control.per_cycle, control.per_element, "
-            "control.per_command, static_power; of times MEMORY.bandwidth, ARRAY.bandwidth, clock."
-        ),
-    ],
-    time: Annotated[
-        str, Parameter(help="Times that energies rest on: predicted, or measured.")
-    ] = "predicted",
-    weigh: Annotated[
-        str,
-        Parameter(
-            help="rows: each row's relative error counts alike; amounts: in proportion to its "
-            "energy or time, so that sums over rows come out."
-        ),
-    ] = "rows",
+    options: FitOptions,
     search: SearchOptions = SEARCH,
     answer: AnswerOptions = ANSWER,
 ) -> int:
@@ -61,7 +71,7 @@ def calibrate(
     (this report). Rows that say check in the column use are predicted, and never fitted.
     """
     check_output(answer.output, _ENDINGS)
-    _check_words(chip, time, answer.output)
+    _check_words(chip, options.time, answer.output)
     budget, cache = read_seconds(search.budget), read_cache(search.cache, search.no_cache)
 
     from picojoule.calibration.calibration import calibrate as fitted
@@ -71,14 +81,15 @@ def calibrate(
         result = fitted(
             chip,
             measurements,
-            fit=fit,
-            measured_time=time == "measured",
-            weigh=weigh,
+            fit=options.fit,
+            measured_time=options.time == "measured",
+            weigh=options.weigh,
             dataflow=search.dataflow,
             objective=search.objective,
             factors=search.factors,
             budget=budget,
             cache=cache,
+            policy=search.mapping,
             **told,
         )
 

@@ -75,6 +75,14 @@ def complete_objectives(context: CompletionContext) -> list[str]:
     return list(OBJECTIVES)
 
 
+def complete_policies(context: CompletionContext) -> list[str]:
+    """Mapping policies."""
+    del context
+    from picojoule.question import POLICIES
+
+    return list(POLICIES)
+
+
 def _files(begun: str, *endings: str) -> Iterator[str]:
     folder, slash, name = begun.rpartition("/")
     for path in sorted(Path(folder or slash or ".").glob(f"{glob.escape(name)}*")):

@@ -27,6 +27,7 @@ from picojoule.cli.options import (
     Flow,
     Network,
     NoCache,
+    Policy,
     QuestionOptions,
     SearchOptions,
 )
@@ -50,6 +51,7 @@ def eyexam(
     *,
     question: QuestionOptions,
     dataflow: Flow = None,
+    mapping: Policy = "best",
     budget: Budget = None,
     cache: CacheFolder = None,
     no_cache: NoCache = False,
@@ -70,7 +72,12 @@ def eyexam(
         near = did_you_mean(plot, PLOTS)
         raise PicojouleError(f"no plot {plot!r}{near}; there are {', '.join(PLOTS)}")
     search = SearchOptions(
-        dataflow=dataflow, objective="latency", budget=budget, cache=cache, no_cache=no_cache
+        dataflow=dataflow,
+        objective="latency",
+        mapping=mapping,
+        budget=budget,
+        cache=cache,
+        no_cache=no_cache,
     )
     asked = read_question(network, question, search)
     if layer is not None:

@@ -19,6 +19,7 @@ from picojoule.cli.completion import (
     complete_layers,
     complete_networks,
     complete_objectives,
+    complete_policies,
 )
 
 Network = Annotated[
@@ -96,6 +97,15 @@ Objective = Annotated[
     str,
     Parameter(
         completer=complete_objectives, help="What the search minimises: energy, latency or edp."
+    ),
+]
+Policy = Annotated[
+    str,
+    Parameter(
+        name="--mapping",
+        completer=complete_policies,
+        help="best: a bound for the machine; or published: what a chip does whose mappings keep to "
+        "the published rules of its dataflow and machine.",
     ),
 ]
 TileSizes = Annotated[
@@ -185,6 +195,7 @@ class SearchOptions:
     dataflow: Flow = None
     objective: Objective = "energy"
     factors: TileSizes = "all"
+    mapping: Policy = "best"
     budget: Budget = None
     cache: CacheFolder = None
     no_cache: NoCache = False

@@ -45,6 +45,7 @@ def read_question(
         dataflow=search.dataflow,
         objective=search.objective,
         factors=search.factors,
+        policy=search.mapping,
         **settings,
     )
     idle = without_effect(asked, settings["density"])

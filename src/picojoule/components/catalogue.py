@@ -152,6 +152,6 @@ def per_word(energy: float, width: int, word: int) -> float:
     """What a word of *word* bits takes of an action of *width* bits.
 
     >>> per_word(59.3358, 64, 16)
-    14.834
+    14.8339
     """
     return rounded(energy * word / width)

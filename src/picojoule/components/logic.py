@@ -24,7 +24,7 @@ def mac(width: int, sum_bits: int, node: float) -> Unit:
     """A multiplier of *width* x *width* bits with an adder of *sum_bits*.
 
     >>> mac(16, 32, 65.0).energy
-    4.82723
+    4.8257
     """
     product = _unit("multiplier", node, width, 2)
     total = _unit("adder", node, sum_bits, 1)

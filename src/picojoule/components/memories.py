@@ -29,7 +29,7 @@ _FINFET_LEAKAGE = 0.79  # Parvais et al., VLSI-TSA 2009; as in hwcomponents-cact
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class MemoryCost:
     """A memory: pJ for a read and a write of one row, mm2, and watts that leak (None: unknown)."""
 
     read: float
@@ -37,22 +37,22 @@ class Storage:
     area: float
     leakage: float | None
 
-    def times(self, energy: float, area: float, leakage: float) -> Storage:
+    def times(self, energy: float, area: float, leakage: float) -> MemoryCost:
         """The same with each number scaled."""
-        return Storage(
+        return MemoryCost(
             self.read * energy,
             self.write * energy,
             self.area * area,
             None if self.leakage is None else self.leakage * leakage,
         )
 
-    def rounded(self) -> Storage:
+    def rounded(self) -> MemoryCost:
         """The same with six digits each."""
         leakage = None if self.leakage is None else rounded(self.leakage)
-        return Storage(rounded(self.read), rounded(self.write), rounded(self.area), leakage)
+        return MemoryCost(rounded(self.read), rounded(self.write), rounded(self.area), leakage)
 
 
-def sram(capacity: float, width: int, node: float, ports: int = 1) -> Storage:
+def sram(capacity: float, width: int, node: float, ports: int = 1) -> MemoryCost:
     """An SRAM of *capacity* bits in rows of *width* bits with *ports* to read or write.
 
     A row wider than 256 bit lies in several arrays side by side.
@@ -67,10 +67,9 @@ def sram(capacity: float, width: int, node: float, ports: int = 1) -> Storage:
     if ports not in PORTS:
         raise PicojouleError(f"an SRAM of {ports} ports: CACTI was run for 1 and 2")
     if width > WIDEST:
-        arrays = math.ceil(width / WIDEST)
-        return sram(capacity / arrays, math.ceil(width / arrays), node, ports).times(
-            *[width / math.ceil(width / arrays)] * 3
-        )
+        part = math.ceil(width / math.ceil(width / WIDEST))
+        arrays = width / part
+        return sram(capacity / arrays, part, node, ports).times(arrays, arrays, arrays).rounded()
     depth, laid_out = capacity / width, max(width, NARROWEST)
     neighbour = between(laid_out, _axes()[1]).high
     if depth < FEWEST_ROWS:
@@ -91,12 +90,12 @@ def sram(capacity: float, width: int, node: float, ports: int = 1) -> Storage:
     return array.times(0.3 + 0.7 * share, share, share).rounded()
 
 
-def register_file(capacity: float, width: int, node: float, ports: int = 1) -> Storage:
+def register_file(capacity: float, width: int, node: float, ports: int = 1) -> MemoryCost:
     """A register file: an SRAM's array from 64 words, flip-flops alone below.
 
     >>> file = register_file(512 * 8, 16, 65.0)
     >>> file.read, file.write
-    (1.17741, 3.41811)
+    (1.17742, 3.41814)
     """
     if capacity / width >= FEWEST_ROWS:
         return sram(capacity, width, node, ports)
@@ -104,13 +103,13 @@ def register_file(capacity: float, width: int, node: float, ports: int = 1) -> S
     reference = float(row["node_nm"])
     energy = float(row["energy_pj"]) * width * logic_energy(node, reference)
     area = float(row["area_um2"]) / 1e6 * capacity * logic_area(node, reference)
-    return Storage(energy, energy, area, None).rounded()
+    return MemoryCost(energy, energy, area, None).rounded()
 
 
-def dram(kind: str, width: int) -> Storage:
+def dram(kind: str, width: int) -> MemoryCost:
     """A DRAM, which has no area on the chip; *width* bits to or from it."""
     energy = width * float(dram_row(kind)["energy_pj_per_bit"])
-    return Storage(energy, energy, 0.0, None).rounded()
+    return MemoryCost(energy, energy, 0.0, None).rounded()
 
 
 def dram_row(kind: str) -> dict[str, str]:
@@ -151,13 +150,13 @@ def _axes() -> tuple[tuple[float, ...], tuple[int, ...]]:
     return tuple(nodes), tuple(widths)
 
 
-def _laid_out(depth: float, width: int, node: float, ports: int) -> Storage:
+def _laid_out(depth: float, width: int, node: float, ports: int) -> MemoryCost:
     """What CACTI says of *depth* rows of *width* bits, within its grid."""
     nodes, _ = _axes()
     place = between(node, nodes)
     low, high = (_at_node(depth, width, end, ports) for end in (place.low, place.high))
     read, write, area, leakage = (math.exp(x) for x in _mixed(low, high, place.share))
-    return Storage(read, write, area, leakage / 1e3)
+    return MemoryCost(read, write, area, leakage / 1e3)
 
 
 def _at_node(depth: float, width: int, node: float, ports: int) -> _Point:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from picojoule.accelerator import Accelerator
+from picojoule.accelerator import Accelerator, Provenance, stands_for
 from picojoule.completeness import NOTHING, MaybeIncomplete, completeness, operator_records
 from picojoule.dataflow import Dataflow
 from picojoule.display import Plotted, shown
@@ -58,6 +58,8 @@ class Examination(MaybeIncomplete, Plotted):
     not_counted: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     unmodelled: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     remarks: tuple[str, ...] = ()
+    policy: str = "best"
+    rules: tuple[Provenance, ...] = ()
 
     def __repr__(self) -> str:
         bounds = [bound for bound in map(self.bound, range(1, 8)) if bound is not None]
@@ -89,6 +91,11 @@ class Examination(MaybeIncomplete, Plotted):
             time += layer.macs / mine
         return self.macs / time if time else math.inf
 
+    @property
+    def stands_for(self) -> str:
+        """Whether the bounds are the machine's, or those of its published mappings."""
+        return stands_for(self.policy, self.rules)
+
     def __getitem__(self, name: str) -> LayerExamination:
         for layer in self.layers:
             if layer.name == name:
@@ -115,6 +122,9 @@ class Examination(MaybeIncomplete, Plotted):
             "accelerator": self.accelerator,
             "batch": self.batch,
             "dataflow": self.dataflow,
+            "mapping_policy": self.policy,
+            "stands_for": self.stands_for,
+            "mapping_rules": [x._asdict() for x in self.rules],
             "unit": "MAC/cycle",
             "elements": self.elements,
             **completeness(self.unmodelled, self.remarks),
@@ -147,6 +157,7 @@ def examine(
     density: Mapping[str, float] | None = None,
     budget: float | None = None,
     cache: Cache = True,
+    policy: str = "best",
     progress: Progress | None = None,
 ) -> Examination:
     """Find the seven bounds of every layer.
@@ -158,6 +169,8 @@ def examine(
         budget: seconds for the search of step 6 per distinct layer; if it runs out, the bound is
             that of the best mapping found, and ``search.status`` is "feasible".
         cache: where searches are kept, as in :func:`cache.find`.
+        policy: as in :func:`estimation.estimate`: bounds of the machine, or of what its published
+            mappings can do.
         progress: called with (layers done, layers in all, layer name); by default a notebook shows
             a bar.
 
@@ -176,6 +189,7 @@ def examine(
         objective="latency",
         budget=budget,
         cache=cache,
+        policy=policy,
     )
     with shown(progress, None) as told:
         return find_bounds(question, progress=told["progress"])
@@ -210,4 +224,6 @@ def find_bounds(question: Question, *, progress: Progress | None = None) -> Exam
         not_counted=network.not_counted,
         unmodelled=network.unmodelled,
         remarks=network.remarks,
+        policy=question.policy,
+        rules=question.rules,
     )

@@ -398,7 +398,8 @@ class Examiner:
     ) -> tuple[LoopNest, SearchRecord, bool]:
         """The mapping with the fewest cycles, what is proved of it, and if none as fast is cheaper.
 
-        The widest spread is legal, so there is an answer whenever the search has none yet.
+        The widest spread is legal, so there is an answer whenever the search has none yet; but it
+        knows nothing of the rules of published mappings.
         """
         fastest = find(
             self.layer,
@@ -407,7 +408,7 @@ class Examiner:
             "latency",
             budget=budget,
             cache=cache,
-            start=spread.mapping,
+            start=None if self.dataflow.ruled else spread.mapping,
             floor=max(spread.steps / self.rate, self.least.cycles),
         )
         # Out of time, the cycles may be proved and only the choice among the fastest not.
@@ -428,7 +429,7 @@ class Examiner:
     def _channels(self, mapping: LoopNest) -> dict[str, tuple[Channel[float], int]]:
         """Every limited channel with what passes, and how many of it work side by side."""
         ledger = Ledger(self.layer, self.accelerator, one=1.0)
-        ledger.book(flows(self.layer, mapping, padded=self.accelerator.charge_padding))
+        ledger.book(flows(self.layer, mapping, self.accelerator.input_reuse))
         used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
         return {c.name: (c, math.prod(used[: c.level])) for c in ledger.channels()}
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
+from picojoule.traffic import HandedOn
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxis
 
 P, R = Dim.P, Dim.R
@@ -34,6 +35,7 @@ class Words(NamedTuple):
     grain: int
     still: int  # bit mask of levels
     slide: tuple[int, Dim] | None
+    handed: HandedOn | None = None  # taps that come all in one step
 
 
 class Tile(NamedTuple):
@@ -121,7 +123,7 @@ class Block:
         self._gaps = [gap for gap, size in enumerate(key.arrays) if size]
         self._chains: list[tuple[Ints, Ints]]
         self._pick: list[Ints]  # which chain of each dimension an option takes
-        self._windows: dict[tuple[int, int, int, bool], Floats]
+        self._windows: dict[tuple[int, int, int, bool, int], Floats]
         if twin is None:
             self._chains = [chains(cuts) for cuts in key.cuts]
             pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
@@ -221,7 +223,10 @@ class Block:
             level, tap = -1, False
             if words.slide is not None and words.slide[1] in self.dims:
                 level, tap = words.slide[0], words.slide[1] is self.dims[1]
-            return self._window(words.child, words.grain, level, tap)
+            swept = -1
+            if words.handed is not None and self.dims[1] in words.handed.taps:
+                swept = words.handed.gap
+            return self._window(words.child, words.grain, level, tap, swept)
         total = self.repeats(0, words)
         return total if len(self.dims) == 1 else total * self.repeats(1, words)
 
@@ -239,14 +244,23 @@ class Block:
             self.nbytes += self._times[key].nbytes
         return self._times[key]
 
-    def _window(self, child: int, grain: int, level: int, tap: bool) -> Floats:
-        """Window words of a pair that slides at a level; equal prefixes of chains count once."""
-        if (child, grain, level, tap) in self._windows:
-            return self._windows[child, grain, level, tap]
+    def _window(self, child: int, grain: int, level: int, tap: bool, swept: int) -> Floats:
+        """Window words of a pair that slides at a level; equal prefixes of chains count once.
+
+        At the level *swept*, if there is one, all taps come in one step (:func:`traffic.sweep`).
+        """
+        key = (child, grain, level, tap, swept)
+        if key in self._windows:
+            return self._windows[key]
         window = self.key.window
         assert window is not None
         picks, inverses = [], []
-        for tiles, fans in self._chains:
+        chains = list(self._chains)
+        if swept >= 0:
+            tap_tiles, tap_fans = chains[1][0], chains[1][1].copy()
+            tap_fans[:, swept] = -(-tap_tiles[:, swept] // tap_tiles[:, swept + 1])
+            chains[1] = (tap_tiles, tap_fans)
+        for tiles, fans in chains:
             # Only what lies outside the child matters.
             columns = np.concatenate([tiles[:, 1 : child + 1], fans[:, :child]], axis=1)
             _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
@@ -265,7 +279,7 @@ class Block:
             tap,
         )
         words = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
-        self._windows[child, grain, level, tap] = words
+        self._windows[key] = words
         return words
 
     def _tile(self, tile: Tile) -> Floats:

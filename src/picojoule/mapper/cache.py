@@ -59,6 +59,7 @@ SOURCES = (
     "mapper.chains",
     "mapper.found",
     "mapper.kernels",
+    "mapper.listings",
     "mapper.programme",
     "mapper.relaxation",
     "mapper.solver",
@@ -75,9 +76,17 @@ SOURCES = (
 _UNSEEN = {
     Layer: frozenset({"name", "weight_is_activation"}),
     Accelerator: frozenset(
-        {"name", "description", "sources", "default_dataflow", "compiler", "unit_energy"}
+        {
+            "name",
+            "description",
+            "sources",
+            "default_dataflow",
+            "compiler",
+            "unit_energy",
+            "published",
+        }
     ),
-    Dataflow: frozenset({"title", "source"}),
+    Dataflow: frozenset({"title", "source", "published"}),
 }
 _PROOF = ("status", "lower_bound", "explored", "pruned", "space", "seconds")
 _ROUNDING = 1e-12  # relative: powers may differ in the last digit from one C library to another

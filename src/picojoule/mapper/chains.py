@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.mapper.kernels import Bools, Ints, complete_chains, wider_chains
+from picojoule.mapper.kernels import Bools, Ints
+from picojoule.mapper.listings import complete_chains, wider_chains
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 SMALL = 12  # bound up to which even a naive list is short
@@ -23,10 +24,10 @@ class Cuts(NamedTuple):
     Args:
         limits: for each level, the largest tile; the first is the bound of the dimension.
         fans: for each level, the most unrolled beneath it; 0 where there is no array.
-        edge: as for :func:`kernels.complete_chains`.
+        edge: as for :func:`listings.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
-        wider: the chains of :func:`kernels.wider_chains` as well, with each of these for *more*.
+        wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -69,6 +70,8 @@ class Rules(NamedTuple):
         spanned: one pass covers the whole tile above the array.
         whole: the tile above the array is the whole dimension.
         spread: one pass covers the whole dimension.
+        on_array: the levels inside the outermost down to the array hold what is on the array.
+        strip: what the level above the array holds of a set that is cut, if it can.
     """
 
     gap: int
@@ -77,6 +80,8 @@ class Rules(NamedTuple):
     spanned: bool
     whole: bool
     spread: bool
+    on_array: bool = False
+    strip: int | None = None
 
     def allowed(self, tiles: Ints, fans: Ints) -> Bools:
         """Which chains they allow."""
@@ -96,6 +101,12 @@ class Rules(NamedTuple):
             keep &= above == bound
         if self.spread:
             keep &= covered >= bound
+        if self.on_array:
+            keep &= (covered[:, None] >= tiles[:, 1 : gap + 1]).all(axis=1)
+        if self.strip is not None:
+            strips = keep & (above == self.strip)
+            if strips.any():  # a strip that no memory can hold is cut after all
+                keep = strips
         return keep
 
 

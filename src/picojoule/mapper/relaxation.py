@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,21 +23,20 @@ from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block, Column, Elements, Tile, Total, Words
 from picojoule.mapper.kernels import Bools, Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
-from picojoule.mapper.space import Edge, MappingClass, Runs, Space, empty_levels
+from picojoule.mapper.space import (
+    Edge,
+    MappingClass,
+    Runs,
+    Space,
+    Stay,
+    empty_levels,
+    words_of,
+)
 from picojoule.mapping import Mapping, Stage
 from picojoule.traffic import Flow
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Operand
 
 INPUT, WEIGHT, OUTPUT = OPERANDS
-
-
-Stay: TypeAlias = tuple[int, tuple[int, Dim] | None]
-
-
-def words_of(edge: Edge, grain: int, stay: Stay) -> Words:
-    """The count of an edge's words at a grain, under a pattern of stays."""
-    still, slide = stay
-    return Words(operand=edge.operand, child=edge.child, grain=grain, still=still, slide=slide)
 
 
 class Term(NamedTuple):
@@ -253,7 +252,8 @@ class Relaxation:
             spatial: tuple[Extents, ...] = ()
             if array is not None:
                 spatial = _spread([int(x) for x in fan[:, level]], array.axes)
-            order = cls.orders[level].loops() if level < space.depth - 1 else ()
+            named = level < space.depth - 1 or level == cls.handed
+            order = space.order(cls, level) if named else ()
             extents = Extents(*(int(x) for x in tile[:, level]))
             stages.append(Stage(extents, order, cls.keeps[level], spatial))
         return Mapping(tuple(stages))
@@ -307,24 +307,37 @@ class Relaxation:
         model = self._model(cls)
         return Residence(
             model=model,
-            stays=tuple(self.space.stay(cls, edge) for edge in model.edges),
-            held=tuple(
-                (level, frozenset(DIMS) if runs is Runs.NONE else RELEVANT[order.stays])
-                for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
-                if runs is not Runs.ANY
+            stays=tuple(self._stay(cls, edge) for edge in model.edges),
+            held=(
+                *(
+                    (level, frozenset(DIMS) if runs is Runs.NONE else RELEVANT[order.stays])
+                    for level, (order, runs) in enumerate(zip(cls.orders, cls.runs, strict=True))
+                    if runs is not Runs.ANY
+                ),
+                *((level, frozenset(DIMS)) for level in self.space.idle(cls)),
             ),
             once=self._once(cls),
         )
 
+    def _stay(self, cls: MappingClass, edge: Edge) -> Stay:
+        return (*self.space.stay(cls, edge), self.space.handed_on(cls, edge))
+
     def _once(self, cls: MappingClass) -> tuple[Words, ...]:
-        """Counts that may not repeat: the stationary operand enters the elements once."""
+        """Counts that may not repeat: the stationary operand enters the elements once.
+
+        Where partial sums stay on the chip, outputs leave for the outermost level once.
+        """
         dataflow, gap = self.space.dataflow, self.space.element_gap
-        if dataflow.stationary is None or gap is None:
-            return ()
+
+        def once(edge: Edge) -> bool:
+            entered = gap is not None and edge.parent <= gap < edge.child
+            spilt = dataflow.sums_stay and edge.operand is OUTPUT and edge.parent == 0
+            return spilt or (entered and edge.operand is dataflow.stationary)
+
         return tuple(
-            words_of(edge, edge.parent, self.space.stay(cls, edge))
+            words_of(edge, edge.parent, self._stay(cls, edge))
             for edge in self.space.edges(cls.keeps)
-            if edge.operand is dataflow.stationary and edge.parent <= gap < edge.child
+            if once(edge)
         )
 
     def _make_rows(self, model: Model, sharing: tuple[bool | None, ...]) -> Rows:

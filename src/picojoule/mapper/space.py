@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,9 +24,10 @@ from picojoule.accelerator import Accelerator, Array, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
-from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, block, trim
+from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, Words, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
+from picojoule.traffic import HandedOn, refetched
 from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand, WindowAxis
 
 N, G, M, C, P, Q, R, S = DIMS
@@ -65,17 +66,39 @@ class Runs(Enum):
 
 
 class MappingClass(NamedTuple):
-    """What is fixed before the tiles: operands kept, loop orders, and which loops run."""
+    """What is fixed before the tiles: operands kept, loop orders, and which loops run.
+
+    Args:
+        handed: level above an array that hands inputs on, where no loop runs inside it on their
+            way to the multipliers or the next memory that holds them; -1: none.
+    """
 
     keeps: tuple[frozenset[Operand], ...]
     orders: tuple[Order, ...]
     runs: tuple[Runs, ...]
+    handed: int = -1
 
 
 class Edge(NamedTuple):
     operand: Operand
     parent: int
     child: int
+
+
+Stay: TypeAlias = tuple[int, tuple[int, Dim] | None, HandedOn | None]
+
+
+def words_of(edge: Edge, grain: int, stay: Stay) -> Words:
+    """The count of an edge's words at a grain, under a pattern of stays."""
+    still, slide, handed = stay
+    return Words(
+        operand=edge.operand,
+        child=edge.child,
+        grain=grain,
+        still=still,
+        slide=slide,
+        handed=handed if handed and grain <= handed.gap else None,
+    )
 
 
 class Space:
@@ -109,6 +132,7 @@ class Space:
         self.element_gap = self.array_gaps[-1] if self.array_gaps else None
         padded = accelerator.charge_padding
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
+        self.reuse = accelerator.input_reuse
         self.adding_up_pays = self._adding_up_pays()
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
@@ -124,6 +148,8 @@ class Space:
         layer, dataflow = self.layer, self.dataflow
         if self.axes[0] != self.axes[1] or layer.padding[:2] != layer.padding[2:]:
             return False
+        if any(dims != _mirror(dims) for dims in (*self.reuse.refetches, *self.reuse.handed_on)):
+            return False
         for array in self.arrays:
             axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
             if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
@@ -131,7 +157,12 @@ class Space:
         return (
             all(
                 dims == _mirror(dims)
-                for dims in (dataflow.spatial, dataflow.unrolled, dataflow.spanned)
+                for dims in (
+                    dataflow.spatial,
+                    dataflow.unrolled,
+                    dataflow.spanned,
+                    dataflow.on_array,
+                )
             )
             and all(
                 tile.get(dim) == tile.get(MIRROR.get(dim, dim))
@@ -259,14 +290,28 @@ class Space:
 
         beside = math.prod(bounds[DIMS.index(d)] for d in dataflow.unrolled)
         longest = max((axis.size for axis in array.axes if dim in axis.dims), default=1)
+        strip = None
+        if dim in dataflow.spanned and dataflow.even_strips:
+            strip = -(-bound // -(-bound // self._widest_strip(dim, array)))
         return Rules(
             gap=gap,
             element=size(dataflow.element_tile.get(dim)),
             buffer=size(dataflow.buffer_tile.get(dim)),
             spanned=dim in dataflow.spanned,
+            on_array=dim in dataflow.on_array,
             whole=dim in dataflow.spanned and beside * bound <= array.size,
             spread=dim in dataflow.unrolled and bound <= longest,
+            strip=strip,
         )
+
+    def _widest_strip(self, dim: Dim, array: Array) -> int:
+        """How much of *dim* the array has room for beside what its dataflow unrolls whole.
+
+        What is unrolled whole runs along one axis, as often as it fits there; strips run along the
+        others, and where there is room for several sets of rows they lie side by side.
+        """
+        beside = math.prod(self.layer.bounds[DIMS.index(d)] for d in self.dataflow.unrolled - {dim})
+        return max(1, *(axis.size // beside * (array.size // axis.size) for axis in array.axes))
 
     def _edge(self, dim: Dim) -> int:
         """How near the ends of a window dimension a cut may save halo that lies in the padding.
@@ -361,6 +406,51 @@ class Space:
                 cls = MappingClass(keeps, tuple(o for o, _ in picked), tuple(r for _, r in picked))
                 if self._worthwhile(cls) and self._first_of_mirrored(cls):
                     yield cls
+                    yield from self._handing_on(cls)
+
+    def _handing_on(self, cls: MappingClass) -> Iterator[MappingClass]:
+        """The class with its taps handed on, where an array of the machine does so.
+
+        Then no loop may run further inside (:func:`traffic.handed_on`). That is a class of its own.
+        """
+        for level, taps in enumerate(self.reuse.handed_on):
+            inside = self._inside(cls.keeps, level)
+            handing = cls._replace(handed=level)
+            if (
+                taps
+                and self.order(handing, level)[-1] in taps
+                and (level == self.depth - 1 or cls.runs[level] is not Runs.NONE)
+                and all(cls.runs[n] is Runs.NONE for n in inside if n < self.depth - 1)
+            ):
+                yield handing
+
+    def order(self, cls: MappingClass, level: int) -> tuple[Dim, ...]:
+        """The loops of a level, outermost first.
+
+        Right above the multipliers only the taps that are handed on matter: the order of the others
+        changes no count.
+        """
+        if level < self.depth - 1:
+            return cls.orders[level].loops()
+        taps = self.reuse.handed_on[level] if cls.handed == level else frozenset()
+        return (*(d for d in DIMS if d not in taps), *(d for d in DIMS if d in taps))
+
+    def _inside(self, keeps: tuple[frozenset[Operand], ...], level: int) -> range:
+        """Levels between the array beneath *level* and what inputs from outside it go to."""
+        child = next((n for n in range(level + 1, self.depth) if INPUT in keeps[n]), self.depth)
+        return range(level + 1, child)
+
+    def idle(self, cls: MappingClass) -> range:
+        """Levels at which no loop runs so that inputs can be handed on."""
+        return range(0) if cls.handed < 0 else self._inside(cls.keeps, cls.handed)
+
+    def handed_on(self, cls: MappingClass, edge: Edge) -> HandedOn | None:
+        """Taps whose inputs an array on the edge hands on (:func:`traffic.handed_on`)."""
+        if edge.operand is not INPUT or not edge.parent <= cls.handed < edge.child:
+            return None
+        loops = reversed(self.order(cls, cls.handed))
+        taps = itertools.takewhile(self.reuse.handed_on[cls.handed].__contains__, loops)
+        return HandedOn(cls.handed, frozenset(taps))
 
     def _first_of_mirrored(self, cls: MappingClass) -> bool:
         """Whether a class is to be looked at, of it and the one with rows and columns changed."""
@@ -402,15 +492,19 @@ class Space:
         still = 0
         if edge.child == self.depth:
             return 0, None
+        anew = refetched(edge.operand, edge.child, self.reuse)
         for level in reversed(range(edge.child)):
             order, runs = cls.orders[level], cls.runs[level]
             if runs is Runs.NONE:
                 continue
             if order.stays is edge.operand:
+                if M in anew:  # the inputs' own loop fetches them anew
+                    return still, None
                 still |= 1 << level
                 if runs is Runs.OWN:
                     continue
-            return still, (level, order.slides) if edge.operand is INPUT else None
+            slides = edge.operand is INPUT and order.slides not in anew
+            return still, (level, order.slides) if slides else None
         return still, None
 
     def lasting(self, cls: MappingClass) -> int:

@@ -17,7 +17,7 @@ from picojoule.calibration.records import (
     Calibration,
     Compared,
     FittedConstant,
-    rms_error,
+    rms,
     shown_unit,
     total,
 )
@@ -134,26 +134,22 @@ def _summary(calibration: Calibration) -> Iterator[str]:
     if calibration.power is not None:
         yield (
             f"One power: {calibration.power * 1e3:.4g} mW times our time, the best of its kind for "
-            "the fitted rows; a model that does no better has told nothing of energy."
+            "the fitted rows; where a model does no better, it tells no more than the time."
         )
     times = "measured" if calibration.measured_time else "predicted (played through)"
-    again = f"{calibration.rounds} round{'s' * (calibration.rounds != 1)} of mapping and fitting"
-    stay = (
-        "mappings stay"
-        if calibration.settled
-        else "mappings still change: the fit of the least errors is given"
-    )
-    alike = "alike" if calibration.weigh == "rows" else "by its energy or time"
+    alike = "alike" if calibration.weigh == "rows" else "in joules and seconds"
     yield (
-        f"Energies rest on {times} times, each row's error counts {alike}; {again}, after which "
-        f"{stay}."
+        f"Energies rest on {times} times, each row's error counts {alike}; {calibration.settling}."
     )
 
 
 def _totals(quantity: str, role: str, rows: Sequence[Compared]) -> str:
     words = f"{quantity.capitalize()}, {_IN_WORDS[role]}: "
-    words += f"root mean square error {100 * rms_error(rows):.3g} %, "
-    return f"{words}all together {total(rows):.4g} of the measured."
+    words += f"root mean square error {_percentage(rms(row.error for row in rows))}"
+    powers = [row.constant_power_error for row in rows if row.constant_power_error is not None]
+    if powers:
+        words += f" (one power: {_percentage(rms(powers))})"
+    return f"{words}, all together {total(rows):.4g} of the measured."
 
 
 def _amount(value: float, unit: str) -> str:
@@ -175,7 +171,15 @@ def _measure(quantity: str, value: float) -> str:
 
 
 def _percents(error: float | None) -> Text:
-    return cell("-" if error is None else f"{100 * error:+.1f} %")
+    if error is None:
+        return cell("-")
+    percents = round(100 * error, 1) + 0.0  # no minus before a zero
+    return cell(f"{percents:+.1f} %")
+
+
+def _percentage(share: float) -> str:
+    percents = 100 * share
+    return f"{percents:.3g} %" if percents >= 0.01 else "0 %"
 
 
 def _points(share: float) -> str:

@@ -263,6 +263,9 @@ def _assumptions(estimate: Estimate) -> Iterator[str]:
     accelerator = estimate.machine
     dataflow = DATAFLOWS.get(estimate.dataflow)
     yield f"Dataflow {estimate.dataflow}" + (f": {dataflow.title}." if dataflow else ".")
+    for rule in estimate.rules:
+        what = rule.value if rule.path == "rule" else f"{rule.path} = {rule.value}"
+        yield f"Published mappings: {what} ({rule.status}); {rule.source}."
     if accelerator is None:
         yield "This file does not hold the machine; estimate anew to see its assumptions."
         return
@@ -340,6 +343,8 @@ def command(estimate: Estimate) -> str:
     words = ["picojoule estimate network.csv -a chip.yaml", f"--dataflow {estimate.dataflow}"]
     if estimate.objective != "energy":
         words.append(f"--objective {estimate.objective}")
+    if estimate.policy != "best":
+        words.append(f"--mapping {estimate.policy}")
     if not estimate.complete:
         words.append("--allow-incomplete")
     return " ".join([*words, "-o run.json"])

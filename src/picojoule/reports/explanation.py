@@ -52,7 +52,7 @@ def edges(
     """
     images = images_at_once(layer, accelerator, batch)
     part = layer.with_batch_share(images, batch)
-    every = flows(part, mapping, padded=accelerator.charge_padding)
+    every = flows(part, mapping, accelerator.input_reuse)
     records: list[dict[str, Any]] = []
     for operand in OPERANDS:
         chain = [dataflow for dataflow in every if dataflow.operand is operand]

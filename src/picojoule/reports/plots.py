@@ -54,7 +54,8 @@ STYLE: dict[Any, Any] = {
 }
 FORMATS = (".svg", ".png", ".pdf")
 VALIDATION = (5.0, 5.0)
-# One marker and colour (Okabe and Ito) for each publication; more than eight begin anew.
+# One marker and colour for each publication; the first eight colours are Okabe and Ito's. More than
+# twelve begin anew.
 _MARKS = (
     ("o", "#0072B2"),
     ("s", "#D55E00"),
@@ -63,7 +64,11 @@ _MARKS = (
     ("v", "#000000"),
     ("P", "#E69F00"),
     ("X", "#56B4E9"),
-    ("*", "#A8204A"),
+    ("*", "#F0E442"),
+    ("<", "#A8204A"),
+    (">", "#7A3FA0"),
+    ("h", "#135E4B"),
+    ("d", "#8A6A1F"),
 )
 _CROWDED = 12  # layers from which on their names are turned
 

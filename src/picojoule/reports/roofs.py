@@ -92,7 +92,7 @@ def _moved(
     images = images_at_once(priced.layer, accelerator, estimate.batch)
     layer = priced.layer.with_batch_share(images, estimate.batch)
     ledger = Ledger(layer, accelerator, one=1.0)
-    ledger.book(flows(layer, priced.mapping, padded=accelerator.charge_padding))
+    ledger.book(flows(layer, priced.mapping, accelerator.input_reuse))
     moved: dict[str, float] = {}
     for (name, _), bits in ledger.bits_moved.items():
         moved[name] = moved.get(name, 0.0) + float(bits) / images

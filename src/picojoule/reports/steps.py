@@ -47,6 +47,8 @@ def eyexam_report(result: Examination) -> Group:
         Text(),
     ]
     parts += [prose(f"note: {note}") for note in result.notes]
+    if result.policy != "best":
+        parts.append(prose(f"meaning: {result.stands_for}"))
     unproved = [x.name for x in result.layers if x.search and x.search.status != "optimal"]
     if unproved:
         names = ", ".join(unproved)

@@ -21,7 +21,9 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.specs.document import LARGEST_FILE
 from picojoule.version import __version__
 
-DataflowName = Literal["rs", "ws", "osa", "osb", "osc", "is", "nlr", "flexible"]
+DataflowName = Literal[
+    "rs", "ws", "osa", "osb", "osc", "is", "nlr", "lockstep", "whole-lines", "flexible"
+]
 assert set(DataflowName.__args__) == set(DATAFLOWS)  # type: ignore[attr-defined]
 Width = Annotated[int, Field(ge=1, le=64, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -68,6 +70,9 @@ class QuestionBody(Settings):
     chip_yaml: Annotated[str, StringConstraints(max_length=LARGEST_FILE)] | None = Field(
         default=None, description="A machine of your own, instead of `chip`."
     )
+    node: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9])? ?nm$")] | None = Field(
+        default=None, description="Make the machine at this node of technology: 22nm."
+    )
     dataflow: DataflowName | None = Field(default=None, description="By default the machine's own.")
     objective: Literal["energy", "latency", "edp"] = "energy"
     budget: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | None = Field(
@@ -104,6 +109,8 @@ class QuestionBody(Settings):
         parts = [f"{network} on {accelerator}"]
         if self.batch not in (None, 1):
             parts.append(f"batch {self.batch}")
+        if self.node:
+            parts.append(self.node)
         if self.dataflow:
             parts.append(self.dataflow)
         if self.objective != "energy":

@@ -25,6 +25,7 @@ class Script(NamedTuple):
     cycles_per_step: float
     # [moves, 8] innermost loop, slides, double, waits, source, is output, needed, prefetched
     moves: Ints
+    latencies: Floats  # [moves] cycles before a transfer begins
     flows: int
     summed: Ints  # [moves + flows, 6] tables over C, R, S: nothing added before; nothing after
     owners: Ints  # [parts, 2] move or flow; 1: what is not fetched as nothing was added before
@@ -65,6 +66,7 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
         (computing, ramp-up, drain), stalls by transfer, time in use by channel, and visits.
     """
     loops, sizes, steps, moves = script.loops, script.sizes, script.steps, script.moves
+    latencies = script.latencies
     summed, owners, ints, scales = script.summed, script.owners, script.ints, script.scales
     data, flows = script.data, script.flows
     count, parts = len(moves), len(owners)
@@ -147,6 +149,8 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                 if times[p] > 0 and moves[m, 7] == 0:
                     start = max(start, free[ints[p, 0]])
             finish = when
+            if times.any() and not early:
+                start += latencies[m]
             for p in range(parts):
                 if times[p] > 0:  # two parts of one transfer on one channel follow each other
                     channel = ints[p, 0]
@@ -155,7 +159,7 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
                         continue
                     if moves[m, 7] > 0:  # first in the time that others left idle
                         idle = free[channel] - since[p] - (used[channel] - times[p] - used_then[p])
-                        finish = max(finish, since[p] + times[p])
+                        finish = max(finish, since[p] + latencies[m] + times[p])
                         if idle >= times[p]:
                             continue
                         times[p] -= max(0.0, idle)
@@ -239,6 +243,7 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             for p in range(parts):
                 if owners[p, 0] == m:
                     start = max(start, free[ints[p, 0]])
+            start += latencies[m]
             for p in range(parts):
                 if owners[p, 0] == m and held[p] > 0:
                     free[ints[p, 0]] = max(free[ints[p, 0]], start) + held[p]

@@ -17,8 +17,11 @@ are there. The rules:
 5. A prefetched memory is filled ahead: what it gets first from the outermost level has come before
    the layer starts, what it gets later comes in the time in which channels are idle since there was
    room. No layer takes less than all transfers of any channel: it stands for those of the next.
-6. What multipliers take straight from a memory flows while they work, and they work no faster.
-7. In a systolic array the last element is as many cycles late as the way to it is long.
+6. Before the first word of a transfer passes the latency of the memory that it fills or empties, in
+   which channels may serve others.
+7. What multipliers take straight from a memory flows while they work, and they work no faster. What
+   neighbours hand on is played as if it came from outside: no shorter than it is.
+8. In a systolic array the last element is as many cycles late as the way to it is long.
 
 Arrays outside a memory are stood for by their first element, which has most to do.
 """
@@ -40,7 +43,7 @@ from picojoule.mapper.kernels import Floats
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.simulation.playback import Script, play
 from picojoule.simulation.visit_tables import SUMMED, VisitTables, visit_tables
-from picojoule.traffic import stay
+from picojoule.traffic import refetched, stay
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 
 OUTPUT = Operand.OUTPUT
@@ -201,6 +204,7 @@ class _Transfer:
     double: bool = False
     waits: bool = False  # passes by a memory in which it can wait
     prefetched: bool = False  # while the layer before runs
+    latency: float = 0.0  # cycles before it begins
     source: int = -1  # the transfer that fills what this one is cut from
     parts: list[_ChannelShare] = field(default_factory=list)
     fresh: list[_ChannelShare] = field(default_factory=list)  # flows only: not fetched at first
@@ -277,6 +281,7 @@ class _Plan:
             steps=steps,
             cycles_per_step=self.cycles_per_step,
             moves=moves,
+            latencies=np.array([m.latency for m in self.moves], float),
             flows=len(self.flows),
             summed=summed,
             owners=np.array(owners, np.int64).reshape(-1, 2),
@@ -293,6 +298,7 @@ class _Planner:
     def __init__(self, layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> None:
         self.layer, self.accelerator, self.mapping = layer, accelerator, mapping
         self.ledger = Ledger(layer, accelerator, one=1.0)
+        self.reuse = accelerator.input_reuse
         self.depth = len(mapping.stages)
         self.channels = [(c.name, c.bandwidth) for c in self.ledger.channels()]
         self.nest = [
@@ -345,10 +351,11 @@ class _Planner:
         for operand in OPERANDS:
             for parent, child in self._edges(operand)[:-1]:
                 source, target = (self._holder(n, operand) for n in (parent, child))
+                changing = RELEVANT[operand] | refetched(operand, child, self.reuse)
                 inside = [
                     n
                     for n, (level, d, _) in enumerate(self.nest)
-                    if level < child and d in RELEVANT[operand]
+                    if level < child and d in changing
                 ]
                 moves.append(
                     _Transfer(
@@ -357,9 +364,10 @@ class _Planner:
                         parent=parent,
                         child=child,
                         last=max(inside, default=-1),
-                        slides=stay(self.mapping, operand, child)[1] is not None,
+                        slides=stay(self.mapping, operand, child, self.reuse)[1] is not None,
                         double=target.double_buffered,
                         prefetched=target.prefetched and parent == 0,
+                        latency=target.latency,
                     )
                 )
         return sorted(moves, key=lambda move: (move.child, OPERANDS.index(move.operand)))

@@ -17,8 +17,12 @@ A file names the machine's parts as :mod:`accelerator` does, outermost first::
             bandwidth: 64 bit/cycle        # left out: unbounded
             double_buffered: true          # the next tile arrives while this one is in use
             prefetched: true               # and the first one while the layer before runs
+            charge_drains: false           # sums that come and go cost no access of their own
+            refetches: [M]                 # each step of these loops fetches all inputs anew
       - array: pe-array
-        axes: [{name: rows, size: 12}, {name: columns, size: 14, loops: [M, P]}]
+        axes:
+          - {name: rows, size: 12, loops: [M, P, R]}
+          - {name: columns, size: 14, loops: [Q], forwards: [input]}  # from neighbour to neighbour
         hop_energy: 2 MAC
         network: multicast                 # or unicast, systolic, hierarchical-mesh
         bandwidths: {input: 16 bit/cycle}  # of each operand's own network; bandwidth: of a shared
@@ -37,11 +41,35 @@ memory, an array and its axis, or a key of the file) and the number::
     changes:
       buffer.capacity: 216 KiB
       pe-array.rows.size: 24
+
+What published mappings do with a machine (``--mapping published``) stands under ``published``,
+each rule and change with its source: rules that mappings keep to (:class:`dataflow.Rule`) beside
+those of the machine's dataflow, and what of the machine they use differently, named as in
+``changes``::
+
+    published:
+      rules:
+        - {rule: on-array-only, loops: [M], source: "a paper, §4", status: published}
+      changes:
+        buffer.capacity: {to: 64 KiB, source: "a paper, §5: half is never used", status: published}
+
+A change of ``nest`` arranges the parts anew: its ``to`` is a whole nest.
 """
 
 from __future__ import annotations
 
-from picojoule.specs.reading import load_accelerator, parse_accelerator, shipped_accelerators
+from picojoule.specs.reading import (
+    in_use,
+    load_accelerator,
+    parse_accelerator,
+    shipped_accelerators,
+)
 from picojoule.specs.writing import dump_accelerator
 
-__all__ = ["dump_accelerator", "load_accelerator", "parse_accelerator", "shipped_accelerators"]
+__all__ = [
+    "dump_accelerator",
+    "in_use",
+    "load_accelerator",
+    "parse_accelerator",
+    "shipped_accelerators",
+]

@@ -14,7 +14,8 @@ from picojoule.accelerator import ComponentSpec
 from picojoule.components import KINDS, Component
 from picojoule.errors import PicojouleError, did_you_mean
 from picojoule.specs.document import child
-from picojoule.specs.grammar import ArrayPart, Energy, LevelPart, MachineFile
+from picojoule.specs.grammar import ArrayPart, LevelPart, MachineFile
+from picojoule.specs.quantities import Energy
 from picojoule.technology import resolved
 
 # What a key of the file is the energy of, and what may be said of such a component.

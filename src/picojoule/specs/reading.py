@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 from os import PathLike, fspath
 from pathlib import Path
@@ -21,6 +24,7 @@ from picojoule.accelerator import (
     Format,
     Level,
     Provenance,
+    Published,
     SparseSupport,
 )
 from picojoule.components import checked_node
@@ -28,14 +32,9 @@ from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
 from picojoule.processing_passes import compiler_problems
 from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
-from picojoule.specs.grammar import (
-    Energy,
-    LevelPart,
-    MachineFile,
-    Quantity,
-    VariantFile,
-    refuse_invalid,
-)
+from picojoule.specs.grammar import LevelPart, MachineFile, VariantFile, refuse_invalid
+from picojoule.specs.quantities import Energy, Quantity
+from picojoule.specs.writing import dump_accelerator
 from picojoule.technology import at_node
 from picojoule.workload import DIMS, OPERANDS, Operand, PerOperand
 
@@ -83,7 +82,7 @@ def load_accelerator(
     nanometres = None if node is None else checked_node(units.nanometres(node))
     if not isinstance(source, Accelerator):
         source = parse_accelerator(_read(source), fspath(source))
-    return source if nanometres is None else at_node(source, nanometres)
+    return source if nanometres is None else _made_at(source, nanometres)
 
 
 def _read(source: str | PathLike[str]) -> str:
@@ -141,7 +140,68 @@ def _accelerator(document: Document) -> Accelerator:
             *_unused(file),
         ]
     )
+    if accelerator.published.changes:
+        _accelerator(_in_use(document, accelerator.published))
     return accelerator
+
+
+def in_use(accelerator: Accelerator) -> Accelerator:
+    """The accelerator as its published mappings use it: with those changes made.
+
+    >>> machine = load_accelerator("eyeriss-isca16")
+    >>> in_use(machine) == machine  # its published mappings use all of it
+    True
+
+    Raises:
+        InputError: the changes do not fit the machine, which was made without a file.
+    """
+    if not accelerator.published.changes:
+        return accelerator
+    document = read_document(dump_accelerator(accelerator), accelerator.name)
+    document.lines.clear()  # nobody has seen that text
+    return _accelerator(_in_use(document, accelerator.published))
+
+
+def _made_at(accelerator: Accelerator, node: float) -> Accelerator:
+    """*accelerator* at another node, and so are the energies that its published mappings change."""
+    scaled, published = at_node(accelerator, node), accelerator.published
+    touched = [x for x in published.changes if x.target == "nest" or x.target.endswith("_energy")]
+    if not touched:
+        return scaled
+    used = read_document(dump_accelerator(at_node(in_use(accelerator), node)), scaled.name).root
+    assert isinstance(used, dict)
+    nest = replace(touched[0], target="nest", to=json.dumps(used["nest"]))
+    others = [x for x in published.changes if x not in touched]
+    for change in touched:
+        if change.target == "compute.mac_energy":  # beside the nest
+            others.append(replace(change, to=json.dumps(used["compute"]["mac_energy"])))
+    return replace(scaled, published=replace(published, changes=(nest, *others)))
+
+
+def _in_use(document: Document, published: Published) -> Document:
+    """The machine of *document* with the changes made that its published mappings make to it."""
+    root, moved, wrong = copy.deepcopy(document.root), dict[str, str](), list[Mistake]()
+    assert isinstance(root, dict)
+    del root["published"]
+    for change in published.changes:
+        place = child("$.published.changes", change.target)
+        value = json.loads(change.to)
+        if change.target == "nest":  # another arrangement of the same storage
+            root["nest"], moved["$.nest"] = value, place
+            continue
+        try:
+            if isinstance(_present(root, change.target), dict) and not isinstance(value, dict):
+                value = {"value": value, "source": change.source, "status": change.status}
+            moved[_change(root, change.target, value)] = place
+        except PicojouleError as error:
+            wrong.append(document.mistake(place, str(error)))
+    return Document(
+        source=document.source,
+        root=root,
+        lines=document.lines,
+        moved={**(document.moved or {}), **moved},
+        mistakes=tuple(wrong),
+    )
 
 
 def _validated(whole: type[_F], document: Document, **context: str) -> _F:
@@ -158,6 +218,9 @@ def _unused(file: MachineFile) -> Iterator[tuple[str, str]]:
         yield "$.static_power", "has no effect without energies in pJ and a clock"
     if file.unit_energy and file.energy_unit == "pJ":
         yield "$.unit_energy", "has no effect: energies are in pJ, not in multiples of a MAC"
+    outermost = [x for part in file.nest[:1] if isinstance(part, LevelPart) for x in part.memories]
+    if any(memory.refetches for memory in outermost):
+        yield "$.nest[0]", "refetches has no effect in the outermost memory: it holds everything"
     used = {
         coding
         for part in file.nest
@@ -183,7 +246,12 @@ def _build(file: MachineFile) -> Accelerator:
             nest.append(Level(tuple(memory.memory(unit) for memory in part.memories)))
             continue
         axes = tuple(
-            Axis(a.name, number(a.size, 1), frozenset(DIMS if a.loops is None else a.loops))
+            Axis(
+                a.name,
+                number(a.size, 1),
+                frozenset(DIMS if a.loops is None else a.loops),
+                frozenset(a.forwards),
+            )
             for a in part.axes
         )
         hop, bandwidth = number(part.hop_energy, 0.0), number(part.bandwidth, None)
@@ -237,6 +305,7 @@ def _build(file: MachineFile) -> Accelerator:
         default_dataflow=file.default_dataflow,
         compiler=file.compiler,
         description=file.description,
+        published=file.published.published(),
         sources=tuple(_constants(file, "$")),
     )
 
@@ -294,11 +363,10 @@ def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
     return document.root
 
 
-def _change(root: dict[str, Any], target: str, value: Any) -> str:
-    """Put *value* where *target* points; return the path of the place."""
-    *parts, last = target.split(".")
+def _place(root: dict[str, Any], target: str) -> tuple[dict[str, Any], str]:
+    """The part of the machine that *target* names a key of, and its path."""
     place, path = root, "$"
-    for word in parts:
+    for word in target.split(".")[:-1]:
         if word in _absent_groups(place, path):
             place[word] = {}
         places = _parts(place, path)
@@ -307,6 +375,13 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
             there = f"; there are {', '.join(places)}" if places else ""
             raise PicojouleError(f"there is no {shortened(word)!r}{near}{there}")
         place, path = places[word]
+    return place, path
+
+
+def _change(root: dict[str, Any], target: str, value: Any) -> str:
+    """Put *value* where *target* points; return the path of the place."""
+    place, path = _place(root, target)
+    last = target.rpartition(".")[2]
     if last in _FIXED or last in _parts(place, path).keys() - _GROUPS:
         raise PicojouleError(f"{shortened(target)!r} is no number or option that can be changed")
     if last in _ENDS and "access_energy" in place:
@@ -317,6 +392,12 @@ def _change(root: dict[str, Any], target: str, value: Any) -> str:
             place.pop(end, None)
     place[last] = value
     return child(path, last)
+
+
+def _present(root: dict[str, Any], target: str) -> Any:
+    """What stands where *target* points, if anything does."""
+    place, last = _place(root, target)[0], target.rpartition(".")[2]
+    return place.get(last)
 
 
 def _absent_groups(place: dict[str, Any], path: str) -> Iterator[str]:

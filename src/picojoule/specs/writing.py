@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,13 +17,15 @@ from picojoule.accelerator import (
     Format,
     Level,
     Memory,
+    Published,
     SparseSupport,
 )
 from picojoule.errors import UnitError
-from picojoule.specs.grammar import (
+from picojoule.specs.quantities import (
     Bandwidth,
     Capacity,
     Count,
+    Cycles,
     Energy,
     Frequency,
     Length,
@@ -75,6 +78,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
             else written.array(part, f"$.nest[{index}]")
             for index, part in enumerate(accelerator.nest)
         ],
+        published=_published(accelerator.published),
     )
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
@@ -122,8 +126,11 @@ class _Written:
             read_energy=None if both else read,
             write_energy=None if both else write,
             bandwidth=self.number(Bandwidth, f"{path}.bandwidth", memory.bandwidth),
+            refetches=_names(memory.refetches, DIMS) if memory.refetches else None,
+            charge_drains=None if memory.charge_drains else False,
             double_buffered=True if memory.double_buffered else None,
             prefetched=True if memory.prefetched else None,
+            latency=self.number(Cycles, f"{path}.latency", memory.latency or None),
             formats=_Flow(
                 {
                     operand.value: coding.value
@@ -157,6 +164,7 @@ class _Written:
             name=axis.name,
             size=self.number(Count, f"{path}.size", axis.size),
             loops=None if axis.dims == set(DIMS) else _names(axis.dims, DIMS),
+            forwards=_names(axis.forwards, OPERANDS) if axis.forwards else None,
         )
 
     def sparse(self) -> dict[str, Any] | None:
@@ -194,6 +202,23 @@ class _Written:
             cycles=self.number(Count, "$.compute.cycles", compute.cycles if serial else None),
             psum_bits=self.number(Width, "$.compute.psum_bits", compute.psum_bits),
         )
+
+
+def _published(published: Published) -> dict[str, Any] | None:
+    rules = [
+        _given(
+            rule=x.rule.value,
+            loops=_names(x.loops, DIMS) if x.loops else None,
+            source=x.source,
+            status=x.status,
+        )
+        for x in published.rules
+    ]
+    changes = {
+        x.target: {"to": json.loads(x.to), "source": x.source, "status": x.status}
+        for x in published.changes
+    }
+    return _given(rules=rules or None, changes=changes or None) or None
 
 
 def _named(spec: ComponentSpec) -> dict[str, Any]:

@@ -16,28 +16,48 @@ def asilomar() -> Iterator[PublishedNumber]:
     path = resources.files("picojoule") / "data" / "networks" / "NetworkConf_AlexNet_Asilomar.txt"
     values = figure("asilomar_fig6")
     with resources.as_file(path) as file:
-        ours = estimate(str(file), "eyeriss-cvpr17", batch=44)
-    yield from _by_type(name, values, ours, 0.05)
+        ours = estimate(str(file), "eyeriss-cvpr17", batch=44, policy="published")
+    yield from _by_type(name, values, ours, total=0.05)
+
+
+SIMULATOR = "eyeriss-cvpr17-simulator"
+DRAINS = "that sums drain for nothing was seen in these bars"
 
 
 def cvpr17_fig4() -> Iterator[PublishedNumber]:
-    """The original AlexNet in the simulator of CVPR'17, per layer and data type."""
-    values = figure("cvpr17_fig4")
-    yield from _by_type(
-        "CVPR'17 Fig. 4", values, estimated("bvlc-alexnet-cvpr17", "eyeriss-cvpr17", 44), None
-    )
+    """AlexNet in the simulator of CVPR'17, as it was and pruned: per layer, per data type."""
+    name = "CVPR'17 Fig. 4"
+    ours = estimated("bvlc-alexnet-cvpr17", SIMULATOR, 44)
+    yield from _by_type(name, figure("cvpr17_fig4"), ours, total=0.08, column=0.08)
+    pruned = estimated("bvlc-alexnet-eap", SIMULATOR, 44)
+    values = figure("cvpr17_fig5_6", network="bvlc-alexnet-eap")
+    for kind in ("input", "output", "weight"):
+        yield PublishedNumber(
+            figure=name,
+            quantity=f"energy-aware {kind} energy",
+            kind="energy",
+            origin="simulator",
+            paper=values["", f"energy.{kind}"],
+            ours=pruned.by_operand[kind],
+            tolerance=0.08,
+        )
 
 
 def _by_type(
-    name: str, values: dict[tuple[str, str], float], ours: Estimate, tolerance: float | None
+    name: str,
+    values: dict[tuple[str, str], float],
+    ours: Estimate,
+    *,
+    total: float,
+    column: float | None = None,
 ) -> Iterator[PublishedNumber]:
     types = ("input", "output", "weight", "compute")
     names = [layer for layer in dict.fromkeys(layer for layer, _ in values) if layer]
     names = [layer for layer in names if (layer, "energy.input") in values]
-    total = 0.0
+    together = 0.0
     for published_name, layer in zip(names, ours.layers, strict=True):
         paper = sum(values[published_name, f"energy.{kind}"] for kind in types)
-        total += paper
+        together += paper
         yield PublishedNumber(
             figure=name,
             quantity=f"{published_name} energy",
@@ -55,15 +75,18 @@ def _by_type(
             origin="simulator",
             paper=paper,
             ours=ours.by_operand[kind],
+            tolerance=column,
+            fitted=column is not None and kind == "output",
+            note=DRAINS if column is not None and kind == "output" else "",
         )
     yield PublishedNumber(
         figure=name,
         quantity="total energy",
         kind="energy",
         origin="simulator",
-        paper=total,
+        paper=together,
         ours=ours.energy,
-        tolerance=tolerance,
+        tolerance=total,
     )
 
 
@@ -75,7 +98,7 @@ def cvpr17_table1() -> Iterator[PublishedNumber]:
     for network in networks:
         values = figure("cvpr17_table1", network=network)
         paper.append(values["", "energy"])
-        ours.append(estimated(network, "eyeriss-cvpr17", 44).energy)
+        ours.append(estimated(network, SIMULATOR, 44).energy)
         yield PublishedNumber(
             figure=name,
             quantity=f"{network} energy",
@@ -83,10 +106,9 @@ def cvpr17_table1() -> Iterator[PublishedNumber]:
             origin="simulator",
             paper=paper[-1],
             ours=ours[-1],
-            tolerance=0.10,
+            tolerance=0.08,
         )
     for n, label in ((1, "Deep Compression"), (2, "energy-aware")):
-        # 3.3x to 4.1x around the published 3.7x
         yield PublishedNumber(
             figure=name,
             quantity=f"reduction by {label}",
@@ -94,5 +116,5 @@ def cvpr17_table1() -> Iterator[PublishedNumber]:
             origin="simulator",
             paper=paper[0] / paper[n],
             ours=ours[0] / ours[n],
-            tolerance=0.11,
+            tolerance=0.03,
         )

@@ -12,7 +12,7 @@ from typing import Literal
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
 
-Kind = Literal["energy", "power", "time", "traffic", "size", "relative"]
+Kind = Literal["energy", "power", "time", "traffic", "size", "area", "relative"]
 """What sort of quantity: ``time`` of any rate too, ``size`` of what is held or in use at a time,
 ``relative`` of one such number over another."""
 
@@ -90,6 +90,6 @@ def figure(name: str, **wanted: str) -> dict[tuple[str, str], float]:
 
 
 @cache
-def estimated(network: str, accelerator: str, batch: int, dataflow: str = "rs") -> Estimate:
+def estimated(network: str, accelerator: str, batch: int, policy: str = "published") -> Estimate:
     """An estimate that several comparisons share."""
-    return estimate(network, accelerator, batch=batch, dataflow=dataflow)
+    return estimate(network, accelerator, batch=batch, policy=policy)

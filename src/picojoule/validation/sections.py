@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from picojoule.validation.components import hwcomponents, isca16_areas, nvdla_areas
 from picojoule.validation.cvpr17 import asilomar, cvpr17_fig4, cvpr17_table1
 from picojoule.validation.cvpr17_networks import cvpr17_networks
+from picojoule.validation.eie import eie
+from picojoule.validation.eyeriss_v2 import eyeriss_v2
 from picojoule.validation.figures import PublishedNumber
 from picojoule.validation.isca16 import isca16_fig10, isca16_fig12, worked_examples
 from picojoule.validation.jssc17 import jssc17_table3, jssc17_table5, jssc17_table6
+from picojoule.validation.mlperf_tiny import mlperf_tiny
 from picojoule.validation.nvdla import nvdla
 from picojoule.validation.vela import vela
 
@@ -25,6 +29,12 @@ SECTIONS: Sequence[Callable[[], Iterator[PublishedNumber]]] = (
     cvpr17_fig4,
     vela,
     nvdla,
+    hwcomponents,
+    nvdla_areas,
+    isca16_areas,
+    mlperf_tiny,
+    eie,
+    eyeriss_v2,
 )
 
 

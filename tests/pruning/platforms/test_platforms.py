@@ -206,6 +206,15 @@ def test_an_accelerator_is_asked_through_estimate(tmp_path: Path) -> None:
         accelerator("eyeriss", "latency", path=tmp_path / "energy.json")
 
 
+def test_a_chip_at_another_node() -> None:
+    small = platform("energy:eyeriss@22nm")
+    assert small.name == "energy on eyeriss-22nm"
+    with pytest.raises(PicojouleError, match="did you mean 'eyeriss'"):
+        platform("energy:eyerisss@22nm")
+    with pytest.raises(PicojouleError, match="a node needs"):
+        platform("energy:eyeriss@22kB")
+
+
 @pytest.mark.parametrize("name", ["mac", "energy:", "energy:eyerisss", "cpu:atomic", "gpu:x", 7])
 def test_unknown_platforms_are_refused(name: Any) -> None:
     with pytest.raises(PicojouleError):
