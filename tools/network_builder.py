@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from picojoule.frontends.wiring import Effect, Operation, connect
+from picojoule.frontends.wiring import Effect, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 from picojoule.workload import Layer, Operand, Workload, conv
 
@@ -31,7 +31,7 @@ class Wires:
     """
 
     at: str = ""
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[WiredOperator] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
@@ -113,7 +113,7 @@ class Wires:
             for each, size in zip(names, words, strict=True)
         )
         self.operations.append(
-            Operation(
+            WiredOperator(
                 name=name,
                 operator=operator,
                 effect=effect,

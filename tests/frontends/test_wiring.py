@@ -15,7 +15,7 @@ from onnx import NodeProto, TensorProto, helper
 from torch import nn
 
 from picojoule.frontends import load, parse_table
-from picojoule.frontends.wiring import Effect, Operation, connect
+from picojoule.frontends.wiring import Effect, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 from picojoule.reports.network_table import format_table
 from picojoule.workload import Operand, Workload
@@ -474,7 +474,7 @@ def test_a_residual_block_of_tflite(read: Any) -> None:
 
 
 @st.composite
-def operations(draw: st.DrawFn) -> tuple[list[Operation], dict[str, Tensor], list[str]]:
+def operations(draw: st.DrawFn) -> tuple[list[WiredOperator], dict[str, Tensor], list[str]]:
     """Operators that read what is there, of any effect, and which tensors leave."""
     words = {"in": 8}
     steps = []
@@ -487,7 +487,7 @@ def operations(draw: st.DrawFn) -> tuple[list[Operation], dict[str, Tensor], lis
         if effect is Effect.VIEW and reads:
             words.update(dict.fromkeys(makes, words[reads[0]]))
         steps.append(
-            Operation(
+            WiredOperator(
                 name=f"n{number}",
                 operator=effect.value,
                 effect=effect,
@@ -502,7 +502,7 @@ def operations(draw: st.DrawFn) -> tuple[list[Operation], dict[str, Tensor], lis
 @settings(max_examples=300, deadline=None)
 @given(operations())
 def test_any_operators_hang_together(
-    case: tuple[list[Operation], dict[str, Tensor], list[str]],
+    case: tuple[list[WiredOperator], dict[str, Tensor], list[str]],
 ) -> None:
     steps, tensors, outputs = case
     graph = connect(steps, tensors.__getitem__, ["in"], outputs)

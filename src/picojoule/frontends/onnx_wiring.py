@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from onnx import ModelProto
 
 from picojoule.frontends.onnx_shapes import Ran, Traced, label_of, local_name, names_in
-from picojoule.frontends.wiring import Effect, Operation, connect
+from picojoule.frontends.wiring import Effect, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 
 VIEWS = names_in(
@@ -72,7 +72,7 @@ class _Wiring:
             scale_bits=self._traced.scales.get(name, 0.0),
         )
 
-    def operations(self, ran: Sequence[Ran]) -> Iterator[Operation]:
+    def operations(self, ran: Sequence[Ran]) -> Iterator[WiredOperator]:
         """What ran, in order; loops and undecided branches each as one."""
         inside: list[Ran] = []
         region = ""
@@ -97,7 +97,7 @@ class _Wiring:
         ends = [place for place, letter in enumerate(path) if letter == "."]
         return next((path[:end] for end in ends if path[:end] in regions), "")
 
-    def _operation(self, ran: Ran) -> Operation:
+    def _operation(self, ran: Ran) -> WiredOperator:
         node, operator = ran.step.node, ran.step.node.op_type
         effect = Effect.OWN
         if operator in VIEWS:
@@ -108,7 +108,7 @@ class _Wiring:
             effect = Effect.IN_PLACE
         reads = () if operator in OF_SHAPES else self._reads(ran)
         makes = tuple(name for name in node.output if name)
-        return Operation(
+        return WiredOperator(
             name=node.name or next(map(local_name, makes), operator),
             operator=label_of(node),
             effect=effect,
@@ -121,7 +121,7 @@ class _Wiring:
         names = map(self.source, ran.step.node.input)
         return tuple(name for name in names if self.is_computed(name))
 
-    def _whole(self, path: str, inside: Sequence[Ran]) -> Operation:
+    def _whole(self, path: str, inside: Sequence[Ran]) -> WiredOperator:
         """A loop or an undecided branch with all that is in it."""
         region = self._traced.regions[path]
         made = {name for each in inside for name in each.step.node.output}
@@ -132,7 +132,7 @@ class _Wiring:
             for name in self._reads(each)
             if name not in made and not name.startswith(f"{path}.")  # a trip's number, a slice
         ]
-        return Operation(
+        return WiredOperator(
             name=region.name,
             operator=region.operator,
             effect=Effect.OWN,

@@ -10,7 +10,7 @@ from picojoule.frontends.tflite_file import Operator
 from picojoule.frontends.tflite_layers import Scope
 from picojoule.frontends.tflite_operators import CONTROL, names
 from picojoule.frontends.tflite_tensors import FLOAT_BITS
-from picojoule.frontends.wiring import Effect, Operation, connect
+from picojoule.frontends.wiring import Effect, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 from picojoule.workload import Layer
 
@@ -91,7 +91,7 @@ class _Wiring:
         words = None if shape is None else math.prod(shape)
         return Tensor(name=name or f"tensor_{index}", words=words, bits=bits)
 
-    def operations(self, ran: Sequence[Ran]) -> Iterator[Operation]:
+    def operations(self, ran: Sequence[Ran]) -> Iterator[WiredOperator]:
         """What ran, in order."""
         for operator, name, layers in ran:
             kind = operator.name
@@ -102,7 +102,7 @@ class _Wiring:
                 effect = Effect.BY_VALUE
             elif kind in IN_PLACE:
                 effect = Effect.IN_PLACE
-            yield Operation(
+            yield WiredOperator(
                 name=name,
                 operator=operator.custom or kind,
                 effect=effect,

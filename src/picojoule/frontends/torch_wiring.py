@@ -14,7 +14,7 @@ from picojoule.frontends.aten_operators import BOOKKEEPING, family, words
 from picojoule.frontends.products import ProblemError
 from picojoule.frontends.torch_regions import inner_graphs, region_run_once
 from picojoule.frontends.torch_tensors import ProgramTensors
-from picojoule.frontends.wiring import Effect, Operation, connect
+from picojoule.frontends.wiring import Effect, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 from picojoule.workload import Layer
 
@@ -140,7 +140,7 @@ class _Walk:
             name=value.name, words=count, bits=bits, scale_bits=self._tensors.scale_bits(node)
         )
 
-    def follow(self, graph: fx.Graph, prefix: str) -> Iterator[Operation]:
+    def follow(self, graph: fx.Graph, prefix: str) -> Iterator[WiredOperator]:
         """The operations of a graph in order."""
         for node in graph.nodes:
             if node.op == "placeholder":
@@ -163,7 +163,7 @@ class _Walk:
         graph: fx.Graph,
         inputs: Sequence[tuple[fx.Node, object]],
         prefix: str,
-    ) -> Iterator[Operation]:
+    ) -> Iterator[WiredOperator]:
         """The operations of a region, whose ends are those of its operator."""
         inner = f"{prefix}{node.name}."
         for placeholder, outer in inputs:
@@ -180,7 +180,7 @@ class _Walk:
             self._values.setdefault(key, _Value(node.name, source, place))
             self._now[prefix + node.name] = key
 
-    def _operation(self, node: fx.Node, prefix: str) -> Operation:
+    def _operation(self, node: fx.Node, prefix: str) -> WiredOperator:
         name = _operator(node)
         operands = _operands(node)
         if family(name) in SUM_FIRST:
@@ -195,7 +195,7 @@ class _Walk:
             effect = Effect.IN_PLACE
         layers = self._take(node)
         self._write(node, prefix)
-        return Operation(
+        return WiredOperator(
             name=node.name,
             operator=name,
             effect=effect,

@@ -33,7 +33,7 @@ class Effect(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class WiredOperator:
     """One operator that runs at inference.
 
     Args:
@@ -58,7 +58,7 @@ Description = Callable[[str], Tensor]
 
 
 def connect(
-    operations: Iterable[Operation],
+    operations: Iterable[WiredOperator],
     described: Description,
     inputs: Sequence[str],
     outputs: Sequence[str],
@@ -97,7 +97,7 @@ class _Views:
     def __init__(self) -> None:
         self._sources: dict[str, str] = {}
 
-    def take(self, operation: Operation) -> bool:
+    def take(self, operation: WiredOperator) -> bool:
         """Whether an operator is nothing but a view, which is noted."""
         if operation.effect is not Effect.VIEW or operation.layers:
             return False
@@ -142,7 +142,7 @@ class _Step:
 
 
 def _joined(
-    operations: Sequence[Operation], outputs: frozenset[str], known: _Described
+    operations: Sequence[WiredOperator], outputs: frozenset[str], known: _Described
 ) -> list[_Step]:
     """The operations, without those that joined the one that makes their values."""
     readers: dict[str, list[int]] = defaultdict(list)
@@ -179,7 +179,7 @@ def _joined(
 
 
 def _following(
-    operations: Sequence[Operation],
+    operations: Sequence[WiredOperator],
     first: str,
     readers: Mapping[str, Sequence[int]],
     outputs: frozenset[str],
