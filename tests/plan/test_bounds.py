@@ -16,7 +16,7 @@ from picojoule.graph import Graph, Node, Tensor
 from picojoule.mapping import Mapping, Stage
 from picojoule.plan.bounds import bound
 from picojoule.specs import load_accelerator
-from picojoule.workload import Layer, Operand, PerOperand, Workload, conv, linear, matmul
+from picojoule.workload import Dim, Layer, Operand, PerOperand, Workload, conv, linear, matmul
 
 FLAT = load_accelerator(Path(__file__).parents[1] / "paper" / "flat-65536.yaml")
 
@@ -97,8 +97,9 @@ def _all_at_once(layer: Layer) -> Mapping:
 @pytest.mark.parametrize("coding", [Format.DENSE, Format.BITMAP, Format.RUN_LENGTH])
 @pytest.mark.parametrize("psum", [None, 24])
 @pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("drains", [False, True])
 def test_a_store_and_a_load_cost_what_the_price_says(
-    charging: Charging, coding: Format, psum: int | None, padded: bool
+    charging: Charging, coding: Format, psum: int | None, padded: bool, drains: bool
 ) -> None:
     levels = []
     for level in FLAT.levels:
@@ -109,6 +110,7 @@ def test_a_store_and_a_load_cost_what_the_price_says(
             write_energy=memory.write_energy * 1.5,
             formats=PerOperand(coding, coding, coding),
             capacity=None,
+            charge_drains=drains,
         )
         levels.append(Level((memory,)))
     machine = replace(
@@ -143,8 +145,9 @@ def test_a_store_and_a_load_cost_what_the_price_says(
     dram, buffer = machine.memories["dram"], machine.memories["buffer"]
     expected = stored.accesses["dram"][Operand.OUTPUT].energy
     expected += loaded.accesses["dram"][Operand.INPUT].energy
-    if both:
+    if both and drains:
         expected += first.size(Operand.OUTPUT) * (psum or 12) / 16 * buffer.read_energy
+    if both:
         words = loaded.accesses["buffer"][Operand.INPUT]
         each_read = 8 / 16 * buffer.read_energy  # to the multiplier, uncoded
         expected += words.energy - words.read * each_read
@@ -161,6 +164,14 @@ def test_time_and_what_is_drawn_in_it() -> None:
     bounds = bound(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)), machine)
     assert math.isclose(bounds.cycles, 2 * 655.36)
     assert math.isclose(bounds.energy, 412 * 4096 + 3 * bounds.cycles)
+
+
+def test_a_machine_that_fetches_anew_has_bounds_of_whole_tensors() -> None:
+    dram, buffer = FLAT.levels
+    anew = replace(buffer.memories[0], refetches=frozenset({Dim.M}))
+    network = chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64))
+    machine = replace(FLAT, nest=(dram, replace(buffer, memories=(anew,))))
+    assert [bound(network, x).by_parts for x in (FLAT, machine)] == [True, False]
 
 
 def test_a_batch_is_told_per_inference() -> None:

@@ -126,9 +126,10 @@ def _answered(
     }
     bits, density = read_bits(options.bits), read_densities(options.density)
 
+    from picojoule.equivalents import as_run
     from picojoule.frontends import load
     from picojoule.plan.bounds import bound
-    from picojoule.question import as_run, narrowed, prepared
+    from picojoule.question import narrowed, prepared
 
     network = load(source, **reading)
     if options.accelerator is None:

@@ -5,7 +5,8 @@ memory nearer by: with one load of the whole input more it would be a mapping of
 so the best of those is at most that load dearer. The same holds of its output and one store. So a
 tensor that stays saves at most one store and, for each reader, one load, whatever mappings the
 layers have, whole or band by band; and the layers' proved optima less these, summed, are below
-every schedule that keeps tensors so and computes nothing twice to spare a load.
+every schedule that keeps tensors so and computes nothing twice to spare a load. Where a memory
+fetches inputs anew though parts of them are there, that holds of tensors that stay whole.
 
 Sizes, coding and both charging conventions are those of :mod:`picojoule.cost`.
 """
@@ -61,7 +62,8 @@ class NetworkBounds:
     """The bounds of all tensors of a network on an accelerator.
 
     Args:
-        energy, cycles: of all tensors together, each end of a layer counted once.
+        energy, other, cycles: of all tensors together, each end of a layer counted once.
+        by_parts: whether they hold of tensors that stay by parts as well.
     """
 
     network: str
@@ -70,6 +72,7 @@ class NetworkBounds:
     clock: float | None
     batch: int
     tensors: tuple[TensorBound, ...]
+    by_parts: bool
     energy: float
     other: float
     cycles: float
@@ -113,7 +116,7 @@ def bound(
 
     Args:
         run: the layers as the accelerator runs them, by name, where it runs other ones
-            (:func:`question.as_run`).
+            (:func:`equivalents.as_run`).
 
     Raises:
         WorkloadError: nobody says what lies between the layers of the network.
@@ -155,6 +158,7 @@ def bound(
         clock=accelerator.clock,
         batch=network.batch,
         tensors=tuple(bounds),
+        by_parts=not any(near.memory.refetches for near in _near(accelerator)),
         energy=energy,
         other=other,
         cycles=cycles,
@@ -291,7 +295,7 @@ class _Ends:
             else:
                 first = stored[outer.name] if outer is way[0] else plain
                 energy += first * outer.write_energy * (both or outer is way[0])
-                energy += plain * inner.read_energy * both
+                energy += plain * inner.read_energy * (both and inner.charge_drains)
                 sizes = first, plain
             bits[outer.name] += sizes[0]
             bits[inner.name] += sizes[1]

@@ -64,8 +64,8 @@ def bound_sentences(bounds: NetworkBounds) -> Iterator[str]:
     total = show_energy(bounds.energy, bounds.energy_unit)
     yield (
         f"All tensors together: at most {total}{_time(bounds.cycles, bounds)} of an inference. No "
-        "schedule that keeps tensors there, whole or by parts, and computes nothing twice is below "
-        "the sum of the layers' proved optima less that."
+        f"schedule that keeps tensors there {'whole or by parts' if bounds.by_parts else 'whole'}, "
+        "and computes nothing twice, is below the sum of the layers' proved optima less that."
     )
     if bounds.other:
         other = show_energy(bounds.other, bounds.energy_unit)
