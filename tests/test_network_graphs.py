@@ -116,3 +116,17 @@ def shape(told: Graph) -> Counter[object]:
         )
         for each in told.nodes
     )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("resnet18", "ResNet-18"), ("mobilenetv2", "MobileNet v2")]
+)
+def test_graphs_are_those_of_torch(ours: str, theirs: str) -> None:
+    """Networks written as modules from their papers, as torch exports them."""
+    pytest.importorskip("torch")
+    from tools.counts.rows import NETWORKS as MODULES
+    from tools.counts.rows import made
+
+    graph_of_module = load(made(MODULES[theirs]), values=False).graph
+    assert graph_of_module is not None
+    assert shape(graph_of_module) == shape(graph(ours))

@@ -259,6 +259,7 @@ def test_branches_of_which_one_runs_are_one_node(tmp_path: Path) -> None:
 
     nodes = [
         make("Conv", "x w", "a"),
+        make("MaxPool", "x", "d", kernel_shape=[1, 1]),
         make("ReduceMax", "x", "m", keepdims=0),
         make("Cast", "m", "c", to=TensorProto.BOOL),
         make(
@@ -266,13 +267,14 @@ def test_branches_of_which_one_runs_are_one_node(tmp_path: Path) -> None:
             "c",
             "b",
             then_branch=branch("p", "Conv", "a w"),
-            else_branch=branch("q", "Relu", "a"),
+            else_branch=branch("q", "Add", "a d"),
         ),
         make("Conv", "b w", "y"),
     ]
     graph = told(network_of(tmp_path, nodes, IMAGE, WEIGHT))
-    assert lines(graph)[2:] == ["If: a -> b", "Conv: b -> y"]
-    assert graph.nodes[2].layers == ("Conv_p",)
+    # The dearer branch has the layer; what the other one reads is needed as well.
+    assert lines(graph)[3:] == ["If: a d -> b", "Conv: b -> y"]
+    assert graph.nodes[3].layers == ("Conv_p",)
 
 
 def test_of_onnx_attention_the_scores_lie_between(tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
-from picojoule.frontends.onnx_shapes import Ran, Traced, label_of, local_name, names_in
+from picojoule.frontends.onnx_shapes import Ran, Traced, flat, label_of, local_name, names_in
 from picojoule.frontends.wiring import Effect, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 
 VIEWS = names_in(
-    "DequantizeLinear Dropout Expand Flatten Identity Reshape Squeeze Transpose Unsqueeze"
+    "DequantizeLinear Dropout Expand Flatten Identity Reshape Squeeze Tile Transpose Unsqueeze"
 )
-"""Operators after which the same words lie in memory: levels are stored, not what they mean."""
+"""Operators after which the same words lie in memory: levels are stored, not what they mean, and
+of what repeats itself one of each, as layers count it."""
 
 OF_SHAPES = names_in("ConstantOfShape EyeLike RandomNormalLike RandomUniformLike Shape Size")
 """Operators that look at the shape of their input only."""
@@ -51,6 +53,10 @@ class _Wiring:
     def __init__(self, traced: Traced) -> None:
         self._traced = traced
         self._ends = {name for region in traced.regions.values() for name in region.outputs}
+        # Of all branches: which one runs is not known, and what the others read is needed too.
+        self._inside: dict[str, list[NodeProto]] = defaultdict(list)
+        for step in flat(traced.steps):
+            self._inside[self._region_of(step.path)].append(step.node)
 
     def source(self, name: str) -> str:
         """The tensor that *name* stands for, across borders of functions and branches."""
@@ -106,7 +112,7 @@ class _Wiring:
             effect = Effect.BY_VALUE
         elif operator in IN_PLACE:
             effect = Effect.IN_PLACE
-        reads = () if operator in OF_SHAPES else self._reads(ran)
+        reads = () if operator in OF_SHAPES else self._reads(node)
         makes = tuple(name for name in node.output if name)
         return WiredOperator(
             name=node.name or next(map(local_name, makes), operator),
@@ -117,19 +123,19 @@ class _Wiring:
             layers=ran.layers,
         )
 
-    def _reads(self, ran: Ran) -> tuple[str, ...]:
-        names = map(self.source, ran.step.node.input)
+    def _reads(self, node: NodeProto) -> tuple[str, ...]:
+        names = map(self.source, node.input)
         return tuple(name for name in names if self.is_computed(name))
 
     def _whole(self, path: str, inside: Sequence[Ran]) -> WiredOperator:
         """A loop or an undecided branch with all that is in it."""
-        region = self._traced.regions[path]
-        made = {name for each in inside for name in each.step.node.output}
+        region, nodes = self._traced.regions[path], self._inside[path]
+        made = {name for node in nodes for name in node.output}
         reads = [self.source(name) for name in region.inputs if self.is_computed(name)]
         reads += [
             name
-            for each in inside
-            for name in self._reads(each)
+            for node in nodes
+            for name in self._reads(node)
             if name not in made and not name.startswith(f"{path}.")  # a trip's number, a slice
         ]
         return WiredOperator(

@@ -17,10 +17,11 @@ from picojoule.workload import Layer
 VIEWS = names(
     """
     BITCAST BROADCAST_TO DEQUANTIZE EXPAND_DIMS RESHAPE SQUEEZE STABLEHLO_BROADCAST_IN_DIM
-    STABLEHLO_RESHAPE STABLEHLO_TRANSPOSE TRANSPOSE
+    STABLEHLO_RESHAPE STABLEHLO_TRANSPOSE TILE TRANSPOSE
     """
 )
-"""Operators after which the same words lie in memory: levels are stored, not what they mean."""
+"""Operators after which the same words lie in memory: levels are stored, not what they mean, and
+of what repeats itself one of each, as layers count it."""
 
 OF_SHAPES = names("RANK SHAPE ZEROS_LIKE")
 """Operators that look at the shape of their input only."""

@@ -21,7 +21,8 @@ from picojoule.workload import Layer
 VIEWS = (
     BOOKKEEPING
     | words("adjoint broadcast_to clone contiguous expand expand_as lift_fresh_copy matrix_H")
-    | words("mH mT movedim moveaxis numpy_T permute swapaxes swapdims t transpose")
+    | words("mH mT movedim moveaxis numpy_T permute repeat repeat_interleave swapaxes swapdims t")
+    | words("tile transpose")
     | words(
         """
         quantized_decomposed.dequantize_per_tensor quantized_decomposed.dequantize_per_channel
@@ -30,7 +31,8 @@ VIEWS = (
         """
     )
 )
-"""Operators after which the same words lie in memory: levels are stored, not what they mean."""
+"""Operators after which the same words lie in memory: levels are stored, not what they mean, and
+of what repeats itself one of each, as layers count it."""
 
 BY_VALUE = words(
     """
