@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from picojoule.errors import InputError, WorkloadError
 from picojoule.frontends import parse_table
@@ -181,3 +184,35 @@ def test_a_record_whose_graph_does_not_fit() -> None:
     record["graph"]["tensors"].append(record["graph"]["tensors"][0])
     with pytest.raises(InputError, match="two tensors are named 'x'"):
         network_of(record, "run.json")
+
+
+# What a line may hold besides what it should.
+_NASTY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    place=st.integers(0, 8),
+    key=st.sampled_from(["name", "words", "bits", "reads", "makes", "layers", "density", ""]),
+    value=_NASTY,
+)
+def test_whatever_a_line_holds_is_a_graph_or_a_mistake(place: int, key: str, value: object) -> None:
+    text = format_table(NETWORK).splitlines()
+    numbers = [n for n, line in enumerate(text) if line.startswith(("# tensor", "# node", "# in"))]
+    number = numbers[place % len(numbers)]
+    word, _, record = text[number].partition(": ")
+    content = json.loads(record)
+    if isinstance(content, dict) and key:
+        content[key] = value
+    else:
+        content = value
+    text[number] = f"{word}: {json.dumps(content)}"
+    try:
+        network = parse_table("\n".join(text), source="net.csv")
+    except InputError:
+        return
+    assert network.graph is not None

@@ -161,9 +161,17 @@ def test_time_and_what_is_drawn_in_it() -> None:
     dram, buffer = FLAT.levels
     slow = replace(dram, memories=(replace(dram.memories[0], bandwidth=100.0),))
     machine = replace(FLAT, nest=(slow, buffer), control=Control(per_cycle=3.0), clock=1e6)
-    bounds = bound(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)), machine)
+    network = chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64))
+    bounds = bound(network, machine)
     assert math.isclose(bounds.cycles, 2 * 655.36)
     assert math.isclose(bounds.energy, 412 * 4096 + 3 * bounds.cycles)
+    # Ten cycles until the first word of either transfer, and a command for it.
+    late = replace(buffer, memories=(replace(buffer.memories[0], latency=10.0),))
+    commanded = Control(per_cycle=3.0, per_command=7.0)
+    slower = bound(network, replace(machine, nest=(slow, late), control=commanded))
+    assert math.isclose(slower.cycles, 2 * 665.36)
+    assert math.isclose(slower.energy, 412 * 4096 + 3 * slower.cycles + 2 * 7)
+    assert (bounds.by_parts, slower.by_parts) == (True, False)
 
 
 def test_a_machine_that_fetches_anew_has_bounds_of_whole_tensors() -> None:

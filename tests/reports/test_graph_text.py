@@ -119,6 +119,8 @@ def test_the_command_line(
     assert run(["show", "mlperf-tiny-ic", "--graph", "-o", str(file)]) == 0
     assert file.read_text().startswith('digraph "mlperf-tiny-ic"')
     capsys.readouterr()
+    assert run(["show", "mlperf-tiny-ic"]) == 2
+    assert "'mlperf-tiny-ic' is a network; with --graph" in capsys.readouterr().err
     assert run(["show", "eyeriss", "--batch", "2"]) == 2
     assert "with --graph, 'eyeriss' is a network" in capsys.readouterr().err
 

@@ -148,8 +148,12 @@ def show(
             f"{what!r} is a network"
         )
 
+    from picojoule.frontends import FORMATS as OF_NETWORKS
+    from picojoule.frontends import shipped_networks
     from picojoule.specs import load_accelerator
 
+    if what in shipped_networks() or what.endswith(OF_NETWORKS):
+        raise PicojouleError(f"{what!r} is a network; with --graph, what lies between its layers")
     accelerator = load_accelerator(what, node=node)
     if as_json:
         print_json({**json_head(), "accelerator": machine_record(accelerator)})

@@ -53,6 +53,9 @@ class WiredOperator:
     partial: bool = False
 
 
+MOST_JOINED = 256
+"""Operators that join one; a file can have any number in a row."""
+
 Description = Callable[[str], Tensor]
 """The tensor of a key: its name, words and width."""
 
@@ -194,7 +197,7 @@ def _following(
     joined: dict[int, None] = {}
     made = {first}
     waiting = list(readers[first])
-    while waiting:
+    while waiting and len(joined) < MOST_JOINED:
         place = heapq.heappop(waiting)
         operation = operations[place]
         if (

@@ -6,7 +6,8 @@ so the best of those is at most that load dearer. The same holds of its output a
 tensor that stays saves at most one store and, for each reader, one load, whatever mappings the
 layers have, whole or band by band; and the layers' proved optima less these, summed, are below
 every schedule that keeps tensors so and computes nothing twice to spare a load. Where a memory
-fetches inputs anew though parts of them are there, that holds of tensors that stay whole.
+fetches inputs anew though parts of them are there, or each transfer takes a command, that holds of
+tensors that stay whole.
 
 Sizes, coding and both charging conventions are those of :mod:`picojoule.cost`.
 """
@@ -158,7 +159,8 @@ def bound(
         clock=accelerator.clock,
         batch=network.batch,
         tensors=tuple(bounds),
-        by_parts=not any(near.memory.refetches for near in _near(accelerator)),
+        by_parts=not accelerator.control.per_command
+        and not any(near.memory.refetches for near in _near(accelerator)),
         energy=energy,
         other=other,
         cycles=cycles,
@@ -304,10 +306,10 @@ class _Ends:
             for memory in way
             if memory.bandwidth is not None
         ]
-        cycles = max(times, default=0.0) * end.words
-        # Whatever is drawn in these cycles is spared as well.
-        drawn = accelerator.drawn_per_cycle * cycles if end.is_layer else 0.0
-        return _Saving(energy * end.words + drawn, cycles, end.is_layer)
+        cycles = max(times, default=0.0) * end.words + sum(memory.latency for memory in way)
+        # Whatever is drawn in these cycles is spared as well, and the command for the transfer.
+        rest = accelerator.drawn_per_cycle * cycles + accelerator.control.per_command
+        return _Saving(energy * end.words + rest * end.is_layer, cycles, end.is_layer)
 
     def _words(self, end: _End) -> float:
         """What a value of a tensor takes uncoded, in words of the accelerator."""

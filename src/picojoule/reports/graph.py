@@ -204,6 +204,8 @@ def _repeats(alike: Sequence[object], at: int) -> tuple[int, int]:
     """
     best = (0, 0)
     for period in range(1, min(LONGEST_BLOCK, (len(alike) - at) // 2) + 1):
+        if alike[at] != alike[at + period]:
+            continue
         block, more = alike[at : at + period], 0
         while alike[at + period * (more + 1) : at + period * (more + 2)] == block:
             more += 1
