@@ -113,6 +113,17 @@ def test_views_are_seen_through(tmp_path: Path) -> None:
     assert graph.outputs == ("e",)
 
 
+def test_a_part_that_is_the_whole_is_a_view(tmp_path: Path) -> None:
+    nodes = [
+        make("Conv", "x w", "a"),
+        make("Slice", "a from to", "b"),
+        make("Concat", "b", "c", axis=1),
+        make("Conv", "c w", "y"),
+    ]
+    weights = [constant("from", [0]), constant("to", [9])]
+    assert onnx_lines(tmp_path, nodes, *weights) == ["Conv: x -> a", "Conv: a -> y"]
+
+
 def test_pooling_has_sizes_of_its_own(tmp_path: Path) -> None:
     nodes = [
         make("Conv", "x w", "a"),

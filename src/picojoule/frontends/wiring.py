@@ -72,6 +72,7 @@ def connect(
         described: says what tensor a key stands for.
         inputs, outputs: keys of what the network is given, and gives.
     """
+    known = _Described(described)
     seen_through = _Views()
     steps = []
     before: set[str] = set()  # what depends on nothing the network is given is known beforehand
@@ -80,18 +81,29 @@ def connect(
             each,
             reads=tuple(seen_through.source(key) for key in each.reads if key not in before),
         )
+        if _is_whole_part(operation, known):
+            operation = replace(operation, effect=Effect.VIEW)
         if not operation.reads and not operation.layers:
             before.update(operation.makes)
         elif not seen_through.take(operation):
             steps.append(operation)
     ends = tuple(dict.fromkeys(map(seen_through.source, outputs)))
-    known = _Described(described)
     for part in _with_scores(_joined(steps, frozenset(ends), known), known):
         known.steps.append(part)
     try:
         return _graph(known, inputs, ends)
     except WorkloadError:
         return None
+
+
+def _is_whole_part(operation: WiredOperator, known: _Described) -> bool:
+    """Whether an operator makes one part of one tensor, all of it."""
+    if operation.effect is not Effect.IN_PLACE:
+        return False
+    if not len(operation.reads) == len(operation.makes) == 1:
+        return False
+    words = [known[key].words for key in (*operation.reads, *operation.makes)]
+    return words[0] == words[1] and words[0] is not None
 
 
 class _Views:
