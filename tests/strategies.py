@@ -137,8 +137,9 @@ def mappings(draw: st.DrawFn, layer: Layer, levels: int | None = None) -> Mappin
 
 
 @st.composite
-def reuses(draw: st.DrawFn, levels: int) -> InputReuse:
-    """Ways to reuse inputs, whatever the machine: half of them as well as can be."""
+def reuses(draw: st.DrawFn, mapping: Mapping) -> InputReuse:
+    """Ways to reuse inputs, half of them as well as can be; only the outermost array hands on."""
+    levels = len(mapping.stages)
     padded = draw(st.booleans())
     if draw(st.booleans()):
         return InputReuse(padded=padded)
@@ -147,7 +148,10 @@ def reuses(draw: st.DrawFn, levels: int) -> InputReuse:
     return InputReuse(
         padded=padded,
         refetches=(frozenset(), *(draw(anew) for _ in range(levels - 1))),
-        handed_on=tuple(draw(taps) for _ in range(levels)),
+        handed_on=tuple(
+            draw(taps) if not any(s.spatial for s in mapping.stages[:level]) else frozenset()
+            for level in range(levels)
+        ),
     )
 
 

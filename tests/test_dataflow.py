@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from picojoule.dataflow import DATAFLOWS, Dataflow, MappingRule, Rule, Size, dataflow
+from picojoule.dataflow import DATAFLOWS, Dataflow, MappingRule, RuleKind, Size, dataflow
 from picojoule.errors import PicojouleError
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand
 
@@ -72,11 +72,11 @@ def test_an_unknown_dataflow_suggests_a_near_one() -> None:
 def test_published_rules_are_in_force_only_where_asked_for() -> None:
     rs = dataflow("rs")
     assert not rs.ruled
-    assert [rule.rule for rule in rs.published] == [Rule.SUMS_STAY, Rule.EVEN_STRIPS]
+    assert [rule.rule for rule in rs.published] == [RuleKind.SUMS_STAY, RuleKind.EVEN_STRIPS]
     published = rs.as_published()
     assert published.even_strips
     assert published.ruled
-    more = MappingRule(rule=Rule.ON_ARRAY, loops=frozenset({M}), source="x", status="derived")
+    more = MappingRule(rule=RuleKind.ON_ARRAY, loops=frozenset({M}), source="x", status="derived")
     assert published.as_published([more]).on_array == {M}
     assert (published.name, published.spatial) == (rs.name, rs.spatial)
 

@@ -150,8 +150,6 @@ NOUNS = (
 # class. Each is explained where it stands.
 PARTS = {
     "dataflow": {"Size"},
-    "accelerator": {"InputReuse", "PublishedChange"},
-    "traffic": {"HandedOn"},
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},

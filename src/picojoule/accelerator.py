@@ -213,8 +213,7 @@ class InputReuse(NamedTuple):
     handed_on: tuple[frozenset[Dim], ...] = ()
 
 
-PLAIN_REUSE = InputReuse()
-"""Of a machine without attributes of its own about inputs."""
+PLAIN_REUSE = InputReuse()  # of a machine that says nothing about inputs
 TAPS = {Dim.P: Dim.R, Dim.Q: Dim.S}
 """The tap of the window of each dimension of outputs."""
 
@@ -333,10 +332,8 @@ def stands_for(policy: str, rules: Sequence[Provenance]) -> str:
     """
     if policy == "best":
         return "a bound for the machine: its best mappings, which a chip may miss"
-    kept = ", ".join(
-        x.value if x.path == "rule" else f"{x.path} = {x.value}" if x.path != "nest" else x.path
-        for x in rules
-    )
+    short = {"rule": "{0.value}", "nest": "{0.path}"}
+    kept = ", ".join(short.get(x.path, "{0.path} = {0.value}").format(x) for x in rules)
     return f"what a chip does whose mappings keep to the published rules ({kept})"
 
 
@@ -572,6 +569,9 @@ class Accelerator(Displayed):
             if isinstance(part, Array):
                 if isinstance(self.nest[index - 1], Array):
                     problems.append((f"$.nest[{index}]", "two arrays in a row: give one more axes"))
+                if any(isinstance(x, Array) for x in self.nest[:index]) and _forwarding(part):
+                    inner = "only the outermost array can forward inputs"
+                    problems.append((f"$.nest[{index}].axes", inner))
                 problems += [
                     (
                         f"$.nest[{index}].axes",

@@ -25,7 +25,7 @@ class Size(Enum):
     FULL = "full"
 
 
-class Rule(Enum):
+class RuleKind(Enum):
     """What a published mapping keeps to beyond the constraints of its dataflow.
 
     EVEN_STRIPS: a set that the array has no room for is cut into the fewest strips, as even as can
@@ -45,11 +45,11 @@ class MappingRule:
     """A rule of a published mapping, and where it comes from.
 
     Args:
-        loops: those that it is about; only ``Rule.ON_ARRAY`` is about some.
+        loops: those that it is about; only ``RuleKind.ON_ARRAY`` is about some.
         status: "published" or "derived", as of the numbers of an accelerator.
     """
 
-    rule: Rule
+    rule: RuleKind
     loops: frozenset[Dim] = frozenset()
     source: str
     status: str
@@ -57,7 +57,8 @@ class MappingRule:
     def __str__(self) -> str:
         """The rule as machine files name it.
 
-        >>> print(MappingRule(rule=Rule.ON_ARRAY, loops=frozenset({Dim.M}), source="", status=""))
+        >>> some = {"loops": frozenset({Dim.M}), "source": "", "status": ""}
+        >>> print(MappingRule(rule=RuleKind.ON_ARRAY, **some))
         on-array-only M
         """
         return " ".join([self.rule.value, *(d.value for d in DIMS if d in self.loops)])
@@ -77,8 +78,8 @@ class Dataflow:
         buffer_tile: sizes forced on the tile of the level above the array.
         stationary: this operand enters (or leaves) each element once and stays until done with.
         inner_loop: if this loop runs above the array, it is the innermost there.
-        even_strips, on_array, sums_stay: the rules of :class:`Rule` that every mapping keeps to,
-            and for which loops.
+        even_strips, on_array, sums_stay: the rules of :class:`RuleKind` that every mapping keeps
+            to, and for which loops.
         published: the rules of its published mappings, which :meth:`as_published` puts in force.
     """
 
@@ -110,9 +111,9 @@ class Dataflow:
         kinds = {x.rule for x in rules}
         return replace(
             self,
-            even_strips=self.even_strips or Rule.EVEN_STRIPS in kinds,
-            on_array=self.on_array.union(*(x.loops for x in rules if x.rule is Rule.ON_ARRAY)),
-            sums_stay=self.sums_stay or Rule.SUMS_STAY in kinds,
+            even_strips=self.even_strips or RuleKind.EVEN_STRIPS in kinds,
+            on_array=self.on_array.union(*(x.loops for x in rules if x.rule is RuleKind.ON_ARRAY)),
+            sums_stay=self.sums_stay or RuleKind.SUMS_STAY in kinds,
             published=rules,
         )
 
@@ -121,7 +122,7 @@ N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
 _ISCA = "Chen, Emer, Sze: Eyeriss, ISCA 2016"
 _SUMS_STAY = MappingRule(
-    rule=Rule.SUMS_STAY,
+    rule=RuleKind.SUMS_STAY,
     source=f"{_ISCA}, experiments: partial sums stay on the chip, finished outputs alone leave",
     status="published",
 )
@@ -150,7 +151,7 @@ DATAFLOWS: Mapping[str, Dataflow] = MappingProxyType(
                 published=(
                     _SUMS_STAY,
                     MappingRule(
-                        rule=Rule.EVEN_STRIPS,
+                        rule=RuleKind.EVEN_STRIPS,
                         source=f"{_ISCA} §V-B: a set too wide for the array is cut into strips; "
                         "that they are the fewest follows from Fig. 10 (register file of CONV1)",
                         status="derived",

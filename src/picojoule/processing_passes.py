@@ -9,7 +9,8 @@ What is printed: an element holds one row of p filters and q channels, r sets of
 of filters run side by side in the array, and the buffer holds the partial sums of m filters, n
 images and a strip of e rows. How the numbers are chosen is not printed. Three choices are
 *inferred*, with Table III and the element and buffer columns of Tables V and VI in sight, so those
-columns are no test of them; DRAM traffic, times and energies are:
+columns are no test of them. The DRAM column was in sight when variants were compared; no constant
+was set by it, nor by times and energies:
 
 1. Inputs and partial sums take whole banks of the buffer. An image's inputs in a pass take no more
    than one bank, unless those of a single channel do.

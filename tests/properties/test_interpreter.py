@@ -31,7 +31,7 @@ def test_words_of_many_agree(data: st.DataObject) -> None:
 def _words_agree(data: st.DataObject) -> None:
     layer = data.draw(layers(largest=32))
     mapping = data.draw(mappings(layer))
-    reuse = data.draw(reuses(len(mapping.stages)))
+    reuse = data.draw(reuses(mapping))
     tally = interpret(layer, mapping, reuse)
     for flow in flows(layer, mapping, reuse):
         edge = (flow.operand, flow.parent, flow.child)

@@ -43,8 +43,8 @@ memory, an array and its axis, or a key of the file) and the number::
       pe-array.rows.size: 24
 
 What published mappings do with a machine (``--mapping published``) stands under ``published``,
-each rule and change with its source: rules that mappings keep to (:class:`dataflow.Rule`) beside
-those of the machine's dataflow, and what of the machine they use differently, named as in
+each rule and change with its source: rules that mappings keep to (:class:`dataflow.RuleKind`)
+beside those of the machine's dataflow, and what of the machine they use differently, named as in
 ``changes``::
 
     published:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from picojoule.accelerator import Published, PublishedChange
-from picojoule.dataflow import MappingRule, Rule
+from picojoule.dataflow import MappingRule, RuleKind
 from picojoule.specs.parts import Part, all_different
 from picojoule.workload import Dim
 
@@ -21,13 +21,13 @@ class _Stated(Part):
 
 
 class RulePart(_Stated):
-    rule: Rule
+    rule: RuleKind
     loops: Annotated[tuple[Dim, ...], BeforeValidator(all_different)] = ()
 
     @model_validator(mode="after")
     def _about_loops(self) -> RulePart:
-        if (self.rule is Rule.ON_ARRAY) != bool(self.loops):
-            needs = "needs loops" if self.rule is Rule.ON_ARRAY else "is about no loops"
+        if (self.rule is RuleKind.ON_ARRAY) != bool(self.loops):
+            needs = "needs loops" if self.rule is RuleKind.ON_ARRAY else "is about no loops"
             raise ValueError(f"the rule {self.rule.value} {needs}")
         return self
 

@@ -9,6 +9,11 @@ from picojoule.validation.figures import PublishedNumber, figure
 
 NETWORKS = ("mlperf-tiny-ic", "mlperf-tiny-ad", "mlperf-tiny-kws", "mlperf-tiny-vww")
 FITTED = "mlperf-tiny-ic"
+IN_SIGHT = "mlperf-tiny-ad"  # L2's energy was settled when its energy was known to miss
+SEEN = {
+    FITTED: "control energy comes from this row",
+    IN_SIGHT: "in sight when L2 was taken to read one bank; 1.21 if it reads as one memory",
+}
 NOT_ALL = "additions, pooling and softmax run on cores that are not modelled"
 
 
@@ -46,8 +51,8 @@ def mlperf_tiny() -> Iterator[PublishedNumber]:
             paper=theirs["", "energy"],
             ours=microjoules,
             tolerance=0.20,
-            fitted=fitted,
-            note="control energy comes from this row" if fitted else "",
+            fitted=network in (FITTED, IN_SIGHT),
+            note=SEEN.get(network, ""),
         )
         if fitted:
             power = theirs["", "energy"] / milliseconds

@@ -10,7 +10,8 @@ from picojoule.validation.figures import PublishedNumber, figure
 
 NETWORKS = ("mlperf-tiny-ad", "mlperf-tiny-ic", "mlperf-tiny-kws", "mlperf-tiny-vww")
 SIZES = ("128", "256")
-PROMISED = "128"
+IN_SIGHT = "128"  # how weights come to this engine was settled with these cycles in sight
+SETTLED = "how weights arrive was settled with these cycles in sight"
 UNCODED = "Vela codes weights, and fetches some of them within other layers"
 
 
@@ -30,6 +31,7 @@ def vela() -> Iterator[PublishedNumber]:
                 origin="simulator",
                 paper=sum(theirs[name, "cycles"] for name in cycles),
                 ours=sum(cycles.values()),
+                fitted=size == IN_SIGHT,
                 note=UNCODED,
             )
         yield PublishedNumber(
@@ -39,5 +41,7 @@ def vela() -> Iterator[PublishedNumber]:
             origin="simulator",
             paper=1.0,
             ours=1.0 + statistics.median(errors),
-            tolerance=0.15 if size == PROMISED else None,
+            tolerance=0.15 if size == IN_SIGHT else None,
+            fitted=size == IN_SIGHT,
+            note=SETTLED if size == IN_SIGHT else "",
         )
