@@ -301,6 +301,12 @@ class _Ends:
                 sizes = first, plain
             bits[outer.name] += sizes[0]
             bits[inner.name] += sizes[1]
+        if end.operand is Operand.OUTPUT and not both:
+            # Eq. 4 of ISCA'16: the last sum that goes further out is paid there alone; one that
+            # stays is paid here.
+            innermost = place.level == len(accelerator.levels) - 1
+            share = ledger.effectual if innermost and end.is_layer else 1.0
+            energy = max(0.0, energy - plain * place.memory.write_energy * share)
         times = [
             bits[memory.name] * accelerator.word_bits / memory.bandwidth
             for memory in way
