@@ -87,11 +87,10 @@ def connect(
             before.update(operation.makes)
         elif not seen_through.take(operation):
             steps.append(operation)
-    ends = tuple(dict.fromkeys(map(seen_through.source, outputs)))
-    for part in _with_scores(_joined(steps, frozenset(ends), known), known):
-        known.steps.append(part)
+    ends = tuple(dict.fromkeys(seen_through.source(key) for key in outputs if key not in before))
+    parts = list(_with_scores(_joined(steps, frozenset(ends), known), known))
     try:
-        return _graph(known, inputs, ends)
+        return _graph(parts, known, inputs, ends)
     except WorkloadError:
         return None
 
@@ -124,12 +123,11 @@ class _Views:
 
 
 class _Described:
-    """Tensors by key, each asked for once; and the steps that are left."""
+    """Tensors by key, each asked for once."""
 
     def __init__(self, described: Description) -> None:
         self._described = described
         self._tensors: dict[str, Tensor] = {}
-        self.steps: list[_Step] = []
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self._tensors:
@@ -265,8 +263,9 @@ def _with_scores(steps: Iterable[_Step], known: _Described) -> Iterable[_Step]:
         yield replace(step, name=context.name, reads=(between, value), layers=(context,))
 
 
-def _graph(known: _Described, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
-    steps = known.steps
+def _graph(
+    steps: Sequence[_Step], known: _Described, inputs: Sequence[str], outputs: Sequence[str]
+) -> Graph:
     read = {key for step in steps for key in step.reads}
     given = tuple(key for key in dict.fromkeys(inputs) if key in read or key in outputs)
     names = _Names()
@@ -317,14 +316,16 @@ class _Names:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._last: dict[str, int] = {}
 
     def reserve(self, name: str) -> None:
         self._taken.add(name)
 
     def free(self, name: str) -> str:
-        free, number = name, 1
+        free, number = name, self._last.get(name, 1)
         while free in self._taken:
             number += 1
             free = f"{name}_{number}"
+        self._last[name] = number
         self._taken.add(free)
         return free
