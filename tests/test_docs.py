@@ -150,6 +150,7 @@ NOUNS = (
 # class. Each is explained where it stands.
 PARTS = {
     "dataflow": {"Size"},
+    "mapper.best_first": {"Patience", "Result", "Solver"},
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},

@@ -242,3 +242,11 @@ def test_winograd_comes_after_folded_strides() -> None:
     assert (fast.bounds.P, fast.bounds.R, fast.stride) == (2, 4, (2, 2))  # the fourth row is padded
     assert (folded.bounds.C, folded.bounds.R, folded.stride) == (8, 2, (1, 1))
     assert ask(NETWORK, TINY).network == NETWORK
+
+
+def test_slack_is_of_the_energy() -> None:
+    assert ask("mlperf-tiny-kws", "eyeriss", slack=0.01).slack == 0.01
+    with pytest.raises(PicojouleError, match="no effect on the objective 'latency'"):
+        ask("mlperf-tiny-kws", "eyeriss", slack=0.01, objective="latency")
+    with pytest.raises(PicojouleError, match="not within 0 to 1"):
+        ask("mlperf-tiny-kws", "eyeriss", slack=2.0)

@@ -34,6 +34,7 @@ def estimate(
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
     profile: object = None,
+    slack: float = 0.0,
     budget: float | None = None,
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
@@ -57,6 +58,8 @@ def estimate(
         profile: densities and widths of every layer, instead of the network's: what
             :func:`pruning.layers.profiling.profile` found, its table (.csv), a run's folder, or a
             released model's name. Layers are matched by name, or else in their order.
+        slack: of the mappings that cost at most this share more energy than the best (0.01: 1 %),
+            the fastest is taken.
         budget: seconds of search per distinct layer; by default until proved optimal.
         mappings: by layer name; these layers are priced as given, not searched.
         cache: where searches are kept: True for the user's cache folder, False for nowhere, or a
@@ -84,6 +87,7 @@ def estimate(
         dataflow=dataflow,
         objective=objective,
         factors=factors,
+        slack=slack,
         budget=budget,
         cache=cache,
         policy=policy,

@@ -55,6 +55,7 @@ class Question:
         dataflow: constraints on every mapping.
         objective: "energy", "latency" or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
+        slack: the fastest of the mappings that cost at most this share more than the best.
         budget: seconds of search per distinct layer; None: until proved optimal.
         cache: where searches are kept (see :mod:`picojoule.mapper.cache`).
         policy: "best": the answer is a bound for the machine; "published": it is what a chip does
@@ -67,6 +68,7 @@ class Question:
     dataflow: Dataflow
     objective: str = "energy"
     factors: str = "all"
+    slack: float = 0.0
     budget: float | None = None
     cache: Cache = True
     policy: str = "best"
@@ -125,6 +127,7 @@ class Question:
             self.dataflow,
             self.objective,
             factors=self.factors,
+            slack=self.slack,
             budget=self.budget,
             cache=self.cache,
             watch=watch,
@@ -159,6 +162,7 @@ def ask(
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
     factors: str = "all",
+    slack: float = 0.0,
     budget: float | None = None,
     cache: Cache = True,
     policy: str = "best",
@@ -178,6 +182,10 @@ def ask(
         PicojouleError: a word that is none of those known.
     """
     _check_word("objective", objective, OBJECTIVES)
+    if slack and objective != "energy":
+        raise PicojouleError(f"slack, of the energy, has no effect on the objective {objective!r}")
+    if not 0 <= slack <= 1:
+        raise PicojouleError(f"a slack of {slack:g} is not within 0 to 1 (100 %)")
     _check_word("factors", factors, FACTORS)
     _check_word("policy", policy, POLICIES)
     if isinstance(dataflow, str):
@@ -198,6 +206,7 @@ def ask(
         dataflow=accelerator.dataflow(dataflow),
         objective=objective,
         factors=factors,
+        slack=slack,
         budget=budget,
         cache=cache,
     )

@@ -22,9 +22,10 @@ from picojoule.accelerator import (
 from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
+from picojoule.mapper.best_first import Patience, Result, Solver
 from picojoule.mapper.found import Found
 from picojoule.mapper.relaxation import Relaxation
-from picojoule.mapper.solver import _Patience, _priced, _Result, _Solver, search
+from picojoule.mapper.solver import _priced, search
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping, Stage
 from picojoule.specs import load_accelerator
@@ -51,9 +52,9 @@ def two_levels(words: int) -> Accelerator:
     )
 
 
-def solver(accelerator: Accelerator, **given: Any) -> _Solver:
+def solver(accelerator: Accelerator, **given: Any) -> Solver:
     space = Space(LAYER, accelerator, picojoule.dataflow.DATAFLOWS["flexible"], timed=False)
-    return _Solver(Relaxation(space), programme.ENERGY, _Patience(), **given)
+    return Solver(Relaxation(space), programme.ENERGY, Patience(), **given)
 
 
 def test_what_fits_is_fetched_once() -> None:
@@ -153,11 +154,11 @@ def test_a_mapping_dearer_than_its_programme_is_not_called_proved() -> None:
     layer, accelerator = linear("x", in_features=4, out_features=2), two_levels(8)
     best = search(layer, accelerator)
     relaxation = Relaxation(Space(layer, accelerator, accelerator.dataflow(), timed=False))
-    result = _Result(
+    result = Result(
         value=best.value, mapping=best.mapping, bound=0.0, explored=1, pruned=0, complete=True
     )
     assert _priced(relaxation, result, "energy", 0.0).status == "optimal"
-    cheaper = _Result(
+    cheaper = Result(
         value=0.9 * best.value, mapping=best.mapping, bound=0.0, explored=1, pruned=0, complete=True
     )
     dearer = _priced(relaxation, cheaper, "energy", 0.0)
@@ -232,3 +233,18 @@ def test_a_large_sum_that_is_cheap_to_add_up_is_searched() -> None:
     """9216 inputs of fc6: with every chain there is, memory ran out."""
     layer = picojoule.load("bvlc-alexnet")["fc6"]
     assert search(layer, load_accelerator("eyeriss", node="7nm")).status == "optimal"
+
+
+@pytest.mark.parametrize("slack", [1e-9, 0.01, 0.2])
+def test_of_equals_within_a_share_the_fastest_is_taken(slack: float) -> None:
+    """Held against the front of energy and cycles, which is searched another way."""
+    layer, chip = picojoule.load("mlperf-tiny-kws")["conv"], load_accelerator("eyeriss")
+    front = search(layer, chip, pareto=True).front
+    least = front[0].value
+    within = [point for point in front if point.value <= least * (1 + slack) * (1 + 1e-12)]
+    best = search(layer, chip, slack=slack)
+    assert best.status == "optimal"
+    assert best.cost.cycles == pytest.approx(min(point.cost.cycles for point in within), rel=1e-9)
+    assert best.lower_bound == pytest.approx(least, rel=1e-9)
+    assert best.value <= least * (1 + slack) * (1 + 1e-9)
+    assert "the fastest of those within" in best.space

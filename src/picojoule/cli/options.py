@@ -130,6 +130,13 @@ Profile = Annotated[
         "or a released model."
     ),
 ]
+Slack = Annotated[
+    str | None,
+    Parameter(
+        help="Take the fastest of the mappings that cost at most this share more energy than the "
+        "best: 1%."
+    ),
+]
 Budget = Annotated[
     str | None, Parameter(help="Time to search each distinct layer: 0.5s, 200ms, 2min.")
 ]
@@ -196,6 +203,7 @@ class SearchOptions:
     objective: Objective = "energy"
     factors: TileSizes = "all"
     mapping: Policy = "best"
+    slack: Slack = None
     budget: Budget = None
     cache: CacheFolder = None
     no_cache: NoCache = False

@@ -30,6 +30,7 @@ def read_question(
         "bits": read_bits(options.bits),
         "density": read_densities(options.density),
         "reading": read_reading(options),
+        "slack": read_share("--slack", search.slack),
         "budget": read_seconds(search.budget),
         "cache": read_cache(search.cache, search.no_cache),
     }
@@ -172,6 +173,20 @@ def read_seconds(text: str | None) -> float | None:
     if match is None or float(match[1]) <= 0:
         raise PicojouleError(f"--budget: {text!r} is not a time such as 0.5s, 200ms or 2min")
     return float(match[1]) * {"ms": 1e-3, "min": 60.0}.get(match[2], 1.0)
+
+
+def read_share(option: str, text: str | None) -> float:
+    """Read a share: ``"1%"`` or ``"0.01"``; nothing is none.
+
+    >>> read_share("--slack", "1%"), read_share("--slack", "0.01"), read_share("--slack", None)
+    (0.01, 0.01, 0.0)
+    """
+    if text is None:
+        return 0.0
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d*)?|\.\d+)\s*(%?)", text.strip(), re.ASCII)
+    if match is None:
+        raise PicojouleError(f"{option}: {text!r} is not a share such as 1% or 0.01")
+    return float(match[1]) / (100 if match[2] else 1)
 
 
 def read_cache(folder: Path | None, no_cache: bool) -> bool | Path:

@@ -53,6 +53,7 @@ SOURCES = (
     "eyexam.parallelism",
     "legality",
     "mapper.bank",
+    "mapper.best_first",
     "mapper.blocks",
     "mapper.boxes",
     "mapper.cache",
@@ -102,6 +103,7 @@ def find(
     objective: str = "energy",
     *,
     factors: str = "all",
+    slack: float = 0.0,
     budget: float | None = None,
     cache: Cache = True,
     start: LoopNest | None = None,
@@ -111,7 +113,8 @@ def find(
     """Find the best mapping as :func:`mapper.search` does, or recall it from an earlier search.
 
     Args:
-        dataflow, objective, factors, budget: as for ``search``. A proved answer serves any budget.
+        dataflow, objective, factors, slack, budget: as for ``search``. A proved answer serves any
+            budget.
         cache: the folder of earlier answers; True is the user's cache folder, False is none.
         start, floor: as for ``search``; they save time and change no answer.
         watch: as for ``search``.
@@ -136,6 +139,7 @@ def find(
             dataflow,
             objective,
             factors=factors,
+            slack=slack,
             budget=budget,
             start=start,
             floor=floor,
@@ -144,7 +148,7 @@ def find(
 
     if folder is None or fingerprint() is None:
         return searched()
-    problem = problem_text(layer, accelerator, dataflow, objective, factors)
+    problem = problem_text(layer, accelerator, dataflow, objective, factors, slack)
     path = entry_path(folder, problem)
     recalled = _recall(path, problem, layer, accelerator, objective)
     if recalled is not None:
@@ -228,6 +232,7 @@ def problem_text(
     dataflow: Dataflow,
     objective: str,
     factors: str = "all",
+    slack: float = 0.0,
 ) -> str:
     """All that decides a search, as JSON that is equal for equal problems.
 
@@ -248,6 +253,7 @@ def problem_text(
         "dataflow": dataflow,
         "objective": objective,
         "factors": factors,
+        "slack": slack,
     }
     return _json(_plain(parts))
 

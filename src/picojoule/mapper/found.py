@@ -24,7 +24,8 @@ class Found:
         mapping, cost: the best mapping found and its price.
         objective, value: what was minimised, and its value for this mapping.
         status: "optimal" if proved (nothing left to look at), else "feasible".
-        lower_bound: no legal mapping of the space is below; equals ``value`` if optimal.
+        lower_bound: no legal mapping of the space is below; equals ``value`` if optimal, but
+            for what slack allows.
         explored, pruned: choices looked at, and those discarded with all they contain.
         space: the set of mappings that the statement is about, in words.
         seconds: time the search took.
