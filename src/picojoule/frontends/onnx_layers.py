@@ -25,6 +25,7 @@ from picojoule.frontends.onnx_calls import Call, NotModelledError, UnknownShapeE
 from picojoule.frontends.onnx_shapes import (
     Choice,
     Origin,
+    Ran,
     Step,
     Traced,
     flat,
@@ -69,6 +70,7 @@ class Part:
     not_counted: Counter[str] = field(default_factory=Counter)
     unmodelled: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
+    ran: list[Ran] = field(default_factory=list)
 
     @property
     def macs(self) -> int:
@@ -81,6 +83,7 @@ class Part:
         self.not_counted += other.not_counted
         self.unmodelled += other.unmodelled
         self.remarks += other.remarks
+        self.ran += other.ran
 
 
 class LayerBuilder:
@@ -128,7 +131,12 @@ class LayerBuilder:
     def _build(self, steps: Sequence[Step | Choice]) -> Part:
         part = Part()
         for step in steps:
-            part.add(self._choose(step) if isinstance(step, Choice) else self._one(step))
+            if isinstance(step, Choice):
+                part.add(self._choose(step))
+            else:
+                one = self._one(step)
+                one.ran.append(Ran(step, tuple(one.layers)))
+                part.add(one)
         return part
 
     def _choose(self, choice: Choice) -> Part:

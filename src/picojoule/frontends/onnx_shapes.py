@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
 from picojoule.frontends.onnx_tensors import Constant, width_of
+from picojoule.workload import Layer
 
 Values = NDArray[np.generic]
 
@@ -55,6 +56,28 @@ class Choice:
     path: str
     name: str
     branches: tuple[tuple[Step | Choice, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """An operator that is counted as running, and the layers it consists of."""
+
+    step: Step
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A loop, or branches of which one runs, as what is around it sees it.
+
+    Args:
+        inputs, outputs: names of tensors outside.
+    """
+
+    operator: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 def flat(steps: Sequence[Step | Choice]) -> Iterator[Step]:
@@ -97,12 +120,18 @@ class Traced:
     origins: dict[str, Origin] = field(default_factory=dict)
     graph_inputs: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     outputs: frozenset[str] = frozenset()
+    same: dict[str, str] = field(default_factory=dict)
+    """Tensors that others stand for: what a function or a body is handed, and hands back."""
+    regions: dict[str, Region] = field(default_factory=dict)
+    """By the path of their operator."""
     remarks: list[str] = field(default_factory=list)
     unmodelled: list[str] = field(default_factory=list)
     """Labels of control flow of which not all runs are known."""
 
     def alias(self, new: str, name: str) -> None:
         """Let *new* stand for the tensor *name*."""
+        if new != name:
+            self.same[new] = name
         tables: tuple[dict[str, Any], ...] = (
             self.types,
             self.values,

@@ -1,6 +1,6 @@
 """picojoule's own table of layers: a CSV file with one layer per row.
 
-Lines that begin with ``#`` are comments; six kinds of them carry what a row cannot::
+Lines that begin with ``#`` are comments; some kinds of them carry what a row cannot::
 
     # name: bvlc-alexnet
     # source: onnx 1.23.2, light_bvlc_alexnet.onnx
@@ -8,6 +8,15 @@ Lines that begin with ``#`` are comments; six kinds of them carry what a row can
     # not counted: MaxPool 3, Relu 7
     # not modelled: LSTM 2
     # remark: the first dimension is taken for the batch
+
+Four more say what lies between the layers, all of it or nothing; each holds an object of JSON::
+
+    # inputs: ["image"]
+    # outputs: ["fc"]
+    # tensor: {"name": "conv1", "words": 802816, "bits": 16}
+    # node: {"name": "pool", "operators": ["MaxPool"], "reads": ["conv1"], "makes": ["pool"]}
+
+A node with ``"layers"`` stands for these rows. What does not fit the rows is an error.
 
 The first other line names the columns, in any order. ``in_channels`` and ``out_channels`` are
 totals over all groups; a matrix product is a 1 x 1 convolution whose rows are ``input_height``.
@@ -21,10 +30,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 
 from picojoule.errors import WorkloadError, did_you_mean
+from picojoule.frontends.graph_comments import NODE, TENSOR, read_graph
 from picojoule.frontends.source_file import Findings, read_text, shortened
 from picojoule.workload import Layer, PerOperand, Workload, conv
 
@@ -88,8 +99,8 @@ def parse_table(text: str, *, source: str, name: str | None = None) -> Workload:
     """
     findings = Findings(source)
     comments: dict[str, tuple[int, str]] = {}
-    remarks: list[str] = []
-    rows = records(text, findings, comments, remarks)
+    repeated: dict[str, list[tuple[int, str]]] = {REMARK: [], TENSOR: [], NODE: []}
+    rows = records(text, findings, comments, repeated)
     header_line, header = next(rows, (1, []))
     if not header:
         findings.add("line 1", f"no row of column names; the columns are {', '.join(COLUMNS)}")
@@ -123,26 +134,29 @@ def parse_table(text: str, *, source: str, name: str | None = None) -> Workload:
     if not layers and not findings:
         findings.add(f"line {header_line}", "the table has no layers")
     findings.raise_if_any()
-    return Workload(
+    workload = Workload(
         name or comments.get("name", (0, ""))[1] or Path(source).stem,
         tuple(layers),
         batch=batch,
         not_counted=not_counted,
         unmodelled=unmodelled,
-        remarks=tuple(remarks),
+        remarks=tuple(value for _, value in repeated[REMARK]),
         source=comments.get("source", (0, ""))[1] or source,
     )
+    graph = read_graph(comments, repeated, workload.ends(), findings)
+    findings.raise_if_any()
+    return replace(workload, graph=graph)
 
 
 def records(
     text: str,
     findings: Findings,
     comments: dict[str, tuple[int, str]],
-    remarks: list[str] | None = None,
+    repeated: Mapping[str, list[tuple[int, str]]] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield ``(line number, cells)`` of every row; comment lines go to *comments* by their key.
 
-    Remarks, of which there may be many, go to *remarks*.
+    Those of keys of which there may be many go to *repeated*.
 
     What csv itself refuses (an open quote) is noted in *findings* and ends the rows.
     """
@@ -155,10 +169,11 @@ def records(
             at += 1
             if between and line.lstrip().startswith("#"):
                 key, colon, value = line.strip().lstrip("#").partition(":")
-                if remarks is not None and key.strip().lower() == REMARK:
-                    remarks.append(value.strip())
+                word = key.strip().lower()
+                if repeated is not None and word in repeated:
+                    repeated[word].append((at, value.strip()))
                 elif colon:
-                    comments.setdefault(key.strip().lower(), (at, value.strip()))
+                    comments.setdefault(word, (at, value.strip()))
             elif not between or line.strip():
                 between = False
                 yield line

@@ -23,6 +23,8 @@ from picojoule.frontends.tflite_layers import Converter, Scope
 from picojoule.frontends.tflite_loops import trip_count, unchanged
 from picojoule.frontends.tflite_shapes import Shape, Shapes
 from picojoule.frontends.tflite_tensors import Constant
+from picojoule.frontends.tflite_wiring import Ran, graph_of
+from picojoule.graph import Graph
 from picojoule.workload import Layer, Workload
 
 DEEPEST = 32
@@ -108,6 +110,7 @@ def read_tflite(
         source=source,
         unmodelled=dict(sorted(tally.unmodelled.items())),
         remarks=tuple(remarks),
+        graph=tally.graph,
     )
 
 
@@ -198,9 +201,10 @@ def _is_time_major(operator: Operator) -> bool:
 
 @dataclass(slots=True)
 class _Tally:
-    """What a run of a subgraph comes to."""
+    """What a run of a subgraph comes to; *graph* is what lies between its own operators."""
 
     layers: list[Layer] = field(default_factory=list)
+    graph: Graph | None = None
     not_counted: Counter[str] = field(default_factory=Counter)
     unmodelled: Counter[str] = field(default_factory=Counter)
 
@@ -290,15 +294,20 @@ class _Walk:
             remarks=self.remarks,
         )
         tally = _Tally()
+        ran: list[Ran] = []
         self._running.append(subgraph.index)
         for operator in subgraph.operators:
             where = f"subgraphs[{subgraph.index}].operators[{operator.index}]"
             name = self._name(scope, operator)
+            before = len(tally.layers)
             try:
                 self._add(scope, name, operator, tally)
             except (ProblemError, WorkloadError) as error:
                 self._findings.add(f"{where} {shortened(name)} ({operator.name})", str(error))
+            ran.append((operator, name, tuple(tally.layers[before:])))
         self._running.pop()
+        if not self._running:
+            tally.graph = graph_of(scope, ran)
         return tally
 
     def _add(self, scope: Scope, name: str, operator: Operator, tally: _Tally) -> None:

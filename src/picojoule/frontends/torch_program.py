@@ -35,6 +35,7 @@ from picojoule.frontends.torch_regions import (
     inner_graphs,
 )
 from picojoule.frontends.torch_tensors import ProgramTensors
+from picojoule.frontends.torch_wiring import graph_of
 from picojoule.workload import Layer, Workload
 
 
@@ -284,6 +285,7 @@ def read_nodes(
         unmodelled=dict(sorted(reading.unmodelled.items())),
         remarks=(*reading.remarks, *(x for x in tensors.remarks if x not in reading.remarks)),
         source=source,
+        graph=graph_of(program, tensors, reading.layers, reading.nodes),
     )
     outputs = program.graph.output_node().all_input_nodes
     shapes = [node.meta.get("val") for node in outputs]

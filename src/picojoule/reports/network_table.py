@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 
 from picojoule.files import write_atomically
+from picojoule.frontends.graph_comments import format_graph
 from picojoule.frontends.table import (
     BATCH,
     COLUMNS,
@@ -63,6 +64,8 @@ def format_table(workload: Workload) -> str:
         seldom = [_rare_cell(layer, column) for column in rare]
         csv.writer(cells, lineterminator="\n").writerow([*_cells(layer)[1:], *seldom])
         text.write(f"{_quoted(layer.name)},{cells.getvalue()}")
+    if workload.graph is not None:
+        text.writelines(format_graph(workload.graph))
     return text.getvalue()
 
 

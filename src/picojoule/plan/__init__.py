@@ -1,0 +1,1 @@
+"""Between layers: what may stay on the chip, and what that can save."""
