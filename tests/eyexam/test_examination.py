@@ -205,7 +205,9 @@ def test_zeros_that_are_skipped_raise_the_peak() -> None:
     dense = examine(network(fc), "eyeriss-v2", bits=8).layers[0]
     sparse = examine(network(fc), "eyeriss-v2", bits=8, density={"weight": 0.5}).layers[0]
     assert dense.peak == 192 * 2
-    assert sparse.peak == 2 * dense.peak
+    # But for pairs that only pad a run of more than fifteen zeros, once in 2 ** 16 weights.
+    assert sparse.peak == pytest.approx(2 * dense.peak, rel=2**-15)
+    assert sparse.peak < 2 * dense.peak
 
 
 def test_nothing_to_do_takes_no_time() -> None:
