@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -39,7 +40,11 @@ wide,16,4,3,3,3,3
 """
 LAYERS = ("conv1", "fc", "point", "wide")
 
-Metered = Callable[[Accelerator, Sequence[str]], Path]
+
+class Metered(Protocol):
+    """Writes rows of layers as a machine takes them; the file."""
+
+    def __call__(self, truth: Accelerator, layers: Sequence[str] = ...) -> Path: ...
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_cycles_are_a_time_by_the_clock(folder: Path, machine: Accelerator) -> N
 def test_what_is_of_a_batch_is_divided(folder: Path, machine: Accelerator) -> None:
     text = "network,batch,time,energy,bytes.dram,per\nnet.csv,4,8 ms,8 mJ,4 KiB,batch\n"
     (row,) = read(folder, machine, text)
-    assert (row.time, row.energy) == (pytest.approx(2e-3), pytest.approx(2e-3))
+    assert (row.time, row.energy) == pytest.approx((2e-3, 2e-3))
     assert row.bytes == {"dram": 1024.0}
     assert row.question.network.batch == 4
 

@@ -10,7 +10,7 @@ import pytest
 from picojoule.mapper.solver import search
 from picojoule.specs import load_accelerator
 from picojoule.validation import cvpr17, eie, isca16, jssc17, mlperf_tiny, nvdla, vela
-from picojoule.validation.figures import PublishedNumber
+from picojoule.validation.figures import PublishedNumber, figure
 from picojoule.validation.sections import validate
 from picojoule.validation.summary import measured
 from tools import make_mappings, make_validation
@@ -141,7 +141,7 @@ def test_control_of_alexnet_predicts_the_power_of_each_layer() -> None:
 
 def test_control_is_what_the_rows_of_alexnet_leave() -> None:
     """The constant in the file is the one that its source says."""
-    measured = jssc17.figure("jssc17_table5")
+    measured = figure("jssc17_table5")
     runs = jssc17.alexnet_runs()
     energy = sum(
         measured[x.layer.name, "power"] * measured[x.layer.name, "latency"] * 1e6 for x in runs

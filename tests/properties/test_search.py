@@ -324,7 +324,7 @@ def _handing_machine(rng: random.Random) -> Accelerator:
     input_, weight, output = OPERANDS
     depth = rng.choice([2, 2, 3])
     inside = ([output], [output, weight], [weight], [output, input_], OPERANDS)
-    keeps = [OPERANDS, *(rng.choice(inside) for _ in range(depth - 1))]
+    keeps: list[Sequence[Operand]] = [OPERANDS, *(rng.choice(inside) for _ in range(depth - 1))]
     if depth == 3:
         keeps[1] = rng.choice([OPERANDS, [input_, output]])
     arrays: list[list[int]] = [[] for _ in range(depth)]

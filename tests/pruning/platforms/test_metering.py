@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_calibrate_reads_the_rows(tmp_path: Path, machine: Accelerator) -> None:
     (read,) = read_measurements(path, machine)
     assert read.label == "net fc"
     assert read.question.network.batch == 2
-    assert (read.energy, read.time) == (pytest.approx(0.0225), pytest.approx(0.005))
+    assert (read.energy, read.time) == pytest.approx((0.0225, 0.005))
     assert "# idle: 1 W" in path.read_text()
 
 
@@ -102,7 +103,8 @@ def test_layers_run_alone(tmp_path: Path) -> None:
     jobs = list(layer_jobs(load(tmp_path / "net.csv"), "net.csv"))
     assert [job.layer for job in jobs] == ["conv1", "fc", "point", "wide"]
     for job in jobs:
-        (answer,) = job.work()
+        done: Any = job.work()
+        (answer,) = done
         assert answer.size
 
 
@@ -123,7 +125,8 @@ def test_an_onnx_file_runs_whole(tmp_path: Path) -> None:
     source = str(tmp_path / "net.onnx")
     save(model, source)
     job = network_job(source, batch=2, sizes={"n": 2}, gpu=False)
-    assert job.work()[0].shape == (2, 3)
+    done: Any = job.work()
+    assert done[0].shape == (2, 3)
     with pytest.raises(InputError, match="input x: the size of n is not known: --dim n=1"):
         network_job(source, batch=1, sizes={}, gpu=False)
 
@@ -137,7 +140,8 @@ def test_a_torch_module_runs_whole(tmp_path: Path) -> None:
         "def bare(): return torch.nn.Linear(4, 3)\n"
     )
     job = network_job(f"{file}:net", batch=2, sizes={}, gpu=False)
-    assert job.work().shape == (2, 3)
+    done: Any = job.work()
+    assert done.shape == (2, 3)
     with pytest.raises(InputError, match="must return \\(module, inputs\\)"):
         network_job(f"{file}:bare", batch=2, sizes={}, gpu=False)
     if not torch.cuda.is_available():
