@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from picojoule.mapper import solver
+from picojoule.mapper import best_first
 from picojoule.server import child
 from picojoule.server.limits import MIB
 from picojoule.server.processes import (
@@ -66,7 +66,7 @@ def test_too_little_memory_is_said() -> None:
 
 def test_a_search_says_its_layer_and_how_good_it_is_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "OFTEN", 0.0)
-    monkeypatch.setattr(solver, "WATCHED", 0.0)
+    monkeypatch.setattr(best_first, "WATCHED", 0.0)
     told: list[dict[str, Any]] = []
     question = {"network": "bvlc-alexnet", "chip": "eyeriss", "budget": 0.3, "eyexam": False}
     child.search_all({"question": question}, lambda x: told.append(dict(x["progress"])))

@@ -51,6 +51,7 @@ SOURCES = (
     "dataflow",
     "eyexam.compulsory",
     "eyexam.parallelism",
+    "graph",
     "legality",
     "mapper.bank",
     "mapper.best_first",
@@ -69,6 +70,7 @@ SOURCES = (
     "mapping",
     "sparsity",
     "traffic",
+    "windows",
     "workload",
 )
 """The modules that decide an answer or prove it: a change in any starts the cache afresh."""
