@@ -181,7 +181,10 @@ class Ledger(Generic[Amount]):
         # own for each: *one* may be an array, which is added to in place.
         self.bits_moved: dict[tuple[str, Operand], Amount] = self._nothing_moved()
         # Of these, what the multipliers wait for: a tile for which a memory has no second place.
-        self.bits_waited: dict[tuple[str, Operand], Amount] = self._nothing_moved()
+        self.in_time = accelerator.priced_in_time
+        self.bits_waited: dict[tuple[str, Operand], Amount] = (
+            self._nothing_moved() if self.in_time else {}
+        )
 
     def _nothing_moved(self) -> dict[tuple[str, Operand], Amount]:
         places = (*self.accesses, *self.hops)
@@ -285,7 +288,7 @@ class Ledger(Generic[Amount]):
         the way to where it can wait, in a double-buffered memory that it passes by.
         """
         nowhere = flow.child + 1
-        if self._to_mac(flow) or not self.accelerator.priced_in_time:
+        if not self.in_time or self._to_mac(flow):
             return nowhere
         child = self._memory(flow.child, flow.operand)
         if child.double_buffered or (child.prefetched and flow.parent == 0):
@@ -412,7 +415,7 @@ class Ledger(Generic[Amount]):
 
     def waits(self) -> Iterator[Channel[Amount]]:
         """Of what the channels move, what is waited for; only where time costs energy."""
-        if self.accelerator.priced_in_time:
+        if self.in_time:
             yield from self._channels(self.bits_waited, waited=True)
 
     def _channels(
