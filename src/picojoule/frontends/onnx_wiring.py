@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from onnx import ModelProto, NodeProto
 
 from picojoule.frontends.onnx_shapes import Ran, Traced, flat, label_of, local_name, names_in
-from picojoule.frontends.wiring import Effect, WiredOperator, connect
+from picojoule.frontends.wiring import Effect, Effects, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 
 VIEWS = names_in(
@@ -35,6 +35,7 @@ BY_VALUE = names_in(
 """Operators that change each value by itself, those of two computed tensors pair by pair."""
 
 IN_PLACE = names_in("Concat QLinearConcat Slice Split")
+EFFECTS = Effects(VIEWS, BY_VALUE, IN_PLACE)
 """Operators whose outputs are parts of their input, or the other way round."""
 
 
@@ -105,19 +106,12 @@ class _Wiring:
 
     def _operation(self, ran: Ran) -> WiredOperator:
         node, operator = ran.step.node, ran.step.node.op_type
-        effect = Effect.OWN
-        if operator in VIEWS:
-            effect = Effect.VIEW
-        elif operator in BY_VALUE:
-            effect = Effect.BY_VALUE
-        elif operator in IN_PLACE:
-            effect = Effect.IN_PLACE
         reads = () if operator in OF_SHAPES else self._reads(node)
         makes = tuple(name for name in node.output if name)
         return WiredOperator(
             name=node.name or next(map(local_name, makes), operator),
             operator=label_of(node),
-            effect=effect,
+            effect=EFFECTS.of(operator),
             reads=reads,
             makes=makes,
             layers=ran.layers,

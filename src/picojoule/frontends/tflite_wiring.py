@@ -10,7 +10,7 @@ from picojoule.frontends.tflite_file import Operator
 from picojoule.frontends.tflite_layers import Scope
 from picojoule.frontends.tflite_operators import CONTROL, names
 from picojoule.frontends.tflite_tensors import FLOAT_BITS
-from picojoule.frontends.wiring import Effect, WiredOperator, connect
+from picojoule.frontends.wiring import Effects, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 from picojoule.workload import Layer
 
@@ -46,6 +46,8 @@ IN_PLACE = names(
     "UNPACK"
 )
 """Operators whose outputs are parts of their input, or the other way round."""
+
+EFFECTS = Effects(VIEWS, BY_VALUE, IN_PLACE)
 
 Ran = tuple[Operator, str, tuple[Layer, ...]]
 """An operator, what it is called, and the layers it consists of."""
@@ -96,17 +98,10 @@ class _Wiring:
         """What ran, in order."""
         for operator, name, layers in ran:
             kind = operator.name
-            effect = Effect.OWN
-            if kind in VIEWS:
-                effect = Effect.VIEW
-            elif kind in BY_VALUE:
-                effect = Effect.BY_VALUE
-            elif kind in IN_PLACE:
-                effect = Effect.IN_PLACE
             yield WiredOperator(
                 name=name,
                 operator=operator.custom or kind,
-                effect=effect,
+                effect=EFFECTS.of(kind),
                 reads=() if kind in OF_SHAPES else self.keys(operator.inputs),
                 makes=self.keys(operator.outputs),
                 layers=layers,

@@ -14,7 +14,7 @@ from picojoule.frontends.aten_operators import BOOKKEEPING, family, words
 from picojoule.frontends.products import ProblemError
 from picojoule.frontends.torch_regions import inner_graphs, region_run_once
 from picojoule.frontends.torch_tensors import ProgramTensors
-from picojoule.frontends.wiring import Effect, WiredOperator, connect
+from picojoule.frontends.wiring import Effects, WiredOperator, connect
 from picojoule.graph import Graph, Tensor
 from picojoule.workload import Layer
 
@@ -60,6 +60,8 @@ PARTS = words("select slice narrow diagonal split split_with_sizes chunk unbind 
 
 JOINS = words("cat concat concatenate hstack vstack dstack stack column_stack")
 """Operators whose inputs are parts of their output."""
+
+EFFECTS = Effects(VIEWS, BY_VALUE, PARTS | JOINS)
 
 
 def graph_of(
@@ -188,19 +190,12 @@ class _Walk:
         if family(name) in SUM_FIRST:
             operands = [*operands[1:], *operands[:1]]
         reads = [self.key(each, prefix) for each in operands if self._is_computed(each)]
-        effect = Effect.OWN
-        if name in VIEWS or family(name) in VIEWS:
-            effect = Effect.VIEW
-        elif name in BY_VALUE or family(name) in BY_VALUE:
-            effect = Effect.BY_VALUE
-        elif family(name) in PARTS | JOINS:
-            effect = Effect.IN_PLACE
         layers = self._take(node)
         self._write(node, prefix)
         return WiredOperator(
             name=node.name,
             operator=name,
-            effect=effect,
+            effect=EFFECTS.of(name, family(name)),
             reads=tuple(reads),
             makes=self._made(node, prefix),
             layers=layers,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from picojoule.errors import WorkloadError
 from picojoule.graph import Graph, Node, Tensor
@@ -30,6 +31,23 @@ class Effect(Enum):
     BY_VALUE = "by value"
     IN_PLACE = "in place"
     OWN = "own"
+
+
+class Effects(NamedTuple):
+    """The operators of a format by what they do; all others have an effect of their own."""
+
+    views: Collection[str]
+    by_value: Collection[str]
+    in_place: Collection[str]
+
+    def of(self, *names: str) -> Effect:
+        """What an operator of these *names* does, whichever of them is listed."""
+        for effect, listed in zip(
+            (Effect.VIEW, Effect.BY_VALUE, Effect.IN_PLACE), self, strict=True
+        ):
+            if any(name in listed for name in names):
+                return effect
+        return Effect.OWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
