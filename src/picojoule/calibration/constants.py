@@ -147,8 +147,8 @@ def _energies(accelerator: Accelerator) -> Iterator[Constant]:
 def _times(accelerator: Accelerator) -> Iterator[Constant]:
     for path, part in _parts(accelerator):
         if isinstance(part, Memory):
-            yield _bandwidth_of_memory(part.name, path)
-            yield _latency_of_memory(part.name, path)
+            yield _time_of_memory(part.name, path, "bandwidth", "bit/cycle")
+            yield _time_of_memory(part.name, path, "latency", "cycles")
             continue
         yield _of_array(part.name, path, "bandwidth", "bit/cycle", of_time=True)
         for index, operand in enumerate(OPERANDS):
@@ -226,20 +226,21 @@ def _of_memory(name: str, path: str, unit: str) -> Iterator[Constant]:
 def _of_array(
     name: str, path: str, attribute: str, unit: str, *, of_time: bool = False
 ) -> Constant:
-    def get(machine: Accelerator) -> float | None:
-        (array,) = (part for part in machine.nest if isinstance(part, Array) and part.name == name)
-        value: float | None = getattr(array, attribute)
-        return value
-
     return Constant(
         key=f"{name}.{attribute.removesuffix('_energy')}",
         change=f"{name}.{attribute}",
         unit=unit,
         of_time=of_time,
         paths=(f"{path}.{attribute}",),
-        get=get,
+        get=lambda machine: getattr(_array(machine, name), attribute),
         put=lambda machine, value: _changed(machine, name, **{attribute: value}),
     )
+
+
+def _array(accelerator: Accelerator, name: str) -> Array:
+    """The array of that name."""
+    parts = accelerator.nest
+    return next(part for part in parts if isinstance(part, Array) and part.name == name)
 
 
 def _of_control(name: str, unit: str) -> Constant:
@@ -256,37 +257,21 @@ def _of_control(name: str, unit: str) -> Constant:
     )
 
 
-def _bandwidth_of_memory(name: str, path: str) -> Constant:
+def _time_of_memory(name: str, path: str, attribute: str, unit: str) -> Constant:
     return Constant(
-        key=f"{name}.bandwidth",
-        change=f"{name}.bandwidth",
-        unit="bit/cycle",
+        key=f"{name}.{attribute}",
+        change=f"{name}.{attribute}",
+        unit=unit,
         of_time=True,
-        paths=(f"{path}.bandwidth",),
-        get=lambda machine: machine.memories[name].bandwidth,
-        put=lambda machine, value: _changed(machine, name, bandwidth=value),
-    )
-
-
-def _latency_of_memory(name: str, path: str) -> Constant:
-    return Constant(
-        key=f"{name}.latency",
-        change=f"{name}.latency",
-        unit="cycles",
-        of_time=True,
-        paths=(f"{path}.latency",),
-        get=lambda machine: machine.memories[name].latency,
-        put=lambda machine, value: _changed(machine, name, latency=value),
+        paths=(f"{path}.{attribute}",),
+        get=lambda machine: getattr(machine.memories[name], attribute),
+        put=lambda machine, value: _changed(machine, name, **{attribute: value}),
     )
 
 
 def _bandwidth_of_operand(name: str, path: str, operand: str) -> Constant:
-    def array(machine: Accelerator) -> Array:
-        (own,) = (part for part in machine.nest if isinstance(part, Array) and part.name == name)
-        return own
-
     def put(machine: Accelerator, value: float) -> Accelerator:
-        own = array(machine).bandwidths._replace(**{operand: value})
+        own = _array(machine, name).bandwidths._replace(**{operand: value})
         return _changed(machine, name, bandwidths=own)
 
     return Constant(
@@ -295,6 +280,6 @@ def _bandwidth_of_operand(name: str, path: str, operand: str) -> Constant:
         unit="bit/cycle",
         of_time=True,
         paths=(f"{path}.bandwidths.{operand}",),
-        get=lambda machine: getattr(array(machine).bandwidths, operand),
+        get=lambda machine: getattr(_array(machine, name).bandwidths, operand),
         put=put,
     )
