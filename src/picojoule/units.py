@@ -196,6 +196,18 @@ class EnergyBudget(NamedTuple):
         return self.value * original if self.is_share else self.value
 
 
+def share(text: str) -> float | None:
+    """Read a share, ``"30%"`` or ``"0.3"``; None where the text is no such number.
+
+    >>> share("30%"), share(" 0.3 "), share("3 pJ")
+    (0.3, 0.3, None)
+    """
+    number = text.strip().removesuffix("%").strip()
+    if not re.fullmatch(r"\d+\.?\d*|\.\d+", number, re.ASCII):
+        return None
+    return float(number) / 100 if "%" in text else float(number)
+
+
 def energy_budget(asked: float | str, unit: str, each: float | None) -> EnergyBudget:
     """Read what a network may cost.
 
@@ -213,11 +225,10 @@ def energy_budget(asked: float | str, unit: str, each: float | None) -> EnergyBu
         UnitError: it is none of these, or joules are asked of an accelerator that has none.
     """
     text = str(asked).strip()
-    number, percent = text.removesuffix("%").strip(), text.endswith("%")
-    if not isinstance(asked, str) or re.fullmatch(r"\d+\.?\d*|\.\d+", number, re.ASCII):
-        share = float(number) / 100 if percent else float(number)
-        if 0 < share < 1:
-            return EnergyBudget(share, True)
+    part = share(text) if isinstance(asked, str) else float(asked)
+    if part is not None:
+        if 0 < part < 1:
+            return EnergyBudget(part, True)
         raise UnitError(f"energy {asked!r}: a share of the original is above 0 and below 1 (100 %)")
     if unit not in ("MAC", "pJ"):
         raise UnitError(f"energy {asked!r}: prices in {unit} have no unit; give a share, '30%'")

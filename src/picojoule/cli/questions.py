@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from picojoule import units
 from picojoule.cli.answers import say
 from picojoule.cli.options import SEARCH
 from picojoule.completeness import left_out
@@ -183,10 +184,10 @@ def read_share(option: str, text: str | None) -> float:
     """
     if text is None:
         return 0.0
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d*)?|\.\d+)\s*(%?)", text.strip(), re.ASCII)
-    if match is None:
+    share = units.share(text)
+    if share is None:
         raise PicojouleError(f"{option}: {text!r} is not a share such as 1% or 0.01")
-    return float(match[1]) / (100 if match[2] else 1)
+    return share
 
 
 def read_cache(folder: Path | None, no_cache: bool) -> bool | Path:
