@@ -6,14 +6,11 @@ that classes ask for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from picojoule.mapper.blocks import Block, Column
 from picojoule.mapper.boxes import fewest
 from picojoule.mapper.families import Columns
-from picojoule.mapper.kernels import Floats
 from picojoule.mapper.programme import Options, PerBlock
 from picojoule.mapper.space import Space
 from picojoule.workload import DIMS

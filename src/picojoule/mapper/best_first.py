@@ -11,7 +11,7 @@ import numpy as np
 from picojoule.mapper import boxes, frontier
 from picojoule.mapper.families import least_values
 from picojoule.mapper.found import Watch
-from picojoule.mapper.frontier import Classes, Frontier, Pace, Standing
+from picojoule.mapper.frontier import Frontier, Pace, Standing
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
@@ -51,7 +51,7 @@ class _Part:
         count, columns = len(order), int(np.diff(families.columns).max(initial=0))
         self.frontier = Frontier(
             heap=np.arange(count),
-            idle=np.zeros(0, np.int64),
+            idle=np.zeros(count, np.int64),
             bound=least[order],
             number=np.arange(count),
             knowledge=np.full(count, frontier.COLUMNS),
@@ -136,9 +136,8 @@ class Solver:
     def go_on(self, *, first: bool = False) -> Result:
         """What :meth:`solve` returns, from where it was when its time was over."""
         while True:
-            left = sorted(
-                (part for part in self._parts if part.bound < self.best), key=lambda p: p.bound
-            )
+            worth = self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf
+            left = sorted((p for p in self._parts if p.bound < worth), key=lambda p: p.bound)
             if not left or self._settled():
                 return self._result(self.best, complete=True)
             part, ceiling = left[0], left[1].bound if left[1:] else math.inf
@@ -166,12 +165,14 @@ class Solver:
 
     def _result(self, bound: float, *, complete: bool) -> Result:
         counts = [part.standing.counts for part in self._parts]
+        open_classes = sum(int(count[frontier.HEAP]) for count in counts)
         return Result(
             value=self.best,
             mapping=self.mapping,
             bound=bound,
             explored=sum(int(count[frontier.EXPLORED]) for count in counts),
-            pruned=sum(int(count[frontier.PRUNED]) for count in counts),
+            pruned=sum(int(count[frontier.PRUNED]) for count in counts)
+            + (open_classes if complete else 0),
             complete=complete,
         )
 

@@ -45,7 +45,7 @@ class ClassTable:
         held: ``[classes, blocks]`` bit mask of the loops that may not run (:func:`loop_bit`).
     """
 
-    classes: tuple[MappingClass, ...]
+    classes: dict[MappingClass, int]  # and their numbers
     kinds: tuple[Kind, ...]
     kind: Ints
     patterns: Ints
@@ -68,7 +68,7 @@ def class_table(space: Space) -> ClassTable:
 
 
 def _tabulate(space: Space) -> ClassTable:
-    classes = tuple(space.classes())
+    classes = {cls: n for n, cls in enumerate(space.classes())}
     numbers: dict[tuple[tuple[frozenset[Operand], ...], int], int] = {}
     edges: list[tuple[Edge, ...]] = []
     stays: list[list[dict[Stay, int]]] = []

@@ -91,9 +91,7 @@ def model(space: Space, kind: Kind) -> Model:
     energy = np.asarray(energy, float) + ledger.compute * unit[0]
     times, outside_of, waited = _times(space, ledger) if space.timed else ([], [], [])
     first = 1 + len(terms)
-    priced = [
-        n for n in range(len(pairs)) if energy[first + n] or any(t[first + n] for t in times)
-    ]
+    priced = [n for n in range(len(pairs)) if energy[first + n] or any(t[first + n] for t in times)]
     chosen = [*range(first), *(first + n for n in priced)]
     tiles, capacity = _capacities(space, kind.keeps)
     return Model(
@@ -175,7 +173,9 @@ def _mac_words(space: Space, operand: Operand) -> float:
     return total
 
 
-def _capacities(space: Space, keeps: tuple[frozenset[Operand], ...]) -> tuple[tuple[Tile, ...], Floats]:
+def _capacities(
+    space: Space, keeps: tuple[frozenset[Operand], ...]
+) -> tuple[tuple[Tile, ...], Floats]:
     """Tiles that memories hold, and how much of each memory a word takes."""
     tiles: list[Tile] = []
     rows: list[dict[int, float]] = []

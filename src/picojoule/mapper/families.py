@@ -81,6 +81,61 @@ def _slots(families: Families, family: int, pattern: Ints) -> Ints:
 
 
 @njit(cache=True)
+def _times(
+    families: Families, family: int, by: Floats, least: Floats
+) -> tuple[Floats, Floats, float]:
+    """A programme's times, their reliefs, and the longest of them by the least of every column."""
+    count, at = len(by), families.times[family]
+    lines = (families.times[family + 1] - at) // (count + 1)
+    times, relief = np.empty((lines, count + 1)), np.zeros(lines)
+    longest = 0.0
+    for t in range(lines):
+        moved = 0.0
+        for k in range(count):
+            times[t, k] = families.time[at] * by[k]
+            moved += times[t, k] * least[k]
+            at += 1
+        fixed = times[t, count] = families.time[at]
+        at += 1
+        if _plain(times[t]):
+            relief[t] = max(0.0, 1 + min(fixed, 0.0) / max(moved, 1e-300))
+            longest = max(longest, moved + fixed)
+    return times, relief, longest
+
+
+@njit(cache=True)
+def _plain(time: Floats) -> bool:
+    """Whether no column counts against a time."""
+    against = False
+    for k in range(len(time) - 1):
+        against |= time[k] < 0
+    return not against
+
+
+@njit(cache=True)
+def _limits(
+    families: Families, family: int, by: Floats, cycle_limit: float, times: Floats
+) -> Floats:
+    """A programme's limits; with a limit on cycles also each time's."""
+    count, at = len(by), families.limits[family]
+    rooms = m = (families.limits[family + 1] - at) // count
+    if cycle_limit < np.inf:
+        for t in range(len(times)):
+            rooms += _plain(times[t])
+    limits = np.empty((rooms, count))
+    for n in range(m):
+        for k in range(count):
+            limits[n, k] = families.limit[at] * by[k]
+            at += 1
+    for t in range(len(times)):
+        if m < rooms and _plain(times[t]):
+            for k in range(count):
+                limits[m, k] = times[t, k] / (cycle_limit - times[t, count])
+            m += 1
+    return limits
+
+
+@njit(cache=True)
 def assemble(
     families: Families, columns: Columns, goal: Goal, family: int, pattern: Ints
 ) -> tuple[Programme, float]:
@@ -104,44 +159,9 @@ def assemble(
             base += energy[k] / least[k]
         else:
             varies += energy[k] * least[k]
-    at = families.times[family]
-    lines = (families.times[family + 1] - at) // (count + 1)
-    times, relief = np.empty((lines, count + 1)), np.empty(lines)
-    longest = goal.fewest
-    plain = 0
-    for t in range(lines):
-        moved, negative = 0.0, False
-        for k in range(count):
-            c = families.time[at] * by[k]
-            times[t, k] = c
-            moved += c * least[k]
-            negative |= c < 0
-            at += 1
-        fixed = times[t, count] = families.time[at]
-        at += 1
-        relief[t] = 0.0
-        if not negative:
-            relief[t] = max(0.0, 1 + min(fixed, 0.0) / max(moved, 1e-300))
-            longest = max(longest, moved + fixed)
-            plain += 1
-    at = families.limits[family]
-    rooms = (families.limits[family + 1] - at) // count
-    bounded = goal.cycle_limit < np.inf
-    limits = np.empty((rooms + (plain if bounded else 0), count))
-    for m in range(rooms):
-        for k in range(count):
-            limits[m, k] = families.limit[at] * by[k]
-            at += 1
-    if bounded:
-        m = rooms
-        for t in range(lines):
-            negative = False
-            for k in range(count):
-                negative |= times[t, k] < 0
-            if not negative:
-                for k in range(count):
-                    limits[m, k] = times[t, k] / (goal.cycle_limit - times[t, count])
-                m += 1
+    times, relief, longest = _times(families, family, by, least)
+    longest = max(longest, goal.fewest)
+    limits = _limits(families, family, by, goal.cycle_limit, times)
     discount = 0.0
     if base < 0:
         discount = np.log1p(base / varies) if base > -varies else -np.inf

@@ -1,10 +1,10 @@
 """Best first over classes, compiled: which are open, and how each is taken a step further.
 
-A class is bounded ever more closely: by the least of every column; by the dual with hops open; where
-there are few options, by a search in which open hops count as free; by the dual with every hop
-decided; then it is searched up to a limit a little above its bound, and a search that finds nothing
-raises the bound to that limit. The lowest bound is on top, so a class whose turn comes with a bound
-no better than what is there ends the search.
+A class is bounded ever more closely: by the least of every column; by the dual with hops open;
+where there are few options, by a search in which open hops count as free; by the dual with every
+hop decided. Then it is searched up to a limit a little above its bound, and a search in vain raises
+the bound to that limit. The lowest bound is on top, so a class whose turn comes with a bound no
+better than what is there ends the search.
 """
 
 from __future__ import annotations
@@ -74,6 +74,9 @@ class Starts(NamedTuple):
     means: Floats  # [starts, most columns + 1]
     rates: Floats  # [starts, 1 + most times + most limits]
     candidates: Ints  # [starts, blocks, 1 + candidates] options, and how many there were
+
+
+NOWHERE = Starts(np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0, 0), np.int64))
 
 
 class Classes(NamedTuple):
@@ -365,11 +368,8 @@ def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace
     began = counts[WORK]
     while counts[HEAP] > 0:
         bound = frontier.bound[frontier.heap[0]]
-        if (
-            bound >= _limit(standing.best[0])
-            or standing.best[0] <= pace.floor * (1 + SMALLEST_GAIN)
-        ):  # fmt: skip
-            counts[PRUNED] += counts[HEAP]
+        settled = standing.best[0] <= pace.floor * (1 + SMALLEST_GAIN)
+        if settled or bound >= _limit(standing.best[0]):
             break
         if bound >= pace.ceiling:
             return BEYOND

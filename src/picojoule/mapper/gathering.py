@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ import numpy as np
 from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Column, Elements, Total
-from picojoule.mapper.coefficients import Model, model
 from picojoule.mapper.class_table import Kind
+from picojoule.mapper.coefficients import Model, model
 from picojoule.mapper.families import Families
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.space import Edge, Space, words_of
@@ -65,39 +65,28 @@ def rows(space: Space, of: Model) -> Rows:
 
     vectors = [(of_terms(of.energy), 0)]
     vectors += [(of_terms(t), divided) for t, divided in zip(of.times, of.outside, strict=True)]
-    # Columns also where a term counts nothing: they stand for the same in all classes.
-    slots: dict[Slot, int] = {}
-    for divided in sorted({divided for _, divided in vectors}):
-        least = np.min([v.min(axis=0) for v, d in vectors if d == divided], axis=0)
-        for inverse in (False, True):
-            for term in np.flatnonzero(least < 0) if inverse else range(terms):
-                slots[Slot(int(term), divided, inverse)] = len(slots)
+    slots = _slots(vectors)
     fixed: dict[Column, int] = {}
 
     def place(column: Column) -> int:
         return len(slots) + fixed.setdefault(column, len(fixed))
 
     control = space.accelerator.control.per_command * space.layer.time_steps
-    extra = {place(Column(Total.COMMANDS)): control} if control else {}
-    lines: list[tuple[Floats, int, dict[int, float], float]] = [(*vectors[0], extra, 0.0)]
+    lines: list[tuple[Floats, int, dict[int, float], float]] = [
+        (*vectors[0], {place(Column(Total.COMMANDS)): control} if control else {}, 0.0)
+    ]
     if space.timed:
         cycles = Ledger(space.layer, space.accelerator, one=1.0).cycles_per_step
         steps = {place(Column(Total.STEPS)): cycles * space.layer.time_steps}
         lines.append((np.zeros((len(ways), terms)), 0, steps, 0.0))
         for (vector, divided), time, waited in zip(vectors[1:], of.times, of.waited, strict=True):
+            # The multipliers stand still while they wait.
             more, constant = dict(steps) if waited else {}, float(time[0])
             if divided and constant:
                 column = Column(Total.ONE, divided, inverse=constant < 0)
                 more[place(column)], constant = constant, 0.0
-            lines.append((vector, divided, more, constant))  # multipliers stand still if waited
-    rooms = [
-        {place(Column(t)): float(p) for t, p in zip(of.tiles, part, strict=True) if p}
-        for part in of.capacity
-    ]
-    for gap in space.array_gaps:
-        array = space.arrays[gap]
-        assert array is not None
-        rooms.append({place(Column(Elements(gap))): 1 / array.size})
+            lines.append((vector, divided, more, constant))
+    rooms = _rooms(space, of, place)
     table = np.zeros((len(lines), len(ways), len(slots) + len(fixed) + 1))
     for line, (vector, divided, more, constant) in zip(table, lines, strict=True):
         for slot, at in slots.items():
@@ -108,9 +97,9 @@ def rows(space: Space, of: Model) -> Rows:
             line[:, at] = value
         line[:, -1] = constant
     limits = np.zeros((len(rooms), len(slots) + len(fixed)))
-    for line, room in zip(limits, rooms, strict=True):
+    for row, room in zip(limits, rooms, strict=True):
         for at, value in room.items():
-            line[at] = value
+            row[at] = value
     return Rows(
         slots=tuple(slots),
         fixed=tuple(fixed),
@@ -119,6 +108,33 @@ def rows(space: Space, of: Model) -> Rows:
         times=np.swapaxes(table[1:], 0, 1),
         limits=limits,
     )
+
+
+def _slots(vectors: list[tuple[Floats, int]]) -> dict[Slot, int]:
+    """The slots that these coefficients ``[families, terms]`` have, and the number of each.
+
+    Also where a term counts nothing: columns stand for the same in all classes.
+    """
+    slots: dict[Slot, int] = {}
+    for divided in sorted({divided for _, divided in vectors}):
+        least = np.min([v.min(axis=0) for v, d in vectors if d == divided], axis=0)
+        for inverse in (False, True):
+            for term in np.flatnonzero(least < 0) if inverse else range(len(least)):
+                slots[Slot(int(term), divided, inverse)] = len(slots)
+    return slots
+
+
+def _rooms(space: Space, of: Model, place: Callable[[Column], int]) -> list[dict[int, float]]:
+    """What a unit of each column takes of every memory, and of every array."""
+    rooms = [
+        {place(Column(t)): float(p) for t, p in zip(of.tiles, part, strict=True) if p}
+        for part in of.capacity
+    ]
+    for gap in space.array_gaps:
+        array = space.arrays[gap]
+        assert array is not None
+        rooms.append({place(Column(Elements(gap))): 1 / array.size})
+    return rooms
 
 
 class Gathering:

@@ -22,7 +22,7 @@ from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block
 from picojoule.mapper.class_table import class_table
 from picojoule.mapper.families import Families, Goal, Members, assemble, forbid
-from picojoule.mapper.frontier import Classes, Starts
+from picojoule.mapper.frontier import NOWHERE, Classes, Starts
 from picojoule.mapper.gathering import Gathering, pricings
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
@@ -64,6 +64,7 @@ class Relaxation:
         self._banks = [Bank(space, blocks) for blocks in space.blocks]
         self._shapes: dict[int, _Shape] = {}
         self._fewest: dict[int, float] = {}
+        self._classes: dict[tuple[int, int, float], Classes] = {}
 
     def options(self, which: int) -> Options:
         """The options of all blocks, with every column asked for so far."""
@@ -80,6 +81,13 @@ class Relaxation:
             mode: what to minimise (:mod:`programme`).
             cycle_limit: more cycles are not allowed.
         """
+        key = (which, mode, cycle_limit)
+        if key not in self._classes:
+            self._classes[key] = self._make_classes(*key)
+        classes = self._classes[key]
+        return classes._replace(starts=_starts(classes))
+
+    def _make_classes(self, which: int, mode: int, cycle_limit: float) -> Classes:
         shape = self._shape(which)
         families = shape.families
         if mode == LATENCY:  # hops that take no time are as good as priced
@@ -98,12 +106,12 @@ class Relaxation:
             columns=shape.bank.columns(),
             options=shape.bank.options(),
             goal=goal,
-            starts=_starts(families, mode, len(self.blocks(which))),
+            starts=NOWHERE,
         )
 
     def cls(self, which: int, member: int) -> MappingClass:
         """A member of the classes with a set of options."""
-        return self.table.classes[self._shape(which).numbers[member]]
+        return list(self.table.classes)[int(self._shape(which).numbers[member])]
 
     def relax(
         self,
@@ -119,7 +127,7 @@ class Relaxation:
                 shares words there (False); None leaves all open.
         """
         which = self.space.shapes.index(empty_levels(cls.keeps))
-        member = int(np.flatnonzero(self._shape(which).numbers == self.table.classes.index(cls))[0])
+        member = int(np.searchsorted(self._shape(which).numbers, self.table.classes[cls]))
         classes = self.classes(which, mode, cycle_limit)
         family = classes.members.family[member]
         if sharing:
@@ -135,8 +143,8 @@ class Relaxation:
     def variants(self, relaxed: Relaxed) -> list[tuple[bool, ...]]:
         """Every way to price the hops of a class."""
         shape = self._shape(relaxed.options)
-        number = self.table.classes.index(relaxed.cls)
-        first, end = shape.families.variants[shape.members.family[shape.numbers == number][0]]
+        member = int(np.searchsorted(shape.numbers, self.table.classes[relaxed.cls]))
+        first, end = shape.families.variants[shape.members.family[member]]
         return pricings(int(end - first).bit_length() - 1) if end > first else [()]
 
     def realise(self, cls: MappingClass, which: int, choice: Ints) -> Mapping:
@@ -201,14 +209,15 @@ class Relaxation:
         )
 
 
-def _starts(families: Families, mode: int, blocks: int) -> Starts:
+def _starts(classes: Classes) -> Starts:
     """Where dual bounds begin before any was computed."""
+    families, blocks = classes.families, classes.columns.where.shape[1]
     count = int(families.start.max(initial=-1)) + 1
     columns = np.diff(families.columns)
     times = np.diff(families.times) // (columns + 1)
     limits = np.diff(families.limits) // columns + times  # each time may be limited as well
     rates = np.full((count, 1 + int((times + limits).max(initial=0))), TUNING.first_price)
-    rates[:, 0] = mode != LATENCY
+    rates[:, 0] = classes.goal.mode != LATENCY
     for start, number in zip(families.start, times, strict=True):
         rates[start, 1 : 1 + number] = 1.0
     return Starts(
