@@ -212,10 +212,11 @@ class _Entry:
             return self._array(value, kind, what)
         if isinstance(kind, numba_types.BaseTuple):
             self._wants_length(value, len(kind), f"{what} has")
+            kinds: Any = kind
             names = getattr(kind, "fields", range(len(kind)))
             parts = [
-                self._from_python(self.python.tuple_getitem(value, n), kind[n], f"{what}.{name}")
-                for n, name in enumerate(names)
+                self._from_python(self.python.tuple_getitem(value, n), part, f"{what}.{name}")
+                for n, (part, name) in enumerate(zip(kinds, names, strict=True))
             ]
             return self.context.make_tuple(builder, kind, parts)
         if kind == numba_types.boolean:

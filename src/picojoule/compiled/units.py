@@ -18,7 +18,7 @@ UNITS = {
 }
 """The modules of each unit; each function in them belongs to it."""
 
-_IMPORTS = re.compile(r"^from (picojoule\.[\w.]+) import|^import (picojoule\.[\w.]+)", re.MULTILINE)
+_IMPORTS = re.compile(rb"^from (picojoule\.[\w.]+) import|^import (picojoule\.[\w.]+)", re.M)
 
 
 def unit_of(module: str) -> str:
@@ -36,17 +36,20 @@ def fingerprint(unit: str) -> str:
     seen = set(waiting)
     while waiting:
         module = waiting.pop()
-        text = _source(module).read_text("utf-8")
-        digest.update(f"{module} {len(text)} {text}".encode())
+        text = _source(module)
+        digest.update(b"%s %d %s" % (module.encode(), len(text), text))
         for match in _IMPORTS.finditer(text):
-            imported = match[1] or match[2]
+            imported = (match[1] or match[2]).decode()
             if imported not in seen:
                 seen.add(imported)
                 waiting.append(imported)
     return digest.hexdigest()[:32]
 
 
-def _source(module: str) -> Path:
-    parts = module.split(".")[1:]
-    path = Path(__file__).parents[1].joinpath(*parts)
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def _source(module: str) -> bytes:
+    path = Path(__file__).parents[1].joinpath(*module.split(".")[1:])
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # an installation without sources
+        return path.with_suffix(".pyc").read_bytes()
