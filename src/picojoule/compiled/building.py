@@ -67,8 +67,20 @@ def build(unit: str) -> bytes:
     for part in (compile_nrt_functions(context), *(function.library for function in functions)):
         library.add_linking_library(part)
     library.finalize()
+    _refuse_runtime(library._final_module)
     code: bytes = context.codegen()._tm.emit_object(library._final_module)
     return code
+
+
+def _refuse_runtime(module: Any) -> None:
+    """Raise an error if anything is asked of numba's runtime that is not there without it."""
+    asked = [x.name for x in module.functions if x.is_declaration]
+    missing = [name for name in asked if name.startswith(("NRT_", "numba_"))]
+    if missing:
+        raise TypeError(
+            f"functions of unit {module.name} ask numba itself for {', '.join(missing)}: "
+            "write them without lists, texts and whole-array statements that may fail"
+        )
 
 
 def _functions(unit: str) -> list[CompiledFunction]:

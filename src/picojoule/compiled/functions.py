@@ -42,12 +42,9 @@ class CompiledFunction:
         self.function = function
         self.unit = unit_of(function.__module__)
         self.releases_lock, self.fastmath = releases_lock, fastmath
-
-    @property
-    def symbol(self) -> str | None:
-        """Its name in the machine code; none where only compiled functions call it."""
-        name = self.function.__name__
-        return None if name.startswith("_") else f"{self.function.__module__}.{name}"
+        # Its name in the machine code; none where only compiled functions call it.
+        public = not function.__name__.startswith("_")
+        self.symbol = f"{function.__module__}.{function.__name__}" if public else None
 
     def __call__(self, *arguments: Any) -> Any:
         return self._code(*arguments)
