@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ TRIALS = "tests.compiled.trials"
 
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setitem(units.UNITS, "trials", (TRIALS,))
+    monkeypatch.setitem(units.UNITS, TRIALS, (TRIALS,))
     yield importlib.import_module(TRIALS)
     loading._engine.cache_clear()
 
@@ -43,12 +46,19 @@ def test_all_kinds_of_values_go_in_and_out(trials: Any, monkeypatch: pytest.Monk
         trials.everything(outer._replace(inner=(table, 1.0)), (3, 0.5), singles, table)
 
 
-def test_what_needs_more_of_numba_is_refused(trials: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from picojoule.compiled.building import build
-
-    monkeypatch.setattr(trials._of_lists, "symbol", "tests.of_lists")
-    with pytest.raises(TypeError, match=r"NRT_.*without lists"):
-        build("trials")
+def test_what_needs_more_of_numba_is_refused() -> None:
+    code = f"""
+from picojoule.compiled import building, units
+units.UNITS[{TRIALS!r}] = ({TRIALS!r},)
+from tests.compiled import trials
+trials._of_lists.symbol = "tests.of_lists"
+building.build({TRIALS!r})
+"""
+    root = str(Path(__file__).parents[2])
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert "TypeError: functions of unit tests.compiled.trials ask numba itself for" in said.stderr
 
 
 def test_other_annotations_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Functions that test_building compiles; one there says in which unit they are."""
+"""Functions that test_building compiles: a unit of their own."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ _IMPORTS = re.compile(rb"^from (picojoule\.[\w.]+) import|^import (picojoule\.[\
 
 
 def unit_of(module: str) -> str:
-    """The unit that a module's functions are compiled with."""
-    return next(unit for unit, modules in UNITS.items() if module in modules)
+    """The unit that a module's functions are compiled with; where there is none, its own name."""
+    return next((unit for unit, modules in UNITS.items() if module in modules), module)
 
 
 def fingerprint(unit: str) -> str:
