@@ -47,6 +47,11 @@ Cache = bool | str | os.PathLike[str]
 
 SOURCES = (
     "accelerator",
+    "compiled.arrays",
+    "compiled.building",
+    "compiled.functions",
+    "compiled.loading",
+    "compiled.units",
     "cost",
     "dataflow",
     "eyexam.compulsory",
