@@ -128,7 +128,7 @@ def _code(unit: str) -> bytes:
         code = _read(folder / name)
         if code is not None:
             return code
-    _log.warning("compiling picojoule's %s functions once, for about half a minute", unit)
+    _log.warning("compiling the %s functions of picojoule once, in up to half a minute", unit)
     code = compile_unit(unit, compiled_for)
     for folder in folders if is_checkout() else folders[1:]:
         try:
