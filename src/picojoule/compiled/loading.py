@@ -28,7 +28,7 @@ import numpy as np
 from picojoule.compiled.arrays import ITEMS
 from picojoule.compiled.units import fingerprint
 from picojoule.errors import PicojouleError
-from picojoule.files import write_atomically
+from picojoule.files import cache_folder, write_atomically
 
 INSTALLED = Path(__file__).parent / "code"
 """Where an installation keeps machine code."""
@@ -122,12 +122,13 @@ def file_name(unit: str, compiled_for: str) -> str:
 def _code(unit: str) -> bytes:
     compiled_for = processor()
     name = file_name(unit, compiled_for)
-    folders = [INSTALLED, *_cache_folder()]
+    cache = cache_folder()
+    folders = [INSTALLED] if cache is None else [INSTALLED, cache / "compiled"]
     for folder in folders:
         code = _read(folder / name)
         if code is not None:
             return code
-    _log.warning("compiling picojoule's %s functions once, for about half a minute", unit)
+    _log.warning("compiling the %s functions of picojoule once, in up to half a minute", unit)
     code = compile_unit(unit, compiled_for)
     for folder in folders if is_checkout() else folders[1:]:
         try:
@@ -141,14 +142,6 @@ def _code(unit: str) -> bytes:
 def is_checkout() -> bool:
     """Whether the sources are a checkout of the project, and no installed copy."""
     return (Path(__file__).parents[3] / "pyproject.toml").is_file()
-
-
-def _cache_folder() -> list[Path]:
-    # Here because a process that finds its machine code installed need not know.
-    from platformdirs import user_cache_path
-
-    folder = user_cache_path("picojoule", appauthor=False)
-    return [folder / "compiled"] if folder.is_absolute() else []  # a user without a home
 
 
 def keep(path: Path, code: bytes) -> None:
