@@ -18,6 +18,7 @@ import numpy as np
 
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
+from picojoule.mapper.programme import BUCKET
 from picojoule.traffic import HandedOn
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxis
 
@@ -122,6 +123,7 @@ class Block:
         group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
         runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
         raw, logs: the factors of columns asked for so far, and their logarithms.
+        lows: the least logarithm of each bucket of options, column by column.
         nbytes: memory that options and factors take.
     """
 
@@ -146,7 +148,7 @@ class Block:
         chosen = list(zip(self._chains, self._pick, strict=True))
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
-        self.raw, self.logs = np.empty(0), np.empty(0)
+        self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
         self._words: dict[Words, Floats] = {}
@@ -205,7 +207,10 @@ class Block:
             logs[:kept] = self.logs
             np.log(self.raw[kept:], out=logs[kept:])
             self.logs = logs
-            self.nbytes += 16 * len(varied) * self.size
+            table = logs[kept:].reshape(len(varied), self.size)
+            lows = np.minimum.reduceat(table, np.arange(0, self.size, BUCKET), axis=1)
+            self.lows = np.concatenate([self.lows, lows.ravel()])
+            self.nbytes += 16 * len(varied) * self.size + lows.nbytes
         return [self._places[column] for column in columns]
 
     def _values(self, column: Column) -> Floats:
