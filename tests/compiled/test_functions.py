@@ -62,8 +62,9 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
     candidates = np.zeros((1, 3), np.int64)
     options = programme.Options(
         starts=np.array([0, 2]),
-        raw=np.array([2.0, 1.0]),
-        logs=np.log([2.0, 1.0]),
+        raw=programme.PerBlock(*[np.array([2.0, 1.0])] * 6),
+        logs=programme.PerBlock(*[np.log([2.0, 1.0])] * 6),
+        runs=_ints(2),
         fans=_ints(2, 1, 2),
         dims=_ints(1, 2),
         groups=_ints(2),

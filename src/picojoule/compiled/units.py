@@ -12,6 +12,8 @@ UNITS = {
         "picojoule.mapper.listings",
         "picojoule.mapper.programme",
         "picojoule.mapper.boxes",
+        "picojoule.mapper.families",
+        "picojoule.mapper.frontier",
     ),
     "playback": ("picojoule.simulation.playback",),
     "restoring": ("picojoule.pruning.layers.restoring",),
