@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from picojoule.compiled.functions import CompiledFunction
 from picojoule.mapper import boxes, kernels, listings, programme
@@ -57,13 +58,17 @@ def test_each_kind_of_result_is_pythons() -> None:
     assert restoring.restore_greedily(part[0], part[0], part[0], part[1], part[1], 0, 1, 1) is None
 
 
+def _store(values: ArrayLike) -> programme.PerBlock:
+    return programme.PerBlock(np.asarray(values), *(np.empty(0) for _ in range(5)))
+
+
 def test_arrays_are_changed_in_place_through_tuples() -> None:
     means, rates = np.zeros(2), np.array([1.0, 0.0])
     candidates = np.zeros((1, 3), np.int64)
     options = programme.Options(
         starts=np.array([0, 2]),
-        raw=programme.PerBlock(*[np.array([2.0, 1.0])] * 6),
-        logs=programme.PerBlock(*[np.log([2.0, 1.0])] * 6),
+        raw=_store([2.0, 1.0]),
+        logs=_store(np.log([2.0, 1.0])),
         runs=_ints(2),
         fans=_ints(2, 1, 2),
         dims=_ints(1, 2),

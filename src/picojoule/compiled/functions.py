@@ -21,7 +21,8 @@ def compiled(
     """Have a function run as machine code.
 
     One whose name begins with an underscore is compiled into those that call it, and runs as Python
-    where Python calls it; the annotations of any other must be complete.
+    where Python calls it; the annotations of any other must be complete. A named tuple that it
+    returns comes back without the names.
 
     Args:
         releases_lock: other threads of Python run while it does.

@@ -254,8 +254,8 @@ def _tighten(
     )
     for k in range(len(at.means)):
         classes.starts.means[which, k] = at.means[k]
-    for r in range(len(at.rates)):
-        classes.starts.rates[which, r] = at.rates[r]
+    for k in range(len(at.rates)):
+        classes.starts.rates[which, k] = at.rates[k]
     counts[WORK] += boxes.A_BOUND + boxes.AN_OPTION * len(penalty)
     bound = np.exp(height)
     if programme.mode == ENERGY:
