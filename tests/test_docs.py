@@ -150,10 +150,11 @@ NOUNS = (
 # class. Each is explained where it stands.
 PARTS = {
     "dataflow": {"Size"},
-    "mapper.best_first": {"Patience", "Result", "Solver"},
+    "mapper.best_first": {"Result", "Solver"},
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
+    "mapper.patience": {"OutOfTime", "Patience"},
     "mapper.programme": {"Multipliers"},
     "mapper.relaxation": {"Term", "Hop", "Model", "Slot", "Rows", "Relaxed"},
     "mapper.found": {"Found"},  # the glossary has what it holds: mapping, cost, front

@@ -22,8 +22,9 @@ from picojoule.accelerator import (
 from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
-from picojoule.mapper.best_first import Patience, Result, Solver
+from picojoule.mapper.best_first import Result, Solver
 from picojoule.mapper.found import Found
+from picojoule.mapper.patience import Patience
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.solver import _priced, search
 from picojoule.mapper.space import Space

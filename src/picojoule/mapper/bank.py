@@ -13,6 +13,7 @@ import numpy as np
 from picojoule.mapper.blocks import IRRELEVANT, Block, Column, Factors, Words
 from picojoule.mapper.boxes import fewest
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.patience import check
 from picojoule.mapper.programme import Options
 from picojoule.mapper.space import Space
 from picojoule.workload import DIMS, Dim
@@ -57,9 +58,9 @@ class Bank:
         """Where these factors are kept from now on."""
         start, self._size = self._size, self._size + len(factors.values)
         if self._size > len(self._raw):
-            room = np.empty(2 * self._size)
-            self._raw = np.concatenate([self._raw[:start], room])
-            self._logs = np.concatenate([self._logs[:start], room])
+            raw, logs = np.empty(3 * self._size), np.empty(3 * self._size)
+            raw[:start], logs[:start] = self._raw[:start], self._logs[:start]
+            self._raw, self._logs = raw, logs
             if self._options is not None:
                 self._options = self._options._replace(raw=self._raw, logs=self._logs)
         self._raw[start : self._size] = factors.values
@@ -112,6 +113,7 @@ class Bank:
             where = [-1] * len(self.blocks)
             scale = least = 1.0
             for b, block in enumerate(self.blocks):
+                check()
                 factors = block.factors(column)
                 if factors.same:
                     scale *= factors.least
@@ -154,6 +156,7 @@ class Bank:
         """
         parts = []
         for block in self.blocks:
+            check()
             keep = np.ones(block.size, bool)
             for level, dims in held:
                 for n, dim in enumerate(block.dims):

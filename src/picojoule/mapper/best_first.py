@@ -7,8 +7,8 @@ A class is a discrete geometric programme (:mod:`relaxation` sets it up, :mod:`p
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -17,14 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 from picojoule.mapper import boxes, programme
-from picojoule.mapper.found import Watch
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.patience import OutOfTime, Patience, clock
 from picojoule.mapper.relaxation import Relaxation, Relaxed
 from picojoule.mapper.space import MappingClass
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
 
-WATCHED = 0.1  # seconds after which whoever watches is told again
 SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
 
 
@@ -105,7 +104,6 @@ class Solver:
     Args:
         mode: what to minimise (:mod:`programme`).
         patience: how long it goes on.
-        empty_handed: the time after which it does so only with a mapping in hand.
         cycle_limit: more cycles are not allowed.
         best, mapping: what must be beaten, and the mapping that has this value, if one is known.
         floor: no mapping is below: one that gets there ends the search.
@@ -117,14 +115,13 @@ class Solver:
         mode: int,
         patience: Patience,
         *,
-        empty_handed: float = math.inf,
         cycle_limit: float = math.inf,
         best: float = math.inf,
         mapping: Mapping | None = None,
         floor: float = 0.0,
     ) -> None:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
-        self.patience, self.empty_handed, self.floor = patience, empty_handed, floor
+        self.patience, self.floor = patience, floor
         self.best, self.mapping = best, mapping
         self.explored = self.pruned = 0
         self._pace = _Pace()
@@ -136,37 +133,52 @@ class Solver:
         # Similar programmes have similar multipliers and good options.
         self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
 
-    def solve(self, *, first: bool = False) -> Result:
-        """The best mapping over all classes, or the *first* one met."""
+    def solve(
+        self, classes: Iterator[MappingClass] | None = None, *, first: bool = False
+    ) -> Result:
+        """The best mapping over *classes*, by default all, or the *first* one met."""
         if self._settled():
             return self._result(self.best, complete=True)
-        self._unseen = self.relaxation.space.classes()
+        self._unseen = self.relaxation.space.classes() if classes is None else classes
         return self.go_on(first=first)
 
     def go_on(self, *, first: bool = False) -> Result:
         """What :meth:`solve` returns, from where it was when its time was over."""
         self.first = first
-        for cls in self._unseen:
-            relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
-            if relaxed is not None:
-                self._push(_Knowledge.COLUMNS, relaxed, relaxed.least)
-            if self._over(0.0):
-                return self._result(0.0, complete=False)  # some were perhaps not looked at
-        while self._heap:
-            entry = heapq.heappop(self._heap)
-            if entry.bound >= self._limit() or self._settled():
-                self.pruned += 1 + len(self._heap)
-                break
-            if self._over(entry.bound) or (first and self.mapping is not None):
-                heapq.heappush(self._heap, entry)
-                return self._result(entry.bound, complete=False)
-            if entry.knowledge is _Knowledge.COLUMNS:
-                self._bound(entry)
-            elif entry.knowledge is _Knowledge.BOXES:
-                self._decide(entry)
-            else:
-                self._search(entry)
+        with self.patience.kept():
+            for cls in self._unseen:
+                try:
+                    relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
+                except OutOfTime:
+                    self._unseen = itertools.chain([cls], self._unseen)
+                    return self._result(0.0, complete=False)
+                if relaxed is not None:
+                    self._push(_Knowledge.COLUMNS, relaxed, relaxed.least)
+                if self._over(0.0):
+                    return self._result(0.0, complete=False)  # some were perhaps not looked at
+            while self._heap:
+                entry = heapq.heappop(self._heap)
+                if entry.bound >= self._limit() or self._settled():
+                    self.pruned += 1 + len(self._heap)
+                    break
+                if self._over(entry.bound) or (first and self.mapping is not None):
+                    heapq.heappush(self._heap, entry)
+                    return self._result(entry.bound, complete=False)
+                try:
+                    self._sharpen(entry)
+                except OutOfTime:
+                    heapq.heappush(self._heap, entry)
+                    return self._result(entry.bound, complete=False)
         return self._result(self.best, complete=True)
+
+    def _sharpen(self, entry: _OpenClass) -> None:
+        """Take a class a step further."""
+        if entry.knowledge is _Knowledge.COLUMNS:
+            self._bound(entry)
+        elif entry.knowledge is _Knowledge.BOXES:
+            self._decide(entry)
+        else:
+            self._search(entry)
 
     def _result(self, bound: float, *, complete: bool) -> Result:
         return Result(
@@ -180,9 +192,8 @@ class Solver:
 
     def _over(self, bound: float) -> bool:
         """Whether the time is over, with *bound* below all that is left."""
-        if self.mapping is None and time.perf_counter() > self.empty_handed:
-            return True
-        return self.patience.over(self.best, bound)
+        self.patience.best, self.patience.below = self.best, bound
+        return self.patience.over()
 
     def _settled(self) -> bool:
         return self.best <= self.floor * (1 + SMALLEST_GAIN)
@@ -295,7 +306,7 @@ class Solver:
         limit = min(self._limit(), _above(entry.bound, step, problem.base))
         at, _ = self._start(relaxed)
         goal = entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf
-        began, most = time.perf_counter(), self._affordable()
+        began, most = clock(), self._affordable()
         value, choice, looked, cut, work = boxes.search(
             self.relaxation.options(relaxed.options),
             problem,
@@ -311,7 +322,7 @@ class Solver:
         )
         self.explored += looked
         self.pruned += cut
-        self._pace.note(work, time.perf_counter() - began)
+        self._pace.note(work, clock() - began)
         if work >= most:  # broken off: as much is known of the class as before
             self._take_if_better(entry, value, choice)
             heapq.heappush(self._heap, entry)
@@ -336,28 +347,9 @@ class Solver:
     def _affordable(self) -> int:
         """The work that fits the time that is left; never so little that nothing comes of it."""
         deadline = self.patience.deadline
-        if self.mapping is None:
-            deadline = min(deadline, self.empty_handed)
         if deadline == math.inf:
             return boxes.UNLIMITED
-        return max(TUNING.least_work, self._pace.in_seconds(deadline - time.perf_counter()))
-
-
-class Patience:
-    """How long a search may go on: until its time is over, or whoever watches it ends it."""
-
-    def __init__(self, deadline: float = math.inf, watch: Watch | None = None) -> None:
-        self.deadline, self.watch = deadline, watch
-        self._again = 0.0
-
-    def over(self, best: float, bound: float) -> bool:
-        """Whether it ends, with *best* the least so far and nothing below *bound*."""
-        now = time.perf_counter()
-        if self.watch is not None and now >= self._again:
-            self._again = now + WATCHED
-            if self.watch(best, bound):
-                self.deadline = -math.inf
-        return now > self.deadline
+        return max(TUNING.least_work, self._pace.in_seconds(deadline - clock()))
 
 
 class _Pace:

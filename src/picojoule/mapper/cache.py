@@ -62,6 +62,7 @@ SOURCES = (
     "mapper.found",
     "mapper.kernels",
     "mapper.listings",
+    "mapper.patience",
     "mapper.programme",
     "mapper.relaxation",
     "mapper.solver",

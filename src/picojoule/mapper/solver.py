@@ -8,17 +8,17 @@ A mapping's energy is a sum of products of per-dimension factors once its class 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from functools import cache as once
 
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
-from picojoule.cost import evaluate
+from picojoule.cost import Cost, Ledger, evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import programme
-from picojoule.mapper.best_first import SMALLEST_GAIN, Patience, Result, Solver
+from picojoule.mapper.best_first import SMALLEST_GAIN, Result, Solver
 from picojoule.mapper.found import Found, Watch, value_of
+from picojoule.mapper.patience import Patience, clock
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
@@ -28,6 +28,7 @@ FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
+CHEAPEST = 0.5  # share of it for the cheapest mapping, where that is only the start
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
 
@@ -70,7 +71,7 @@ def search(
     dataflow = accelerator.dataflow(dataflow)
     if budget is not None:
         _load_compiled()
-    started = time.perf_counter()
+    started = clock()
     patience = Patience(math.inf if budget is None else started + budget, watch)
     timed = pareto or objective != "energy" or accelerator.time_costs or slack > 0
 
@@ -82,7 +83,9 @@ def search(
         relaxation = Relaxation(space)
         if start is not None and objective == "latency" and not pareto:
             return relaxation, None, _from(relaxation, start, objective, patience, floor)
-        best = _cheapest(relaxation, started, patience)
+        best = _cheapest(
+            relaxation, patience if objective == "energy" else patience.share(CHEAPEST)
+        )
         cheapest = best.mapping
         if objective != "energy" and cheapest is not None:
             best = _from(relaxation, cheapest, objective, patience)
@@ -94,7 +97,9 @@ def search(
     result = None if best.mapping is None else _priced(relaxation, best, objective, started)
     if result is not None and best.complete and result.status != "optimal":
         relaxation, cheapest, best = solved(exact=True)  # dearer than its programme says
-        result = None if best.mapping is None else _priced(relaxation, best, objective, started)
+        again = None if best.mapping is None else _priced(relaxation, best, objective, started)
+        if best.complete or (again is not None and again.value < result.value):
+            result = again
     if result is None:
         why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
         wide, word = max(layer.bits), accelerator.word_bits
@@ -112,20 +117,39 @@ def search(
     return replace(result, front=_front(relaxation, cheapest, patience))
 
 
-def _cheapest(relaxation: Relaxation, started: float, patience: Patience) -> Result:
+def _cheapest(relaxation: Relaxation, patience: Patience) -> Result:
     """The mapping with the least energy; out of time, the best that was met, or any."""
-    empty_handed = started + EMPTY_HANDED * (patience.deadline - started)
-    solver = Solver(relaxation, programme.ENERGY, patience, empty_handed=empty_handed)
+    solver = Solver(relaxation, programme.ENERGY, patience.share(EMPTY_HANDED))
     best = solver.solve()
-    if best.complete or best.mapping is not None:
+    if best.complete:
         return best
-    # Most of the time is gone with nothing in hand: any mapping will do, and few sizes divide.
-    of = relaxation.space
-    few = Space(of.layer, of.accelerator, of.dataflow, timed=of.timed, perfect=True)
-    quick = Solver(Relaxation(few), programme.ENERGY, Patience()).solve(first=True)
-    solver.best, solver.mapping = quick.value, quick.mapping
-    solver.empty_handed = math.inf
+    if best.mapping is None:  # most of the time is gone: with few sizes there are mappings
+        few = _among_few(relaxation.space, patience)
+        solver.best, solver.mapping = few.value, few.mapping
+    solver.patience = patience
     return solver.go_on()
+
+
+def _among_few(space: Space, patience: Patience) -> Result:
+    """The cheapest mapping of those with tiles that divide; out of time, any of them.
+
+    Of classes with the same operands kept the first is the one that asks least of the loops: out
+    of time the others are not tried.
+    """
+    few = Relaxation(
+        Space(space.layer, space.accelerator, space.dataflow, timed=space.timed, perfect=True)
+    )
+    best, keeps = math.inf, None
+    mapping: Mapping | None = None
+    for cls in few.space.classes():
+        if cls.keeps == keeps and patience.over():
+            continue
+        quick = Solver(few, programme.ENERGY, Patience()).solve(iter([cls]), first=True)
+        if quick.mapping is not None:
+            best, mapping = quick.value, quick.mapping
+            break
+        keeps = cls.keeps
+    return Solver(few, programme.ENERGY, patience, best=best, mapping=mapping).solve()
 
 
 @once
@@ -150,20 +174,28 @@ def _priced(relaxation: Relaxation, best: Result, objective: str, started: float
     if best.complete and value > best.value * (1 + ROUNDING):
         # Unrollings that axes multiply to one by one, but not side by side.
         best = replace(best, complete=False, bound=best.value)
-    # The multiplications cost the same under every mapping.
-    least = cost.by_operand["compute"] if objective == "energy" else 0.0
     return Found(
         mapping=mapping,
         cost=cost,
         objective=objective,
         value=value,
         status="optimal" if best.complete else "feasible",
-        lower_bound=value if best.complete else min(max(best.bound, least), value),
+        lower_bound=value if best.complete else min(max(best.bound, _least(space, cost, objective)), value),
         explored=best.explored,
         pruned=best.pruned,
         space=space.text(),
-        seconds=time.perf_counter() - started,
+        seconds=clock() - started,
     )
+
+
+def _least(space: Space, cost: Cost, objective: str) -> float:
+    """What no mapping is below: its multiplications alone, on all elements at once."""
+    layer, accelerator = space.layer, space.accelerator
+    elements = math.prod(array.size for array in space.arrays if array is not None)
+    steps = layer.time_steps * math.prod(layer.bounds) / elements
+    cycles = steps * Ledger(layer, accelerator, one=1.0).cycles_per_step
+    energy = cost.by_operand["compute"] + accelerator.drawn_per_cycle * cycles
+    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
 
 
 def _from(
@@ -185,17 +217,15 @@ def _from(
     ).solve()
     if objective != "latency":
         return best
-    now, deadline = time.perf_counter(), patience.deadline
-    if now > deadline:
+    if patience.over():
         return replace(best, complete=False)
-    patience = Patience(deadline)  # what follows is energy among the fastest: another scale
+    patience = Patience(patience.deadline)  # what follows is of energy: another scale
     most = best.value * (1 + SMALLEST_GAIN)
     few = None
-    if deadline < math.inf:
-        half = Patience((now + deadline) / 2)
+    if patience.deadline < math.inf:
         of = relaxation.space
         sizes = Relaxation(Space(of.layer, of.accelerator, of.dataflow, timed=True, perfect=True))
-        few = Solver(sizes, programme.ENERGY, half, cycle_limit=most).solve()
+        few = Solver(sizes, programme.ENERGY, patience.share(0.5), cycle_limit=most).solve()
     second = Solver(relaxation, programme.ENERGY, patience, cycle_limit=most).solve()
     if few is not None and not second.complete and few.value < second.value:
         second = replace(second, mapping=few.mapping)
@@ -240,13 +270,13 @@ def _front(relaxation: Relaxation, cheapest: Mapping, patience: Patience) -> tup
 
     Each is the cheapest that is faster than the one before it, and cheaper than the fastest.
     """
-    started = time.perf_counter()
+    started = clock()
     last = _priced(relaxation, _from(relaxation, cheapest, "latency", patience), "latency", started)
     last = replace(last, objective="energy", value=last.cost.energy, lower_bound=last.cost.energy)
     points: list[Found] = []
     limit = math.inf
     while last.status == "optimal":
-        started = time.perf_counter()
+        started = clock()
         best = Solver(
             relaxation,
             programme.ENERGY,
