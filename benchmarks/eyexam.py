@@ -29,10 +29,10 @@ from benchmarks.search import distinct_layers, progress
 from benchmarks.timed_search import WARM_UP, use_one_core
 from picojoule.cost import Ledger
 from picojoule.dataflow import dataflow
-from picojoule.eyexam.compulsory import compulsory
 from picojoule.eyexam.parallelism import Limit, Parallelism
 from picojoule.files import write_atomically
 from picojoule.mapper.cache import fingerprint
+from picojoule.mapper.compulsory import compulsory
 from picojoule.workload import Layer, PerOperand
 
 HERE = Path(__file__).parent

@@ -154,7 +154,8 @@ PARTS = {
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
-    "mapper.patience": {"OutOfTime", "Patience"},
+    "mapper.compulsory": {"Compulsory"},
+    "mapper.patience": {"OutOfTimeError", "Patience"},
     "mapper.programme": {"Multipliers"},
     "mapper.relaxation": {"Term", "Hop", "Model", "Slot", "Rows", "Relaxed"},
     "mapper.found": {"Found"},  # the glossary has what it holds: mapping, cost, front

@@ -20,10 +20,14 @@ from picojoule.workload import DIMS, Dim
 
 
 class Bank:
-    """The factors of all options of a set of blocks; each column is computed once."""
+    """The factors of all options of a set of blocks; each column is computed once.
 
-    def __init__(self, space: Space, blocks: tuple[Block, ...]) -> None:
-        self.space, self.blocks = space, blocks
+    Args:
+        which: of the sets of blocks of the space.
+    """
+
+    def __init__(self, space: Space, which: int) -> None:
+        self.space, self._which = space, which
         self._raw, self._logs = np.empty(0), np.empty(0)  # room for more columns
         self._size = 0
         self._numbers: dict[Column, int] = {}
@@ -31,6 +35,11 @@ class Bank:
         self._scale: list[float] = []
         self._least: list[float] = []
         self._options: Options | None = None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What is chosen for one by one; listing their options may take long."""
+        return self.space.blocks[self._which]
 
     def options(self) -> Options:
         """The options of all blocks, with every column asked for so far."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from picojoule.mapper import boxes, programme
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.patience import OutOfTime, Patience, clock
+from picojoule.mapper.patience import OutOfTimeError, Patience, clock
 from picojoule.mapper.relaxation import Relaxation, Relaxed
 from picojoule.mapper.space import MappingClass
 from picojoule.mapper.tuning import TUNING
@@ -126,30 +126,26 @@ class Solver:
         self.explored = self.pruned = 0
         self._pace = _Pace()
         self._unseen: Iterator[MappingClass] = iter(())
-        self.first = False
         self._heap: list[_OpenClass] = []
         self._pushed = 0
         self._lowest = math.inf  # settled dual bound so far
         # Similar programmes have similar multipliers and good options.
         self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
 
-    def solve(
-        self, classes: Iterator[MappingClass] | None = None, *, first: bool = False
-    ) -> Result:
-        """The best mapping over *classes*, by default all, or the *first* one met."""
+    def solve(self, classes: Iterator[MappingClass] | None = None) -> Result:
+        """The best mapping over *classes*, by default all."""
         if self._settled():
             return self._result(self.best, complete=True)
         self._unseen = self.relaxation.space.classes() if classes is None else classes
-        return self.go_on(first=first)
+        return self.go_on()
 
-    def go_on(self, *, first: bool = False) -> Result:
+    def go_on(self) -> Result:
         """What :meth:`solve` returns, from where it was when its time was over."""
-        self.first = first
         with self.patience.kept():
             for cls in self._unseen:
                 try:
                     relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
-                except OutOfTime:
+                except OutOfTimeError:
                     self._unseen = itertools.chain([cls], self._unseen)
                     return self._result(0.0, complete=False)
                 if relaxed is not None:
@@ -161,12 +157,12 @@ class Solver:
                 if entry.bound >= self._limit() or self._settled():
                     self.pruned += 1 + len(self._heap)
                     break
-                if self._over(entry.bound) or (first and self.mapping is not None):
+                if self._over(entry.bound):
                     heapq.heappush(self._heap, entry)
                     return self._result(entry.bound, complete=False)
                 try:
                     self._sharpen(entry)
-                except OutOfTime:
+                except OutOfTimeError:
                     heapq.heappush(self._heap, entry)
                     return self._result(entry.bound, complete=False)
         return self._result(self.best, complete=True)
@@ -302,8 +298,7 @@ class Solver:
         """Look for a mapping a little above the bound of a class."""
         relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
         assert dual is not None
-        step = max(entry.step, TUNING.hasty_step) if self.first else entry.step
-        limit = min(self._limit(), _above(entry.bound, step, problem.base))
+        limit = min(self._limit(), _above(entry.bound, entry.step, problem.base))
         at, _ = self._start(relaxed)
         goal = entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf
         began, most = clock(), self._affordable()
@@ -317,7 +312,7 @@ class Solver:
             TUNING.box_rounds,
             TUNING.box_turns,
             limit,
-            limit - SMALLEST_GAIN * abs(limit) if self.first else goal,
+            goal,
             most,
         )
         self.explored += looked
@@ -331,12 +326,12 @@ class Solver:
             if choice[0] >= 0:
                 self._push(_Knowledge.BOXES, relaxed, max(value, entry.bound), dual)
             elif limit < self._limit():
-                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * step)
+                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * entry.step)
             return
         if choice[0] >= 0:
             self._take_if_better(entry, value, choice)
         elif limit < self._limit():
-            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * step)
+            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * entry.step)
 
     def _take_if_better(self, entry: _OpenClass, value: float, choice: Ints) -> None:
         """Keep a mapping that was met, unless hops counted as free: then it has no price yet."""

@@ -91,10 +91,10 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
 @njit(cache=True)
 def _alike(one: Ints, other: Ints, grain: int) -> bool:
     """Whether two leaves have the same steps, and the same elements outside the grain."""
-    for k in range(len(one)):
-        if one[k] != other[k] and (not k & 1 or k < 2 * grain):
-            return False
-    return True
+    same = 0
+    while same < len(one) and (one[same] == other[same] or (same & 1 and same > 2 * grain)):
+        same += 1
+    return same == len(one)
 
 
 # 117 lines: one compiled walk; its parts share the counters that it moves.

@@ -18,7 +18,7 @@ from picojoule.mapper.found import Watch
 WATCHED = 0.1  # seconds after which whoever watches is told again
 
 
-class OutOfTime(Exception):
+class OutOfTimeError(Exception):
     """The time of a search is over; what is not finished is left as if it had not begun."""
 
 
@@ -80,8 +80,8 @@ def check() -> None:
     """Go on only while there is time.
 
     Raises:
-        OutOfTime: if the time of the search that this is part of is over.
+        OutOfTimeError: if the time of the search that this is part of is over.
     """
     patience = _asked.get()
     if patience is not None and patience.over():
-        raise OutOfTime
+        raise OutOfTimeError

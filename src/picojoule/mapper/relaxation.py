@@ -9,7 +9,6 @@ and some class prices it exactly, so the least over all classes is the optimum.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -137,6 +136,7 @@ class Relaxation:
 
     def __init__(self, space: Space) -> None:
         self.space = space
+        self._banks = [Bank(space, which) for which in range(len(space.shapes))]
         self._models: dict[tuple[tuple[frozenset[Operand], ...], int], Model] = {}
         self._numbers: dict[tuple[Operand, int, int], int] = {}
         self._residences: dict[MappingClass, Residence] = {}
@@ -145,10 +145,6 @@ class Relaxation:
         self._penalties: dict[object, Floats | None] = {}
         self._axes, self._allowed = space.array_limits()
         self._fewest: dict[int, float] = {}
-
-    @functools.cached_property
-    def _banks(self) -> list[Bank]:
-        return [Bank(self.space, blocks) for blocks in self.space.blocks]
 
     def options(self, which: int) -> Options:
         """The options of all blocks, with every column asked for so far."""

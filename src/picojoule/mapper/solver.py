@@ -11,12 +11,14 @@ import math
 from dataclasses import replace
 from functools import cache as once
 
-from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
-from picojoule.cost import Cost, Ledger, evaluate
+from picojoule.accelerator import Accelerator, Array, Axis, Charging, Compute, Level, Memory
+from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import programme
 from picojoule.mapper.best_first import SMALLEST_GAIN, Result, Solver
+from picojoule.mapper.compulsory import least_cycles, least_energy
+from picojoule.mapper.dive import dive
 from picojoule.mapper.found import Found, Watch, value_of
 from picojoule.mapper.patience import Patience, clock
 from picojoule.mapper.relaxation import Relaxation
@@ -28,6 +30,7 @@ FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
+ONE_CLASS = 0.5  # share of what is then left for the first class that has one
 CHEAPEST = 0.5  # share of it for the cheapest mapping, where that is only the start
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
@@ -101,20 +104,26 @@ def search(
         if best.complete or (again is not None and again.value < result.value):
             result = again
     if result is None:
-        why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
-        wide, word = max(layer.bits), accelerator.word_bits
-        hint = "larger memories or another dataflow may help"
-        if wide > word:
-            hint = f"its words have {word} bits, the layer's up to {wide}: try --bits {word}"
-        raise NoMappingError(
-            f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
-        )
+        raise _none_fits(relaxation.space, in_time=best.complete)
     if slack and objective == "energy":
         said = f"{result.space}; the fastest of those within {100 * slack:g} % of the least energy"
         result = replace(result, lower_bound=min(best.bound, result.value), space=said)
     if not pareto or cheapest is None:
         return result
     return replace(result, front=_front(relaxation, cheapest, patience))
+
+
+def _none_fits(space: Space, *, in_time: bool) -> NoMappingError:
+    """That there is no mapping, or none was met, and what may help."""
+    layer, accelerator = space.layer, space.accelerator
+    why = f"with the dataflow {space.dataflow.name!r}" if in_time else "in time"
+    wide, word = max(layer.bits), accelerator.word_bits
+    hint = "larger memories or another dataflow may help"
+    if wide > word:
+        hint = f"its words have {word} bits, the layer's up to {wide}: try --bits {word}"
+    return NoMappingError(
+        f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
+    )
 
 
 def _cheapest(relaxation: Relaxation, patience: Patience) -> Result:
@@ -131,38 +140,42 @@ def _cheapest(relaxation: Relaxation, patience: Patience) -> Result:
 
 
 def _among_few(space: Space, patience: Patience) -> Result:
-    """The cheapest mapping of those with tiles that divide; out of time, any of them.
+    """The cheapest mapping of those with tiles that divide; out of time, one that is near by.
 
-    Of classes with the same operands kept the first is the one that asks least of the loops: out
-    of time the others are not tried.
+    First of one class, then of all. Of classes with the same operands kept the first is the one
+    that asks least of the loops: out of time the others are not tried.
     """
     few = Relaxation(
         Space(space.layer, space.accelerator, space.dataflow, timed=space.timed, perfect=True)
     )
-    best, keeps = math.inf, None
-    mapping: Mapping | None = None
+    solver = Solver(few, programme.ENERGY, patience.share(ONE_CLASS))
+    keeps = None
     for cls in few.space.classes():
         if cls.keeps == keeps and patience.over():
             continue
-        quick = Solver(few, programme.ENERGY, Patience()).solve(iter([cls]), first=True)
-        if quick.mapping is not None:
-            best, mapping = quick.value, quick.mapping
+        solver.mapping, keeps = dive(few, cls, patience), cls.keeps
+        if solver.mapping is not None:
+            solver.best = evaluate(space.layer, space.accelerator, solver.mapping).energy
+            solver.solve(iter([cls]))
             break
-        keeps = cls.keeps
-    return Solver(few, programme.ENERGY, patience, best=best, mapping=mapping).solve()
+    solver.patience = patience
+    return solver.solve()
 
 
 @once
 def _load_compiled() -> None:
     """Have what is compiled loaded, by a search of nothing much: no budget is for that."""
     everything = frozenset(OPERANDS)
-    memories = [
-        Memory(name, keeps=everything, capacity=size, read_energy=1.0, write_energy=1.0)
-        for name, size in (("outside", None), ("inside", 64.0))
-    ]
-    nest = (Level((memories[0],)), Array("array", (Axis("row", 2),)), Level((memories[1],)))
-    tiny = Accelerator("tiny", nest, compute=Compute(1.0))
-    search(linear("tiny", in_features=4, out_features=2), tiny, objective="latency")
+    outside, middle, inside = (
+        Level((Memory(name, keeps=everything, capacity=size, read_energy=1.0, write_energy=1.0),))
+        for name, size in (("outside", None), ("middle", 256.0), ("inside", 64.0))
+    )
+    nest = (outside, middle, Array("array", (Axis("row", 2),)), inside)
+    tiny = Accelerator("tiny", nest, compute=Compute(1.0), charging=Charging.DEARER_END)
+    layer = linear("tiny", in_features=4, out_features=2)
+    search(layer, tiny, objective="latency")
+    space = Space(layer, tiny, tiny.dataflow(None), timed=True)
+    dive(Relaxation(space), next(space.classes()), Patience())
 
 
 def _priced(relaxation: Relaxation, best: Result, objective: str, started: float) -> Found:
@@ -174,13 +187,16 @@ def _priced(relaxation: Relaxation, best: Result, objective: str, started: float
     if best.complete and value > best.value * (1 + ROUNDING):
         # Unrollings that axes multiply to one by one, but not side by side.
         best = replace(best, complete=False, bound=best.value)
+    bound = value
+    if not best.complete:
+        bound = min(max(best.bound, _least(space.layer, space.accelerator, objective)), value)
     return Found(
         mapping=mapping,
         cost=cost,
         objective=objective,
         value=value,
         status="optimal" if best.complete else "feasible",
-        lower_bound=value if best.complete else min(max(best.bound, _least(space, cost, objective)), value),
+        lower_bound=bound,
         explored=best.explored,
         pruned=best.pruned,
         space=space.text(),
@@ -188,13 +204,9 @@ def _priced(relaxation: Relaxation, best: Result, objective: str, started: float
     )
 
 
-def _least(space: Space, cost: Cost, objective: str) -> float:
-    """What no mapping is below: its multiplications alone, on all elements at once."""
-    layer, accelerator = space.layer, space.accelerator
-    elements = math.prod(array.size for array in space.arrays if array is not None)
-    steps = layer.time_steps * math.prod(layer.bounds) / elements
-    cycles = steps * Ledger(layer, accelerator, one=1.0).cycles_per_step
-    energy = cost.by_operand["compute"] + accelerator.drawn_per_cycle * cycles
+def _least(layer: Layer, accelerator: Accelerator, objective: str) -> float:
+    """What no mapping is below, whatever was looked at."""
+    energy, cycles = least_energy(layer, accelerator), least_cycles(layer, accelerator)
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
 
 
