@@ -17,7 +17,7 @@ from benchmarks.record import Row, progress
 from benchmarks.rows import Bench
 
 MACHINE = "benchmarks/peers/both-ends.yaml"
-PATIENCE = 10.0  # seconds for one layer on one machine
+PATIENCE = 5.0  # seconds for one layer on one machine
 LAYERS = (
     ("bvlc-alexnet", "conv3"),
     ("bvlc-alexnet", "fc7"),
@@ -66,7 +66,7 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
     for name, kind in KINDS.items():
         answer[name] = []
         for question in questions(kind, quick=bench.quick):
-            answer[name].append({**question, **bench.one(question)})
+            answer[name].append({**question, **bench.one(question, turns=2)})
             progress(f"{name} {question['machine']} {question['layer']}")
     return answer
 
@@ -92,7 +92,7 @@ def draw(folder: Path, layers: dict[str, list[Row]], grown: dict[str, list[Row]]
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for name in ("divisors", *KINDS):
-        figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+        figure, axes = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
         if name == "divisors":
             _scatter(axes, layers)
         else:
@@ -100,7 +100,7 @@ def draw(folder: Path, layers: dict[str, list[Row]], grown: dict[str, list[Row]]
         axes.set(yscale="log", ylabel="CPU seconds of the search")
         axes.grid(alpha=0.25, linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
         names.append(f"search-growth-{name}")
         figure.savefig(folder / f"{names[-1]}.svg", metadata={"Date": None})
         figure.savefig(folder / f"{names[-1]}.png", dpi=120)
@@ -153,7 +153,7 @@ def _lines(axes: Any, kind: Kind, rows: list[Row]) -> None:
             color=colours[network, layer],
             linestyle="-" if factors == "all" else "--",
             linewidth=1.2,
-            label=f"{network} {layer}, {factors}",
+            label=f"{network} {layer}" if factors == "all" else None,
         )
         for proved in (True, False):
             part = [point for point in points if point[2] == proved]
@@ -165,12 +165,15 @@ def _lines(axes: Any, kind: Kind, rows: list[Row]) -> None:
                 markerfacecolor=colours[network, layer] if proved else "white",
                 markersize=4,
             )
+    for factors, style in (("all factors", "-"), ("perfect factors", "--")):
+        axes.plot([], [], style, color="grey", linewidth=1.2, label=factors)
     if not all(point[2] for points in series.values() for point in points):
-        axes.plot([], [], "o", color="grey", markerfacecolor="white", label="not proved")
+        label = "not proved, or among even splits"
+        axes.plot([], [], "o", color="grey", markerfacecolor="white", markersize=4, label=label)
     if kind.change == "array":
         axes.set(xscale="log")
         axes.set_xticks([size**2 for size in kind.values])
-        axes.set_xticklabels([f"{size} x {size}" for size in kind.values], fontsize=8)
+        axes.set_xticklabels([f"{size} x {size}" for size in kind.values], fontsize=7)
         axes.minorticks_off()
     else:
         axes.set_xticks(kind.values)

@@ -127,7 +127,10 @@ def searched(search: Any, question: dict[str, Any]) -> Any:
     options = {
         name: question[name] for name in ("factors", "budget", "space") if question.get(name)
     }
-    if missing := options.keys() - inspect.signature(search).parameters.keys():
+    known = inspect.signature(search).parameters
+    if options.get("space") == "even" and "space" not in known:
+        del options["space"]  # there is no other
+    if missing := options.keys() - known.keys():
         raise PicojouleError(f"search has no {', '.join(sorted(missing))}")
     flow = None if flow is None else dataflows.dataflow(flow)
     signal.setitimer(signal.ITIMER_PROF, question.get("limit") or 0.0)

@@ -280,13 +280,9 @@ def repriced(peer: Peer, answers: list[Row]) -> list[Row]:
 
 
 def ours(
-    peer: Peer, rows: list[Row], build: Build, *, again: bool, dataflow: str, space: str = ""
+    peer: Peer, rows: list[Row], build: Build, *, again: bool, dataflow: str, space: str = "even"
 ) -> list[Row]:
-    """What picojoule answers on the same machine, of several turns the quickest.
-
-    Args:
-        space: of mappings; none: the one that is searched by default.
-    """
+    """What picojoule answers on the same machine in a *space*, of several turns the quickest."""
     path = HERE / "peers" / f"{peer.machine}.yaml"
     version = f"{fingerprint()}{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     record = Record(HERE / ".work" / "peers.jsonl", version, again=again)
