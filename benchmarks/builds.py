@@ -23,7 +23,9 @@ from benchmarks.record import Row
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 WORK = HERE / ".work"
-PARTS = ("src", "pyproject.toml", "README.md", "LICENSE")  # what a package is built from
+# What a package is built from, as far as a revision has it.
+PARTS = ("src", "pyproject.toml", "README.md", "LICENSE", "hatch_build.py")
+MADE = {".pyc", ".nbi", ".nbc", ".so", ".o"}  # from the sources, by whoever runs them
 
 Question = dict[str, Any]
 """What ``searches_asked.py`` is asked; ``network``, ``layer`` and ``chip`` at least."""
@@ -124,9 +126,17 @@ def laid_out(revision: str) -> Path:
     """A folder with what the package of a git revision is built from."""
     name = revision_of(revision)
     place = WORK / name
-    if not all((place / part).exists() for part in PARTS):
+    listed = subprocess.run(
+        ["git", "ls-tree", "--name-only", name],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    parts = [part for part in PARTS if part in listed]
+    if not all((place / part).exists() for part in parts):
         packed = subprocess.run(
-            ["git", "archive", name, *PARTS], cwd=ROOT, check=True, capture_output=True
+            ["git", "archive", name, *parts], cwd=ROOT, check=True, capture_output=True
         ).stdout
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(place, filter="data")
@@ -140,9 +150,10 @@ def sources_of(revision: str) -> Path:
 
 def digest_of(tree: Path) -> str:
     """What stands for everything that the package in a folder is built from."""
-    digest = hashlib.sha256((tree / "pyproject.toml").read_bytes())
-    for path in sorted((tree / "src").rglob("*")):
-        if path.is_file() and path.suffix not in {".pyc", ".nbi", ".nbc"}:
+    digest = hashlib.sha256()
+    places = (path for part in PARTS for path in (tree / part, *(tree / part).rglob("*")))
+    for path in sorted(places):
+        if path.is_file() and path.suffix not in MADE:
             digest.update(path.relative_to(tree).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -120,7 +120,7 @@ def lines_of(part: Row, limit: float) -> list[Line]:
         ratio = energy = reached = None
         if their["status"] == "done":
             ratio = their["cpu"] / our["cpu"]
-            energy = their.get("repriced") if part["peer"]["translated"] else their["energy"]
+            energy = their["repriced"] if "repriced" in their else their["energy"]
             dearer = energy is not None and cheaper(energy, least)
             reached = not dearer and ratio >= part["peer"]["faster"]
         elif their["status"] == "timeout":

@@ -90,7 +90,7 @@ class Bench:
         build = self.builds.old if old else self.builds.new
 
         def ask() -> Row:
-            answer = build.ask(question)
+            answer: Row = build.ask(question)
             for _ in range(turns - 1 if answer.get("cpu", LENGTHY) < LENGTHY else 0):
                 answer = min(answer, build.ask(question), key=lambda one: float(one["cpu"]))
             return answer

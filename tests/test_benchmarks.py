@@ -142,7 +142,7 @@ def test_a_missed_target_is_said_to_be_missed(
 def peer_part(**of: Any) -> dict[str, Any]:
     """A peer that took 2 s for a mapping of 100, beside us with half a second for one of 99."""
     their = {"network": "n", "layer": "l", "status": "done", "cpu": 2.0, "energy": 100.0}
-    peer = {"restricted": False, "translated": False, "faster": 4.0, **of}
+    peer = {"restricted": False, "faster": 4.0, **of}
     ours = {"cpu": 0.5, "energy": 99.0, "status": "optimal"}
     return {"peer": peer, "theirs": [their], "ours": [ours]}
 

@@ -165,6 +165,6 @@ called = (
     chains.complete_chains, chains.wider_chains, blocks.repeats, blocks.window_words,
     programme.dual, programme.log_of, boxes.search, dive.packable,
 )
-assert all(kernel.signatures for kernel in called), called
+assert all(kernel.signatures for kernel in called)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
