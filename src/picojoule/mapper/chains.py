@@ -127,6 +127,7 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
         tiles, fans = _balanced(cuts)
     if cuts.spans:
         tiles, fans = _exact(cuts, tiles, fans)
+    check()
     if cuts.rules is None:
         return tiles, fans
     keep = cuts.rules.allowed(tiles, fans)
