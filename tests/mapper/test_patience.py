@@ -84,7 +84,7 @@ def test_what_was_broken_off_goes_on(after: int, ticking: SimpleNamespace) -> No
     first = broken.solve()
     assert first.complete or first.bound <= best.value <= first.value
     broken.patience = Patience()
-    last = broken.go_on()
+    last = broken.solve()
     assert (last.complete, last.value) == (True, best.value)
 
 

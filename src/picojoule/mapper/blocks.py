@@ -27,6 +27,8 @@ INPUT = OPERANDS[0]
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
 AT_A_TIME = 1 << 16  # chains counted between two questions whether there is time
 POSITIONS = 1 << 20  # the same for a window: chains times the outputs that each passes
+BLOCKS = ((Dim.P, Dim.R), (Dim.Q, Dim.S), (Dim.M,), (Dim.C,), (Dim.N,), (Dim.G,))
+"""The dimensions that choose together: outputs and taps of a window share rows."""
 ROOM = 192 << 20  # bytes of factors kept from one search to the next
 
 
@@ -70,13 +72,12 @@ class Column(NamedTuple):
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
 
-class Factors(NamedTuple):
-    """The factors of a column in one block."""
+class Place(NamedTuple):
+    """Where a block keeps the factors of a column."""
 
-    values: Floats
-    logs: Floats
-    least: float
-    same: bool  # for all options
+    offset: int  # in its store; -1: nowhere, all options have the same
+    same: float  # the factor that all options have; 1 where they differ
+    least: float  # of those that differ
 
 
 class Window(NamedTuple):
@@ -110,6 +111,11 @@ class Key(NamedTuple):
     window: Window | None = None
 
 
+def loop_bit(level: int, place: int) -> int:
+    """The bit of a loop: at a level, of the dimension at this place of its block."""
+    return 1 << (2 * level + place)
+
+
 class Block:
     """A dimension, or the pair of a window, with all its options.
 
@@ -117,6 +123,8 @@ class Block:
         tiles: for each dimension ``[options, levels + 1]``.
         fans: for each dimension ``[options, levels]``.
         group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
+        runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
+        raw, logs: the factors of columns asked for so far, and their logarithms.
         nbytes: memory that options and factors take.
     """
 
@@ -143,7 +151,9 @@ class Block:
         chosen = list(zip(self._chains, self._pick, strict=True))
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
-        self._factors: dict[Column, Factors] = {}
+        self.raw, self.logs = np.empty(0), np.empty(0)
+        self.runs = self._running()
+        self._places: dict[Column, Place] = {}
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
         tables = (*self.tiles, *self.fans, *self._pick, self.group)
@@ -153,6 +163,14 @@ class Block:
     def size(self) -> int:
         """How many options there are."""
         return len(self.group)
+
+    def _running(self) -> Ints:
+        runs = np.zeros(self.size, np.int64)
+        for place, (tiles, fans) in enumerate(zip(self.tiles, self.fans, strict=True)):
+            for level in range(self.depth):
+                loops = tiles[:, level + 1] * fans[:, level] < tiles[:, level]
+                runs |= np.where(loops, loop_bit(level, place), 0)
+        return runs
 
     def _pairs(self) -> list[Ints]:
         """Which chains of both dimensions go together."""
@@ -173,17 +191,29 @@ class Block:
         """Elements of the array beneath a level that each option uses."""
         return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
 
-    def factors(self, column: Column) -> Factors:
-        """What each option adds to a count."""
-        if column not in self._factors:
-            values = self._values(column)
-            check()
-            least = float(values.min())
-            same = bool(least == values.max())
-            kept = np.empty(0) if same else values
-            self._factors[column] = Factors(kept, np.log(kept), least, same)
-            self.nbytes += 2 * kept.nbytes
-        return self._factors[column]
+    def places(self, columns: Sequence[Column]) -> list[Place]:
+        """Where the factors of columns are kept; those asked for first are computed."""
+        new = [column for column in dict.fromkeys(columns) if column not in self._places]
+        kept = at = len(self.raw)
+        raw, logs = np.empty(kept + len(new) * self.size), np.empty(kept + len(new) * self.size)
+        raw[:kept], logs[:kept] = self.raw, self.logs
+        try:
+            for column in new:
+                check()
+                values = self._values(column)
+                check()
+                least = float(values.min())
+                if least == values.max():
+                    self._places[column] = Place(-1, least, 1.0)
+                    continue
+                raw[at : at + self.size] = values
+                np.log(values, out=logs[at : at + self.size])
+                self._places[column] = Place(at, 1.0, least)
+                at += self.size
+        finally:  # also what there is when the time is over
+            self.raw, self.logs = raw[:at], logs[:at]
+            self.nbytes += 16 * (at - kept)
+        return [self._places[column] for column in columns]
 
     def _values(self, column: Column) -> Floats:
         count = column.what

@@ -42,7 +42,7 @@ def dive(relaxation: Relaxation, cls: MappingClass, patience: Patience) -> Mappi
                 walk.improve(*pair)
         if not walk.value < before:
             break
-    return relaxation.realise(relaxed, walk.choice + walk.options.starts[:-1])
+    return relaxation.realise(cls, relaxed.options, walk.choice + walk.options.starts[:-1])
 
 
 class _Walk:
@@ -62,7 +62,7 @@ class _Walk:
         table = np.ones((count, self.problem.where.shape[1]))
         for column, at in enumerate(self.problem.where[block]):
             if at >= 0:
-                table[:, column] = self.options.raw[at : at + count]
+                table[:, column] = self.options.raw[block][at : at + count]
         return table
 
     def begin(self) -> bool:

@@ -30,7 +30,6 @@ FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
-ONE_CLASS = 0.5  # share of what is then left for the first class that has one
 CHEAPEST = 0.5  # share of it for the cheapest mapping, where that is only the start
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
@@ -136,29 +135,27 @@ def _cheapest(relaxation: Relaxation, patience: Patience) -> Result:
         few = _among_few(relaxation.space, patience)
         solver.best, solver.mapping = few.value, few.mapping
     solver.patience = patience
-    return solver.go_on()
+    return solver.solve()
 
 
 def _among_few(space: Space, patience: Patience) -> Result:
     """The cheapest mapping of those with tiles that divide; out of time, one that is near by.
 
-    First of one class, then of all. Of classes with the same operands kept the first is the one
-    that asks least of the loops: out of time the others are not tried.
+    Of classes with the same operands kept the first is the one that asks least of the loops: out
+    of time the others are not tried.
     """
     few = Relaxation(
         Space(space.layer, space.accelerator, space.dataflow, timed=space.timed, perfect=True)
     )
-    solver = Solver(few, programme.ENERGY, patience.share(ONE_CLASS))
+    solver = Solver(few, programme.ENERGY, patience)
     keeps = None
-    for cls in few.space.classes():
+    for cls in few.table.classes:
         if cls.keeps == keeps and patience.over():
             continue
         solver.mapping, keeps = dive(few, cls, patience), cls.keeps
         if solver.mapping is not None:
             solver.best = evaluate(space.layer, space.accelerator, solver.mapping).energy
-            solver.solve(iter([cls]))
             break
-    solver.patience = patience
     return solver.solve()
 
 
