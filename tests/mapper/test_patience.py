@@ -159,11 +159,13 @@ def test_no_mapping_is_below_what_must_be(chip: str) -> None:
 def test_no_budget_pays_for_compilation() -> None:
     """What Python calls of the compiled code is there before the clock starts."""
     code = """
-from picojoule.mapper import blocks, boxes, chains, dive, programme, solver
+from picojoule.mapper import best_first, blocks, chains, dive, frontier, programme, relaxation
+from picojoule.mapper import solver
 solver._load_compiled()
 called = (
     chains.complete_chains, chains.wider_chains, blocks.repeats, blocks.window_words,
-    programme.dual, programme.log_of, boxes.search, dive.packable,
+    best_first.least_values, frontier.advance, relaxation.assemble, relaxation.forbid,
+    programme.dual, dive.packable,
 )
 assert all(kernel.signatures for kernel in called)
 """
