@@ -17,11 +17,20 @@ from picojoule.workload import DIMS
 
 
 class Bank:
-    """The options of a set of blocks; each column is numbered, and computed, once."""
+    """The options of a set of blocks; each column is numbered, and computed, once.
 
-    def __init__(self, space: Space, blocks: tuple[Block, ...]) -> None:
-        self.space, self.blocks = space, blocks
+    Args:
+        which: of the sets of blocks of the space.
+    """
+
+    def __init__(self, space: Space, which: int) -> None:
+        self.space, self._which = space, which
         self._numbers: dict[Column, int] = {}
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What is chosen for one by one; listing their options may take long."""
+        return self.space.blocks[self._which]
 
     def number(self, column: Column) -> int:
         """The number of a column."""

@@ -99,14 +99,12 @@ class Pace(NamedTuple):
         most: work after which it ends wherever it is.
         ceiling: it ends once nothing left is below.
         floor: no choice is below: one that gets there ends the search.
-        first: whether the first choice met ends it.
     """
 
     pause: int
     most: int
     ceiling: float
     floor: float
-    first: bool
 
 
 @compiled()
@@ -300,7 +298,6 @@ def _search(
     classes: Classes,
     frontier: Frontier,
     standing: Standing,
-    pace: Pace,
     entry: int,
     most: int,
     penalty: Floats,
@@ -314,11 +311,9 @@ def _search(
     at = _begin(classes.starts, classes.families.start[family], programme)
     weights = frontier.weights[entry][: len(at.means)]
     bound, knowledge = frontier.bound[entry], frontier.knowledge[entry]
-    step = max(frontier.step[entry], TUNING.hasty_step) if pace.first else frontier.step[entry]
+    step = frontier.step[entry]
     limit = min(_limit(standing.best[0]), _above(bound, step, programme.base))
     goal = bound * (1 + SMALLEST_GAIN) if bound > 0 else -np.inf
-    if pace.first:
-        goal = limit - SMALLEST_GAIN * abs(limit)
     value, choice, looked, cut, work = boxes.search(
         options,
         programme,
@@ -371,7 +366,7 @@ def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace
         if bound >= pace.ceiling:
             return BEYOND
         worked = counts[WORK] - began
-        if worked >= pace.pause or (pace.first and counts[MEMBER] >= 0):
+        if worked >= pace.pause:
             return PAUSED
         if counts[IDLE] < widest:
             return FULL
@@ -380,6 +375,6 @@ def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace
             _tighten(classes, frontier, standing, entry, DUAL, penalty)
         elif frontier.knowledge[entry] == BOXES:
             _decide(classes, frontier, standing, entry, penalty)
-        elif not _search(classes, frontier, standing, pace, entry, pace.most - worked, penalty):
+        elif not _search(classes, frontier, standing, entry, pace.most - worked, penalty):
             return BROKEN
     return DONE
