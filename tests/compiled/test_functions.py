@@ -126,11 +126,11 @@ def test_too_large_a_number_is_an_overflow() -> None:
 
 def test_memory_that_cannot_be_had() -> None:
     with pytest.raises(MemoryError, match="wider_chains"):
-        listings.wider_chains(1 << 58, 1, 1, False)
+        listings.wider_chains(1 << 58, 1, 1, 1, False)
 
 
 def test_what_was_returned_is_released() -> None:
-    arguments = 600, 8, 16, 0  # a list of 1.3 MB
+    arguments = 600, 1, 8, 16, 0  # a list of 1.3 MB
     listings.complete_chains(*arguments)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(30):
@@ -141,7 +141,9 @@ def test_what_was_returned_is_released() -> None:
 def test_threads_run_beside_each_other() -> None:
     results: list[int] = []
     threads = [
-        threading.Thread(target=lambda: results.append(len(listings.wider_chains(60, 8, 8, False))))
+        threading.Thread(
+            target=lambda: results.append(len(listings.wider_chains(60, 1, 8, 8, False)))
+        )
         for _ in range(4)
     ]
     for thread in threads:

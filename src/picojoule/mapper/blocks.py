@@ -194,8 +194,13 @@ class Block:
         return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
 
     def places(self, columns: Sequence[Column]) -> list[Place]:
-        """Where the factors of columns are kept; those asked for first are computed."""
+        """Where the factors of columns are kept; those asked for first are computed.
+
+        Without options there are none, and whatever is said of them is never read.
+        """
         new = [column for column in dict.fromkeys(columns) if column not in self._places]
+        if not self.size:
+            return [Place(-1, 1.0, 1.0)] * len(columns)
         kept = at = len(self.raw)
         raw, logs = np.empty(kept + len(new) * self.size), np.empty(kept + len(new) * self.size)
         raw[:kept], logs[:kept] = self.raw, self.logs
