@@ -26,6 +26,7 @@ class Bank:
         self._raw, self._logs = np.empty(0), np.empty(0)  # room for more columns
         self._size = 0
         self._numbers: dict[Column, int] = {}
+        self._places: dict[int, int] = {}  # of factors that several columns have
         self._where: list[list[int]] = []
         self._scale: list[float] = []
         self._least: list[float] = []
@@ -54,7 +55,10 @@ class Bank:
         return self._options
 
     def _keep(self, factors: Factors) -> int:
-        """Where these factors are kept from now on."""
+        """Where these factors are kept from now on; blocks have equal ones only once."""
+        if id(factors) in self._places:
+            return self._places[id(factors)]
+        self._places[id(factors)] = self._size
         start, self._size = self._size, self._size + len(factors.values)
         if self._size > len(self._raw):
             room = np.empty(2 * self._size)

@@ -132,6 +132,7 @@ class Solver:
         self.first = False
         self._heap: list[_OpenClass] = []
         self._pushed = 0
+        self._contents: set[object] = set()
         self._lowest = math.inf  # settled dual bound so far
         # Similar programmes have similar multipliers and good options.
         self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
@@ -148,7 +149,7 @@ class Solver:
         self.first = first
         for cls in self._unseen:
             relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
-            if relaxed is not None:
+            if relaxed is not None and self._is_new(relaxed):
                 self._push(_Knowledge.COLUMNS, relaxed, relaxed.least)
             if self._over(0.0):
                 return self._result(0.0, complete=False)  # some were perhaps not looked at
@@ -167,6 +168,14 @@ class Solver:
             else:
                 self._search(entry)
         return self._result(self.best, complete=True)
+
+    def _is_new(self, relaxed: Relaxed) -> bool:
+        """Whether no class was alike: loops that this layer has not, or that change no count."""
+        if relaxed.content in self._contents:
+            self.pruned += 1
+            return False
+        self._contents.add(relaxed.content)
+        return True
 
     def _result(self, bound: float, *, complete: bool) -> Result:
         return Result(
@@ -277,7 +286,7 @@ class Solver:
         """Split a class by how its hops are priced."""
         for sharing in self.relaxation.variants(entry.relaxed):
             relaxed = self.relaxation.relax(entry.relaxed.cls, self.mode, self.cycle_limit, sharing)
-            if relaxed is not None:
+            if relaxed is not None and self._is_new(relaxed):
                 variant = _OpenClass(
                     bound=max(entry.bound, relaxed.least),
                     number=0,

@@ -12,6 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxi
 P, R = Dim.P, Dim.R
 INPUT = OPERANDS[0]
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
+TINY = 1e-30
 ROOM = 192 << 20  # bytes of factors kept from one search to the next
 
 
@@ -36,6 +38,13 @@ class Words(NamedTuple):
     still: int  # bit mask of levels
     slide: tuple[int, Dim] | None
     handed: HandedOn | None = None  # taps that come all in one step
+
+
+class Ratio(NamedTuple):
+    """How many times some words are others, of which they are no fewer."""
+
+    words: Words
+    others: Words
 
 
 class Tile(NamedTuple):
@@ -62,7 +71,7 @@ class Total(Enum):
 class Column(NamedTuple):
     """A count, whose factors are known for every option of every block."""
 
-    what: Words | Tile | Elements | Total
+    what: Words | Ratio | Tile | Elements | Total
     divided: int = 0  # by the elements in use of that many of the outermost arrays
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
@@ -139,6 +148,7 @@ class Block:
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
         self._factors: dict[Column, Factors] = {}
+        self._alike: dict[bytes, Factors] = {}  # many columns have the same factors
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
         tables = (*self.tiles, *self.fans, *self._pick, self.group)
@@ -172,17 +182,24 @@ class Block:
         """What each option adds to a count."""
         if column not in self._factors:
             values = self._values(column)
-            least = float(values.min())
-            same = bool(least == values.max())
-            kept = np.empty(0) if same else values
-            self._factors[column] = Factors(kept, np.log(kept), least, same)
-            self.nbytes += 2 * kept.nbytes
+            content = blake2b(values.tobytes(), digest_size=16).digest()
+            if content not in self._alike:
+                least = float(values.min())
+                same = bool(least == values.max())
+                kept = np.empty(0) if same else values
+                self._alike[content] = Factors(kept, np.log(kept), least, same)
+                self.nbytes += 2 * kept.nbytes
+            self._factors[column] = self._alike[content]
         return self._factors[column]
 
     def _values(self, column: Column) -> Floats:
         count = column.what
         if isinstance(count, Words):
             values = self.words(count)
+        elif isinstance(count, Ratio):
+            words, others = self.words(count.words), self.words(count.others)
+            # Where there are no others all words count; where there are none, none do.
+            values = np.where(words > 0, words / np.maximum(others, TINY), 1.0)
         elif isinstance(count, Tile):
             values = self._tile(count)
         elif isinstance(count, Elements):

@@ -20,9 +20,9 @@ import numpy as np
 from picojoule.accelerator import Axis
 from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
-from picojoule.mapper.blocks import Block, Column, Elements, Tile, Total, Words
+from picojoule.mapper.blocks import Block, Column, Elements, Ratio, Tile, Total, Words
 from picojoule.mapper.kernels import Bools, Floats, Ints
-from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
+from picojoule.mapper.programme import ENERGY, LATENCY, Beyond, Options, Programme
 from picojoule.mapper.space import (
     Edge,
     MappingClass,
@@ -75,11 +75,21 @@ class Model:
 
 
 class Slot(NamedTuple):
-    """A column of every class of a model: a term under the class's own order of loops."""
+    """A column of every class of a model: a term under the class's own order of loops.
+
+    Args:
+        others: a term as well: then the column says how many times those words the term's are.
+    """
 
     term: int
     divided: int
     inverse: bool
+    others: int = -1
+
+    @property
+    def terms(self) -> tuple[int, ...]:
+        """The terms whose words it counts."""
+        return (self.term,) if self.others < 0 else (self.term, self.others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +108,8 @@ class Rows:
     per_step: float  # cycles
     times: Floats  # [times, columns + 1]
     limits: Floats  # [limits, columns]
+    beyond: tuple[tuple[int, int], ...]  # columns of words, and of how many times others they are
+    coefficients: Floats  # [1 + times, those]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +123,27 @@ class Relaxed:
     programme: Programme
     penalty: Floats  # [options] infinite where the class or the sharing forbids an option
     least: float  # no choice is below, by the least of every column
+
+    @property
+    def content(self) -> object:
+        """All that its bounds and its best choice follow from: classes may be alike in it.
+
+        Columns that count nothing are part of it as long as hops are open, whose options depend on
+        them.
+        """
+        problem = self.programme
+        counts = np.ones(len(problem.energy), np.bool_)
+        if self.decided:
+            counts = (problem.energy != 0) | (problem.times[:, :-1] != 0).any(axis=0)
+            counts |= (problem.limits != 0).any(axis=0)
+            counts[problem.beyond.words] = counts[problem.beyond.times] = True
+        tables = (problem.where[:, counts], problem.energy, problem.times, problem.limits)
+        return (
+            self.model.number,
+            self.sharing,
+            id(self.penalty),
+            *(table.tobytes() for table in (*tables, *problem.beyond)),
+        )
 
     @property
     def decided(self) -> bool:
@@ -143,6 +176,7 @@ class Relaxation:
         self._rows: dict[object, Rows] = {}
         self._factors: dict[object, int] = {}
         self._penalties: dict[object, Floats | None] = {}
+        self._alike: dict[tuple[int, bytes], Floats] = {}
         self._axes, self._allowed = space.array_limits()
         self._fewest: dict[int, float] = {}
 
@@ -183,7 +217,7 @@ class Relaxation:
         rows = self._rows[model.number, sharing]
         bank = self._banks[which]
         numbers = [
-            self._number(which, model, slot, stays[model.terms[slot.term].edge])
+            self._number(which, model, slot, *(stays[model.terms[n].edge] for n in slot.terms))
             for slot in rows.slots
         ]
         numbers += [bank.number(column) for column in rows.fixed]
@@ -200,6 +234,14 @@ class Relaxation:
             limits = np.concatenate([limits, times[plain, :-1] / room])
         base = rows.constant + float(np.minimum(energy, 0) @ (1 / least))
         varies = float(np.maximum(energy, 0) @ least)
+        words, ratios = np.array(rows.beyond, np.int64).reshape(-1, 2).T
+        beyond = Beyond(
+            words=words.copy(),
+            times=ratios.copy(),
+            against=by[ratios],
+            coefficients=rows.coefficients * by[words],
+            share=np.maximum(0.0, 1 - by[ratios] / least[ratios]),
+        )
         problem = Programme(
             where=where,
             mode=mode,
@@ -211,11 +253,12 @@ class Relaxation:
             times=times,
             relief=np.maximum(relief, 0.0),
             cycle_limit=cycle_limit,
+            beyond=beyond,
             limits=limits,
             axes=self._axes,
             allowed=self._allowed,
         )
-        bound = base + varies
+        bound = base + varies + float(beyond.coefficients[0] @ (least[words] * beyond.share))
         if mode != ENERGY or rows.drawn:
             cycles = max(
                 rows.per_step * self._steps(which), *(times[plain, :-1] @ least + times[plain, -1])
@@ -273,11 +316,13 @@ class Relaxation:
         edge = model.edges[model.terms[term].edge]
         return words_of(edge, model.terms[term].grain, stay)
 
-    def _number(self, which: int, model: Model, slot: Slot, stay: Stay) -> int:
-        key = (which, model.terms[slot.term].number, slot.divided, slot.inverse, stay)
+    def _number(self, which: int, model: Model, slot: Slot, *stays: Stay) -> int:
+        numbers = tuple(model.terms[n].number for n in slot.terms)
+        key = (which, numbers, slot.divided, slot.inverse, stays)
         if key not in self._factors:
-            words = self._words(model, slot.term, stay)
-            column = Column(words, slot.divided, slot.inverse)
+            words = [self._words(model, n, x) for n, x in zip(slot.terms, stays, strict=True)]
+            what = words[0] if len(words) == 1 else Ratio(*words)
+            column = Column(what, slot.divided, slot.inverse)
             self._factors[key] = self._banks[which].number(column)
         return self._factors[key]
 
@@ -300,7 +345,10 @@ class Relaxation:
                 if priced is False
             ]
             bank = self._banks[model.options]
-            self._penalties[key] = bank.penalty(residence.held, pairs, residence.once)
+            penalty = bank.penalty(residence.held, pairs, residence.once)
+            if penalty is not None:  # many are alike
+                penalty = self._alike.setdefault((model.options, penalty.tobytes()), penalty)
+            self._penalties[key] = penalty
         return self._penalties[key]
 
     def _residence(self, cls: MappingClass) -> Residence:
@@ -344,14 +392,18 @@ class Relaxation:
         space, ledger = self.space, Ledger(self.space.layer, self.space.accelerator, one=1.0)
         slots: dict[Slot, int] = {}
         fixed: dict[Column, int] = {}
+        parts: dict[tuple[Slot, Slot], dict[int, float]] = {}
         first = 1 + len(model.terms)
 
-        def spread(vector: Floats, divided: int) -> dict[object, float]:
+        def spread(vector: Floats, divided: int, line: int) -> dict[object, float]:
             """Coefficients over ``[1, terms, hops]`` as coefficients of columns."""
             values = vector[1:first].copy()
             for hop, priced, value in zip(model.hops, sharing, vector[first:], strict=True):
                 if priced:
                     values[hop.inside] += value
+            for words, others, value in _beyond(model, values):
+                slots.setdefault(ratio := Slot(words, 0, False, others), len(slots))
+                parts.setdefault((Slot(words, divided, False), ratio), {})[line] = value
             constant: object = None
             if divided and vector[0]:
                 constant = Column(Total.ONE, divided, inverse=bool(vector[0] < 0))
@@ -365,7 +417,7 @@ class Relaxation:
                 row[slot] = float(value)
             return row
 
-        energy = spread(model.energy, 0)
+        energy = spread(model.energy, 0, 0)
         each = space.accelerator.control.per_command * space.layer.time_steps
         if each:
             fixed[Column(Total.COMMANDS)] = 0
@@ -375,7 +427,7 @@ class Relaxation:
             fixed.setdefault(Column(Total.STEPS), len(fixed))
             times.append({Column(Total.STEPS): ledger.cycles_per_step * space.layer.time_steps})
             for bits, divided, waited in zip(model.times, model.outside, model.waited, strict=True):
-                times.append(spread(bits, divided))
+                times.append(spread(bits, divided, 1 + len(times)))
                 if waited:  # the multipliers stand still meanwhile
                     times[-1][Column(Total.STEPS)] = times[0][Column(Total.STEPS)]
         limits: list[dict[object, float]] = []
@@ -411,6 +463,10 @@ class Relaxation:
             per_step=ledger.cycles_per_step * space.layer.time_steps,
             times=dense(times, 1),
             limits=dense(limits, 0),
+            beyond=tuple((slots[words], slots[ratio]) for words, ratio in parts),
+            coefficients=np.array(
+                [[part.get(line, 0.0) for part in parts.values()] for line in range(1 + len(times))]
+            ),
         )
 
     # -- coefficients ----------------------------------------------------------------------
@@ -564,6 +620,27 @@ class Relaxation:
             for column, part in row.items():
                 weights[n, column] = part
         return tuple(tiles), weights
+
+
+def _beyond(model: Model, values: Floats) -> Iterator[tuple[int, int, float]]:
+    """Words that count only beyond others: what *values* has against words, from words inside them.
+
+    Sums are not read before their first touch, and what passes an array is what its elements get
+    beyond what came from outside. In both cases the others are no more, in every block: each visit
+    of a tile is at least one of its parts. What is told here is taken out of *values*.
+    """
+    for others in np.flatnonzero(values < 0).tolist():
+        edge, grain = model.edges[model.terms[others].edge], model.terms[others].grain
+        for words in np.flatnonzero(values > 0).tolist():
+            inner = model.edges[model.terms[words].edge]
+            inside = inner == edge or (inner.operand is OUTPUT and inner.parent >= edge.child)
+            if inner.operand is not edge.operand or not inside or model.terms[words].grain < grain:
+                continue
+            value = min(-values[others], values[words])
+            if value > 0:
+                values[others] += value
+                values[words] -= value
+                yield words, others, float(value)
 
 
 def _spread(fans: Sequence[int], axes: Sequence[Axis]) -> tuple[Extents, ...]:

@@ -22,6 +22,7 @@ class Tuning(NamedTuple):
         box_rounds, box_turns, box_candidates: the same for each choice of outermost tile counts.
         fewest_rounds, fewest_turns, fewest_candidates: the same for the fewest steps of a space.
         fewest_gaps: how far above that bound the fewest steps are looked for, one after the other.
+        rivals: options of a block that others are compared with, to leave out those beaten.
         first_price: multiplier of a limit to begin with.
         price_step: how far a multiplier moves at most for a limit overrun e-fold.
         price_decay: how soon those steps get smaller.
@@ -48,6 +49,7 @@ class Tuning(NamedTuple):
     fewest_turns: int = 100
     fewest_candidates: int = 32
     fewest_gaps: tuple[float, ...] = (0.01, 0.1, 1.0)
+    rivals: int = 512
     first_price: float = 0.02
     price_step: float = 0.1
     price_decay: float = 0.1
