@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.mapper import boxes, programme
+from picojoule.mapper import boxes, halving, programme
 from picojoule.mapper.found import Watch
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.relaxation import Relaxation, Relaxed
@@ -133,6 +133,7 @@ class Solver:
         self._heap: list[_OpenClass] = []
         self._pushed = 0
         self._contents: set[object] = set()
+        self._large = False  # whether some class had too many groups
         self._lowest = math.inf  # settled dual bound so far
         # Similar programmes have similar multipliers and good options.
         self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
@@ -302,18 +303,11 @@ class Solver:
         assert dual is not None
         step = max(entry.step, TUNING.hasty_step) if self.first else entry.step
         limit = min(self._limit(), _above(entry.bound, step, problem.base))
-        at, _ = self._start(relaxed)
         goal = entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf
         began, most = time.perf_counter(), self._affordable()
-        value, choice, looked, cut, work = boxes.search(
-            self.relaxation.options(relaxed.options),
-            problem,
-            dual.scores,
-            dual.weights,
-            dual.bound,
-            at,
-            TUNING.box_rounds,
-            TUNING.box_turns,
+        value, choice, looked, cut, work = self._in_boxes(
+            relaxed,
+            dual,
             limit,
             limit - SMALLEST_GAIN * abs(limit) if self.first else goal,
             most,
@@ -335,6 +329,28 @@ class Solver:
             self._take_if_better(entry, value, choice)
         elif limit < self._limit():
             self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * step)
+
+    def _in_boxes(
+        self, relaxed: Relaxed, dual: _Dual, limit: float, goal: float, most: int
+    ) -> tuple[float, Ints, int, int, int]:
+        """What :func:`boxes.search` returns; where it does too much, :func:`halving.search`.
+
+        The first is quick where few groups are left. Where it was not, the other classes of the
+        layer are as large, and go to the second at once.
+        """
+        at, _ = self._start(relaxed)
+        settings = (TUNING.box_rounds, TUNING.box_turns)
+        options, problem = self.relaxation.options(relaxed.options), relaxed.programme
+        problem_of_it = (options, problem, dual.scores, dual.weights, dual.bound, at, *settings)
+        looked = cut = work = 0
+        if not self._large:
+            enough = min(most, TUNING.box_work)
+            value, choice, looked, cut, work = boxes.search(*problem_of_it, limit, goal, enough)
+            if work < enough or enough == most:
+                return value, choice, looked, cut, work
+            self._large = True
+        value, choice, more, less, done = halving.search(*problem_of_it, limit, goal, most)
+        return value, choice, looked + more, cut + less, done
 
     def _take_if_better(self, entry: _OpenClass, value: float, choice: Ints) -> None:
         """Keep a mapping that was met, unless hops counted as free: then it has no price yet."""

@@ -367,72 +367,6 @@ def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[I
     return kept[:n], first, lifts[:n]
 
 
-@njit(cache=True)
-def undominated(
-    options: Options, programme: Programme, kept: Ints, first: Ints, lifts: Floats
-) -> tuple[Ints, Ints, Floats]:
-    """Of the options *kept*, those that no other of their block beats in all that counts here.
-
-    What counts are the columns with a coefficient, and the unrolling of each dimension. One that
-    beats another lifts the bound no more, so each is compared with those that lift it less, the
-    :attr:`Tuning.rivals` first of them: some that are beaten may stay, which costs only time.
-    """
-    blocks, columns = programme.where.shape
-    counts = np.zeros(columns, np.bool_)
-    for k in range(columns):
-        counts[k] = programme.energy[k] != 0.0
-        for t in range(len(programme.times)):
-            counts[k] |= programme.times[t, k] != 0.0
-        for m in range(len(programme.limits)):
-            counts[k] |= programme.limits[m, k] != 0.0
-        for n in range(len(programme.beyond.words)):
-            counts[k] |= programme.beyond.words[n] == k or programme.beyond.times[n] == k
-    arrays = options.fans.shape[1]
-    keep = np.ones(len(kept), np.bool_)
-    for b in range(blocks):
-        low, high = first[b], first[b + 1]
-        if high - low < 2:
-            continue
-        where = np.empty(columns, np.int64)
-        wide = 0
-        for k in range(columns):
-            if counts[k] and programme.where[b, k] >= 0:
-                where[wide] = programme.where[b, k] - options.starts[b]
-                wide += 1
-        rivals = np.empty((TUNING.rivals, wide + 2 * arrays))
-        line = np.empty(wide + 2 * arrays)
-        have = 0
-        for i in np.argsort(lifts[low:high], kind="mergesort"):
-            o = kept[low + i]
-            for k in range(wide):
-                line[k] = options.raw[where[k] + o]
-            for a in range(arrays):
-                for j in range(2):
-                    line[wide + 2 * a + j] = options.fans[o, a, j]
-            for r in range(have):
-                beaten = True
-                for k in range(len(line)):
-                    if rivals[r, k] > line[k]:
-                        beaten = False
-                        break
-                if beaten:
-                    keep[low + i] = False
-                    break
-            if keep[low + i] and have < len(rivals):
-                for k in range(len(line)):
-                    rivals[have, k] = line[k]
-                have += 1
-    left, left_first = np.empty(len(kept), np.int64), np.zeros(blocks + 1, np.int64)
-    left_lifts, n = np.empty(len(kept)), 0
-    for b in range(blocks):
-        for i in range(first[b], first[b + 1]):
-            if keep[i]:
-                left[n], left_lifts[n] = kept[i], lifts[i]
-                n += 1
-        left_first[b + 1] = n
-    return left[:n], left_first, left_lifts[:n]
-
-
 # It lets go of Python's lock, so that a clock on the terminal goes on.
 # 120 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
 @njit(cache=True, nogil=True)
@@ -469,8 +403,7 @@ def search(
     best, chosen = incumbent, np.empty(blocks, np.int64)
     for b in range(blocks):
         chosen[b] = -1
-    alive, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
-    kept, first, lifts = undominated(options, programme, alive, first, lifts)
+    kept, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
     nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
     explored, pruned, work = 0, len(scores) - len(kept), 0
     for b in range(blocks):

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from picojoule.mapper.deep_listings import deep_chains, unbeaten
 from picojoule.mapper.kernels import Bools, Ints
 from picojoule.mapper.listings import complete_chains, wider_chains
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
-SMALL = 12  # bound up to which even a naive list is short
+TRIED = 400_000  # chains looked at for a list
+MOST = 60_000  # chains of a list; of dimensions with more, only some are listed
 
 
 class Cuts(NamedTuple):
@@ -28,6 +30,9 @@ class Cuts(NamedTuple):
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
         wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
+        wide: for each level, whether more elements beneath it may pay although they save no step.
+        counted: children and grains of the words that the dimension repeats.
+        free: for each level, whether a tile takes no room there.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -38,6 +43,9 @@ class Cuts(NamedTuple):
     perfect: bool
     rules: Rules | None
     wider: tuple[bool, ...] = ()
+    wide: tuple[bool, ...] = ()
+    counted: tuple[tuple[int, int], ...] = ()
+    free: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -48,16 +56,13 @@ class Cuts(NamedTuple):
     @property
     def complete(self) -> bool:
         """Whether the chains are all that could be better than another."""
-        return self.perfect or self.bound == 1 or self._listed or self._few
+        return self.perfect or self.bound == 1 or self.quick or _deep(self) is not None
 
     @property
-    def _listed(self) -> bool:
+    def quick(self) -> bool:
+        """Whether :func:`listings.complete_chains` has them: three levels, one array or none."""
         arrays = [level for level, fan in enumerate(self.fans) if fan]
         return len(self.limits) == 3 and arrays in ([1], []) and self.bound <= LONGEST
-
-    @property
-    def _few(self) -> bool:
-        return self.bound <= SMALL and len(self.limits) <= 3
 
 
 class Rules(NamedTuple):
@@ -118,10 +123,10 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
     """
     if cuts.perfect:
         tiles, fans = _dividing(cuts)
-    elif cuts._listed:
+    elif cuts.quick:
         tiles, fans = _complete(cuts)
     else:
-        tiles, fans = _balanced(cuts)
+        tiles, fans = _deep(cuts) or _balanced(cuts)
     if cuts.spans:
         tiles, fans = _exact(cuts, tiles, fans)
     if cuts.rules is None:
@@ -197,6 +202,32 @@ def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
+    """All chains that may be worth it, for any depth; None if they are too many."""
+    depth = len(cuts.limits)
+    if any(cuts.wide[1:]) and cuts.wider:
+        return None  # a sum in an element may be cheaper for more tiles as well
+    turns = [
+        any(grain <= gap and child > gap + 1 for child, grain in cuts.counted)
+        for gap in range(depth)
+    ]
+    free = np.array(cuts.free or (False,) * depth, np.bool_)
+    wide = np.array(cuts.wide or (False,) * depth, np.bool_)
+    limits, widest = np.array(cuts.limits), np.array(cuts.fans)
+    raw = deep_chains(limits, widest, np.array(turns), free, wide, cuts.edge, TRIED)
+    if len(raw) > TRIED:
+        return None
+    tiles = np.ones((len(raw), depth + 1), np.int64)
+    tiles[:, 0], tiles[:, 1:depth] = cuts.bound, raw[:, : depth - 1]
+    fans = raw[:, depth - 1 :].copy()
+    if cuts.edge == 0:
+        tied = free & (np.roll(widest, 1) < 2)
+        keep = unbeaten(tiles, fans, tied, cuts.counted)
+        tiles, fans = tiles[keep], fans[keep]
+    return (tiles, fans) if len(tiles) <= MOST else None
+
+
 def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     """Chains for other depths: every tile an even split of the one outside; few if small."""
     depth = len(cuts.limits)
@@ -205,9 +236,9 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
         level, size = len(tiles) - 1, tiles[-1]
         last = level == depth - 1
-        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size), cuts._few):
+        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size)):
             units = -(-size // piece)
-            for factor in _pieces(units, min(max(1, cuts.fans[level]), units), cuts._few):
+            for factor in _pieces(units, min(max(1, cuts.fans[level]), units)):
                 if last:
                     listed.append((tiles, (*fans, factor)))
                 else:
@@ -218,9 +249,9 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     return tiles, np.array([fans for _, fans in listed], np.int64)
 
 
-def _pieces(size: int, most: int, every: bool) -> Sequence[int]:
-    """Sizes up to *most* of even splits, or *every* size."""
-    return range(1, most + 1) if every else [piece for piece in _even(size) if piece <= most]
+def _pieces(size: int, most: int) -> Sequence[int]:
+    """Sizes up to *most* of even splits."""
+    return [piece for piece in _even(size) if piece <= most]
 
 
 @functools.lru_cache(maxsize=1 << 14)
