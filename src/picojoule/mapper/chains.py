@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.mapper.deep_listings import deep_chains, unbeaten
+from picojoule.mapper.deep_listings import deep_chains, unbeaten, undominated
 from picojoule.mapper.kernels import Bools, Ints
 from picojoule.mapper.listings import complete_chains, wider_chains
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
-TRIED = 400_000  # chains looked at for a list
-MOST = 60_000  # chains of a list; of dimensions with more, only some are listed
+TRIED = 650_000  # chains looked at for a list
+MOST = 40_000  # chains of a list; of dimensions with more, only some are listed
 
 
 class Cuts(NamedTuple):
@@ -31,7 +31,8 @@ class Cuts(NamedTuple):
         rules: what the dataflow asks for.
         wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
         wide: for each level, whether more elements beneath it may pay although they save no step.
-        counted: children and grains of the words that the dimension repeats.
+        counted: children and grains of the words that the dimension repeats, and the outermost
+            level of those inside which they stay in place.
         free: for each level, whether a tile takes no room there.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
@@ -44,7 +45,7 @@ class Cuts(NamedTuple):
     rules: Rules | None
     wider: tuple[bool, ...] = ()
     wide: tuple[bool, ...] = ()
-    counted: tuple[tuple[int, int], ...] = ()
+    counted: tuple[tuple[int, int, int], ...] = ()
     free: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
 
@@ -87,6 +88,11 @@ class Rules(NamedTuple):
     spread: bool
     on_array: bool = False
     strip: int | None = None
+
+    @property
+    def restrict(self) -> bool:
+        """Whether they ask for anything."""
+        return self != Rules(self.gap, None, None, False, False, False)
 
     def allowed(self, tiles: Ints, fans: Ints) -> Bools:
         """Which chains they allow."""
@@ -208,23 +214,35 @@ def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
     depth = len(cuts.limits)
     if any(cuts.wide[1:]) and cuts.wider:
         return None  # a sum in an element may be cheaper for more tiles as well
+    counted = cuts.counted
     turns = [
-        any(grain <= gap and child > gap + 1 for child, grain in cuts.counted)
-        for gap in range(depth)
+        any(grain <= gap and child > gap + 1 for child, grain, _ in counted) for gap in range(depth)
     ]
-    free = np.array(cuts.free or (False,) * depth, np.bool_)
-    wide = np.array(cuts.wide or (False,) * depth, np.bool_)
-    limits, widest = np.array(cuts.limits), np.array(cuts.fans)
-    raw = deep_chains(limits, widest, np.array(turns), free, wide, cuts.edge, TRIED)
+    free, wide, unseen = np.zeros((3, depth), np.bool_)
+    if cuts.wide:
+        wide[:] = cuts.wide
+    widest = np.array(cuts.fans)
+    if cuts.rules is None or not cuts.rules.restrict:
+        free[1:] = np.array(cuts.free or [False] * depth)[1:] & (widest[:-1] < 2)
+        seen = {child for child, _, _ in counted} | {outer for _, _, outer in counted}
+        unseen[2:] = [n not in seen and fan < 2 for n, fan in enumerate(cuts.fans[1:-1], 2)]
+        unseen &= ~free & (cuts.edge == 0)
+    limits = np.array(cuts.limits)
+    for level in np.flatnonzero(unseen)[::-1]:  # a step of what is inside is enough
+        inside = 1 if level == depth - 1 else limits[level + 1]
+        limits[level] = min(limits[level], max(1, widest[level]) * inside)
+    raw = deep_chains(limits, widest, np.array(turns), free, unseen, wide, cuts.edge, TRIED)
     if len(raw) > TRIED:
         return None
     tiles = np.ones((len(raw), depth + 1), np.int64)
     tiles[:, 0], tiles[:, 1:depth] = cuts.bound, raw[:, : depth - 1]
     fans = raw[:, depth - 1 :].copy()
     if cuts.edge == 0:
-        tied = free & (np.roll(widest, 1) < 2)
-        keep = unbeaten(tiles, fans, tied, cuts.counted)
+        keep = unbeaten(tiles, fans, free, counted)
         tiles, fans = tiles[keep], fans[keep]
+        if not wide.any() and (cuts.rules is None or not cuts.rules.restrict):
+            keep = undominated(tiles, fans, free, counted)
+            tiles, fans = tiles[keep], fans[keep]
     return (tiles, fans) if len(tiles) <= MOST else None
 
 

@@ -19,7 +19,10 @@ from collections.abc import Iterable
 import numpy as np
 from numba import njit
 
-from picojoule.mapper.kernels import Bools, Ints, ceiling, repeats
+from picojoule.mapper.kernels import Bools, Floats, Ints, ceiling, repeats
+
+
+RIVALS = 2000  # chains that each of a list is compared with, at most
 
 
 @njit(cache=True)
@@ -79,7 +82,14 @@ def _shortest(pieces: Ints, count: int, tile: int) -> int:
 
 @njit(cache=True)
 def deep_chains(
-    limits: Ints, fans: Ints, turns: Bools, free: Bools, wide: Bools, edge: int, most: int
+    limits: Ints,
+    fans: Ints,
+    turns: Bools,
+    free: Bools,
+    unseen: Bools,
+    wide: Bools,
+    edge: int,
+    most: int,
 ) -> Ints:
     """Chains ``(t1, .., f0, f1, ..)`` of a dimension: tiles inside the outermost, unrollings.
 
@@ -90,6 +100,8 @@ def deep_chains(
             side by side, each as many as the one with most.
         free: for each level, whether a tile takes no room there. Then the loops of the level above
             do as well in that level, so the tile is that of the level above, if no array is between.
+        unseen: for each level, whether no count tells its loops from those of the level above. Then
+            these do as well, so the tile is no more than one step of what is inside.
         wide: for each level, whether more elements beneath it may pay although they save no step.
         edge: cuts that near to an end of the dimension save more than they show, so all are listed.
         most: at most one more than that many are listed.
@@ -108,7 +120,10 @@ def deep_chains(
     while level > 0:
         above, have = pieces[level - 1], counts[level - 1]
         # The next unrolling above this tile, else the next smaller tile.
+        first = fan[level - 1] == 0
         fan[level - 1] += 1
+        if unseen[level - 1]:  # one step
+            fan[level - 1] = max(fan[level - 1], ceiling(tile[level - 1], tile[level]))
         if fan[level - 1] > min(max(1, fans[level - 1]), ceiling(tile[level - 1], tile[level])):
             fan[level - 1] = 0
             tile[level] -= 1
@@ -119,7 +134,7 @@ def deep_chains(
         near = f * t <= edge or _shortest(above, have, f * t) <= edge
         near |= t <= edge or _shortest(above, have, t) <= edge
         alone = f > 1 and turns[level - 1] and _alone(above, have, t, f)
-        if f == 1:
+        if first:
             low = t - _smallest(above, have, t)
             # What a step inside must exceed for the tile to be worth it.
             over[level] = min(low, _shortest(above, have, t)) if low else 0
@@ -155,13 +170,16 @@ def deep_chains(
     return out[:n]
 
 
-def unbeaten(tiles: Ints, fans: Ints, tied: Bools, counted: Iterable[tuple[int, int]]) -> Bools:
+def unbeaten(
+    tiles: Ints, fans: Ints, tied: Bools, counted: Iterable[tuple[int, int, int]]
+) -> Bools:
     """Which chains do something that they would not with one tile smaller by one.
 
     Args:
         tiles, fans: as :func:`kernels.repeats` takes them.
         tied: for each level, whether its tile is that of the level above.
-        counted: children and grains of the words that the dimension repeats.
+        counted: children and grains of the words that the dimension repeats, and the outermost
+            level of those inside which they stay in place.
     """
     keep = np.ones(len(tiles), np.bool_)
     depth = fans.shape[1]
@@ -172,14 +190,51 @@ def unbeaten(tiles: Ints, fans: Ints, tied: Bools, counted: Iterable[tuple[int, 
         while end < depth and tied[end]:
             end += 1
         rows = np.flatnonzero(keep & (tiles[:, level] > tiles[:, end]))
-        for child, grain in sorted(counted):
-            if child < level:
-                continue
-            for outer in range(child + 1):
+        for child, grain, outer in counted:
+            if child >= level:
                 still = (1 << child) - (1 << outer)
                 smaller = tiles[rows]
                 smaller[:, level:end] -= 1
                 less = repeats(smaller, fans[rows], child, grain, still)
                 rows = rows[less <= repeats(tiles[rows], fans[rows], child, grain, still)]
         keep[rows] = False
+    return keep
+
+
+def undominated(
+    tiles: Ints, fans: Ints, tied: Bools, counted: Iterable[tuple[int, int, int]]
+) -> Ints:
+    """The chains that no other is as good as in every count, size and unrolling.
+
+    Args:
+        tiles, fans, tied, counted: as :func:`unbeaten` takes them.
+    """
+    columns = [tiles[:, n] for n in range(1, fans.shape[1]) if not tied[n]]
+    columns += [fans[:, n] for n in range(fans.shape[1])]
+    for child, grain, outer in counted:
+        columns.append(repeats(tiles, fans, child, grain, (1 << child) - (1 << outer)))
+    table = np.stack([c.astype(float) for c in columns if c.min() < c.max()] or columns, axis=1)
+    order = np.argsort(np.log(table).sum(axis=1), kind="stable")
+    return np.sort(order[_front(table[order], RIVALS)])
+
+
+@njit(cache=True)
+def _front(table: Floats, most: int) -> Bools:
+    """Which rows none of the first *most* such rows before them is as small as everywhere."""
+    keep = np.ones(len(table), np.bool_)
+    front = np.empty(most, np.int64)
+    n = 0
+    for i in range(len(table)):
+        for r in range(n):
+            beaten = True
+            for k in range(table.shape[1]):
+                if table[front[r], k] > table[i, k]:
+                    beaten = False
+                    break
+            if beaten:
+                keep[i] = False
+                break
+        if keep[i] and n < most:
+            front[n] = i
+            n += 1
     return keep

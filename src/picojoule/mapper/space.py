@@ -288,22 +288,23 @@ class Space:
             and any(width is not None for width in (array.bandwidth, *array.bandwidths))
         )
 
-    def _counted(self, dim: Dim) -> tuple[tuple[int, int], ...]:
-        """Children and grains of the words that the loops of a dimension repeat, if kept so."""
-        counted = {(self.depth, 0)} if self.timed else set()
-        for keeps in self.keeps:
-            for edge in self.edges(keeps):
-                window = edge.operand is INPUT and dim in (P, Q, R, S)
-                if window or dim in IRRELEVANT[edge.operand]:
-                    grains = range(edge.parent, edge.child + 1)
-                    counted |= {(edge.child, grain) for grain in grains}
+    def _counted(self, dim: Dim) -> tuple[tuple[int, int, int], ...]:
+        """Words that the loops of a dimension repeat, if kept so: children, grains, and levels.
+
+        Inside those levels they stay in place; what goes to the multipliers never does.
+        """
+        counted = {(self.depth, 0, self.depth)} if self.timed else set()
+        for edge in {edge for keeps in self.keeps for edge in self.edges(keeps)}:
+            window = edge.operand is INPUT and dim in (P, Q, R, S)
+            if window or dim in IRRELEVANT[edge.operand]:
+                outer = range(edge.child + 1) if edge.child < self.depth else (self.depth,)
+                grains = range(edge.parent, edge.child + 1)
+                counted |= set(itertools.product((edge.child,), grains, outer))
         return tuple(sorted(counted))
 
     def _free(self, dim: Dim) -> tuple[bool, ...]:
         """Levels at which a tile takes no room, whatever is kept there."""
         free = [False] * self.depth
-        if self._rules(dim) not in (None, Rules(self.element_gap or 0, None, None, *[False] * 3)):
-            return tuple(free)
         for level in range(1, self.depth):
             free[level] = not any(
                 dim in RELEVANT[operand]
