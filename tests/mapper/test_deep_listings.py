@@ -54,7 +54,7 @@ def drawn(rng: random.Random) -> tuple[list[int], list[int], Counted]:
     return limits, fans, tuple(counted)
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", range(60))
 def test_no_chain_beats_all_that_are_listed(seed: int) -> None:
     limits, fans, counted = drawn(random.Random(seed))
     cuts = Cuts(tuple(limits), tuple(fans), 0, False, None, counted=counted)

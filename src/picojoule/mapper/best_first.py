@@ -19,7 +19,8 @@ import numpy as np
 from picojoule.mapper import boxes, halving, programme
 from picojoule.mapper.found import Watch
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.relaxation import Relaxation, Relaxed
+from picojoule.mapper.models import Relaxed
+from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.space import MappingClass
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping

@@ -238,11 +238,11 @@ def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
     tiles[:, 0], tiles[:, 1:depth] = cuts.bound, raw[:, : depth - 1]
     fans = raw[:, depth - 1 :].copy()
     if cuts.edge == 0:
-        keep = unbeaten(tiles, fans, free, counted)
-        tiles, fans = tiles[keep], fans[keep]
+        worth = unbeaten(tiles, fans, free, counted)
+        tiles, fans = tiles[worth], fans[worth]
         if not wide.any() and (cuts.rules is None or not cuts.rules.restrict):
-            keep = undominated(tiles, fans, free, counted)
-            tiles, fans = tiles[keep], fans[keep]
+            best = undominated(tiles, fans, free, counted)
+            tiles, fans = tiles[best], fans[best]
     return (tiles, fans) if len(tiles) <= MOST else None
 
 

@@ -21,7 +21,6 @@ from numba import njit
 
 from picojoule.mapper.kernels import Bools, Floats, Ints, ceiling, repeats
 
-
 RIVALS = 2000  # chains that each of a list is compared with, at most
 
 
@@ -80,6 +79,7 @@ def _shortest(pieces: Ints, count: int, tile: int) -> int:
     return least
 
 
+# 87 lines: one compiled walk; its parts share the levels that it goes up and down.
 @njit(cache=True)
 def deep_chains(
     limits: Ints,
@@ -99,7 +99,7 @@ def deep_chains(
         turns: for each level, whether turns count that the elements of the array beneath it take
             side by side, each as many as the one with most.
         free: for each level, whether a tile takes no room there. Then the loops of the level above
-            do as well in that level, so the tile is that of the level above, if no array is between.
+            do as well in that level, so the tile is that of the level above. No array is between.
         unseen: for each level, whether no count tells its loops from those of the level above. Then
             these do as well, so the tile is no more than one step of what is inside.
         wide: for each level, whether more elements beneath it may pay although they save no step.
@@ -209,11 +209,11 @@ def undominated(
     Args:
         tiles, fans, tied, counted: as :func:`unbeaten` takes them.
     """
-    columns = [tiles[:, n] for n in range(1, fans.shape[1]) if not tied[n]]
-    columns += [fans[:, n] for n in range(fans.shape[1])]
+    sizes = [tiles[:, n] for n in range(1, fans.shape[1]) if not tied[n]]
+    columns = [column.astype(float) for column in (*sizes, *fans.T)]
     for child, grain, outer in counted:
         columns.append(repeats(tiles, fans, child, grain, (1 << child) - (1 << outer)))
-    table = np.stack([c.astype(float) for c in columns if c.min() < c.max()] or columns, axis=1)
+    table = np.stack([c for c in columns if c.min() < c.max()] or columns, axis=1)
     order = np.argsort(np.log(table).sum(axis=1), kind="stable")
     return np.sort(order[_front(table[order], RIVALS)])
 

@@ -129,7 +129,9 @@ def _halved(first: Ints, factors: Floats, block: int, column: int) -> tuple[Ints
 
 
 @njit(cache=True)
-def _leverage(programme: Programme, first: Ints, factors: Floats, bound: float, weights: Floats):
+def _leverage(
+    programme: Programme, first: Ints, factors: Floats, bound: float, weights: Floats
+) -> Floats:
     """How much the columns decide: their weights in the dual, or what could count of words.
 
     Of words that count only beyond others the dual has what counts at least. How many times the
