@@ -151,11 +151,11 @@ NOUNS = (
 PARTS = {
     "dataflow": {"Size"},
     "mapper.best_first": {"Patience", "Result", "Solver"},
-    "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
+    "mapper.blocks": {"Words", "Ratio", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
     "mapper.programme": {"Multipliers"},
-    "mapper.relaxation": {"Term", "Hop", "Model", "Slot", "Rows", "Relaxed"},
+    "mapper.models": {"Term", "Hop", "Model", "Slot", "Rows", "Relaxed"},
     "mapper.found": {"Found"},  # the glossary has what it holds: mapping, cost, front
 }
 
