@@ -13,7 +13,11 @@ from picojoule.mapper.programme import (
     EDP,
     ENERGY,
     LATENCY,
+<<<<<<< HEAD
     NO_LOWS,
+=======
+    NOTHING_BEYOND,
+>>>>>>> wip/deep
     Multipliers,
     Options,
     PerBlock,
@@ -56,6 +60,7 @@ def programme(mode: int = ENERGY, room: float = 16.0) -> Programme:
         times=np.array([[1.0, 0.0, 0.0]]),
         relief=np.ones(1),
         cycle_limit=math.inf,
+        beyond=NOTHING_BEYOND,
         limits=np.array([[0.0, 1 / room]]),
         axes=np.ones((0, 1), np.int64),
         allowed=np.zeros((0, 1), np.int64),

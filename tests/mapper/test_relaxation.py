@@ -150,7 +150,7 @@ def test_the_price_of_a_class_by_hand() -> None:
     # once, 2 x (6 + 250). The multipliers read 6 inputs, 6 weights, and 6 - 2 sums, and write 6:
     # 16 x 6 + 6 x 7.5. Compute: 6.
     layer = linear("fc", in_features=3, out_features=2)
-    accelerator = machine([OPERANDS] * 2, [[], []])
+    accelerator = machine([OPERANDS] * 2, [[], []], capacities=[None, 160])
     space = Space(layer, accelerator, DATAFLOWS["flexible"], timed=False)
     relaxation = Relaxation(space)
     cls = next(c for c in space.classes() if c.orders[0].stays is OUTPUT)

@@ -12,6 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ AT_A_TIME = 1 << 16  # chains counted between two questions whether there is tim
 POSITIONS = 1 << 20  # the same for a window: chains times the outputs that each passes
 BLOCKS = ((Dim.P, Dim.R), (Dim.Q, Dim.S), (Dim.M,), (Dim.C,), (Dim.N,), (Dim.G,))
 """The dimensions that choose together: outputs and taps of a window share rows."""
+TINY = 1e-30
 ROOM = 192 << 20  # bytes of factors kept from one search to the next
 
 
@@ -42,6 +44,13 @@ class Words(NamedTuple):
     still: int  # bit mask of levels
     slide: tuple[int, Dim] | None
     handed: HandedOn | None = None  # taps that come all in one step
+
+
+class Ratio(NamedTuple):
+    """How many times some words are others, of which they are no fewer."""
+
+    words: Words
+    others: Words
 
 
 class Tile(NamedTuple):
@@ -68,7 +77,7 @@ class Total(Enum):
 class Column(NamedTuple):
     """A count, whose factors are known for every option of every block."""
 
-    what: Words | Tile | Elements | Total
+    what: Words | Ratio | Tile | Elements | Total
     divided: int = 0  # by the elements in use of that many of the outermost arrays
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
@@ -156,6 +165,7 @@ class Block:
         self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
+        self._alike: dict[bytes, Place] = {}  # many columns have the same factors
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
         tables = (*self.tiles, *self.fans, *self._pick, self.group)
@@ -214,11 +224,14 @@ class Block:
                 if least == values.max():
                     self._places[column] = Place(-1, least, 1.0)
                     continue
-                raw[at : at + self.size] = values
-                np.log(values, out=logs[at : at + self.size])
-                lows.append(np.minimum.reduceat(logs[at : at + self.size], buckets))
-                self._places[column] = Place(at, 1.0, least)
-                at += self.size
+                content = blake2b(values.tobytes(), digest_size=16).digest()
+                if content not in self._alike:
+                    raw[at : at + self.size] = values
+                    np.log(values, out=logs[at : at + self.size])
+                    lows.append(np.minimum.reduceat(logs[at : at + self.size], buckets))
+                    self._alike[content] = Place(at, 1.0, least)
+                    at += self.size
+                self._places[column] = self._alike[content]
         finally:  # also what there is when the time is over
             self.raw, self.logs, self.lows = raw[:at], logs[:at], np.concatenate(lows)
             self.nbytes += 16 * (at - kept)
@@ -228,6 +241,10 @@ class Block:
         count = column.what
         if isinstance(count, Words):
             values = self.words(count)
+        elif isinstance(count, Ratio):
+            words, others = self.words(count.words), self.words(count.others)
+            # Where there are no others all words count; where there are none, none do.
+            values = np.where(words > 0, words / np.maximum(others, TINY), 1.0)
         elif isinstance(count, Tile):
             values = self._tile(count)
         elif isinstance(count, Elements):

@@ -17,6 +17,8 @@ from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import (
     LATENCY,
+    NOTHING_BEYOND,
+    Beyond,
     Multipliers,
     Options,
     PerBlock,
@@ -299,8 +301,23 @@ def _part(
             else:
                 for i in range(first[b], first[b + 1]):
                     o = at + kept[i] - options.starts[b]
+<<<<<<< HEAD
                     raw[k * n + i] = factors[i, k] = values[o]
                     logs[k * n + i] = logarithms[o]
+=======
+                    raw[k * n + i] = factors[i, k] = options.raw[o]
+                    logs[k * n + i] = options.logs[o]
+    beyond = programme.beyond
+    share = np.empty(len(beyond.words))
+    for part in range(len(share)):
+        most = beyond.against[part]
+        for b in range(blocks):
+            least = 1.0 if programme.where[b, beyond.times[part]] < 0 else np.inf
+            for i in range(first[b], first[b + 1]):
+                least = min(least, factors[i, beyond.times[part]])
+            most /= least
+        share[part] = max(0.0, 1.0 - most)
+>>>>>>> wip/deep
     for i in range(n):
         groups[i] = options.groups[kept[i]]
         for a in range(fans.shape[1]):
@@ -328,6 +345,13 @@ def _part(
             times=programme.times,
             relief=programme.relief,
             cycle_limit=programme.cycle_limit,
+            beyond=Beyond(
+                words=beyond.words,
+                times=beyond.times,
+                against=beyond.against,
+                coefficients=beyond.coefficients,
+                share=share,
+            ),
             limits=programme.limits,
             axes=programme.axes,
             allowed=programme.allowed,
@@ -490,6 +514,7 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
         times=steps,
         relief=np.ones(1),
         cycle_limit=np.inf,
+        beyond=NOTHING_BEYOND,
         limits=limits,
         axes=axes,
         allowed=allowed,

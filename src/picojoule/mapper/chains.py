@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from picojoule.mapper.deep_listings import deep_chains, unbeaten, undominated
 from picojoule.mapper.kernels import Bools, Ints
 from picojoule.mapper.listings import complete_chains, wider_chains
 from picojoule.mapper.patience import check, pieces
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 AT_A_TIME = 1 << 20  # tiles tried between two questions whether there is time
-SMALL = 12  # bound up to which even a naive list is short
+TRIED = 650_000  # chains looked at for a list
+MOST = 40_000  # chains of a list; of dimensions with more, only some are listed
 
 
 class Cuts(NamedTuple):
@@ -31,6 +33,10 @@ class Cuts(NamedTuple):
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
         wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
+        wide: for each level, whether more elements beneath it may pay although they save no step.
+        counted: children and grains of the words that the dimension repeats, and the outermost
+            level of those inside which they stay in place.
+        free: for each level, whether a tile takes no room there.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -41,6 +47,9 @@ class Cuts(NamedTuple):
     perfect: bool
     rules: Rules | None
     wider: tuple[bool, ...] = ()
+    wide: tuple[bool, ...] = ()
+    counted: tuple[tuple[int, int, int], ...] = ()
+    free: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -51,16 +60,13 @@ class Cuts(NamedTuple):
     @property
     def complete(self) -> bool:
         """Whether the chains are all that could be better than another."""
-        return self.perfect or self.bound == 1 or self._listed or self._few
+        return self.perfect or self.bound == 1 or self.quick or _deep(self) is not None
 
     @property
-    def _listed(self) -> bool:
+    def quick(self) -> bool:
+        """Whether :func:`listings.complete_chains` has them: three levels, one array or none."""
         arrays = [level for level, fan in enumerate(self.fans) if fan]
         return len(self.limits) == 3 and arrays in ([1], []) and self.bound <= LONGEST
-
-    @property
-    def _few(self) -> bool:
-        return self.bound <= SMALL and len(self.limits) <= 3
 
 
 class Rules(NamedTuple):
@@ -85,6 +91,11 @@ class Rules(NamedTuple):
     spread: bool
     on_array: bool = False
     strip: int | None = None
+
+    @property
+    def restrict(self) -> bool:
+        """Whether they ask for anything."""
+        return self != Rules(self.gap, None, None, False, False, False)
 
     def allowed(self, tiles: Ints, fans: Ints) -> Bools:
         """Which chains they allow."""
@@ -121,10 +132,10 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
     """
     if cuts.perfect:
         tiles, fans = _dividing(cuts)
-    elif cuts._listed:
+    elif cuts.quick:
         tiles, fans = _complete(cuts)
     else:
-        tiles, fans = _balanced(cuts)
+        tiles, fans = _deep(cuts) or _balanced(cuts)
     if cuts.spans:
         tiles, fans = _exact(cuts, tiles, fans)
     check()
@@ -212,6 +223,44 @@ def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
+    """All chains that may be worth it, for any depth; None if they are too many."""
+    depth = len(cuts.limits)
+    if any(cuts.wide[1:]) and cuts.wider:
+        return None  # a sum in an element may be cheaper for more tiles as well
+    counted = cuts.counted
+    turns = [
+        any(grain <= gap and child > gap + 1 for child, grain, _ in counted) for gap in range(depth)
+    ]
+    free, wide, unseen = np.zeros((3, depth), np.bool_)
+    if cuts.wide:
+        wide[:] = cuts.wide
+    widest = np.array(cuts.fans)
+    if cuts.rules is None or not cuts.rules.restrict:
+        free[1:] = np.array(cuts.free or [False] * depth)[1:] & (widest[:-1] < 2)
+        seen = {child for child, _, _ in counted} | {outer for _, _, outer in counted}
+        unseen[2:] = [n not in seen and fan < 2 for n, fan in enumerate(cuts.fans[1:-1], 2)]
+        unseen &= ~free & (cuts.edge == 0)
+    limits = np.array(cuts.limits)
+    for level in np.flatnonzero(unseen)[::-1]:  # a step of what is inside is enough
+        inside = 1 if level == depth - 1 else limits[level + 1]
+        limits[level] = min(limits[level], max(1, widest[level]) * inside)
+    raw = deep_chains(limits, widest, np.array(turns), free, unseen, wide, cuts.edge, TRIED)
+    if len(raw) > TRIED:
+        return None
+    tiles = np.ones((len(raw), depth + 1), np.int64)
+    tiles[:, 0], tiles[:, 1:depth] = cuts.bound, raw[:, : depth - 1]
+    fans = raw[:, depth - 1 :].copy()
+    if cuts.edge == 0:
+        worth = unbeaten(tiles, fans, free, counted)
+        tiles, fans = tiles[worth], fans[worth]
+        if not wide.any() and (cuts.rules is None or not cuts.rules.restrict):
+            best = undominated(tiles, fans, free, counted)
+            tiles, fans = tiles[best], fans[best]
+    return (tiles, fans) if len(tiles) <= MOST else None
+
+
 def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     """Chains for other depths: every tile an even split of the one outside; few if small."""
     depth = len(cuts.limits)
@@ -221,9 +270,9 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
         check()
         level, size = len(tiles) - 1, tiles[-1]
         last = level == depth - 1
-        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size), cuts._few):
+        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size)):
             units = -(-size // piece)
-            for factor in _pieces(units, min(max(1, cuts.fans[level]), units), cuts._few):
+            for factor in _pieces(units, min(max(1, cuts.fans[level]), units)):
                 if last:
                     listed.append((tiles, (*fans, factor)))
                 else:
@@ -234,9 +283,9 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     return tiles, np.array([fans for _, fans in listed], np.int64)
 
 
-def _pieces(size: int, most: int, every: bool) -> Sequence[int]:
-    """Sizes up to *most* of even splits, or *every* size."""
-    return range(1, most + 1) if every else [piece for piece in _even(size) if piece <= most]
+def _pieces(size: int, most: int) -> Sequence[int]:
+    """Sizes up to *most* of even splits."""
+    return [piece for piece in _even(size) if piece <= most]
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -54,6 +54,30 @@ class Options(NamedTuple):
 NO_LOWS = PerBlock(*(np.empty(0) for _ in PerBlock._fields))
 
 
+class Beyond(NamedTuple):
+    """Words that count only as far as they are more than others: all but the first touches.
+
+    Of words ``x``, which are ``y`` times those others (at least once), ``x (1 - 1 / y)`` count.
+    Both factors grow with x and y, so the least of each bounds it.
+    """
+
+    words: Ints  # [parts] column of the words
+    times: Ints  # [parts] column of how many times the others they are
+    against: Floats  # [parts] the reciprocal of the factor that does not vary of that column
+    coefficients: Floats  # [1 + times, parts] of the energy and of each time
+    share: Floats  # [parts] the least share of the words that counts
+
+
+NOTHING_BEYOND = Beyond(
+    words=np.empty(0, np.int64),
+    times=np.empty(0, np.int64),
+    against=np.empty(0),
+    coefficients=np.empty((2, 0)),
+    share=np.empty(0),
+)
+"""For a programme with one time in which all words count."""
+
+
 class Programme(NamedTuple):
     """What to minimise, under which limits, over the columns at ``where``.
 
@@ -70,9 +94,16 @@ class Programme(NamedTuple):
     times: Floats2  # [memories and networks, columns + 1] cycles; last: constant
     relief: Floats1  # [memories and networks] least share that negative parts leave; 0: unknown
     cycle_limit: float
+<<<<<<< HEAD
     limits: Floats2  # [limits, columns] coefficients of sums that may not exceed 1
     axes: Ints2  # [arrays, axes] length; 0: no such axis
     allowed: Ints2  # [arrays, axes] bit mask of dimensions
+=======
+    beyond: Beyond
+    limits: Floats  # [limits, columns] coefficients of sums that may not exceed 1
+    axes: Ints  # [arrays, axes] length; 0: no such axis
+    allowed: Ints  # [arrays, axes] bit mask of dimensions
+>>>>>>> wip/deep
 
 
 class Multipliers(NamedTuple):
@@ -107,9 +138,9 @@ def _sums(programme: Programme) -> _Sums:
                 c = _energy_of(programme, k)
                 if programme.drawn > 0:
                     for t in range(times):
-                        c = max(c, programme.times[t, k] * programme.relief[t])
+                        c = max(c, _time_of(programme, t, k))
             elif r <= times:
-                c = programme.times[r - 1, k] * programme.relief[r - 1]
+                c = _time_of(programme, r - 1, k)
             else:
                 c = programme.limits[r - 1 - times, k] if k < columns else 0.0
             if c > 0:
@@ -123,11 +154,44 @@ def _sums(programme: Programme) -> _Sums:
 def _energy_of(programme: Programme, k: int) -> float:
     """What a column counts in the energy, but for what time takes."""
     if k < len(programme.energy):
-        return float(programme.energy[k])
+        return float(programme.energy[k]) + _beyond_of(programme, 0, k)
     return programme.base if programme.mode == EDP else 0.0
 
 
+<<<<<<< HEAD
 @compiled()
+=======
+@njit(cache=True)
+def _time_of(programme: Programme, t: int, k: int) -> float:
+    """What a column counts at least in a time."""
+    time = programme.times[t, k] + _beyond_of(programme, 1 + t, k)
+    return float(time * programme.relief[t])
+
+
+@njit(cache=True)
+def _beyond_of(programme: Programme, row: int, k: int) -> float:
+    """What a column counts at least in a sum for words that count only beyond others."""
+    beyond, total = programme.beyond, 0.0
+    for n in range(len(beyond.words)):
+        if beyond.words[n] == k:
+            total += beyond.coefficients[row, n] * beyond.share[n]
+    return total
+
+
+@njit(cache=True)
+def _beyond_at(programme: Programme, row: int, at: Floats) -> float:
+    """What words that count only beyond others add to a sum, its products *at* these."""
+    beyond, total = programme.beyond, 0.0
+    for n in range(len(beyond.words)):
+        words = at[beyond.words[n]]
+        total += (
+            beyond.coefficients[row, n] * words * (1.0 - beyond.against[n] / at[beyond.times[n]])
+        )
+    return total
+
+
+@njit(cache=True)
+>>>>>>> wip/deep
 def _draw(programme: Programme, sums: _Sums, rates: Floats) -> None:
     """Put what time takes into the energy: the longest time is no less than any mean of them.
 
@@ -137,7 +201,7 @@ def _draw(programme: Programme, sums: _Sums, rates: Floats) -> None:
         k = sums.column[i]
         c = max(0.0, _energy_of(programme, k))
         for t in range(len(programme.times)):
-            time = programme.times[t, k] * programme.relief[t]
+            time = _time_of(programme, t, k)
             if time > 0:
                 c += programme.drawn * rates[1 + t] * time
         sums.log[i] = np.log(c) if c > 0 else -np.inf
@@ -492,6 +556,7 @@ def value_of(programme: Programme, least: Floats1) -> float:
     for k in range(columns):
         c = programme.energy[k]
         energy += c * least[k] if c >= 0 else c / least[k]
+    energy += _beyond_at(programme, 0, least)
     if len(programme.times) == 0:
         return energy
     cycles = 0.0
@@ -500,6 +565,7 @@ def value_of(programme: Programme, least: Floats1) -> float:
         for k in range(columns):
             c = programme.times[t, k]
             time += c * least[k] if c >= 0 else c / least[k]
+        time += _beyond_at(programme, 1 + t, least)
         cycles = max(cycles, time)
     if cycles > programme.cycle_limit:
         return np.inf

@@ -20,6 +20,10 @@ class Tuning(NamedTuple):
         box_rounds, box_turns, box_candidates: the same for each choice of outermost tile counts.
         fewest_rounds, fewest_turns, fewest_candidates: the same for the fewest steps of a space.
         fewest_gaps: how far above that bound the fewest steps are looked for, one after the other.
+        rivals: options of a block that others are compared with, to leave out those beaten.
+        box_work: work on the boxes of a class after which it is halved instead.
+        leaf: choices of options that are walked, not halved.
+        sets: of options that are halved, at the same time.
         first_price: multiplier of a limit to begin with.
         price_step: how far a multiplier moves at most for a limit overrun e-fold.
         price_decay: how soon those steps get smaller.
@@ -45,6 +49,10 @@ class Tuning(NamedTuple):
     fewest_turns: int = 100
     fewest_candidates: int = 32
     fewest_gaps: tuple[float, ...] = (0.01, 0.1, 1.0)
+    rivals: int = 512
+    box_work: int = 2_000_000
+    leaf: float = 1000.0
+    sets: int = 256
     first_price: float = 0.02
     price_step: float = 0.1
     price_decay: float = 0.1
