@@ -13,11 +13,8 @@ from picojoule.mapper.programme import (
     EDP,
     ENERGY,
     LATENCY,
-<<<<<<< HEAD
     NO_LOWS,
-=======
     NOTHING_BEYOND,
->>>>>>> wip/deep
     Multipliers,
     Options,
     PerBlock,

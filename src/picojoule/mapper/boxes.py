@@ -301,12 +301,8 @@ def _part(
             else:
                 for i in range(first[b], first[b + 1]):
                     o = at + kept[i] - options.starts[b]
-<<<<<<< HEAD
                     raw[k * n + i] = factors[i, k] = values[o]
                     logs[k * n + i] = logarithms[o]
-=======
-                    raw[k * n + i] = factors[i, k] = options.raw[o]
-                    logs[k * n + i] = options.logs[o]
     beyond = programme.beyond
     share = np.empty(len(beyond.words))
     for part in range(len(share)):
@@ -317,7 +313,6 @@ def _part(
                 least = min(least, factors[i, beyond.times[part]])
             most /= least
         share[part] = max(0.0, 1.0 - most)
->>>>>>> wip/deep
     for i in range(n):
         groups[i] = options.groups[kept[i]]
         for a in range(fans.shape[1]):

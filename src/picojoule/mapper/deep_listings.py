@@ -17,14 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numba import njit
 
-from picojoule.mapper.kernels import Bools, Floats, Ints, ceiling, repeats
+from picojoule.compiled.arrays import Bools1, Floats2, Ints1, Ints2
+from picojoule.compiled.functions import compiled
+from picojoule.mapper.kernels import Bools, Ints, ceiling, repeats
 
 RIVALS = 2000  # chains that each of a list is compared with, at most
 
 
-@njit(cache=True)
+@compiled()
 def _smallest(pieces: Ints, count: int, tile: int) -> int:
     """The smallest tile that cuts every piece into as many."""
     low = 1
@@ -33,7 +34,7 @@ def _smallest(pieces: Ints, count: int, tile: int) -> int:
     return low
 
 
-@njit(cache=True)
+@compiled()
 def _cut(pieces: Ints, count: int, tile: int, inner: Ints) -> int:
     """Write the sizes of all tiles of the pieces to *inner*; returns how many differ."""
     n = 0
@@ -49,7 +50,7 @@ def _cut(pieces: Ints, count: int, tile: int, inner: Ints) -> int:
     return n
 
 
-@njit(cache=True)
+@compiled()
 def _needed(pieces: Ints, count: int, tile: int, fan: int) -> bool:
     """Whether one element less would take a step more for some piece."""
     for j in range(count):
@@ -59,7 +60,7 @@ def _needed(pieces: Ints, count: int, tile: int, fan: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@compiled()
 def _alone(pieces: Ints, count: int, tile: int, fan: int) -> bool:
     """Whether a shorter tile has the last step over some piece for itself: it takes fewer turns."""
     for j in range(count):
@@ -69,7 +70,7 @@ def _alone(pieces: Ints, count: int, tile: int, fan: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@compiled()
 def _shortest(pieces: Ints, count: int, tile: int) -> int:
     """The shortest tile that is left over at the end of a piece; a whole one if none is."""
     least = tile
@@ -80,17 +81,17 @@ def _shortest(pieces: Ints, count: int, tile: int) -> int:
 
 
 # 87 lines: one compiled walk; its parts share the levels that it goes up and down.
-@njit(cache=True)
+@compiled()
 def deep_chains(
-    limits: Ints,
-    fans: Ints,
-    turns: Bools,
-    free: Bools,
-    unseen: Bools,
-    wide: Bools,
+    limits: Ints1,
+    fans: Ints1,
+    turns: Bools1,
+    free: Bools1,
+    unseen: Bools1,
+    wide: Bools1,
     edge: int,
     most: int,
-) -> Ints:
+) -> Ints2:
     """Chains ``(t1, .., f0, f1, ..)`` of a dimension: tiles inside the outermost, unrollings.
 
     Args:
@@ -215,11 +216,11 @@ def undominated(
         columns.append(repeats(tiles, fans, child, grain, (1 << child) - (1 << outer)))
     table = np.stack([c for c in columns if c.min() < c.max()] or columns, axis=1)
     order = np.argsort(np.log(table).sum(axis=1), kind="stable")
-    return np.sort(order[_front(table[order], RIVALS)])
+    return np.sort(order[front(table[order], RIVALS)])
 
 
-@njit(cache=True)
-def _front(table: Floats, most: int) -> Bools:
+@compiled()
+def front(table: Floats2, most: int) -> Bools1:
     """Which rows none of the first *most* such rows before them is as small as everywhere."""
     keep = np.ones(len(table), np.bool_)
     front = np.empty(most, np.int64)

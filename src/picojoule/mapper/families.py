@@ -15,7 +15,7 @@ import numpy as np
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, Programme
+from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Beyond, Options, Programme
 
 
 class Columns(NamedTuple):
@@ -33,6 +33,8 @@ class Families(NamedTuple):
     columns: Ints1  # [families + 1] first column
     edge: Ints1  # [columns] edge whose pattern says which number a column has; -1: it has one
     numbers: Ints1  # [columns] where its numbers, by pattern, begin in *number*
+    other: Ints1  # [columns] another edge whose pattern says so as well; -1: none does
+    stride: Ints1  # [columns] how far apart numbers are where the pattern of *edge* is the next
     number: Ints1
     energy: Floats1  # [columns]
     inverse: Ints1  # [columns] 1 for a column of reciprocals
@@ -40,6 +42,10 @@ class Families(NamedTuple):
     drawn: float  # energy per cycle
     times: Ints1  # [families + 1] first entry in *time*
     time: Floats1  # of each time, one coefficient per column, then the constant
+    parts: Ints1  # [families + 1] first words that count only beyond others
+    part: Ints2  # [parts, 2] column of the words, and of how many times those others they are
+    worths: Ints1  # [families + 1] first entry in *worth*
+    worth: Floats1  # of the energy and of each time, one coefficient per part
     limits: Ints1  # [families + 1] first entry in *limit*
     limit: Floats1  # of each limit, one coefficient per column
     hops: Ints1  # [families + 1] first hop that is not priced: no option may share words there
@@ -77,7 +83,12 @@ def _slots(families: Families, family: int, pattern: Ints) -> Ints:
     slots = np.empty(end - first, np.int64)
     for k in range(end - first):
         at, edge = families.numbers[first + k], families.edge[first + k]
-        slots[k] = families.number[at + (pattern[edge] if edge >= 0 else 0)]
+        other = families.other[first + k]
+        if edge >= 0:
+            at += pattern[edge] * families.stride[first + k]
+        if other >= 0:
+            at += pattern[other]
+        slots[k] = families.number[at]
     return slots
 
 
@@ -114,6 +125,31 @@ def _plain(time: Floats) -> bool:
 
 
 @compiled()
+def _beyond(families: Families, family: int, scale: Floats, least: Floats) -> Beyond:
+    """A programme's words that count only beyond others.
+
+    Args:
+        scale: the factor of each column that does not vary.
+        least: the least product of the others.
+    """
+    first, at = families.parts[family], families.worths[family]
+    count = families.parts[family + 1] - first
+    rows = (families.worths[family + 1] - at) // count if count else 0
+    words, times = np.empty(count, np.int64), np.empty(count, np.int64)
+    against, share = np.empty(count), np.empty(count)
+    coefficients = np.empty((rows, count))
+    for n in range(count):
+        words[n], times[n] = families.part[first + n, 0], families.part[first + n, 1]
+        against[n] = 1 / scale[times[n]]
+        share[n] = max(0.0, 1 - against[n] / least[times[n]])
+    for row in range(rows):
+        for n in range(count):
+            coefficients[row, n] = families.worth[at] * scale[words[n]]
+            at += 1
+    return Beyond(words, times, against, coefficients, share)
+
+
+@compiled()
 def _limits(
     families: Families, family: int, by: Floats, cycle_limit: float, times: Floats
 ) -> Floats:
@@ -146,6 +182,7 @@ def assemble(
     count, blocks = len(slots), columns.where.shape[1]
     where = np.empty((blocks, count), np.int64)
     energy, by, least = np.empty(count), np.empty(count), np.empty(count)
+    scale = np.empty(count)
     base = families.constant[family]
     varies = 0.0
     for k in range(count):
@@ -154,7 +191,7 @@ def assemble(
             where[b, k] = columns.where[n, b]
         # A column of reciprocals divides; another may be nothing at all, all of it padding.
         by[k] = 1 / columns.scale[n] if families.inverse[first + k] else columns.scale[n]
-        least[k] = columns.least[n]
+        scale[k], least[k] = columns.scale[n], columns.least[n]
         energy[k] = families.energy[first + k] * by[k]
         if energy[k] < 0:
             base += energy[k] / least[k]
@@ -163,10 +200,13 @@ def assemble(
     times, relief, longest = _times(families, family, by, least)
     longest = max(longest, goal.fewest)
     limits = _limits(families, family, by, goal.cycle_limit, times)
+    beyond = _beyond(families, family, scale, least)
     discount = 0.0
     if base < 0:
         discount = np.log1p(base / varies) if base > -varies else -np.inf
     bound = base + varies
+    for n in range(len(beyond.words)):
+        bound += beyond.coefficients[0, n] * least[beyond.words[n]] * beyond.share[n]
     if goal.mode != ENERGY or families.drawn > 0:
         bound += families.drawn * longest
         if goal.mode == LATENCY:
@@ -184,6 +224,7 @@ def assemble(
         times=times,
         relief=relief,
         cycle_limit=goal.cycle_limit,
+        beyond=beyond,
         limits=limits,
         axes=goal.axes,
         allowed=goal.allowed,

@@ -9,15 +9,16 @@ fewer of its options, and so on until few choices are left, which :mod:`boxes` w
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from picojoule.mapper.boxes import A_BOUND, AN_OPTION, _descend, _grow, _part, living
+from picojoule.compiled.arrays import Floats1
+from picojoule.compiled.functions import compiled
+from picojoule.mapper.boxes import A_BOUND, AN_OPTION, _descend, _grow, _part
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import Multipliers, Options, Programme, dual, log_of
+from picojoule.mapper.programme import Multipliers, Options, Programme, dual, living, log_of
 from picojoule.mapper.tuning import TUNING
 
 
-@njit(cache=True)
+@compiled()
 def _undominated(
     options: Options, programme: Programme, kept: Ints, first: Ints, lifts: Floats
 ) -> tuple[Ints, Ints, Floats]:
@@ -43,6 +44,7 @@ def _undominated(
         low, high = first[b], first[b + 1]
         if high - low < 2:
             continue
+        raw = options.raw[b]
         where = np.empty(columns, np.int64)
         wide = 0
         for k in range(columns):
@@ -55,7 +57,7 @@ def _undominated(
         for i in np.argsort(lifts[low:high], kind="mergesort"):
             o = kept[low + i]
             for k in range(wide):
-                line[k] = options.raw[where[k] + o]
+                line[k] = raw[where[k] + o]
             for a in range(arrays):
                 for j in range(2):
                     line[wide + 2 * a + j] = options.fans[o, a, j]
@@ -83,7 +85,7 @@ def _undominated(
     return left[:n], left_first, left_lifts[:n]
 
 
-@njit(cache=True)
+@compiled()
 def _widest(first: Ints, factors: Floats, weights: Floats) -> tuple[int, int]:
     """The block whose options differ most in the dual's terms, and the column that does most.
 
@@ -110,7 +112,7 @@ def _widest(first: Ints, factors: Floats, weights: Floats) -> tuple[int, int]:
     return block, column
 
 
-@njit(cache=True)
+@compiled()
 def _halved(first: Ints, factors: Floats, block: int, column: int) -> tuple[Ints, int]:
     """The options of a block by a column, and how many of them are below its middle.
 
@@ -128,7 +130,7 @@ def _halved(first: Ints, factors: Floats, block: int, column: int) -> tuple[Ints
     return low + order, below
 
 
-@njit(cache=True)
+@compiled()
 def _leverage(
     programme: Programme, first: Ints, factors: Floats, bound: float, weights: Floats
 ) -> Floats:
@@ -150,13 +152,22 @@ def _leverage(
     return leverage
 
 
+@compiled()
+def _store(at: Multipliers, means: Floats, rates: Floats, place: int) -> None:
+    """Keep multipliers at a place of these arrays."""
+    for k in range(len(at.means)):
+        means[place, k] = at.means[k]
+    for k in range(len(at.rates)):
+        rates[place, k] = at.rates[k]
+
+
 # 100 lines: one compiled loop; its parts share the stack of sets, the best choice and the counts.
-@njit(cache=True, nogil=True)
+@compiled(releases_lock=True)
 def search(
     options: Options,
     programme: Programme,
-    scores: Floats,
-    weights: Floats,
+    penalty: Floats1,
+    weights: Floats1,
     floor: float,
     at: Multipliers,
     rounds: int,
@@ -170,23 +181,26 @@ def search(
     best, chosen = incumbent, np.empty(blocks, np.int64)
     for b in range(blocks):
         chosen[b] = -1
-    alive, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
+    target = log_of(programme, best)
+    alive, first, lifts = living(options, programme.where, weights, penalty, floor, target)
     kept, first, lifts = _undominated(options, programme, alive, first, lifts)
     nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
-    explored, pruned, work = 0, len(scores) - len(kept), 0
+    explored, pruned, work = 0, len(penalty) - len(kept), 0
     for b in range(blocks):
         if first[b] == first[b + 1]:
             return best, chosen, explored, pruned, work
     # A stack of sets: their options lie one after the other in the pool.
     pool = np.empty(4 * len(kept) + 64, np.int64)
-    pool[: len(kept)] = kept
+    for i in range(len(kept)):
+        pool[i] = kept[i]
     starts = np.zeros((TUNING.sets, blocks + 1), np.int64)
-    starts[0] = first
+    for b in range(blocks + 1):
+        starts[0, b] = first[b]
     bounds = np.empty(TUNING.sets)
     bounds[0] = floor
     means = np.empty((TUNING.sets, columns + 1))
     rates = np.empty((TUNING.sets, len(at.rates)))
-    means[0], rates[0] = at.means, at.rates
+    _store(at, means, rates, 0)
     inner_weights = np.empty(columns + 1)
     depth = 1
     while depth > 0 and work < most and best > goal:
@@ -200,17 +214,16 @@ def search(
             continue
         inside, closer, _ = _part(options, programme, ids, ends)
         here = Multipliers(means[depth].copy(), rates[depth].copy())
-        inner_scores = np.empty(len(ids))
+        free = np.zeros(len(ids))
         bound, _ = dual(
             inside,
             closer,
-            np.zeros(len(ids)),
+            free,
             here,
             np.zeros((blocks, 1 + TUNING.box_candidates), np.int64),
             rounds,
             turns,
             target,
-            inner_scores,
             inner_weights,
         )
         explored += 1
@@ -218,7 +231,9 @@ def search(
         if bound >= target:
             pruned += 1
             continue
-        left, left_first, left_lifts = living(ends, inner_scores, bound, target)
+        left, left_first, left_lifts = living(
+            inside, closer.where, inner_weights, free, bound, target
+        )
         pruned += len(ids) - len(left)
         tiny, last, factors = _part(inside, closer, left, left_first)
         choices = 1.0
@@ -243,7 +258,8 @@ def search(
         top = begin
         if top + 2 * len(left) > len(pool):
             more = np.empty(2 * (top + 2 * len(left)), np.int64)
-            more[:top] = pool[:top]
+            for i in range(top):
+                more[i] = pool[i]
             pool = more
         # The half that is better in that column is looked at first: it lies on top.
         for half in range(2):
@@ -260,6 +276,6 @@ def search(
                         top += 1
                 starts[depth, b + 1] = top
             bounds[depth] = bound
-            means[depth], rates[depth] = here.means, here.rates
+            _store(here, means, rates, depth)
             depth += 1
     return best, chosen, explored, pruned, work

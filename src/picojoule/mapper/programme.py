@@ -61,11 +61,11 @@ class Beyond(NamedTuple):
     Both factors grow with x and y, so the least of each bounds it.
     """
 
-    words: Ints  # [parts] column of the words
-    times: Ints  # [parts] column of how many times the others they are
-    against: Floats  # [parts] the reciprocal of the factor that does not vary of that column
-    coefficients: Floats  # [1 + times, parts] of the energy and of each time
-    share: Floats  # [parts] the least share of the words that counts
+    words: Ints1  # [parts] column of the words
+    times: Ints1  # [parts] column of how many times the others they are
+    against: Floats1  # [parts] the reciprocal of the factor that does not vary of that column
+    coefficients: Floats2  # [1 + times, parts] of the energy and of each time
+    share: Floats1  # [parts] the least share of the words that counts
 
 
 NOTHING_BEYOND = Beyond(
@@ -94,16 +94,10 @@ class Programme(NamedTuple):
     times: Floats2  # [memories and networks, columns + 1] cycles; last: constant
     relief: Floats1  # [memories and networks] least share that negative parts leave; 0: unknown
     cycle_limit: float
-<<<<<<< HEAD
+    beyond: Beyond
     limits: Floats2  # [limits, columns] coefficients of sums that may not exceed 1
     axes: Ints2  # [arrays, axes] length; 0: no such axis
     allowed: Ints2  # [arrays, axes] bit mask of dimensions
-=======
-    beyond: Beyond
-    limits: Floats  # [limits, columns] coefficients of sums that may not exceed 1
-    axes: Ints  # [arrays, axes] length; 0: no such axis
-    allowed: Ints  # [arrays, axes] bit mask of dimensions
->>>>>>> wip/deep
 
 
 class Multipliers(NamedTuple):
@@ -158,17 +152,14 @@ def _energy_of(programme: Programme, k: int) -> float:
     return programme.base if programme.mode == EDP else 0.0
 
 
-<<<<<<< HEAD
 @compiled()
-=======
-@njit(cache=True)
 def _time_of(programme: Programme, t: int, k: int) -> float:
     """What a column counts at least in a time."""
     time = programme.times[t, k] + _beyond_of(programme, 1 + t, k)
     return float(time * programme.relief[t])
 
 
-@njit(cache=True)
+@compiled()
 def _beyond_of(programme: Programme, row: int, k: int) -> float:
     """What a column counts at least in a sum for words that count only beyond others."""
     beyond, total = programme.beyond, 0.0
@@ -178,7 +169,7 @@ def _beyond_of(programme: Programme, row: int, k: int) -> float:
     return total
 
 
-@njit(cache=True)
+@compiled()
 def _beyond_at(programme: Programme, row: int, at: Floats) -> float:
     """What words that count only beyond others add to a sum, its products *at* these."""
     beyond, total = programme.beyond, 0.0
@@ -190,8 +181,7 @@ def _beyond_at(programme: Programme, row: int, at: Floats) -> float:
     return total
 
 
-@njit(cache=True)
->>>>>>> wip/deep
+@compiled()
 def _draw(programme: Programme, sums: _Sums, rates: Floats) -> None:
     """Put what time takes into the energy: the longest time is no less than any mean of them.
 

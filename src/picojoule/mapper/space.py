@@ -139,7 +139,11 @@ class Space:
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
         self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
         self._keys = [tuple(self._keys_of(empty)) for empty in self.shapes]
-        self.complete = all(c.complete for keys in self._keys for key in keys for c in key.cuts)
+
+    @functools.cached_property
+    def complete(self) -> bool:
+        """Whether the options are all that could be better than another."""
+        return all(c.complete for keys in self._keys for key in keys for c in key.cuts)
 
     @functools.cached_property
     def blocks(self) -> list[tuple[Block, ...]]:
