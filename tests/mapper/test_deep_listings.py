@@ -27,7 +27,7 @@ def every_chain(limits: list[int], fans: list[int]) -> tuple[Ints, Ints]:
                 yield from walk((*tiles, tile), (*spread, fan))
 
     table = np.array(list(walk((limits[0],), ())), np.int64)
-    return table[:, : len(limits) + 1], table[:, len(limits) + 1 :].copy()
+    return table[:, : len(limits) + 1].copy(), table[:, len(limits) + 1 :].copy()
 
 
 def counts(tiles: Ints, fans: Ints, counted: Counted) -> Floats:
