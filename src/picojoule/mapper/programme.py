@@ -359,26 +359,31 @@ def living(
     return kept[:n], first, lifts[:n]
 
 
+class _Plan(NamedTuple):
+    """What the steps of the dual bound read of a programme: a call copies what it passes."""
+
+    mode: int
+    discount: float
+    drawn: float
+    relief: Floats
+
+
 @compiled()
-def _constant(
-    programme: Programme, sums: _Sums, at: Multipliers, weights: Floats, room: Floats
-) -> float:
+def _constant(plan: _Plan, sums: _Sums, at: Multipliers, weights: Floats, room: Floats) -> float:
     """The part of the bound that no option adds to; *weights* receives what columns count."""
     for k in range(len(weights)):
         weights[k] = 0.0
-    if programme.drawn > 0:
-        _draw(programme, sums, at.rates)
-    bound = programme.discount if programme.mode == EDP else 0.0
+    bound = plan.discount if plan.mode == EDP else 0.0
     for r in range(len(at.rates)):
-        if at.rates[r] > 0 and (programme.mode != ENERGY or not 0 < r <= len(programme.times)):
+        if at.rates[r] > 0 and (plan.mode != ENERGY or not 0 < r <= len(plan.relief)):
             bound += _tangent(sums, r, at.means, at.rates[r], weights, room)
     return bound
 
 
 @compiled()
-def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats, turn: int) -> None:
+def _advance(plan: _Plan, sums: _Sums, at: Multipliers, picked: Floats, turn: int) -> None:
     """Move the multipliers towards what the options picked."""
-    times = len(programme.times)
+    times = len(plan.relief)
     pull = max(TUNING.least_pull, 1.0 / (turn + 2.0))
     for k in range(len(picked)):
         at.means[k] += pull * (picked[k] - at.means[k])
@@ -388,11 +393,11 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
         at.rates[r] = max(
             0.0, at.rates[r] + step * min(TUNING.price_clip, max(-TUNING.price_clip, over))
         )
-    if programme.mode != ENERGY or programme.drawn > 0:
+    if plan.mode != ENERGY or plan.drawn > 0:
         longest, slowest = -np.inf, 1
         for r in range(1, 1 + times):
             time = _log_sum(sums, r, at.means)
-            if programme.relief[r - 1] > 0 and time > longest:
+            if plan.relief[r - 1] > 0 and time > longest:
                 longest, slowest = time, r
         for r in range(1, 1 + times):
             at.rates[r] *= 1 - pull
@@ -452,6 +457,7 @@ def dual(
     """
     blocks, columns = programme.where.shape
     sums = _sums(programme)
+    plan = _Plan(programme.mode, programme.discount, programme.drawn, programme.relief)
     best = -np.inf
     trial = np.zeros(columns + 1)
     picked = np.zeros(columns + 1)
@@ -463,7 +469,9 @@ def dual(
     top = Multipliers(at.means.copy(), at.rates.copy())
     settled = False
     for turn in range(rounds):
-        bound = _constant(programme, sums, at, trial, terms)
+        if programme.drawn > 0:
+            _draw(programme, sums, at.rates)
+        bound = _constant(plan, sums, at, trial, terms)
         new = False
         for b in range(blocks):
             least, pick = least_score(options, b, programme.where, trial, penalty, buckets)
@@ -498,7 +506,9 @@ def dual(
         count = first[blocks]
         inner, last, idle = -np.inf, -np.inf, 0
         for t in range(turns):
-            bound = _constant(programme, sums, at, trial, terms)
+            if programme.drawn > 0:
+                _draw(programme, sums, at.rates)
+            bound = _constant(plan, sums, at, trial, terms)
             # All blocks' candidates side by side: these are the innermost loops of the bound.
             scores = line[:count]
             for i in range(count):
@@ -526,7 +536,7 @@ def dual(
                 last, idle = inner, 0
             if idle == TUNING.patience or inner >= target + TUNING.stale:
                 break
-            _advance(programme, sums, at, picked, t)
+            _advance(plan, sums, at, picked, t)
         _copy(at.means, top.means)
         _copy(at.rates, top.rates)
     return best, settled
