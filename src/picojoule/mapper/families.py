@@ -8,13 +8,14 @@ numbers, when its turn comes (:func:`assemble`).
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.kernels import Bools, Floats, Ints
 from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Beyond, Options, Programme
 
 
@@ -287,3 +288,63 @@ def forbid(
         if not left:
             return False
     return True
+
+
+def unlike(families: Families, columns: Columns, options: Options, members: Members) -> Ints:
+    """The members that are not like an earlier one in all that bounds and choices follow from.
+
+    Those are alike whose classes differ in loops that this layer has not, or that change no count.
+    """
+    table = np.concatenate([columns.where, columns.same.view(np.int64)], axis=1)
+    contents: dict[bytes, int] = {}
+    content = np.array([contents.setdefault(row.tobytes(), n) for n, row in enumerate(table)])
+    runs = [
+        int(np.bitwise_or.reduce(options.runs[low:high]))
+        for low, high in itertools.pairwise(options.starts.tolist())
+    ]
+    held = members.held & np.array(runs, np.int64)
+    kept: list[int] = []
+    for family in np.unique(members.family).tolist():
+        rows = np.flatnonzero(members.family == family)
+        numbers = content[families.number[_read(families, family, members.pattern[rows])]]
+        lines = np.concatenate([numbers, held[rows]], axis=1)
+        seen: dict[bytes, int] = {}
+        for n, line in zip(rows.tolist(), lines, strict=True):
+            seen.setdefault(line.tobytes(), n)
+        kept += seen.values()
+    return np.array(sorted(kept), np.int64)
+
+
+def _read(families: Families, family: int, patterns: Ints) -> Ints:
+    """Where the numbers of columns that count are, ``[members, columns]``, however hops are priced.
+
+    Args:
+        patterns: ``[members, edges]``.
+    """
+    part = slice(families.columns[family], families.columns[family + 1])
+    edge, other = families.edge[part], families.other[part]
+    places = families.numbers[part] + np.where(
+        edge >= 0, patterns[:, edge] * families.stride[part], 0
+    )
+    places += np.where(other >= 0, patterns[:, other], 0)
+    counts = np.zeros(len(edge), np.bool_)
+    more = []
+    for n in (family, *range(*families.variants[family].tolist())):
+        counts |= _counted(families, n)
+        for hop in families.hop[families.hops[n] : families.hops[n + 1]]:
+            more += [patterns[:, hop[0]] + hop[1], patterns[:, hop[0]] + hop[2]]
+    for once in families.once[families.onces[family] : families.onces[family + 1]]:
+        more.append(patterns[:, once[0]] + once[1])
+    return np.concatenate([places[:, counts], *(line[:, None] for line in more)], axis=1)
+
+
+def _counted(families: Families, family: int) -> Bools:
+    """Which columns of a family count anything."""
+    first, end = families.columns[family], families.columns[family + 1]
+    time = families.time[families.times[family] : families.times[family + 1]]
+    limit = families.limit[families.limits[family] : families.limits[family + 1]]
+    counts = families.energy[first:end] != 0
+    counts |= time.reshape(-1, end - first + 1)[:, :-1].any(axis=0)
+    counts |= limit.reshape(-1, end - first).any(axis=0)
+    counts[families.part[families.parts[family] : families.parts[family + 1]]] = True
+    return np.asarray(counts)
