@@ -218,7 +218,7 @@ class Ledger(Generic[Amount]):
         """The cost of the booked flows, which are those of *mapping*, in the cycles *taken*."""
         layer, accelerator = self.layer, self.accelerator
         steps = layer.time_steps * compute_steps(mapping) * self.cycles_per_step
-        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
+        used = [mapping.used(level) for level in range(mapping.depth)]
         cycles, limit = self._latency(steps, used)
         if taken is not None:
             cycles = taken
