@@ -60,7 +60,6 @@ class Peer(NamedTuple):
         options: what else the runner is told.
         bypass: whether it may send operands past the buffer.
         padded: whether it charges the zeros around the input.
-        translated: whether its mapping can be priced by our cost model.
         restricted: whether it searches one dataflow only.
     """
 
@@ -70,7 +69,6 @@ class Peer(NamedTuple):
     options: dict[str, str]
     bypass: bool
     padded: bool
-    translated: bool
     restricted: bool = False
 
 
@@ -82,7 +80,6 @@ PEERS = {
         {"solver": "exhaustive"},
         bypass=True,
         padded=True,
-        translated=True,
         restricted=True,
     ),
     "nn-dataflow-analytic": Peer(
@@ -92,7 +89,6 @@ PEERS = {
         {"solver": "analytic"},
         bypass=True,
         padded=True,
-        translated=True,
         restricted=True,
     ),
     "zigzag-even": Peer(
@@ -102,7 +98,6 @@ PEERS = {
         {"mapping": "even"},
         bypass=False,
         padded=False,
-        translated=True,
     ),
     "zigzag-uneven": Peer(
         "zigzag",
@@ -111,7 +106,6 @@ PEERS = {
         {"mapping": "uneven"},
         bypass=False,
         padded=False,
-        translated=False,
     ),
     "accelforge": Peer(
         "accelforge",
@@ -120,7 +114,6 @@ PEERS = {
         {},
         bypass=True,
         padded=True,
-        translated=False,
     ),
 }
 
@@ -240,16 +233,13 @@ def theirs(name: str, rows: list[Row], again: bool) -> list[Row]:
         record.add(name, answer)
         kept[row["network"], row["layer"]] = answer
     answers = [kept[row["network"], row["layer"]] for row in rows]
-    if peer.translated:
-        target = varied(machine, bypass=peer.bypass, padded=peer.padded)
-        for answer in answers:
-            if answer["status"] == "done":
-                layer = picojoule.load(answer["network"])[answer["layer"]]
-                answer["repriced"] = priced(peer.environment, layer, target, answer["mapping"])
-                if peer.restricted:
-                    answer["registers"] = registers_needed(
-                        layer, answer["mapping"], answer["accesses"]
-                    )
+    target = varied(machine, bypass=peer.bypass, padded=peer.padded)
+    for answer in answers:
+        if answer["status"] == "done":
+            layer = picojoule.load(answer["network"])[answer["layer"]]
+            answer["repriced"] = priced(peer.environment, layer, target, answer["mapping"])
+            if peer.restricted:
+                answer["registers"] = registers_needed(layer, answer["mapping"], answer["accesses"])
     return answers
 
 
