@@ -434,9 +434,11 @@ class Ledger(Generic[Amount]):
                 waited=waited,
             )
 
+        told: set[str] = set()  # a memory may stand at several places of the nest (mapper.nests)
         for index, level in enumerate(self.levels):
             for memory in level.memories:
-                if memory.bandwidth is not None:
+                if memory.bandwidth is not None and memory.name not in told:
+                    told.add(memory.name)
                     yield channel(memory.name, index, memory.bandwidth)
             array = self.arrays[index]
             if array is None:

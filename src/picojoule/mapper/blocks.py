@@ -99,12 +99,14 @@ class Key(NamedTuple):
         cuts: of each dimension.
         arrays: elements of the array beneath each level; 0: none.
         window: for a pair.
+        handing: levels whose loops the outermost one hands tiles inward for.
     """
 
     dims: tuple[Dim, ...]
     cuts: tuple[Cuts, ...]
     arrays: tuple[int, ...]
     window: Window | None = None
+    handing: int = 1
 
 
 class Block:
@@ -205,10 +207,11 @@ class Block:
         return total
 
     def _commands(self) -> Floats:
-        """Steps of the outermost level's loops."""
+        """Steps of the loops that the outermost level hands tiles inward for."""
         total = np.ones(self.size)
         for tiles, fans in zip(self.tiles, self.fans, strict=True):
-            total = total * -(-tiles[:, 0] // (fans[:, 0] * tiles[:, 1]))
+            for level in range(self.key.handing):
+                total = total * -(-tiles[:, level] // (fans[:, level] * tiles[:, level + 1]))
         return total
 
     def words(self, words: Words) -> Floats:

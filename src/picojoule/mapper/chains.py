@@ -28,6 +28,7 @@ class Cuts(NamedTuple):
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
         wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
+        barred: for each level, whether no loop of the dimension may run there; none: nowhere.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -39,6 +40,7 @@ class Cuts(NamedTuple):
     rules: Rules | None
     wider: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
+    barred: tuple[bool, ...] = ()
 
     @property
     def bound(self) -> int:
@@ -187,7 +189,7 @@ def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
         started = [
             ([*tiles, tile], [*fans, step // tile])
             for tiles, fans in started
-            for step in _divisors(tiles[-1])
+            for step in _steps(cuts, level, tiles[-1])
             for tile in ([step] if cuts.fans[level] <= 1 else _divisors(step))
             if tile <= most and step // tile <= max(1, cuts.fans[level])
         ]
@@ -195,6 +197,11 @@ def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
         np.array([tiles for tiles, _ in started], np.int64).reshape(-1, depth + 1),
         np.array([fans for _, fans in started], np.int64).reshape(-1, depth),
     )
+
+
+def _steps(cuts: Cuts, level: int, tile: int) -> Sequence[int]:
+    """Steps by which the loop of a level may cut its tile into even parts."""
+    return (tile,) if cuts.barred and cuts.barred[level] else _divisors(tile)
 
 
 def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
@@ -205,8 +212,12 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
         level, size = len(tiles) - 1, tiles[-1]
         last = level == depth - 1
-        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size), cuts._few):
+        most = 1 if last else min(cuts.limits[level + 1], size)
+        barred = bool(cuts.barred) and cuts.barred[level]
+        for piece in [1] if last else _pieces(size, most, cuts._few):
             units = -(-size // piece)
+            if barred and units > max(1, cuts.fans[level]):
+                continue
             for factor in _pieces(units, min(max(1, cuts.fans[level]), units), cuts._few):
                 if last:
                     listed.append((tiles, (*fans, factor)))

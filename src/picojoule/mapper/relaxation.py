@@ -256,7 +256,7 @@ class Relaxation:
             order = space.order(cls, level) if named else ()
             extents = Extents(*(int(x) for x in tile[:, level]))
             stages.append(Stage(extents, order, cls.keeps[level], spatial))
-        return Mapping(tuple(stages))
+        return Mapping(tuple(stages), space.stage_levels)
 
     def variants(self, relaxed: Relaxed) -> Iterator[tuple[bool, ...]]:
         """Every way to price its hops."""
@@ -549,18 +549,18 @@ class Relaxation:
     def _capacities(self, keeps: tuple[frozenset[Operand], ...]) -> tuple[tuple[Tile, ...], Floats]:
         """Tiles that memories hold, and how much of each memory a word takes."""
         tiles: list[Tile] = []
-        rows: list[dict[int, float]] = []
+        rows: dict[str, dict[int, float]] = {}  # by memory, which may stand at several levels
         for index, level in enumerate(self.space.levels):
             for memory in level.memories:
                 held = [o for o in OPERANDS if o in memory.keeps & keeps[index]]
                 if memory.capacity is None or not held:
                     continue
-                rows.append({})
+                row = rows.setdefault(memory.name, {})
                 for operand in held:
-                    rows[-1][len(tiles)] = self.space.width(operand) / memory.capacity
+                    row[len(tiles)] = self.space.width(operand) / memory.capacity
                     tiles.append(Tile(index, operand))
         weights = np.zeros((len(rows), len(tiles)))
-        for n, row in enumerate(rows):
+        for n, row in enumerate(rows.values()):
             for column, part in row.items():
                 weights[n, column] = part
         return tuple(tiles), weights

@@ -19,12 +19,14 @@ from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import programme
 from picojoule.mapper.best_first import SMALLEST_GAIN, Patience, Result, Solver
 from picojoule.mapper.found import Found, Watch, value_of
+from picojoule.mapper.nests import NestSpace, nests, why_even
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
 from picojoule.workload import OPERANDS, Layer, linear
 
 FACTORS = ("all", "perfect")
+SPACES = ("even", "uneven")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
@@ -38,6 +40,7 @@ def search(
     objective: str = "energy",
     *,
     factors: str = "all",
+    space: str = "even",
     slack: float = 0.0,
     budget: float | None = None,
     pareto: bool = False,
@@ -51,6 +54,7 @@ def search(
         dataflow: constraints on the mapping; by default the accelerator's own.
         objective: "energy", "latency" (then least energy among the fastest) or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
+        space: "even" mappings, whose operands share the tiles of a memory, or also "uneven" ones.
         slack: for "energy", the fastest of the mappings that cost at most this share more than the
             best is taken, which is proved as well.
         budget: seconds after which the best so far is returned as "feasible".
@@ -67,7 +71,13 @@ def search(
         raise PicojouleError(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
     if factors not in FACTORS:
         raise PicojouleError(f"no factors {factors!r}; there are {', '.join(FACTORS)}")
+    if space not in SPACES:
+        raise PicojouleError(f"no space {space!r}; there are {', '.join(SPACES)}")
     dataflow = accelerator.dataflow(dataflow)
+    if space == "uneven" and (why := why_even(layer, accelerator, dataflow)):
+        raise PicojouleError(
+            f"layer {layer.name!r}: {why}: search even mappings, or another dataflow (flexible)"
+        )
     if budget is not None:
         _load_compiled()
     started = time.perf_counter()
@@ -76,10 +86,16 @@ def search(
 
     def solved(exact: bool) -> tuple[Relaxation, Mapping | None, Result]:
         """The programmes, the cheapest mapping, and the best."""
-        space = Space(
-            layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect", exact=exact
+        mappings = Space(
+            layer,
+            accelerator,
+            dataflow,
+            timed=timed,
+            perfect=factors == "perfect",
+            exact=exact,
+            uneven=space == "uneven",
         )
-        relaxation = Relaxation(space)
+        relaxation = Relaxation(mappings)
         if start is not None and objective == "latency" and not pareto:
             return relaxation, None, _from(relaxation, start, objective, patience, floor)
         best = _cheapest(relaxation, started, patience)
@@ -112,13 +128,71 @@ def search(
     return replace(result, front=_front(relaxation, cheapest, patience))
 
 
+def _solved(
+    relaxation: Relaxation,
+    mode: int,
+    patience: Patience,
+    *,
+    cycle_limit: float = math.inf,
+    best: float = math.inf,
+    mapping: Mapping | None = None,
+    floor: float = 0.0,
+) -> Result:
+    """The best mapping of all classes of a space (:class:`best_first.Solver`), uneven ones last."""
+    even = Solver(
+        relaxation,
+        mode,
+        patience,
+        cycle_limit=cycle_limit,
+        best=best,
+        mapping=mapping,
+        floor=floor,
+    ).solve()
+    return _beyond(relaxation, even, mode, patience, cycle_limit, floor)
+
+
+def _beyond(
+    relaxation: Relaxation,
+    best: Result,
+    mode: int,
+    patience: Patience,
+    cycle_limit: float = math.inf,
+    floor: float = 0.0,
+) -> Result:
+    """What the uneven mappings of a space, if it has any, make of the best even one.
+
+    Each nest is a problem of its own that must beat what is the best so far.
+    """
+    space = relaxation.space
+    if not space.uneven:
+        return best
+    for nest in nests(space):
+        if not best.complete:
+            return replace(best, bound=0.0)
+        result = Solver(
+            Relaxation(NestSpace(space, nest)),
+            mode,
+            patience,
+            cycle_limit=cycle_limit,
+            best=best.value,
+            mapping=best.mapping,
+            floor=floor,
+        ).solve()
+        best = replace(
+            result,
+            explored=best.explored + result.explored,
+            pruned=best.pruned + result.pruned,
+        )
+    return best
+
+
 def _cheapest(relaxation: Relaxation, started: float, patience: Patience) -> Result:
     """The mapping with the least energy; out of time, the best that was met, or any."""
     empty_handed = started + EMPTY_HANDED * (patience.deadline - started)
     solver = Solver(relaxation, programme.ENERGY, patience, empty_handed=empty_handed)
     best = solver.solve()
     if best.complete or best.mapping is not None:
-        return best
+        return _beyond(relaxation, best, programme.ENERGY, patience)
     # Most of the time is gone with nothing in hand: any mapping will do, and few sizes divide.
     of = relaxation.space
     few = Space(of.layer, of.accelerator, of.dataflow, timed=of.timed, perfect=True)
@@ -175,14 +249,14 @@ def _from(
     cheapest of those with few sizes to choose from, and the value may be proved all the same.
     """
     cost = evaluate(relaxation.space.layer, relaxation.space.accelerator, start)
-    best = Solver(
+    best = _solved(
         relaxation,
         OBJECTIVES[objective],
         patience,
         best=value_of(cost, objective),
         mapping=start,
         floor=floor,
-    ).solve()
+    )
     if objective != "latency":
         return best
     now, deadline = time.perf_counter(), patience.deadline
@@ -196,7 +270,7 @@ def _from(
         of = relaxation.space
         sizes = Relaxation(Space(of.layer, of.accelerator, of.dataflow, timed=True, perfect=True))
         few = Solver(sizes, programme.ENERGY, half, cycle_limit=most).solve()
-    second = Solver(relaxation, programme.ENERGY, patience, cycle_limit=most).solve()
+    second = _solved(relaxation, programme.ENERGY, patience, cycle_limit=most)
     if few is not None and not second.complete and few.value < second.value:
         second = replace(second, mapping=few.mapping)
     if second.mapping is None:
@@ -224,9 +298,9 @@ def _fastest_within(
     for factor in (0.5, 0.9, 1 - SMALLEST_STEP):
         while best.complete and best.mapping is not None:
             cycles = evaluate(space.layer, space.accelerator, best.mapping).cycles
-            faster = Solver(
+            faster = _solved(
                 relaxation, programme.ENERGY, patience, cycle_limit=factor * cycles, best=most
-            ).solve()
+            )
             explored, pruned = explored + faster.explored, pruned + faster.pruned
             if faster.mapping is None:
                 best = replace(best, complete=faster.complete)
@@ -247,13 +321,13 @@ def _front(relaxation: Relaxation, cheapest: Mapping, patience: Patience) -> tup
     limit = math.inf
     while last.status == "optimal":
         started = time.perf_counter()
-        best = Solver(
+        best = _solved(
             relaxation,
             programme.ENERGY,
             patience,
             cycle_limit=limit,
             best=last.value * (1 - SMALLEST_GAIN),
-        ).solve()
+        )
         if best.mapping is None and best.complete:
             break
         if best.mapping is None:

@@ -107,6 +107,7 @@ class Space:
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
         perfect: only tiles that divide the tile outside them.
+        uneven: those mappings as well in which operands have tiles of their own (:mod:`nests`).
         exact: only unrollings that axes of the array multiply to. Without, others become the next
             that they do (:func:`relaxation._spread`), mostly at the same price.
     """
@@ -120,7 +121,9 @@ class Space:
         timed: bool,
         perfect: bool = False,
         exact: bool = False,
+        uneven: bool = False,
     ) -> None:
+        self.uneven = uneven
         self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
         self.timed, self.perfect, self.exact = timed, perfect, exact
         if problem := dataflow_problem(accelerator, dataflow):
@@ -142,6 +145,16 @@ class Space:
         self.blocks = [self._blocks(empty) for empty in self.shapes]
         cuts = [cuts for blocks in self.blocks for block in blocks for cuts in block.key.cuts]
         self.complete = all(c.complete for c in cuts)
+
+    @property
+    def stage_levels(self) -> tuple[int, ...]:
+        """The levels of the stages of its mappings."""
+        return tuple(range(self.depth))
+
+    @property
+    def handing(self) -> int:
+        """Stages whose loops the outermost level hands tiles inward for."""
+        return 1
 
     def _is_mirrored(self) -> bool:
         """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
@@ -351,7 +364,8 @@ class Space:
         sizes = tuple(0 if array is None else array.size for array in self.arrays)
 
         def keyed(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
-            return block(Key(dims, tuple(self._cuts(d, empty) for d in dims), sizes, window))
+            cuts = tuple(self._cuts(d, empty) for d in dims)
+            return block(Key(dims, cuts, sizes, window, self.handing))
 
         windows = (
             *(
@@ -538,6 +552,8 @@ class Space:
             tiles = "all tile sizes, dividing or not"
         else:
             tiles = "all balanced tile sizes (even splits, dividing or not)"
+        if self.uneven:
+            tiles += ", of each operand its own in each memory"
         return (
             f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
             f"the dataflow {self.dataflow.name} allow"
