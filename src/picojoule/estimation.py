@@ -54,7 +54,7 @@ def estimate(
         dataflow: by default the accelerator's own.
         objective: "energy", "latency" or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
-        space: "even" mappings, whose operands share the tiles of a memory, or "uneven" ones as well.
+        space: "even" mappings, whose operands share the tiles of a memory, or also "uneven" ones.
         bits: width of all operands, or by operand name, instead of the network's.
         density: by operand name ("input", "weight", "output"), instead of the network's.
         profile: densities and widths of every layer, instead of the network's: what

@@ -56,7 +56,7 @@ class Question:
         dataflow: constraints on every mapping.
         objective: "energy", "latency" or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
-        space: "even" mappings, whose operands share the tiles of a memory, or "uneven" ones as well.
+        space: "even" mappings, whose operands share the tiles of a memory, or also "uneven" ones.
         slack: the fastest of the mappings that cost at most this share more than the best.
         budget: seconds of search per distinct layer; None: until proved optimal.
         cache: where searches are kept (see :mod:`picojoule.mapper.cache`).

@@ -20,8 +20,8 @@ from picojoule.traffic import Chain
 from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand
 from tests.strategies import machine
 
-PROBLEMS = 30
-MAPPINGS = 1_500  # of a problem, at most; slow tests take larger ones
+PROBLEMS = 24
+MAPPINGS = 600  # of a problem, at most; slow tests take larger ones
 
 Kept = frozenset[Operand]
 
@@ -82,9 +82,7 @@ def _nests(accelerator: Accelerator) -> Iterator[tuple[list[int], list[Kept]]]:
             for size in range(len(level.may_bypass) + 1)
             for some in itertools.combinations(sorted(level.may_bypass, key=str), size)
         ]
-        choices.append(
-            [parts for skip in skipped for parts in _splits(level.keeps - skip) or [()]]
-        )
+        choices.append([parts for skip in skipped for parts in _splits(level.keeps - skip) or [()]])
     choices[0] = [(frozenset(OPERANDS),)]
     for picked in itertools.product(*choices):
         parts = [part or (frozenset(),) for part in picked]
@@ -197,4 +195,4 @@ def test_exhaustive_larger(seed: int) -> None:
 
 def test_operands_with_tiles_of_their_own_cost_less() -> None:
     """Of some problems, or nothing is tested here."""
-    assert sum(least < even * (1 - 1e-9) for least, even in map(compare_with_all, range(12))) > 2
+    assert all(least < even * (1 - 1e-9) for least, even in map(compare_with_all, (4, 10)))

@@ -269,21 +269,20 @@ class Block:
             _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
             inverses.append(inverse.ravel())
             picks.append((tiles[first], fans[first]))
-        table = window_words(
-            *picks[0],
-            *picks[1],
-            window.axis.stride,
-            window.axis.dilation,
-            window.axis.stored.start,
-            window.axis.stored.stop,
-            child,
-            grain,
-            level,
-            tap,
-        )
+        table = _table(window.axis, picks, child, grain, level, tap, self._running(child))
         words = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
         self._windows[key] = words
         return words
+
+    def _running(self, child: int) -> list[int]:
+        """Levels outside the child at which chains may have a loop; none where all may."""
+        if not all(cuts.barred for cuts in self.key.cuts):
+            return []
+        runs = (
+            any(not cuts.barred[level] or cuts.fans[level] for cuts in self.key.cuts)
+            for level in range(child)
+        )
+        return [level for level, running in enumerate(runs) if running] or [0]
 
     def _tile(self, tile: Tile) -> Floats:
         """The factor in the words of a tile."""
@@ -297,6 +296,53 @@ class Block:
         return total
 
 
+def _table(
+    axis: WindowAxis,
+    chains: Sequence[tuple[Ints, Ints]],
+    child: int,
+    grain: int,
+    level: int,
+    tap: bool,
+    running: Sequence[int],
+) -> Floats:
+    """Window words of all pairs of chains; nests that differ in other levels share a table."""
+    parts = [x for pair in chains for x in pair]
+    if not running:
+        return _counted(axis, parts, child, grain, level, tap)
+    parts = [part[:, [*running, child] if n % 2 == 0 else running] for n, part in enumerate(parts)]
+    grain = int(np.searchsorted(running, grain))
+    level, tap = (running.index(level), tap) if level in running else (-1, False)
+    key = (axis, *(part.tobytes() for part in parts), len(running), grain, level, tap)
+    if key not in _tables:
+        if len(_tables) >= TABLES:
+            _tables.clear()
+        _tables[key] = _counted(axis, parts, len(running), grain, level, tap)
+    return _tables[key]
+
+
+def _counted(
+    axis: WindowAxis, parts: Sequence[Ints], child: int, grain: int, level: int, tap: bool
+) -> Floats:
+    stored = axis.stored
+    outputs, fans, taps, tap_fans = map(np.ascontiguousarray, parts)
+    return window_words(
+        outputs,
+        fans,
+        taps,
+        tap_fans,
+        axis.stride,
+        axis.dilation,
+        stored.start,
+        stored.stop,
+        child,
+        grain,
+        level,
+        tap,
+    )
+
+
+TABLES = 1 << 10  # of window words, kept from one nest to the next
+_tables: dict[object, Floats] = {}
 _kept: OrderedDict[Key, Block] = OrderedDict()
 
 

@@ -62,6 +62,7 @@ SOURCES = (
     "mapper.found",
     "mapper.kernels",
     "mapper.listings",
+    "mapper.nests",
     "mapper.programme",
     "mapper.relaxation",
     "mapper.solver",
@@ -116,8 +117,8 @@ def find(
     """Find the best mapping as :func:`mapper.search` does, or recall it from an earlier search.
 
     Args:
-        dataflow, objective, factors, space, slack, budget: as for ``search``. A proved answer serves any
-            budget.
+        dataflow, objective, factors, space, slack, budget: as for ``search``. A proved answer
+            serves any budget.
         cache: the folder of earlier answers; True is the user's cache folder, False is none.
         start, floor: as for ``search``; they save time and change no answer.
         watch: as for ``search``.

@@ -28,7 +28,8 @@ class Cuts(NamedTuple):
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
         wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
-        barred: for each level, whether no loop of the dimension may run there; none: nowhere.
+        barred: for each level, whether no loop of the dimension may run there; none: all may.
+            Only with perfect.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -182,26 +183,38 @@ def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
 
 def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
     """Chains in which every step divides the tile around it, and every tile its step."""
-    depth = len(cuts.limits)
-    started: list[tuple[list[int], list[int]]] = [([cuts.bound], [])]
-    for level in range(depth):
-        most = cuts.limits[level + 1] if level < depth - 1 else 1
-        started = [
-            ([*tiles, tile], [*fans, step // tile])
-            for tiles, fans in started
-            for step in _steps(cuts, level, tiles[-1])
-            for tile in ([step] if cuts.fans[level] <= 1 else _divisors(step))
-            if tile <= most and step // tile <= max(1, cuts.fans[level])
-        ]
-    return (
-        np.array([tiles for tiles, _ in started], np.int64).reshape(-1, depth + 1),
-        np.array([fans for _, fans in started], np.int64).reshape(-1, depth),
-    )
+    barred = cuts.barred or (False,) * len(cuts.limits)
+    tiles, fans = _dividing_chains(cuts.bound, cuts.fans, barred)
+    keep = (tiles[:, :-1] <= cuts.limits).all(axis=1)
+    return tiles[keep], fans[keep]
 
 
-def _steps(cuts: Cuts, level: int, tile: int) -> Sequence[int]:
-    """Steps by which the loop of a level may cut its tile into even parts."""
-    return (tile,) if cuts.barred and cuts.barred[level] else _divisors(tile)
+@functools.lru_cache(maxsize=1 << 8)
+def _dividing_chains(
+    bound: int, most: tuple[int, ...], barred: tuple[bool, ...]
+) -> tuple[Ints, Ints]:
+    """The same with tiles of any size, and unrollings of at most so much.
+
+    Args:
+        barred: levels at which no loop may run.
+    """
+    tiles, fans = np.array([[bound]], np.int64), np.empty((1, 0), np.int64)
+    for level, fan in enumerate(most):
+        last = level == len(most) - 1
+        steps: dict[int, list[tuple[int, int]]] = {}  # by tile: the tile inside, and the unrolling
+        for tile in np.unique(tiles[:, -1]).tolist():
+            steps[tile] = [
+                (inner, step // inner)
+                for step in ((tile,) if barred[level] else _divisors(tile))
+                for inner in ((step,) if fan <= 1 else _divisors(step))
+                if step // inner <= max(1, fan) and (inner == 1 or not last)
+            ]
+        counts = np.array([len(steps[tile]) for tile in tiles[:, -1].tolist()])
+        added = [pair for tile in tiles[:, -1].tolist() for pair in steps[tile]]
+        both = np.array(added, np.int64).reshape(-1, 2)
+        tiles = np.concatenate([tiles.repeat(counts, axis=0), both[:, :1]], axis=1)
+        fans = np.concatenate([fans.repeat(counts, axis=0), both[:, 1:]], axis=1)
+    return tiles, fans
 
 
 def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
@@ -212,12 +225,8 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
         level, size = len(tiles) - 1, tiles[-1]
         last = level == depth - 1
-        most = 1 if last else min(cuts.limits[level + 1], size)
-        barred = bool(cuts.barred) and cuts.barred[level]
-        for piece in [1] if last else _pieces(size, most, cuts._few):
+        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size), cuts._few):
             units = -(-size // piece)
-            if barred and units > max(1, cuts.fans[level]):
-                continue
             for factor in _pieces(units, min(max(1, cuts.fans[level]), units), cuts._few):
                 if last:
                     listed.append((tiles, (*fans, factor)))

@@ -5,23 +5,25 @@ operands (:mod:`picojoule.mapping`). Which stages there are is a *nest*. On an a
 levels are these stages the uneven mappings of a nest are even ones, so a nest is a :class:`Space`
 of its own; the stages of a level share its memories by name, and so their capacity.
 
-What a nest need not look at follows from how loops may move. A tile, and how often it is fetched,
-depends on the loops outside its boundary alone, so an operand's boundary may cross loops that do
-not index it, and a loop may leave a gap between two stages:
+Which nests are enough, and which loops in them, follows from how boundaries may move. A tile, and
+how often it is fetched, depends on the loops outside its boundary alone. So:
 
-1. Boundaries are drawn as far outside as they go: the innermost loop above a stage that shares its
-   level with the one outside it indexes all operands of the stage, so none stays there.
+1. Boundaries are drawn as far outside as they go, over loops that do not index their operand. Then
+   the innermost loop above a stage that shares its level with the one outside it indexes all of its
+   operands, and none stays there.
 2. Between two stages of a level only loops run that index every operand of the inner one: another
    would fetch that operand less often from inside its boundary, where it changes no other count.
 3. An operand without a stay gains nothing from keeping what the loops right inside its boundary
    index: it is drawn inside them, where its tile is smaller and moved no more often. So between the
    second and a third stage only loops run that do not index the second one's operand; windows,
    whose overlap would come anew, are left alone.
-
-The second takes it that nothing further inside stays over these loops. So where the last stage of a
-level is passed over by stays (no loop above the next level brings another tile), the nest is
-*open*: all loops may run between its stages, in all orders. There the operands of the last stage
-find nothing to reuse in their memory; if one may bypass it, that is no dearer.
+4. Of several operands that share a stage at most one has a stay. Drawn first, each in a stage of
+   its own, they cost the same without a loop in the gaps between them. So every operand has a stage
+   of its own. Only a window slides on over such gaps: there gaps without loops are classes.
+5. The second takes it that nothing further inside stays over these loops. Where something does,
+   there is no loop, or none but those it stays over, beneath the last stage of the level. Then the
+   operands drawn last find nothing to reuse in their memory: they *pass*, in one stage right above
+   the next level. An operand that may bypass the memory does so at no more cost.
 """
 
 from __future__ import annotations
@@ -48,83 +50,82 @@ class Nest(NamedTuple):
     Args:
         levels: of the accelerator, one for each stage.
         keeps: operands of each stage.
-        open: whether stays may pass over the last stage of a level of several.
+        passes: whether a stage lies right above the next level, without a loop between.
     """
 
     levels: tuple[int, ...]
     keeps: tuple[frozenset[Operand], ...]
-    open: bool = False
+    passes: tuple[bool, ...]
 
     def shares(self, stage: int) -> bool:
         """Whether a stage has its level together with the one outside it."""
-        return stage > 0 and self.levels[stage] == self.levels[stage - 1]
+        return 0 < stage < len(self.levels) and self.levels[stage] == self.levels[stage - 1]
+
+    def splits(self, gap: int) -> bool:
+        """Whether the loops beneath a stage run between two operands of one level."""
+        return self.shares(gap + 1) and not self.passes[gap + 1]
 
 
 def why_even(layer: Layer, accelerator: Accelerator, dataflow: Dataflow) -> str | None:
     """Why uneven mappings are not searched, if they are not."""
     tiles = (dataflow.element_tile, dataflow.buffer_tile, dataflow.spanned, dataflow.on_array)
     if any(tiles) or dataflow.stationary or dataflow.inner_loop or dataflow.ruled:
-        return f"the dataflow {dataflow.name!r} says what operands share a tile of"
+        return f"the dataflow {dataflow.name!r} rules tiles that operands share"
     reuse = accelerator.input_reuse
     if any(reuse.refetches) or any(reuse.handed_on):
         return f"{accelerator.name!r} forwards or refetches inputs"
     if layer.time_steps > 1:
-        return "weights may stay over the layer's time steps"
+        return "its weights may stay over its time steps"
     return None
 
 
+class _Stages(NamedTuple):
+    """The stages of one level of a nest."""
+
+    keeps: tuple[frozenset[Operand], ...]
+    passes: tuple[bool, ...]
+
+
 def nests(space: Space) -> Iterator[Nest]:
-    """All nests of a space but the even ones."""
+    """The nests of a space, which hold its even mappings as well."""
+    # What bypasses a memory may be waited for, where that costs energy.
+    kept_always = [
+        frozenset(OPERANDS) if space.accelerator.priced_in_time else frozenset.intersection(*kept)
+        for kept in zip(*space.keeps, strict=True)
+    ]
     for keeps in space.keeps:
-        splits = [[(keeps[0],)], *(list(_splits(kept)) for kept in keeps[1:])]
-        for parts in itertools.product(*splits):
-            levels = tuple(n for n, part in enumerate(parts) for _ in part)
-            if len(levels) > len(keeps):
-                nest = Nest(levels, tuple(itertools.chain.from_iterable(parts)))
-                yield nest
-                opened = nest._replace(open=True)
-                if any(_transparent(space, opened, n) for n in range(len(levels) - 1)):
-                    yield opened
+        choices = [[_Stages((keeps[0],), (False,))]]
+        for level, kept in enumerate(keeps[1:], start=1):
+            innermost = level == len(keeps) - 1
+            may_pass = frozenset[Operand]() if innermost else kept & kept_always[level]
+            choices.append(list(_stages(kept, may_pass)))
+        for parts in itertools.product(*choices):
+            yield Nest(
+                tuple(level for level, part in enumerate(parts) for _ in part.keeps),
+                tuple(kept for part in parts for kept in part.keeps),
+                tuple(passing for part in parts for passing in part.passes),
+            )
 
 
-def _splits(kept: frozenset[Operand]) -> Iterator[tuple[frozenset[Operand], ...]]:
-    """All ways to place operands in one stage or in several, one after another."""
-    if not kept:
-        yield (kept,)
-        return
+def _stages(kept: frozenset[Operand], may_pass: frozenset[Operand]) -> Iterator[_Stages]:
+    """All orders of the operands that a level keeps, each in a stage of its own, or passing."""
     members = [operand for operand in OPERANDS if operand in kept]
-    for stages in range(1, len(members) + 1):
-        for places in itertools.product(range(stages), repeat=len(members)):
-            if set(places) == set(range(stages)):
-                yield tuple(
-                    frozenset(o for o, place in zip(members, places, strict=True) if place == n)
-                    for n in range(stages)
-                )
-
-
-def _transparent(space: Space, nest: Nest, gap: int) -> list[tuple[Runs, Operand | None]]:
-    """How stays may pass over the last of several stages of a level, in the gap beneath it.
-
-    Only those that are worth it: the stage's operands are not reused from their memory.
-    """
-    if not nest.open or not nest.shares(gap) or nest.shares(gap + 1):
-        return []
-    last, level = nest.keeps[gap], nest.levels[gap]
-    free = space.accelerator.levels[level].may_bypass
-    if space.accelerator.priced_in_time:
-        free = frozenset()  # what bypasses a memory may be waited for
-    ways: list[tuple[Runs, Operand | None]] = []
-    if not last & free:
-        ways.append((Runs.NONE, None))
-    for operand in OPERANDS:
-        passing = last - {operand}
-        if passing and not passing & free:
-            ways.append((Runs.OWN, operand))
-    return ways
+    if not members:
+        yield _Stages((kept,), (True,))
+    for count in range(len(may_pass) + 1):
+        for passing in itertools.combinations([o for o in members if o in may_pass], count):
+            for order in itertools.permutations([o for o in members if o not in passing]):
+                alone = tuple(frozenset({operand}) for operand in order)
+                if passing:
+                    yield _Stages((*alone, frozenset(passing)), (*(False for _ in alone), True))
+                elif alone:
+                    yield _Stages(alone, (False,) * len(alone))
 
 
 class NestSpace(Space):
     """The uneven mappings of one nest: those that are even where each stage is a level.
+
+    Of tiles only those that divide the one outside them, whatever operands share.
 
     Args:
         even: the space of even mappings.
@@ -137,7 +138,7 @@ class NestSpace(Space):
             staged(even.accelerator, nest),
             even.dataflow,
             timed=even.timed,
-            perfect=even.perfect,
+            perfect=True,
             exact=even.exact,
         )
 
@@ -155,41 +156,36 @@ class NestSpace(Space):
         yield self.nest.keeps
 
     def _cuts(self, dim: Dim, empty: frozenset[int]) -> Cuts:
-        barred = tuple(dim not in self._running(gap) for gap in range(self.depth - 1))
+        barred = (dim not in self._running(gap) for gap in range(self.depth - 1))
         return super()._cuts(dim, empty)._replace(barred=(*barred, False))
 
     def _running(self, gap: int) -> frozenset[Dim]:
         """Dimensions whose loops may run between a stage and the next one inward."""
         nest, dims = self.nest, frozenset(DIMS)
-        if not nest.shares(gap + 1) or self._passed_over(nest.levels[gap]):
+        if nest.passes[gap]:
+            return frozenset()
+        if not nest.splits(gap):
             return dims
         for operand in nest.keeps[gap + 1]:
             dims &= RELEVANT[operand]
         if nest.shares(gap):
             for operand in nest.keeps[gap]:
-                if operand is not INPUT or self.layer.bounds.R == self.layer.bounds.S == 1:
+                if operand is not INPUT or not self._windowed:
                     dims &= IRRELEVANT[operand]
         return dims
 
-    def _passed_over(self, level: int) -> bool:
-        """Whether stays may pass over the last stage of a level."""
-        last = max(n for n, place in enumerate(self.nest.levels) if place == level)
-        return last < self.depth - 1 and bool(_transparent(self.even, self.nest, last))
+    @property
+    def _windowed(self) -> bool:
+        """Whether inputs have windows that overlap, or slide."""
+        return self.layer.bounds.R > 1 or self.layer.bounds.S > 1
 
     def classes(self) -> Iterator[MappingClass]:
         """Orders of all gaps that differ in a count."""
         for gaps in self._gaps(self.depth - 2, self.nest.keeps[-1]):
-            if self.nest.open and not self._opens(gaps):
-                continue  # a class of the nest that is not open
             orders, runs = tuple(o for o, _ in gaps), tuple(r for _, r in gaps)
             cls = MappingClass(self.nest.keeps, orders, runs)
-            if self._worthwhile(cls) and self._first_of_mirrored(cls):
+            if self._first_of_mirrored(cls):
                 yield cls
-
-    def _opens(self, gaps: tuple[Gap, ...]) -> bool:
-        return any(
-            runs is not Runs.ANY and self.nest.shares(gap) for gap, (_, runs) in enumerate(gaps)
-        )
 
     def _gaps(self, gap: int, seen: frozenset[Operand]) -> Iterator[tuple[Gap, ...]]:
         """The loops of all gaps down to one, of which tiles of the operands *seen* may stay."""
@@ -197,41 +193,31 @@ class NestSpace(Space):
             if gap == 0:
                 yield ((order, runs),)
                 continue
-            through = frozenset[Operand]()
-            if runs is not Runs.ANY:
-                through = seen if runs is Runs.NONE else seen & {order.stays}
+            through = seen if runs is Runs.NONE else frozenset[Operand]()
             for outer in self._gaps(gap - 1, self.nest.keeps[gap] | through):
                 yield (*outer, (order, runs))
 
     def _states(self, gap: int, seen: frozenset[Operand]) -> Iterator[Gap]:
         nest = self.nest
-        orders = self._different(gap, seen)
-        yield from ((order, Runs.ANY) for order in orders)
-        if gap == 0:
+        if nest.passes[gap]:
+            yield self._orders[0], Runs.NONE
             return
-        if not nest.shares(gap) and not nest.shares(gap + 1):  # as in even mappings
-            yield from ((order, Runs.OWN) for order in orders if order.stays in seen)
-            yield orders[0], Runs.NONE
-        elif nest.shares(gap + 1):  # stays that have come as far go on
-            inner = nest.keeps[gap + 1]
-            yield from ((o, Runs.OWN) for o in orders if o.stays in seen - inner)
-        else:
-            for runs, operand in _transparent(self.even, nest, gap):
-                for order in orders if operand else orders[:1]:
-                    if operand in (None, order.stays):
-                        yield order, runs
+        yield from ((order, Runs.ANY) for order in self._different(gap, seen))
+        if nest.splits(gap) and self._windowed and INPUT in nest.keeps[gap + 1]:
+            yield self._orders[0], Runs.NONE
 
     def _different(self, gap: int, seen: frozenset[Operand]) -> list[Order]:
         """The orders of a gap that differ in a count of the operands seen there."""
         inner = self.nest.keeps[gap + 1] if self.nest.shares(gap + 1) else frozenset[Operand]()
         running = self._running(gap)
-        orders = [order for order in self._orders if order.stays not in inner]
+        orders = [order for order in self._orders if order.stays not in inner] or self._orders
         staying = [order for order in orders if order.stays in seen]
         different: dict[object, Order] = {}
         for order in staying or orders:
             slides = INPUT in seen and order.slides in running
-            stays = order.stays if staying or slides else None
-            different.setdefault((stays, order.slides if slides else None), order)
+            different.setdefault(
+                (order.stays if staying else None, order.slides if slides else None), order
+            )
         return list(different.values())
 
 

@@ -67,12 +67,10 @@ def search(
     Raises:
         NoMappingError: if no mapping is legal.
     """
-    if objective not in OBJECTIVES:
-        raise PicojouleError(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
-    if factors not in FACTORS:
-        raise PicojouleError(f"no factors {factors!r}; there are {', '.join(FACTORS)}")
-    if space not in SPACES:
-        raise PicojouleError(f"no space {space!r}; there are {', '.join(SPACES)}")
+    asked = ((objective, [*OBJECTIVES], "objective"), (factors, [*FACTORS], "factors"))
+    for said, words, what in (*asked, (space, [*SPACES], "space")):
+        if said not in words:
+            raise PicojouleError(f"no {what} {said!r}; there are {', '.join(words)}")
     dataflow = accelerator.dataflow(dataflow)
     if space == "uneven" and (why := why_even(layer, accelerator, dataflow)):
         raise PicojouleError(

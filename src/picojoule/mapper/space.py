@@ -553,7 +553,8 @@ class Space:
         else:
             tiles = "all balanced tile sizes (even splits, dividing or not)"
         if self.uneven:
-            tiles += ", of each operand its own in each memory"
+            own = "" if self.perfect else ", where these divide"
+            tiles += f", of each operand its own in each memory{own}"
         return (
             f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
             f"the dataflow {self.dataflow.name} allow"
