@@ -20,7 +20,7 @@ from picojoule.traffic import Chain
 from picojoule.workload import DIMS, OPERANDS, Extents, Layer, Operand
 from tests.strategies import machine
 
-PROBLEMS = 24
+PROBLEMS = 16
 MAPPINGS = 600  # of a problem, at most; slow tests take larger ones
 
 Kept = frozenset[Operand]
