@@ -6,13 +6,12 @@ import numpy as np
 
 from picojoule.dataflow import DATAFLOWS
 from picojoule.mapper.bank import Bank
-from picojoule.mapper.blocks import Column, Elements, Tile, Total, Words
+from picojoule.mapper.blocks import Column, Elements, Tile, Total, Words, loop_bit
 from picojoule.mapper.space import Space
-from picojoule.workload import DIMS, OPERANDS, linear
+from picojoule.workload import OPERANDS, linear
 from tests.strategies import machine
 
 INPUT, WEIGHT, OUTPUT = OPERANDS
-M, C = DIMS[2], DIMS[3]
 LAYER = linear("fc", in_features=6, out_features=4)
 MS, CS = 2, 3  # blocks of these dimensions; the windows come before them
 
@@ -25,10 +24,9 @@ def bank(arrays: list[list[int]]) -> Bank:
 
 def column(one: Bank, block: int, what: Column) -> list[float]:
     """The factors of one block in a column."""
-    where, _, _ = one.factors([one.number(what)])
-    options, start = one.options(), where[block, 0]
-    size = int(options.starts[block + 1] - options.starts[block])
-    return [1.0] * size if start < 0 else options.raw[start : start + size].tolist()
+    number = one.number(what)
+    start, size = one.columns().where[number, block], one.blocks[block].size
+    return [1.0] * size if start < 0 else one.options().raw[block][start : start + size].tolist()
 
 
 def test_steps_and_tiles() -> None:
@@ -40,9 +38,10 @@ def test_steps_and_tiles() -> None:
     # An output's tile does not know C.
     assert column(one, CS, Column(Tile(1, OUTPUT))) == [1.0] * 6
     # Nothing is unrolled: 6 steps whatever the tile; the constant part is 4 x 6.
-    where, scale, least = one.factors([one.number(Column(Total.STEPS))])
-    assert (where == -1).all()
-    assert (scale.tolist(), least.tolist()) == ([24.0], [1.0])
+    number = one.number(Column(Total.STEPS))
+    columns = one.columns()
+    assert (columns.where[number] == -1).all()
+    assert (columns.scale[number], columns.least[number]) == (24.0, 1.0)
 
 
 def test_words_and_how_often() -> None:
@@ -52,8 +51,7 @@ def test_words_and_how_often() -> None:
     # As often as C is cut, tile by tile: 6 / tile, rounded up.
     assert column(one, CS, count) == [-(-6 // tile) for tile in tiles.tolist()]
     # All 4 outputs, whatever M's tile.
-    _, scale, _ = one.factors([one.number(count)])
-    assert scale.tolist() == [4.0]
+    assert one.columns().scale[one.number(count)] == 4.0
     # Unless they stay while level 0 runs.
     held = Column(Words(operand=OUTPUT, child=1, grain=0, still=1, slide=None))
     assert column(one, CS, held) == [1.0] * 6
@@ -74,15 +72,12 @@ def test_reciprocals() -> None:
     np.testing.assert_array_equal(inverse, 1 / np.array(plain))
 
 
-def test_penalties() -> None:
+def test_loops_that_run() -> None:
+    # Where level 0 may not loop over C, only the whole tile is left, of 6.
     one = bank([[], []])
-    # Level 0 may not loop over C: only the whole tile is left, of 6.
-    penalty = one.penalty(((0, frozenset({C})),), (), ())
-    assert penalty is not None
     options = one.options()
-    allowed = np.isfinite(penalty[options.starts[CS] : options.starts[CS + 1]])
-    assert one.blocks[CS].tiles[0][allowed][:, 1].tolist() == [6]
-    assert np.isfinite(penalty[: options.starts[CS]]).all()
+    still = options.runs[options.starts[CS] : options.starts[CS + 1]] & loop_bit(0, 0) == 0
+    assert one.blocks[CS].tiles[0][still][:, 1].tolist() == [6]
 
 
 def test_the_fewest_steps() -> None:

@@ -13,6 +13,7 @@ from picojoule.mapper.programme import (
     LATENCY,
     Multipliers,
     Options,
+    PerBlock,
     Programme,
     dual,
     log_of,
@@ -25,11 +26,12 @@ SECOND = [[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]]
 
 
 def options() -> Options:
-    raw = np.array([*FIRST[0], *FIRST[1], *SECOND[0], *SECOND[1]])
+    stores = [np.array([*FIRST[b], *SECOND[b]]) for b in range(2)] + 4 * [np.empty(0)]
     return Options(
         starts=np.array([0, 3, 6]),
-        raw=raw,
-        logs=np.log(raw),
+        raw=PerBlock(*stores),
+        logs=PerBlock(*map(np.log, stores)),
+        runs=np.zeros(6, np.int64),
         fans=np.ones((6, 0, 2), np.int64),
         dims=np.array([[2, -1], [3, -1]]),
         groups=np.arange(6),
@@ -39,7 +41,7 @@ def options() -> Options:
 def programme(mode: int = ENERGY, room: float = 16.0) -> Programme:
     """5 + first + 2 x second, where the second may not exceed *room*; a cycle for each first."""
     return Programme(
-        where=np.array([[0, 6], [3, 9]]),
+        where=np.array([[0, 3], [0, 3]]),
         mode=mode,
         constant=5.0,
         base=5.0,

@@ -35,9 +35,9 @@ def value_at(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> float:
         return math.inf
     options, where = relaxation.options(relaxed.options), relaxed.programme.where
     products = np.ones(where.shape[1])
-    for option, start, row in zip(choice, options.starts, where, strict=False):
+    for option, start, row, raw in zip(choice, options.starts, where, options.raw, strict=False):
         kept = row >= 0
-        products[kept] *= options.raw[row[kept] + option - start]
+        products[kept] *= raw[row[kept] + option - start]
     return value_of(relaxed.programme, products)
 
 
@@ -104,7 +104,7 @@ def test_a_point_is_a_mapping_at_its_price(data: st.DataObject) -> None:
             continue
         if not fits_arrays(relaxation, undecided, choice):
             return
-        mapping = relaxation.realise(undecided, choice)
+        mapping = relaxation.realise(cls, shape, choice)
         if mapping not in seen:
             legal = not violations(space.layer, space.accelerator, mapping)
             cost = evaluate(space.layer, space.accelerator, mapping) if legal else None
@@ -162,7 +162,7 @@ def test_the_price_of_a_class_by_hand() -> None:
     ]
     value = value_at(relaxation, relaxed, np.array(ones))
     assert value == 6 * 207.5 * 2 + 2 * 256 + 16 * 6 + 6 * 7.5 + 6
-    mapping = relaxation.realise(relaxed, np.array(ones))
+    mapping = relaxation.realise(cls, 0, np.array(ones))
     assert mapping.stages[1].tile == Extents()
     assert mapping.stages[0].order == Order(OUTPUT, cls.orders[0].slides).loops()
     assert evaluate(layer, accelerator, mapping).energy == value

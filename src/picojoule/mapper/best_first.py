@@ -1,50 +1,23 @@
-"""Best first over the classes of a space: bounded ever more closely, then searched.
-
-A class is a discrete geometric programme (:mod:`relaxation` sets it up, :mod:`programme` bounds it,
-:mod:`boxes` solves it).
-"""
+"""The search over all classes of a space, best first (:mod:`frontier` takes the steps)."""
 
 from __future__ import annotations
 
-import heapq
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
-from picojoule.mapper import boxes, programme
+from picojoule.mapper import boxes, frontier
+from picojoule.mapper.families import least_values
 from picojoule.mapper.found import Watch
-from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.relaxation import Relaxation, Relaxed
-from picojoule.mapper.space import MappingClass
+from picojoule.mapper.frontier import Frontier, Pace, Standing
+from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
 
 WATCHED = 0.1  # seconds after which whoever watches is told again
-SMALLEST_GAIN = 1e-12  # relative: a better value by less is rounding
-
-
-def _above(bound: float, step: float, base: float) -> float:
-    """What is a *step* above a *bound*, relative to it, or to the *base* where that pulls it down.
-
-    A bound may be negative: sums that are never fetched count as saved (:class:`Programme`).
-    """
-    return bound * (1 + step) if bound > 0 else bound + step * max(-bound, abs(base))
-
-
-def _exponential(logarithm: float) -> float:
-    """What has this *logarithm*; infinite where no number is as large.
-
-    The dual of a class that holds no mapping grows without limit: a bound that nothing meets.
-    """
-    try:
-        return math.exp(logarithm)
-    except OverflowError:
-        return math.inf
+SMALLEST_GAIN = frontier.SMALLEST_GAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,42 +38,64 @@ class Result:
     complete: bool
 
 
-class _Knowledge(IntEnum):
-    """What is known of a class, the later the closer its bound."""
+class _Part:
+    """The classes that have the same options, and how the search over them stands."""
 
-    COLUMNS = 0  # the least of every column
-    DUAL = 1  # the dual bound, with hops still open
-    BOXES = 2  # the least value where open hops are free
-    DECIDED = 3  # the dual bound, with every hop decided
+    def __init__(self, relaxation: Relaxation, which: int, mode: int, cycle_limit: float) -> None:
+        self.which = which
+        self.classes = classes = relaxation.classes(which, mode, cycle_limit)
+        families, members = classes.families, classes.members
+        least = least_values(families, classes.columns, classes.goal, members)
+        order = np.argsort(least, kind="stable")
+        order = order[: np.count_nonzero(least < math.inf)]
+        count, columns = len(order), int(np.diff(families.columns).max(initial=0))
+        self.frontier = Frontier(
+            heap=np.arange(count),
+            idle=np.zeros(count, np.int64),
+            bound=least[order],
+            number=np.arange(count),
+            knowledge=np.full(count, frontier.COLUMNS),
+            member=order,
+            family=members.family[order],
+            step=np.full(count, TUNING.first_step),
+            height=np.full(count, math.nan),
+            weights=np.zeros((count, columns + 1)),
+        )
+        self.standing = Standing(
+            counts=np.zeros(8, np.int64),
+            best=np.full(2, math.inf),
+            choice=np.full(len(relaxation.blocks(which)), -1),
+        )
+        self.standing.counts[frontier.HEAP] = self.standing.counts[frontier.PUSHED] = count
+        self.standing.counts[frontier.MEMBER] = -1
 
+    @property
+    def bound(self) -> float:
+        """No choice of a class that is left is below."""
+        if not self.standing.counts[frontier.HEAP]:
+            return math.inf
+        return float(self.frontier.bound[self.frontier.heap[0]])
 
-@dataclass(order=True, slots=True, kw_only=True)
-class _OpenClass:
-    """A class that its bound does not rule out yet."""
+    def advance(self, pace: Pace) -> int:
+        """The work done in a turn."""
+        before = self.standing.counts[frontier.WORK]
+        while frontier.advance(self.classes, self.frontier, self.standing, pace) == frontier.FULL:
+            self._grow()
+        return int(self.standing.counts[frontier.WORK] - before)
 
-    bound: float
-    number: int  # of those equally bounded the one that came first is taken first
-    knowledge: _Knowledge = field(compare=False)
-    relaxed: Relaxed = field(compare=False)
-    dual: _Dual | None = field(default=None, compare=False)
-    step: float = field(default=TUNING.first_step, compare=False)
-
-
-class _Dual(NamedTuple):
-    """The dual bound of a programme, and what options and columns add to it."""
-
-    bound: float
-    scores: Floats
-    weights: Floats
+    def _grow(self) -> None:
+        """Have room for twice as many open classes, and a few."""
+        old, idle = len(self.frontier.bound), self.standing.counts[frontier.IDLE]
+        more = old + 64
+        room = Frontier(*(np.resize(part, (old + more, *part.shape[1:])) for part in self.frontier))
+        room.idle[:idle] = self.frontier.idle[:idle]
+        room.idle[idle : idle + more] = np.arange(old, old + more)
+        self.standing.counts[frontier.IDLE] = idle + more
+        self.frontier = room
 
 
 class Solver:
     """The search over all classes of a space for one objective: best first.
-
-    A class is bounded ever more closely (by the least of every column, by the dual, with few
-    options by a search in which open hops are free, by the dual with every hop decided) and then
-    searched up to a limit a little above its bound; a search that finds nothing raises the bound to
-    that limit.
 
     Args:
         mode: what to minimise (:mod:`programme`).
@@ -126,55 +121,58 @@ class Solver:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
         self.patience, self.empty_handed, self.floor = patience, empty_handed, floor
         self.best, self.mapping = best, mapping
-        self.explored = self.pruned = 0
-        self._pace = _Pace()
-        self._unseen: Iterator[MappingClass] = iter(())
-        self.first = False
-        self._heap: list[_OpenClass] = []
-        self._pushed = 0
-        self._lowest = math.inf  # settled dual bound so far
-        # Similar programmes have similar multipliers and good options.
-        self._starts: dict[object, tuple[programme.Multipliers, Ints]] = {}
+        self._speed = _Speed()
+        self._parts: list[_Part] = []
 
     def solve(self, *, first: bool = False) -> Result:
         """The best mapping over all classes, or the *first* one met."""
-        if self._settled():
-            return self._result(self.best, complete=True)
-        self._unseen = self.relaxation.space.classes()
+        if not self._settled():
+            self._parts = [
+                _Part(self.relaxation, which, self.mode, self.cycle_limit)
+                for which in range(len(self.relaxation.space.shapes))
+            ]
         return self.go_on(first=first)
 
     def go_on(self, *, first: bool = False) -> Result:
         """What :meth:`solve` returns, from where it was when its time was over."""
-        self.first = first
-        for cls in self._unseen:
-            relaxed = self.relaxation.relax(cls, self.mode, self.cycle_limit)
-            if relaxed is not None:
-                self._push(_Knowledge.COLUMNS, relaxed, relaxed.least)
-            if self._over(0.0):
-                return self._result(0.0, complete=False)  # some were perhaps not looked at
-        while self._heap:
-            entry = heapq.heappop(self._heap)
-            if entry.bound >= self._limit() or self._settled():
-                self.pruned += 1 + len(self._heap)
-                break
-            if self._over(entry.bound) or (first and self.mapping is not None):
-                heapq.heappush(self._heap, entry)
-                return self._result(entry.bound, complete=False)
-            if entry.knowledge is _Knowledge.COLUMNS:
-                self._bound(entry)
-            elif entry.knowledge is _Knowledge.BOXES:
-                self._decide(entry)
-            else:
-                self._search(entry)
-        return self._result(self.best, complete=True)
+        while True:
+            worth = self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf
+            left = sorted((p for p in self._parts if p.bound < worth), key=lambda p: p.bound)
+            if not left or self._settled():
+                return self._result(self.best, complete=True)
+            part, ceiling = left[0], left[1].bound if left[1:] else math.inf
+            if self._over(part.bound) or (first and self.mapping is not None):
+                return self._result(part.bound, complete=False)
+            most = self._affordable()
+            started = time.perf_counter()
+            part.standing.best[0] = self.best
+            work = part.advance(
+                Pace(
+                    pause=min(most, self._speed.in_seconds(WATCHED))
+                    if self.patience.watch
+                    else most,
+                    most=most,
+                    ceiling=math.nextafter(ceiling, math.inf),
+                    floor=self.floor,
+                    first=first,
+                )
+            )
+            self._speed.note(work, time.perf_counter() - started)
+            if part.standing.best[0] < self.best:
+                self.best = float(part.standing.best[0])
+                cls = self.relaxation.cls(part.which, part.standing.counts[frontier.MEMBER])
+                self.mapping = self.relaxation.realise(cls, part.which, part.standing.choice)
 
     def _result(self, bound: float, *, complete: bool) -> Result:
+        counts = [part.standing.counts for part in self._parts]
+        open_classes = sum(int(count[frontier.HEAP]) for count in counts)
         return Result(
             value=self.best,
             mapping=self.mapping,
             bound=bound,
-            explored=self.explored,
-            pruned=self.pruned,
+            explored=sum(int(count[frontier.EXPLORED]) for count in counts),
+            pruned=sum(int(count[frontier.PRUNED]) for count in counts)
+            + (open_classes if complete else 0),
             complete=complete,
         )
 
@@ -187,152 +185,6 @@ class Solver:
     def _settled(self) -> bool:
         return self.best <= self.floor * (1 + SMALLEST_GAIN)
 
-    def _limit(self) -> float:
-        return self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf
-
-    def _push(
-        self,
-        knowledge: _Knowledge,
-        relaxed: Relaxed,
-        bound: float,
-        dual: _Dual | None = None,
-        step: float = TUNING.first_step,
-    ) -> None:
-        self._pushed += 1
-        heapq.heappush(
-            self._heap,
-            _OpenClass(
-                bound=bound,
-                number=self._pushed,
-                knowledge=knowledge,
-                relaxed=relaxed,
-                dual=dual,
-                step=step,
-            ),
-        )
-
-    def _bound(self, entry: _OpenClass, knowledge: _Knowledge = _Knowledge.DUAL) -> None:
-        """Bound a class by the dual, unless that is clearly above the least so far.
-
-        Args:
-            knowledge: what is then known of it.
-        """
-        relaxed, problem = entry.relaxed, entry.relaxed.programme
-        limit = self._limit()
-        enough = min(limit, self._lowest * (1 + TUNING.enough)) if entry.dual is None else limit
-        at, candidates = self._start(relaxed)
-        scores, weights = np.empty(len(relaxed.penalty)), np.empty(len(problem.energy) + 1)
-        logarithm, _ = programme.dual(
-            self.relaxation.options(relaxed.options),
-            problem,
-            relaxed.penalty,
-            at,
-            candidates,
-            TUNING.dual_rounds,
-            TUNING.dual_turns,
-            programme.log_of(problem, enough),
-            scores,
-            weights,
-        )
-        bound = _exponential(logarithm)
-        if self.mode == programme.ENERGY:
-            bound += problem.base
-        bound = max(bound, entry.bound)
-        if bound >= limit:
-            self.pruned += 1
-            return
-        dual = _Dual(logarithm, scores, weights)
-        if bound >= enough:  # stopped early: look again when its turn comes
-            self._push(entry.knowledge, relaxed, bound, dual)
-            return
-        self._lowest = min(self._lowest, bound)
-        if knowledge is _Knowledge.DUAL and relaxed.decided:
-            knowledge = _Knowledge.DECIDED
-        elif knowledge is _Knowledge.DUAL and len(relaxed.penalty) > TUNING.few:
-            knowledge = _Knowledge.BOXES
-        self._push(knowledge, relaxed, bound, dual)
-
-    def _start(self, relaxed: Relaxed) -> tuple[programme.Multipliers, Ints]:
-        """Multipliers and candidates to begin with: where the last similar programme left them."""
-        problem = relaxed.programme
-        key: tuple[object, ...] = (relaxed.options, problem.where.shape, len(problem.limits))
-        # A rate on a time without a bound of its own would leave no bound at all.
-        usable = problem.relief > 0
-        if self.mode == programme.ENERGY and problem.drawn == 0:
-            usable[:] = False
-        else:
-            key = (*key, usable.tobytes())
-        if key not in self._starts:
-            energy = [float(self.mode != programme.LATENCY)]
-            share = usable / max(1, usable.sum())
-            prices = np.full(len(problem.limits), TUNING.first_price)
-            rates = np.concatenate([energy, share, prices])
-            self._starts[key] = (
-                programme.Multipliers(np.zeros(problem.where.shape[1] + 1), rates),
-                np.zeros((problem.where.shape[0], 1 + TUNING.dual_candidates), np.int64),
-            )
-        return self._starts[key]
-
-    def _decide(self, entry: _OpenClass) -> None:
-        """Split a class by how its hops are priced."""
-        for sharing in self.relaxation.variants(entry.relaxed):
-            relaxed = self.relaxation.relax(entry.relaxed.cls, self.mode, self.cycle_limit, sharing)
-            if relaxed is not None:
-                variant = _OpenClass(
-                    bound=max(entry.bound, relaxed.least),
-                    number=0,
-                    knowledge=_Knowledge.COLUMNS,
-                    relaxed=relaxed,
-                    dual=entry.dual,
-                )
-                self._bound(variant, _Knowledge.DECIDED)
-
-    def _search(self, entry: _OpenClass) -> None:
-        """Look for a mapping a little above the bound of a class."""
-        relaxed, problem, dual = entry.relaxed, entry.relaxed.programme, entry.dual
-        assert dual is not None
-        step = max(entry.step, TUNING.hasty_step) if self.first else entry.step
-        limit = min(self._limit(), _above(entry.bound, step, problem.base))
-        at, _ = self._start(relaxed)
-        goal = entry.bound * (1 + SMALLEST_GAIN) if entry.bound > 0 else -math.inf
-        began, most = time.perf_counter(), self._affordable()
-        value, choice, looked, cut, work = boxes.search(
-            self.relaxation.options(relaxed.options),
-            problem,
-            dual.scores,
-            dual.weights,
-            dual.bound,
-            at,
-            TUNING.box_rounds,
-            TUNING.box_turns,
-            limit,
-            limit - SMALLEST_GAIN * abs(limit) if self.first else goal,
-            most,
-        )
-        self.explored += looked
-        self.pruned += cut
-        self._pace.note(work, time.perf_counter() - began)
-        if work >= most:  # broken off: as much is known of the class as before
-            self._take_if_better(entry, value, choice)
-            heapq.heappush(self._heap, entry)
-            return
-        if entry.knowledge is _Knowledge.DUAL:  # open hops count as free: another bound
-            if choice[0] >= 0:
-                self._push(_Knowledge.BOXES, relaxed, max(value, entry.bound), dual)
-            elif limit < self._limit():
-                self._push(_Knowledge.DUAL, relaxed, limit, dual, 2 * step)
-            return
-        if choice[0] >= 0:
-            self._take_if_better(entry, value, choice)
-        elif limit < self._limit():
-            self._push(_Knowledge.DECIDED, relaxed, limit, dual, 2 * step)
-
-    def _take_if_better(self, entry: _OpenClass, value: float, choice: Ints) -> None:
-        """Keep a mapping that was met, unless hops counted as free: then it has no price yet."""
-        if choice[0] >= 0 and entry.knowledge is not _Knowledge.DUAL:
-            self.best = value
-            self.mapping = self.relaxation.realise(entry.relaxed, choice)
-
     def _affordable(self) -> int:
         """The work that fits the time that is left; never so little that nothing comes of it."""
         deadline = self.patience.deadline
@@ -340,7 +192,7 @@ class Solver:
             deadline = min(deadline, self.empty_handed)
         if deadline == math.inf:
             return boxes.UNLIMITED
-        return max(TUNING.least_work, self._pace.in_seconds(deadline - time.perf_counter()))
+        return max(TUNING.least_work, self._speed.in_seconds(deadline - time.perf_counter()))
 
 
 class Patience:
@@ -360,7 +212,7 @@ class Patience:
         return now > self.deadline
 
 
-class _Pace:
+class _Speed:
     """How much work a second does, learnt from what was done."""
 
     def __init__(self) -> None:

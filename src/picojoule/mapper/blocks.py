@@ -24,6 +24,8 @@ from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxi
 P, R = Dim.P, Dim.R
 INPUT = OPERANDS[0]
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
+BLOCKS = ((Dim.P, Dim.R), (Dim.Q, Dim.S), (Dim.M,), (Dim.C,), (Dim.N,), (Dim.G,))
+"""The dimensions that choose together: outputs and taps of a window share rows."""
 ROOM = 192 << 20  # bytes of factors kept from one search to the next
 
 
@@ -67,13 +69,12 @@ class Column(NamedTuple):
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
 
-class Factors(NamedTuple):
-    """The factors of a column in one block."""
+class Place(NamedTuple):
+    """Where a block keeps the factors of a column."""
 
-    values: Floats
-    logs: Floats
-    least: float
-    same: bool  # for all options
+    offset: int  # in its store; -1: nowhere, all options have the same
+    same: float  # the factor that all options have; 1 where they differ
+    least: float  # of those that differ
 
 
 class Window(NamedTuple):
@@ -109,6 +110,11 @@ class Key(NamedTuple):
     handing: int = 1
 
 
+def loop_bit(level: int, place: int) -> int:
+    """The bit of a loop: at a level, of the dimension at this place of its block."""
+    return 1 << (2 * level + place)
+
+
 class Block:
     """A dimension, or the pair of a window, with all its options.
 
@@ -116,6 +122,8 @@ class Block:
         tiles: for each dimension ``[options, levels + 1]``.
         fans: for each dimension ``[options, levels]``.
         group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
+        runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
+        raw, logs: the factors of columns asked for so far, and their logarithms.
         nbytes: memory that options and factors take.
     """
 
@@ -140,7 +148,9 @@ class Block:
         chosen = list(zip(self._chains, self._pick, strict=True))
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
-        self._factors: dict[Column, Factors] = {}
+        self.raw, self.logs = np.empty(0), np.empty(0)
+        self.runs = self._running()
+        self._places: dict[Column, Place] = {}
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
         tables = (*self.tiles, *self.fans, *self._pick, self.group)
@@ -150,6 +160,14 @@ class Block:
     def size(self) -> int:
         """How many options there are."""
         return len(self.group)
+
+    def _running(self) -> Ints:
+        runs = np.zeros(self.size, np.int64)
+        for place, (tiles, fans) in enumerate(zip(self.tiles, self.fans, strict=True)):
+            for level in range(self.depth):
+                loops = tiles[:, level + 1] * fans[:, level] < tiles[:, level]
+                runs |= np.where(loops, loop_bit(level, place), 0)
+        return runs
 
     def _pairs(self) -> list[Ints]:
         """Which chains of both dimensions go together."""
@@ -170,16 +188,27 @@ class Block:
         """Elements of the array beneath a level that each option uses."""
         return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
 
-    def factors(self, column: Column) -> Factors:
-        """What each option adds to a count."""
-        if column not in self._factors:
+    def places(self, columns: Sequence[Column]) -> list[Place]:
+        """Where the factors of columns are kept; those asked for first are computed."""
+        new = [column for column in dict.fromkeys(columns) if column not in self._places]
+        varied: list[Floats] = []
+        kept = len(self.raw)
+        for column in new:
             values = self._values(column)
             least = float(values.min())
-            same = bool(least == values.max())
-            kept = np.empty(0) if same else values
-            self._factors[column] = Factors(kept, np.log(kept), least, same)
-            self.nbytes += 2 * kept.nbytes
-        return self._factors[column]
+            if least == values.max():
+                self._places[column] = Place(-1, least, 1.0)
+            else:
+                self._places[column] = Place(kept + len(varied) * self.size, 1.0, least)
+                varied.append(values)
+        if varied:
+            self.raw = np.concatenate([self.raw, *varied])
+            logs = np.empty(len(self.raw))
+            logs[:kept] = self.logs
+            np.log(self.raw[kept:], out=logs[kept:])
+            self.logs = logs
+            self.nbytes += 16 * len(varied) * self.size
+        return [self._places[column] for column in columns]
 
     def _values(self, column: Column) -> Floats:
         count = column.what
@@ -269,12 +298,12 @@ class Block:
             _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
             inverses.append(inverse.ravel())
             picks.append((tiles[first], fans[first]))
-        table = _table(window.axis, picks, child, grain, level, tap, self._running(child))
+        table = _table(window.axis, picks, child, grain, level, tap, self._open(child))
         words = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
         self._windows[key] = words
         return words
 
-    def _running(self, child: int) -> list[int]:
+    def _open(self, child: int) -> list[int]:
         """Levels outside the child at which chains may have a loop; none where all may."""
         if not all(cuts.barred for cuts in self.key.cuts):
             return []

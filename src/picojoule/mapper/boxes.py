@@ -18,6 +18,7 @@ from picojoule.mapper.programme import (
     LATENCY,
     Multipliers,
     Options,
+    PerBlock,
     Programme,
     dual,
     log_of,
@@ -286,6 +287,7 @@ def _part(
     fans = np.empty((n, options.fans.shape[1], 2), np.int64)
     groups = np.empty(n, np.int64)
     for b in range(blocks):
+        values, logarithms = options.raw[b], options.logs[b]
         for k in range(columns):
             at = programme.where[b, k]
             where[b, k] = -1 if at < 0 else k * n + first[b]
@@ -295,15 +297,23 @@ def _part(
             else:
                 for i in range(first[b], first[b + 1]):
                     o = at + kept[i] - options.starts[b]
-                    raw[k * n + i] = factors[i, k] = options.raw[o]
-                    logs[k * n + i] = options.logs[o]
+                    raw[k * n + i] = factors[i, k] = values[o]
+                    logs[k * n + i] = logarithms[o]
     for i in range(n):
         groups[i] = options.groups[kept[i]]
         for a in range(fans.shape[1]):
             for j in range(2):
                 fans[i, a, j] = options.fans[kept[i], a, j]
     return (
-        Options(starts=first, raw=raw, logs=logs, fans=fans, dims=options.dims, groups=groups),
+        Options(
+            starts=first,
+            raw=PerBlock(raw, raw, raw, raw, raw, raw),
+            logs=PerBlock(logs, logs, logs, logs, logs, logs),
+            runs=kept,
+            fans=fans,
+            dims=options.dims,
+            groups=groups,
+        ),
         Programme(
             where=where,
             mode=programme.mode,
@@ -403,6 +413,7 @@ def search(
     edge[groups] = len(kept)
     lowest, lift = np.empty((groups, columns)), np.empty(groups)
     for b in range(blocks):
+        raw = options.raw[b]
         for g in range(first_group[b], first_group[b + 1]):
             lift[g] = _least(lifts[edge[g] : edge[g + 1]])
             for k in range(columns):
@@ -411,7 +422,7 @@ def search(
                     shift = programme.where[b, k] - options.starts[b]
                     least = np.inf
                     for i in range(edge[g], edge[g + 1]):
-                        least = min(least, options.raw[shift + kept[i]])
+                        least = min(least, raw[shift + kept[i]])
                     lowest[g, k] = least
     forest = _grow(first_group, lowest, lift, weights)
     _, _, boxes, bounds, looked, cut = _descend(

@@ -152,6 +152,12 @@ class NestSpace(Space):
         """Stages whose loops the outermost level hands tiles inward for."""
         return max(1, max(n for n, level in enumerate(self.nest.levels) if level <= 1))
 
+    @property
+    def structure(self) -> object:
+        """All that the classes and their stays follow from: equal for two spaces, so are these."""
+        running = tuple(self._running(gap) for gap in range(self.depth - 1))
+        return (super().structure, self.nest, running)
+
     def _keeps(self) -> Iterator[tuple[frozenset[Operand], ...]]:
         yield self.nest.keeps
 

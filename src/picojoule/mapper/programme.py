@@ -24,12 +24,24 @@ from picojoule.mapper.tuning import TUNING
 ENERGY, LATENCY, EDP = 0, 1, 2
 
 
+class PerBlock(NamedTuple):
+    """One store for each block, named after its dimensions."""
+
+    rows: Floats
+    columns: Floats
+    M: Floats
+    C: Floats
+    N: Floats
+    G: Floats
+
+
 class Options(NamedTuple):
     """The options of all blocks, one block after the other, and their columns."""
 
     starts: Ints  # [blocks + 1] first option of each block
-    raw: Floats  # factors, one column after the other
-    logs: Floats  # their logarithms
+    raw: PerBlock  # factors of each block's options, one column after the other
+    logs: PerBlock  # their logarithms
+    runs: Ints  # [options] bit mask of the loops that run
     fans: Ints  # [options, arrays, 2] unrolling of the block's dimensions
     dims: Ints  # [blocks, 2] index of those dimensions (-1: none)
     groups: Ints  # [options] those alike in what counts most stand together, under one number
@@ -41,7 +53,7 @@ class Programme(NamedTuple):
     A negative coefficient belongs to a column that holds reciprocals: it divides.
     """
 
-    where: Ints  # [blocks, columns] offset of a block's column in ``raw``; -1: all ones
+    where: Ints  # [blocks, columns] offset of a column in the block's store; -1: all ones
     mode: int
     constant: float
     base: float  # the least of the energy's constant and its negative parts
@@ -159,17 +171,17 @@ def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats, roo
 
 
 @njit(cache=True)
-def _score(options: Options, where: Ints, weights: Floats, penalty: Floats, scores: Floats) -> None:
+def score(options: Options, where: Ints, weights: Floats, penalty: Floats, scores: Floats) -> None:
     """What each option adds to the logarithm."""
     for o in range(len(penalty)):
         scores[o] = penalty[o]
     for b in range(len(options.starts) - 1):
         low, high = options.starts[b], options.starts[b + 1]
-        part = scores[low:high]
+        part, store = scores[low:high], options.logs[b]
         for k in range(where.shape[1]):
             if where[b, k] >= 0 and weights[k] != 0.0:
                 # Slices, so that the loop has no index that might be negative: it vectorises.
-                weight, logs = weights[k], options.logs[where[b, k] : where[b, k] + high - low]
+                weight, logs = weights[k], store[where[b, k] : where[b, k] + high - low]
                 for i in range(high - low):
                     part[i] += weight * logs[i]
 
@@ -260,7 +272,7 @@ def dual(
     settled = False
     for turn in range(rounds):
         bound = _constant(programme, sums, at, trial, terms)
-        _score(options, programme.where, trial, penalty, scores)
+        score(options, programme.where, trial, penalty, scores)
         new = False
         for b in range(blocks):
             low, high = options.starts[b], options.starts[b + 1]
@@ -287,11 +299,12 @@ def dual(
         if settled or turn == rounds - 1:
             break
         for b in range(blocks):
+            logs = options.logs[b]
             for k in range(columns):
                 if programme.where[b, k] >= 0:
                     where = programme.where[b, k] - options.starts[b]
                     for i in range(min(room, candidates[b, room])):
-                        small[b, k, i] = options.logs[where + candidates[b, i]]
+                        small[b, k, i] = logs[where + candidates[b, i]]
         inner, last, idle = -np.inf, -np.inf, 0
         for t in range(turns):
             bound = _constant(programme, sums, at, trial, terms)
@@ -325,7 +338,7 @@ def dual(
             _advance(programme, sums, at, picked, t)
         _copy(at.means, top.means)
         _copy(at.rates, top.rates)
-    _score(options, programme.where, weights, penalty, scores)
+    score(options, programme.where, weights, penalty, scores)
     return best, settled
 
 

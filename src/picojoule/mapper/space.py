@@ -24,7 +24,7 @@ from picojoule.accelerator import Accelerator, Array, Charging
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
-from picojoule.mapper.blocks import IRRELEVANT, Block, Key, Window, Words, block, trim
+from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Block, Key, Window, Words, block, trim
 from picojoule.mapper.chains import Cuts, Rules
 from picojoule.mapper.kernels import Ints
 from picojoule.traffic import HandedOn, refetched
@@ -367,13 +367,8 @@ class Space:
             cuts = tuple(self._cuts(d, empty) for d in dims)
             return block(Key(dims, cuts, sizes, window, self.handing))
 
-        windows = (
-            *(
-                keyed(dims, self._window(axis))
-                for dims, axis in zip(((P, R), (Q, S)), self.axes, strict=True)
-            ),
-        )
-        return (*windows, *(keyed((dim,)) for dim in (M, C, N, G)))
+        windows = {dims: self._window(axis) for dims, axis in zip(BLOCKS, self.axes, strict=False)}
+        return tuple(keyed(dims, windows.get(dims)) for dims in BLOCKS)
 
     def _window(self, axis: WindowAxis) -> Window:
         room: list[int | None] = [None] * self.depth
@@ -400,17 +395,35 @@ class Space:
             orders += [Order(operand, d) for d in chosen]
         return tuple(orders)
 
+    @property
+    def structure(self) -> object:
+        """All that the classes and their stays follow from: equal for two spaces, so are these."""
+        return (
+            self.keeps,
+            self._orders,
+            self.element_gap,
+            self._inner_loop,
+            self.layer.time_steps > 1,
+            self.mirrored,
+            self.reuse,
+        )
+
+    @property
+    def _inner_loop(self) -> Dim | None:
+        """The loop next to the array, where the dataflow asks for one that runs at all."""
+        inner = self.dataflow.inner_loop
+        if inner is None or self.layer.bounds[DIMS.index(inner)] == 1:
+            return None
+        return inner
+
     def classes(self) -> Iterator[MappingClass]:
         """Every combination of kept operands, orders and levels stayed across."""
-        dataflow, gap = self.dataflow, self.element_gap
         for keeps in self.keeps:
             choices: list[list[tuple[Order, Runs]]] = []
             for level in range(self.depth - 1):
                 orders = self._orders
-                if level == gap and dataflow.inner_loop is not None:
-                    inner = dataflow.inner_loop
-                    if self.layer.bounds[DIMS.index(inner)] > 1:
-                        orders = (Order(WEIGHT, inner),)
+                if level == self.element_gap and self._inner_loop is not None:
+                    orders = (Order(WEIGHT, self._inner_loop),)
                 states = [(order, Runs.ANY) for order in orders]
                 if level > 0 or self.layer.time_steps > 1:
                     states += [(order, Runs.OWN) for order in orders]
