@@ -42,7 +42,7 @@ class _Part:
     """The classes that have the same options, and how the search over them stands."""
 
     def __init__(self, relaxation: Relaxation, which: int, mode: int, cycle_limit: float) -> None:
-        self.which = which
+        self.relaxation, self.which = relaxation, which
         self.classes = classes = relaxation.classes(which, mode, cycle_limit)
         families, members = classes.families, classes.members
         least = least_values(families, classes.columns, classes.goal, members)
@@ -128,8 +128,9 @@ class Solver:
         """The best mapping over all classes, or the *first* one met."""
         if not self._settled():
             self._parts = [
-                _Part(self.relaxation, which, self.mode, self.cycle_limit)
-                for which in range(len(self.relaxation.space.shapes))
+                _Part(relaxation, which, self.mode, self.cycle_limit)
+                for relaxation in (self.relaxation, *self.relaxation.nested)
+                for which in range(len(relaxation.space.shapes))
             ]
         return self.go_on(first=first)
 
@@ -160,8 +161,8 @@ class Solver:
             self._speed.note(work, time.perf_counter() - started)
             if part.standing.best[0] < self.best:
                 self.best = float(part.standing.best[0])
-                cls = self.relaxation.cls(part.which, part.standing.counts[frontier.MEMBER])
-                self.mapping = self.relaxation.realise(cls, part.which, part.standing.choice)
+                cls = part.relaxation.cls(part.which, part.standing.counts[frontier.MEMBER])
+                self.mapping = part.relaxation.realise(cls, part.which, part.standing.choice)
 
     def _result(self, bound: float, *, complete: bool) -> Result:
         counts = [part.standing.counts for part in self._parts]

@@ -55,10 +55,14 @@ class _Shape:
 
 
 class Relaxation:
-    """The programmes of all classes of a space; they share the factors of the options."""
+    """The programmes of all classes of a space; they share the factors of the options.
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    Args:
+        nested: those of its uneven mappings, if they are searched as well (:mod:`nests`).
+    """
+
+    def __init__(self, space: Space, nested: Sequence[Relaxation] = ()) -> None:
+        self.space, self.nested = space, nested
         self.table = class_table(space)
         self._ledger = Ledger(space.layer, space.accelerator, one=1.0)
         self._banks = [Bank(space, blocks) for blocks in space.blocks]

@@ -93,7 +93,9 @@ def search(
             exact=exact,
             uneven=space == "uneven",
         )
-        relaxation = Relaxation(mappings)
+        uneven = nests(mappings) if space == "uneven" else ()
+        nested = [Relaxation(NestSpace(mappings, nest)) for nest in uneven]
+        relaxation = Relaxation(mappings, nested)
         if start is not None and objective == "latency" and not pareto:
             return relaxation, None, _from(relaxation, start, objective, patience, floor)
         best = _cheapest(relaxation, started, patience)
@@ -126,71 +128,13 @@ def search(
     return replace(result, front=_front(relaxation, cheapest, patience))
 
 
-def _solved(
-    relaxation: Relaxation,
-    mode: int,
-    patience: Patience,
-    *,
-    cycle_limit: float = math.inf,
-    best: float = math.inf,
-    mapping: Mapping | None = None,
-    floor: float = 0.0,
-) -> Result:
-    """The best mapping of all classes of a space (:class:`best_first.Solver`), uneven ones last."""
-    even = Solver(
-        relaxation,
-        mode,
-        patience,
-        cycle_limit=cycle_limit,
-        best=best,
-        mapping=mapping,
-        floor=floor,
-    ).solve()
-    return _beyond(relaxation, even, mode, patience, cycle_limit, floor)
-
-
-def _beyond(
-    relaxation: Relaxation,
-    best: Result,
-    mode: int,
-    patience: Patience,
-    cycle_limit: float = math.inf,
-    floor: float = 0.0,
-) -> Result:
-    """What the uneven mappings of a space, if it has any, make of the best even one.
-
-    Each nest is a problem of its own that must beat what is the best so far.
-    """
-    space = relaxation.space
-    if not space.uneven:
-        return best
-    for nest in nests(space):
-        if not best.complete:
-            return replace(best, bound=0.0)
-        result = Solver(
-            Relaxation(NestSpace(space, nest)),
-            mode,
-            patience,
-            cycle_limit=cycle_limit,
-            best=best.value,
-            mapping=best.mapping,
-            floor=floor,
-        ).solve()
-        best = replace(
-            result,
-            explored=best.explored + result.explored,
-            pruned=best.pruned + result.pruned,
-        )
-    return best
-
-
 def _cheapest(relaxation: Relaxation, started: float, patience: Patience) -> Result:
     """The mapping with the least energy; out of time, the best that was met, or any."""
     empty_handed = started + EMPTY_HANDED * (patience.deadline - started)
     solver = Solver(relaxation, programme.ENERGY, patience, empty_handed=empty_handed)
     best = solver.solve()
     if best.complete or best.mapping is not None:
-        return _beyond(relaxation, best, programme.ENERGY, patience)
+        return best
     # Most of the time is gone with nothing in hand: any mapping will do, and few sizes divide.
     of = relaxation.space
     few = Space(of.layer, of.accelerator, of.dataflow, timed=of.timed, perfect=True)
@@ -247,14 +191,14 @@ def _from(
     cheapest of those with few sizes to choose from, and the value may be proved all the same.
     """
     cost = evaluate(relaxation.space.layer, relaxation.space.accelerator, start)
-    best = _solved(
+    best = Solver(
         relaxation,
         OBJECTIVES[objective],
         patience,
         best=value_of(cost, objective),
         mapping=start,
         floor=floor,
-    )
+    ).solve()
     if objective != "latency":
         return best
     now, deadline = time.perf_counter(), patience.deadline
@@ -268,7 +212,7 @@ def _from(
         of = relaxation.space
         sizes = Relaxation(Space(of.layer, of.accelerator, of.dataflow, timed=True, perfect=True))
         few = Solver(sizes, programme.ENERGY, half, cycle_limit=most).solve()
-    second = _solved(relaxation, programme.ENERGY, patience, cycle_limit=most)
+    second = Solver(relaxation, programme.ENERGY, patience, cycle_limit=most).solve()
     if few is not None and not second.complete and few.value < second.value:
         second = replace(second, mapping=few.mapping)
     if second.mapping is None:
@@ -296,9 +240,9 @@ def _fastest_within(
     for factor in (0.5, 0.9, 1 - SMALLEST_STEP):
         while best.complete and best.mapping is not None:
             cycles = evaluate(space.layer, space.accelerator, best.mapping).cycles
-            faster = _solved(
+            faster = Solver(
                 relaxation, programme.ENERGY, patience, cycle_limit=factor * cycles, best=most
-            )
+            ).solve()
             explored, pruned = explored + faster.explored, pruned + faster.pruned
             if faster.mapping is None:
                 best = replace(best, complete=faster.complete)
@@ -319,13 +263,13 @@ def _front(relaxation: Relaxation, cheapest: Mapping, patience: Patience) -> tup
     limit = math.inf
     while last.status == "optimal":
         started = time.perf_counter()
-        best = _solved(
+        best = Solver(
             relaxation,
             programme.ENERGY,
             patience,
             cycle_limit=limit,
             best=last.value * (1 - SMALLEST_GAIN),
-        )
+        ).solve()
         if best.mapping is None and best.complete:
             break
         if best.mapping is None:
