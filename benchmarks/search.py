@@ -72,7 +72,7 @@ def run(
     factors: str,
     budget: float,
     chip: str = CHIP,
-    **options: bool,
+    **options: object,
 ) -> Iterator[Row]:
     """Search *rows* in a process of their own; yield each as soon as it is finished.
 

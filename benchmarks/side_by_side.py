@@ -61,6 +61,7 @@ class Peer(NamedTuple):
         bypass: whether it may send operands past the buffer.
         padded: whether it charges the zeros around the input.
         restricted: whether it searches one dataflow only.
+        space: which mappings of ours stand beside its.
     """
 
     environment: str
@@ -70,6 +71,7 @@ class Peer(NamedTuple):
     bypass: bool
     padded: bool
     restricted: bool = False
+    space: str = "even"
 
 
 PEERS = {
@@ -106,6 +108,7 @@ PEERS = {
         {"mapping": "uneven"},
         bypass=False,
         padded=False,
+        space="uneven",
     ),
     "accelforge": Peer(
         "accelforge",
@@ -245,7 +248,9 @@ def theirs(name: str, rows: list[Row], again: bool) -> list[Row]:
 
 def ours(peer: Peer, dataflow: str, rows: list[Row], again: bool) -> list[Row]:
     """What picojoule answers on the same machine."""
-    options = {"bypass": peer.bypass, "padded": peer.padded}
+    options: Row = {"bypass": peer.bypass, "padded": peer.padded}
+    if peer.space != "even":
+        options["space"] = peer.space
     part = f"ours/{peer.machine}/{json.dumps(options)}/{dataflow}"
     path = HERE / "peers" / f"{peer.machine}.yaml"
     version = f"{fingerprint()}{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

@@ -105,16 +105,17 @@ def profile(
 
 
 def main() -> None:
-    """Answer ``{"chip", "bypass", "padded", "dataflow", "factors", "budget", "layers"}``.
+    """Answer ``{"chip", "bypass", "padded", "dataflow", "factors", "space", "budget", "layers"}``.
 
     A layer is ``{"network", "layer"}``, perhaps with ``"channels"`` that replace its own. With
     ``"profile"`` the answer is one row: where the time of all layers together goes.
     """
     use_one_core()
-    job = {"bypass": True, "padded": None, "profile": False, **json.load(sys.stdin)}
+    defaults = {"bypass": True, "padded": None, "profile": False, "space": "even"}
+    job = {**defaults, **json.load(sys.stdin)}
     chip = picojoule.load_accelerator(job["chip"])
     chip = varied(chip, bypass=job["bypass"], padded=job["padded"])
-    wanted = {"factors": job["factors"], "budget": job["budget"]}
+    wanted = {"factors": job["factors"], "space": job["space"], "budget": job["budget"]}
     options = options_of(picojoule.search, wanted)
     if job["factors"] != "all" and "factors" not in options:
         say(unavailable=f"search has no factors={job['factors']!r} yet")
