@@ -348,7 +348,8 @@ def test_map_then_price(run: Run) -> None:
 def test_operands_may_have_tiles_of_their_own(run: Run) -> None:
     sizes = "input_size=(2, 2), in_channels=32, out_channels=32, kernel=(1, 1)"
     Path("wide.py").write_text(
-        f"from picojoule import Workload, conv\nnet = Workload('net', (conv('wide', {sizes}),))\n"
+        "from picojoule import Workload, conv\n"
+        f"def net():\n    return Workload('net', (conv('wide', {sizes}),))\n"
     )
     ask = ["map", "wide.py:net", "wide", "-a", "chip.yaml", "--json", "--factors", "perfect"]
     even, uneven = (
