@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache as once
 
@@ -67,10 +68,9 @@ def search(
     Raises:
         NoMappingError: if no mapping is legal.
     """
-    asked = ((objective, [*OBJECTIVES], "objective"), (factors, [*FACTORS], "factors"))
-    for said, words, what in (*asked, (space, [*SPACES], "space")):
-        if said not in words:
-            raise PicojouleError(f"no {what} {said!r}; there are {', '.join(words)}")
+    _check_words(
+        objective=(objective, OBJECTIVES), factors=(factors, FACTORS), space=(space, SPACES)
+    )
     dataflow = accelerator.dataflow(dataflow)
     if space == "uneven" and (why := why_even(layer, accelerator, dataflow)):
         raise PicojouleError(
@@ -84,18 +84,8 @@ def search(
 
     def solved(exact: bool) -> tuple[Relaxation, Mapping | None, Result]:
         """The programmes, the cheapest mapping, and the best."""
-        mappings = Space(
-            layer,
-            accelerator,
-            dataflow,
-            timed=timed,
-            perfect=factors == "perfect",
-            exact=exact,
-            uneven=space == "uneven",
-        )
-        uneven = nests(mappings) if space == "uneven" else ()
-        nested = [Relaxation(NestSpace(mappings, nest)) for nest in uneven]
-        relaxation = Relaxation(mappings, nested)
+        kinds = {"perfect": factors == "perfect", "uneven": space == "uneven", "exact": exact}
+        relaxation = _relaxed(Space(layer, accelerator, dataflow, timed=timed, **kinds))
         if start is not None and objective == "latency" and not pareto:
             return relaxation, None, _from(relaxation, start, objective, patience, floor)
         best = _cheapest(relaxation, started, patience)
@@ -112,20 +102,39 @@ def search(
         relaxation, cheapest, best = solved(exact=True)  # dearer than its programme says
         result = None if best.mapping is None else _priced(relaxation, best, objective, started)
     if result is None:
-        why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
-        wide, word = max(layer.bits), accelerator.word_bits
-        hint = "larger memories or another dataflow may help"
-        if wide > word:
-            hint = f"its words have {word} bits, the layer's up to {wide}: try --bits {word}"
-        raise NoMappingError(
-            f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
-        )
+        raise _without_mapping(layer, accelerator, dataflow, best)
     if slack and objective == "energy":
         said = f"{result.space}; the fastest of those within {100 * slack:g} % of the least energy"
         result = replace(result, lower_bound=min(best.bound, result.value), space=said)
     if not pareto or cheapest is None:
         return result
     return replace(result, front=_front(relaxation, cheapest, patience))
+
+
+def _without_mapping(
+    layer: Layer, accelerator: Accelerator, dataflow: Dataflow, best: Result
+) -> NoMappingError:
+    """What to say of a search that came to no mapping."""
+    why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
+    wide, word = max(layer.bits), accelerator.word_bits
+    hint = "larger memories or another dataflow may help"
+    if wide > word:
+        hint = f"its words have {word} bits, the layer's up to {wide}: try --bits {word}"
+    return NoMappingError(
+        f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
+    )
+
+
+def _check_words(**asked: tuple[str, Collection[str]]) -> None:
+    for what, (word, words) in asked.items():
+        if word not in words:
+            raise PicojouleError(f"no {what} {word!r}; there are {', '.join(words)}")
+
+
+def _relaxed(space: Space) -> Relaxation:
+    """The programmes of a space; where it has uneven mappings, with those of every nest."""
+    nested = nests(space) if space.uneven else ()
+    return Relaxation(space, [Relaxation(NestSpace(space, nest)) for nest in nested])
 
 
 def _cheapest(relaxation: Relaxation, started: float, patience: Patience) -> Result:
