@@ -98,7 +98,7 @@ sdist: $(INSTALLED_DEV)  ## the source archive and the wheel, in dist
 	$(BIN)/python -m build --outdir dist
 
 clean:  ## remove all that was made
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist src/picojoule/compiled/code .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests tools benchmarks studies experiments -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -22,10 +22,11 @@ from picojoule.eyexam.saved import load_examination
 from picojoule.frontends import read_table
 from picojoule.question import ask
 from picojoule.reports.html import estimate_fragment
+from picojoule.reports.machines import networks_table
 from picojoule.reports.markdown import comparison_markdown, estimate_markdown
 from picojoule.reports.network_table import format_table, write_table
 from picojoule.reports.page import comparison_page, estimate_page
-from picojoule.reports.text import networks_table, plain
+from picojoule.reports.text import plain
 from picojoule.specs import parse_accelerator
 from tests.reports.conftest import estimated, network
 from tests.server_files import CHIP

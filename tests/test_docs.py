@@ -151,13 +151,18 @@ NOUNS = (
 PARTS = {
     "dataflow": {"Size"},
     "mapper.best_first": {"Result", "Solver"},
-    "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Factors", "Window", "Key"},
+    "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Place", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
     "mapper.compulsory": {"Compulsory"},
     "mapper.patience": {"OutOfTimeError", "Patience"},
-    "mapper.programme": {"Multipliers"},
-    "mapper.relaxation": {"Term", "Hop", "Model", "Slot", "Rows", "Relaxed"},
+    "mapper.programme": {"Multipliers", "PerBlock"},
+    "mapper.class_table": {"ClassTable", "Kind"},
+    "mapper.coefficients": {"Term", "Hop", "Model"},
+    "mapper.families": {"Columns", "Goal", "Members"},
+    "mapper.frontier": {"Classes", "Pace", "Standing", "Starts"},
+    "mapper.gathering": {"Gathering", "Rows", "Slot"},
+    "mapper.relaxation": {"Relaxed"},
     "mapper.found": {"Found"},  # the glossary has what it holds: mapping, cost, front
 }
 

@@ -17,8 +17,7 @@ from picojoule.processing_passes import (
     pass_mapping,
     processing_pass,
 )
-from picojoule.specs import load_accelerator
-from picojoule.specs.reading import parse_accelerator
+from picojoule.specs import load_accelerator, parse_accelerator
 from picojoule.workload import conv, linear
 from tools.make_mappings import published
 

@@ -56,9 +56,22 @@ def test_searches_of_before_need_no_search(tmp_path: Path, monkeypatch: pytest.M
     )
     words = ["estimate", "nets.py:net", "-a", "eyeriss", "-o", "run.txt"]
     code = f"from picojoule.cli import main; main({words})"
-    searching = ("numba", "scipy", "numpy", "picojoule.mapper.solver")
-    assert "numba" in loaded(code, *searching)
+    searching = ("llvmlite", "scipy", "numpy", "picojoule.mapper.solver")
+    assert "llvmlite" in loaded(code, *searching)
     assert loaded(code, *searching, "torch", "onnx") == []
+
+
+def test_a_search_needs_no_compiler(tmp_path: Path) -> None:
+    words = ["map", "bvlc-alexnet", "conv3", "-a", "eyeriss", "--no-cache"]
+    words += ["-o", str(tmp_path / "mapping.yaml")]
+    code = f"from picojoule.cli import main; main({words})"
+    assert loaded(code, "numba", "scipy", "torch", "onnx", "jinja2") == []
+
+
+def test_a_command_imports_no_other() -> None:
+    commands = ("adapt_commands", "serve_command", "pruning_commands")
+    others = [f"picojoule.cli.{name}" for name in commands]
+    assert loaded("from picojoule.cli import main; main(['list', 'chips'])", *others) == []
 
 
 def test_prices_need_no_search() -> None:

@@ -17,11 +17,11 @@ from picojoule.errors import PicojouleError, UnitError
 from picojoule.mapper.cache import problem_text
 from picojoule.specs import (
     dump_accelerator,
+    in_use,
     load_accelerator,
     parse_accelerator,
     shipped_accelerators,
 )
-from picojoule.specs.reading import in_use
 from picojoule.technology import at_node
 
 KIB = 8192

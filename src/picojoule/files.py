@@ -70,6 +70,19 @@ def is_leftover(path: Path) -> bool:
     return _LEFTOVER.fullmatch(path.name) is not None
 
 
+def cache_folder() -> Path | None:
+    """The user's folder for what can be made again; None where there is none.
+
+    It is where the platform wants it: under ``XDG_CACHE_HOME`` or ``~/.cache`` on Linux,
+    ``~/Library/Caches`` on a Mac, the local application data on Windows.
+    """
+    # Who keeps nothing need not know how platforms differ.
+    from platformdirs import user_cache_path
+
+    folder = user_cache_path("picojoule", appauthor=False)
+    return folder if folder.is_absolute() else None  # a user without a home
+
+
 @contextmanager
 def _replacing(path: Path, durable: bool) -> Iterator[BinaryIO]:
     try:

@@ -10,12 +10,10 @@ from picojoule.accelerator import Control
 from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, contents
 from picojoule.estimation import estimate
+from picojoule.reports.machines import accelerator_report, dataflows_table, networks_table
 from picojoule.reports.text import (
-    accelerator_report,
-    dataflows_table,
     estimate_report,
     mapping_report,
-    networks_table,
     not_counted_line,
     plain,
 )

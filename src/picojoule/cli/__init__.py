@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(SystemExit):
             app(words)
         return YES
+    if not words or words[0] in app.help_flags:
+        app.resolved_commands()  # help says what each of them does; else one is imported
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         code = command(*bound.args, **bound.kwargs)

@@ -66,7 +66,7 @@ def check_output(output: Path | None, endings: tuple[str, ...]) -> None:
 
 
 def give_answer(
-    record: dict[str, Any],
+    record: Callable[[], dict[str, Any]],
     text: Callable[[], RenderableType],
     answer: AnswerOptions,
     writers: dict[str, Callable[[], str]],
@@ -83,7 +83,7 @@ def give_answer(
         write_atomically(answer.output, writers[answer.output.suffix.lower()]())
         say(f"written: {answer.output}")
     if answer.as_json:
-        print_json(record)
+        print_json(record())
     elif answer.output is not None:
         print_text(line())
     else:
@@ -119,24 +119,27 @@ def give_mapping(
         title = f"{layer.name} of {priced.network} on {accelerator.name}, batch {priced.batch}"
         return f"# {title.encode('unicode_escape').decode()}\n{lines}"
 
-    from picojoule.estimate_records import contents
-    from picojoule.reports.explanation import edges, front_rows, loop_nest
+    def record() -> dict[str, Any]:
+        from picojoule.estimate_records import contents
+        from picojoule.reports.explanation import edges, front_rows, loop_nest
 
-    whole = priced.to_dict()
-    shared: tuple[str, ...] = ("network", "accelerator", "batch", "dataflow", "objective")
-    shared += ("mapping_policy", "stands_for", "mapping_rules", "energy_unit")
-    record = {
-        **json_head(),
-        **{name: whole[name] for name in shared},
-        "layer": whole["layers"][0],
-        "contents": contents(layer, accelerator, nest),
-        "edges": edges(layer, accelerator, nest, priced.batch),
-        "loop_nest": loop_nest(layer, accelerator, nest),
-    }
-    if alternatives is not None:
-        record["alternatives"] = [x.to_dict() for x in alternatives]
-    if front is not None:
-        record["front"] = front_rows(front, priced.batch)
+        whole = priced.to_dict()
+        shared: tuple[str, ...] = ("network", "accelerator", "batch", "dataflow", "objective")
+        shared += ("mapping_policy", "stands_for", "mapping_rules", "energy_unit")
+        record = {
+            **json_head(),
+            **{name: whole[name] for name in shared},
+            "layer": whole["layers"][0],
+            "contents": contents(layer, accelerator, nest),
+            "edges": edges(layer, accelerator, nest, priced.batch),
+            "loop_nest": loop_nest(layer, accelerator, nest),
+        }
+        if alternatives is not None:
+            record["alternatives"] = [x.to_dict() for x in alternatives]
+        if front is not None:
+            record["front"] = front_rows(front, priced.batch)
+        return record
+
     writers: dict[str, Callable[[], str]] = {
         ".yaml": as_yaml,
         ".yml": as_yaml,

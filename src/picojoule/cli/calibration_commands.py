@@ -113,7 +113,7 @@ def calibrate(
         ".json": lambda: as_json_text(result.to_dict()),
         ".txt": lambda: plain_text(text()),
     }
-    give_answer(result.to_dict(), text, answer, writers, line)
+    give_answer(result.to_dict, text, answer, writers, line)
     return YES
 
 

@@ -158,7 +158,7 @@ def show(
     if as_json:
         print_json({**json_head(), "accelerator": machine_record(accelerator)})
     else:
-        from picojoule.reports.text import accelerator_report
+        from picojoule.reports.machines import accelerator_report
 
         print_report(accelerator_report(accelerator), wide=wide)
     return YES

@@ -1,25 +1,13 @@
 """The application, and its commands: one line each at the end.
 
-They are imported at every start, so a file of commands imports what it computes with only inside
-the commands; ``tests/test_public.py`` looks after that.
+Each is imported when it is called; help imports all of them, so a file of commands imports what it
+computes with only inside the commands. ``tests/test_public.py`` looks after that.
 """
 
 from __future__ import annotations
 
 from cyclopts import App
 
-from picojoule.cli.adapt_commands import adapt
-from picojoule.cli.cache_commands import cache
-from picojoule.cli.calibration_commands import calibrate
-from picojoule.cli.check_commands import check, list_shipped, show, validate
-from picojoule.cli.completion import completion
-from picojoule.cli.estimate_commands import estimate, map_layer, price_mapping
-from picojoule.cli.eyexam_commands import eyexam
-from picojoule.cli.measure_command import measure
-from picojoule.cli.pruning_commands import profile, prune
-from picojoule.cli.report_commands import compare, report
-from picojoule.cli.serve_command import serve
-from picojoule.cli.table_command import table
 from picojoule.version import __version__
 
 app = App(
@@ -35,22 +23,22 @@ app = App(
     version_flags=["--version"],
 )
 
-app.command(estimate)
-app.command(map_layer, name="map")
-app.command(price_mapping, name="price")
-app.command(report)
-app.command(compare)
-app.command(serve)
-app.command(cache)
-app.command(check)
-app.command(list_shipped, name="list")
-app.command(show)
-app.command(validate)
-app.command(eyexam)
-app.command(calibrate)
-app.command(measure)
-app.command(prune)
-app.command(profile)
-app.command(adapt)
-app.command(table)
-app.command(completion)
+app.command("picojoule.cli.estimate_commands:estimate")
+app.command("picojoule.cli.estimate_commands:map_layer", name="map")
+app.command("picojoule.cli.estimate_commands:price_mapping", name="price")
+app.command("picojoule.cli.report_commands:report")
+app.command("picojoule.cli.report_commands:compare")
+app.command("picojoule.cli.serve_command:serve")
+app.command("picojoule.cli.cache_commands:cache")
+app.command("picojoule.cli.check_commands:check")
+app.command("picojoule.cli.check_commands:list_shipped", name="list")
+app.command("picojoule.cli.check_commands:show")
+app.command("picojoule.cli.check_commands:validate")
+app.command("picojoule.cli.eyexam_commands:eyexam")
+app.command("picojoule.cli.calibration_commands:calibrate")
+app.command("picojoule.cli.measure_command:measure")
+app.command("picojoule.cli.pruning_commands:prune")
+app.command("picojoule.cli.pruning_commands:profile")
+app.command("picojoule.cli.adapt_commands:adapt")
+app.command("picojoule.cli.table_command:table")
+app.command("picojoule.cli.completion:completion")

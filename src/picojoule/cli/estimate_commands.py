@@ -77,7 +77,7 @@ def estimate(
 
         return headline(result)
 
-    give_answer(result.to_dict(), text, answer, writers, line)
+    give_answer(result.to_dict, text, answer, writers, line)
     return code
 
 

@@ -118,7 +118,7 @@ def eyexam(
 
         return headline(examination)
 
-    give_answer(examination.to_dict(), text, answer, writers, line)
+    give_answer(examination.to_dict, text, answer, writers, line)
     return code
 
 

@@ -108,7 +108,7 @@ def show_graph(source: str, options: GraphOptions, node: Node, as_json: bool, wi
     }
     answer = AnswerOptions(as_json=as_json, output=options.output, wide=wide)
     return give_answer(
-        record, text, answer, writers, lambda: f"{network.name}: {len(graph.nodes)} nodes"
+        lambda: record, text, answer, writers, lambda: f"{network.name}: {len(graph.nodes)} nodes"
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def list_chips() -> tuple[list[dict[str, Any]], RenderableType]:
-    from picojoule.reports.text import accelerators_table
+    from picojoule.reports.machines import accelerators_table
     from picojoule.specs import load_accelerator, shipped_accelerators
 
     machines = [load_accelerator(name) for name in shipped_accelerators()]
@@ -34,7 +34,7 @@ def list_chips() -> tuple[list[dict[str, Any]], RenderableType]:
 
 def list_networks() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.frontends import load, shipped_networks
-    from picojoule.reports.text import networks_table
+    from picojoule.reports.machines import networks_table
 
     networks = [(name, load(name)) for name in shipped_networks()]
     records = [
@@ -61,7 +61,7 @@ def list_measurements() -> tuple[list[dict[str, Any]], RenderableType]:
 
 def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.dataflow import DATAFLOWS
-    from picojoule.reports.text import dataflows_table
+    from picojoule.reports.machines import dataflows_table
 
     records = [{"name": x.name, "title": x.title, "source": x.source} for x in DATAFLOWS.values()]
     return records, dataflows_table()
@@ -69,7 +69,7 @@ def list_dataflows() -> tuple[list[dict[str, Any]], RenderableType]:
 
 def list_rules() -> tuple[list[dict[str, Any]], RenderableType]:
     from picojoule.legality import RULES
-    from picojoule.reports.text import rules_table
+    from picojoule.reports.machines import rules_table
 
     return [{"name": rule.name, "says": rule.says} for rule in RULES], rules_table()
 

@@ -120,7 +120,7 @@ def _answer(
         ".json": lambda: as_json_text(record),
         ".txt": lambda: plain_text(text()),
     }
-    give_answer(record, text, answer, writers, lambda: f"{len(rows)} rows, by {meter.name}")
+    give_answer(lambda: record, text, answer, writers, lambda: f"{len(rows)} rows, by {meter.name}")
     return YES
 
 

@@ -213,7 +213,7 @@ def compare(
 
         return comparison_words(comparison)
 
-    give_answer(comparison.to_dict(), text, answer, _writers(comparison, text), line)
+    give_answer(comparison.to_dict, text, answer, _writers(comparison, text), line)
     return code
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from picojoule.compiled.arrays import Floats1, Ints1
+from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import (
     LATENCY,
@@ -34,8 +35,8 @@ A_BOUND, AN_OPTION = 200, 2
 what it takes in time."""
 
 
-@njit(cache=True)
-def packable(fans: Ints, dims: Ints, axes: Ints, allowed: Ints) -> bool:
+@compiled()
+def packable(fans: Ints1, dims: Ints1, axes: Ints1, allowed: Ints1) -> bool:
     """Whether unrollings fit an array: each split over the axes, no axis overfull."""
     count = 0
     need = np.empty(len(fans), np.int64)
@@ -110,7 +111,7 @@ class _Forest(NamedTuple):
     spread: Floats  # [nodes] how far its leaves differ in the dual bound's terms
 
 
-@njit(cache=True)
+@compiled()
 def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _Forest:
     """Build the trees over leaves with these factors, ``[leaves, columns]``, and scores."""
     columns = factors.shape[1]
@@ -144,7 +145,7 @@ def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _For
     return _Forest(first=first, begin=begin, end=end, least=least, score=score, spread=spread)
 
 
-@njit(cache=True)
+@compiled()
 def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
     """The least products within a box of one node of each block."""
     for k in range(len(line)):
@@ -156,7 +157,7 @@ def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
 
 
 # 115 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
-@njit(cache=True)
+@compiled()
 def _descend(
     programme: Programme,
     forest: _Forest,
@@ -274,7 +275,7 @@ def _descend(
     return best, chosen, gathered[:count], values[:count], explored, pruned
 
 
-@njit(cache=True)
+@compiled()
 def _part(
     options: Options, programme: Programme, kept: Ints, first: Ints
 ) -> tuple[Options, Programme, Floats]:
@@ -333,7 +334,7 @@ def _part(
     )
 
 
-@njit(cache=True)
+@compiled()
 def _least(values: Floats) -> float:
     least = np.inf
     for i in range(len(values)):
@@ -341,8 +342,10 @@ def _least(values: Floats) -> float:
     return least
 
 
-@njit(cache=True)
-def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[Ints, Ints, Floats]:
+@compiled()
+def living(
+    starts: Ints1, scores: Floats1, floor: float, target: float
+) -> tuple[Ints, Ints, Floats]:
     """Options that do not lift the dual bound to *target*, and by how much they lift it."""
     blocks = len(starts) - 1
     kept, lifts = np.empty(len(scores), np.int64), np.empty(len(scores))
@@ -360,12 +363,12 @@ def living(starts: Ints, scores: Floats, floor: float, target: float) -> tuple[I
 
 # It lets go of Python's lock, so that a clock on the terminal goes on.
 # 120 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
-@njit(cache=True, nogil=True)
+@compiled(releases_lock=True)
 def search(
     options: Options,
     programme: Programme,
-    scores: Floats,
-    weights: Floats,
+    scores: Floats1,
+    weights: Floats1,
     floor: float,
     at: Multipliers,
     rounds: int,

@@ -32,6 +32,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from picojoule import files
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
@@ -47,6 +48,11 @@ Cache = bool | str | os.PathLike[str]
 
 SOURCES = (
     "accelerator",
+    "compiled.arrays",
+    "compiled.building",
+    "compiled.functions",
+    "compiled.loading",
+    "compiled.units",
     "cost",
     "dataflow",
     "eyexam.parallelism",
@@ -169,19 +175,10 @@ def find(
 
 
 def cache_folder(cache: Cache) -> Path | None:
-    """The folder that *cache* stands for; None where nothing is kept.
-
-    The user's own is where the platform wants it: under ``XDG_CACHE_HOME`` or ``~/.cache`` on
-    Linux, ``~/Library/Caches`` on a Mac, the local application data on Windows.
-    """
+    """The folder that *cache* stands for, the user's own for True; None where nothing is kept."""
     if cache is False:
         return None
-    if cache is not True:
-        return Path(cache)
-    from platformdirs import user_cache_path
-
-    folder = user_cache_path("picojoule", appauthor=False)
-    return folder if folder.is_absolute() else None  # a user without a home
+    return files.cache_folder() if cache is True else Path(cache)
 
 
 # -- the folder as a whole -----------------------------------------------------------------

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
+from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, Programme
 
@@ -20,43 +21,43 @@ from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, Programme
 class Columns(NamedTuple):
     """Counts, each a product of one factor per block, by number."""
 
-    where: Ints  # [numbers, blocks] offset in the block's store; -1: the same for all options
-    same: Floats  # [numbers, blocks] the factor that is the same for all options; 1: none is
-    scale: Floats  # [numbers] product of those
-    least: Floats  # [numbers] product of the least of the others
+    where: Ints2  # [numbers, blocks] offset in the block's store; -1: the same for all options
+    same: Floats2  # [numbers, blocks] the factor that is the same for all options; 1: none is
+    scale: Floats1  # [numbers] product of those
+    least: Floats1  # [numbers] product of the least of the others
 
 
 class Families(NamedTuple):
     """Families, one after the other; what varies in length is flat, with a first entry for each."""
 
-    columns: Ints  # [families + 1] first column
-    edge: Ints  # [columns] edge whose pattern says which number a column has; -1: it has one
-    numbers: Ints  # [columns] where its numbers, by pattern, begin in *number*
-    number: Ints
-    energy: Floats  # [columns]
-    inverse: Ints  # [columns] 1 for a column of reciprocals
-    constant: Floats  # [families]
+    columns: Ints1  # [families + 1] first column
+    edge: Ints1  # [columns] edge whose pattern says which number a column has; -1: it has one
+    numbers: Ints1  # [columns] where its numbers, by pattern, begin in *number*
+    number: Ints1
+    energy: Floats1  # [columns]
+    inverse: Ints1  # [columns] 1 for a column of reciprocals
+    constant: Floats1  # [families]
     drawn: float  # energy per cycle
-    times: Ints  # [families + 1] first entry in *time*
-    time: Floats  # of each time, one coefficient per column, then the constant
-    limits: Ints  # [families + 1] first entry in *limit*
-    limit: Floats  # of each limit, one coefficient per column
-    hops: Ints  # [families + 1] first hop that is not priced: no option may share words there
-    hop: Ints  # [hops, 3] its edge, and where the numbers of its words outside and inside begin
-    onces: Ints  # [families + 1] first count that may not repeat
-    once: Ints  # [onces, 2] its edge, and where its numbers begin
-    alone: Floats  # [onces, blocks] what it is if it does not; nan: whatever
-    start: Ints  # [families] with which multipliers the dual bound begins
-    decided: Ints  # [families] 1 if no hop that counts is left open
-    variants: Ints  # [families, 2] for one with hops open: those with hops decided, first and end
+    times: Ints1  # [families + 1] first entry in *time*
+    time: Floats1  # of each time, one coefficient per column, then the constant
+    limits: Ints1  # [families + 1] first entry in *limit*
+    limit: Floats1  # of each limit, one coefficient per column
+    hops: Ints1  # [families + 1] first hop that is not priced: no option may share words there
+    hop: Ints2  # [hops, 3] its edge, and where the numbers of its words outside and inside begin
+    onces: Ints1  # [families + 1] first count that may not repeat
+    once: Ints2  # [onces, 2] its edge, and where its numbers begin
+    alone: Floats2  # [onces, blocks] what it is if it does not; nan: whatever
+    start: Ints1  # [families] with which multipliers the dual bound begins
+    decided: Ints1  # [families] 1 if no hop that counts is left open
+    variants: Ints2  # [families, 2] for one with hops open: those with hops decided, first and end
 
 
 class Members(NamedTuple):
     """The classes, one after the other."""
 
-    family: Ints  # [members] with hops open
-    pattern: Ints  # [members, edges]
-    held: Ints  # [members, blocks] bit mask of the loops that may not run (``Options.runs``)
+    family: Ints1  # [members] with hops open
+    pattern: Ints2  # [members, edges]
+    held: Ints2  # [members, blocks] bit mask of the loops that may not run (``Options.runs``)
 
 
 class Goal(NamedTuple):
@@ -65,11 +66,11 @@ class Goal(NamedTuple):
     mode: int
     cycle_limit: float
     fewest: float  # cycles of steps that no mapping undercuts
-    axes: Ints
-    allowed: Ints
+    axes: Ints2
+    allowed: Ints2
 
 
-@njit(cache=True)
+@compiled()
 def _slots(families: Families, family: int, pattern: Ints) -> Ints:
     """The number of each column of a member of a family."""
     first, end = families.columns[family], families.columns[family + 1]
@@ -80,7 +81,7 @@ def _slots(families: Families, family: int, pattern: Ints) -> Ints:
     return slots
 
 
-@njit(cache=True)
+@compiled()
 def _times(
     families: Families, family: int, by: Floats, least: Floats
 ) -> tuple[Floats, Floats, float]:
@@ -103,7 +104,7 @@ def _times(
     return times, relief, longest
 
 
-@njit(cache=True)
+@compiled()
 def _plain(time: Floats) -> bool:
     """Whether no column counts against a time."""
     against = False
@@ -112,7 +113,7 @@ def _plain(time: Floats) -> bool:
     return not against
 
 
-@njit(cache=True)
+@compiled()
 def _limits(
     families: Families, family: int, by: Floats, cycle_limit: float, times: Floats
 ) -> Floats:
@@ -135,9 +136,9 @@ def _limits(
     return limits
 
 
-@njit(cache=True)
+@compiled()
 def assemble(
-    families: Families, columns: Columns, goal: Goal, family: int, pattern: Ints
+    families: Families, columns: Columns, goal: Goal, family: int, pattern: Ints1
 ) -> tuple[Programme, float]:
     """The programme of a member of a family, and what no choice is below by its least columns."""
     first = families.columns[family]
@@ -190,7 +191,7 @@ def assemble(
     return programme, bound
 
 
-@njit(cache=True)
+@compiled()
 def least_values(families: Families, columns: Columns, goal: Goal, members: Members) -> Floats:
     """What no choice of each member is below, with hops open, by its least columns."""
     values = np.empty(len(members.family))
@@ -199,15 +200,15 @@ def least_values(families: Families, columns: Columns, goal: Goal, members: Memb
     return values
 
 
-@njit(cache=True)
+@compiled()
 def forbid(
     families: Families,
     columns: Columns,
     options: Options,
     family: int,
-    pattern: Ints,
-    held: Ints,
-    penalty: Floats,
+    pattern: Ints1,
+    held: Ints1,
+    penalty: Floats1,
 ) -> bool:
     """Put zero for every option that a member of a family allows into *penalty*, else infinite.
 

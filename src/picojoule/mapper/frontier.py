@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints3
+from picojoule.compiled.functions import compiled
 from picojoule.mapper import boxes
 from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, forbid
 from picojoule.mapper.kernels import Floats, Ints
@@ -40,24 +41,24 @@ FULL = 4  # there are too few idle entries
 class Frontier(NamedTuple):
     """The open classes, a heap of entries; an entry's number is its place in the other arrays."""
 
-    heap: Ints  # entries, the lowest bound first
-    idle: Ints  # entries not in use
-    bound: Floats
-    number: Ints  # of those equally bounded the one that came first is taken first
-    knowledge: Ints
-    member: Ints
-    family: Ints
-    step: Floats  # how far above its bound it is searched next
-    height: Floats  # its dual bound; nan: none yet
-    weights: Floats  # [entries, columns + 1] of the dual bound
+    heap: Ints1  # entries, the lowest bound first
+    idle: Ints1  # entries not in use
+    bound: Floats1
+    number: Ints1  # of those equally bounded the one that came first is taken first
+    knowledge: Ints1
+    member: Ints1
+    family: Ints1
+    step: Floats1  # how far above its bound it is searched next
+    height: Floats1  # its dual bound; nan: none yet
+    weights: Floats2  # [entries, columns + 1] of the dual bound
 
 
 class Standing(NamedTuple):
     """How the search stands."""
 
-    counts: Ints  # [8] see the constants below
-    best: Floats  # [2] the least value so far; the least settled dual bound so far
-    choice: Ints  # [blocks] the option of each block in the best choice; -1: none
+    counts: Ints1  # [8] see the constants below
+    best: Floats1  # [2] the least value so far; the least settled dual bound so far
+    choice: Ints1  # [blocks] the option of each block in the best choice; -1: none
 
 
 HEAP, IDLE, PUSHED, EXPLORED, PRUNED, WORK, MEMBER, FAMILY = range(8)
@@ -71,9 +72,9 @@ class Starts(NamedTuple):
     Updated in place.
     """
 
-    means: Floats  # [starts, most columns + 1]
-    rates: Floats  # [starts, 1 + most times + most limits]
-    candidates: Ints  # [starts, blocks, 1 + candidates] options, and how many there were
+    means: Floats2  # [starts, most columns + 1]
+    rates: Floats2  # [starts, 1 + most times + most limits]
+    candidates: Ints3  # [starts, blocks, 1 + candidates] options, and how many there were
 
 
 NOWHERE = Starts(np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0, 0), np.int64))
@@ -106,14 +107,14 @@ class Pace(NamedTuple):
     floor: float
 
 
-@njit(cache=True)
+@compiled()
 def _before(frontier: Frontier, a: int, b: int) -> bool:
     if frontier.bound[a] != frontier.bound[b]:
         return bool(frontier.bound[a] < frontier.bound[b])
     return bool(frontier.number[a] < frontier.number[b])
 
 
-@njit(cache=True)
+@compiled()
 def _lift(frontier: Frontier, counts: Ints, entry: int) -> None:
     """Put an entry into the heap."""
     heap, i = frontier.heap, counts[HEAP]
@@ -127,7 +128,7 @@ def _lift(frontier: Frontier, counts: Ints, entry: int) -> None:
     heap[i] = entry
 
 
-@njit(cache=True)
+@compiled()
 def _take(frontier: Frontier, counts: Ints) -> int:
     """Take the lowest entry out of the heap."""
     heap = frontier.heap
@@ -149,12 +150,12 @@ def _take(frontier: Frontier, counts: Ints) -> int:
     return int(top)
 
 
-@njit(cache=True)
+@compiled()
 def _limit(best: float) -> float:
     return best * (1 - SMALLEST_GAIN) if best < np.inf else best
 
 
-@njit(cache=True)
+@compiled()
 def _above(bound: float, step: float, base: float) -> float:
     """What is a *step* above a *bound*, relative to it, or to the *base* where that pulls it down.
 
@@ -163,7 +164,7 @@ def _above(bound: float, step: float, base: float) -> float:
     return bound * (1 + step) if bound > 0 else bound + step * max(-bound, abs(base))
 
 
-@njit(cache=True)
+@compiled()
 def _begin(starts: Starts, which: int, programme: Programme) -> Multipliers:
     """Multipliers of a programme to begin with: where the last similar one left them.
 
@@ -186,13 +187,13 @@ def _begin(starts: Starts, which: int, programme: Programme) -> Multipliers:
     return Multipliers(means, rates)
 
 
-@njit(cache=True)
+@compiled()
 def _release(frontier: Frontier, counts: Ints, entry: int) -> None:
     frontier.idle[counts[IDLE]] = entry
     counts[IDLE] += 1
 
 
-@njit(cache=True)
+@compiled()
 def _push(
     frontier: Frontier, counts: Ints, entry: int, knowledge: int, bound: float, step: float
 ) -> None:
@@ -203,7 +204,7 @@ def _push(
     _lift(frontier, counts, entry)
 
 
-@njit(cache=True)
+@compiled()
 def _tighten(
     classes: Classes,
     frontier: Frontier,
@@ -249,8 +250,10 @@ def _tighten(
         scores,
         frontier.weights[entry][: len(at.means)],
     )
-    classes.starts.means[which, : len(at.means)] = at.means
-    classes.starts.rates[which, : len(at.rates)] = at.rates
+    for k in range(len(at.means)):
+        classes.starts.means[which, k] = at.means[k]
+    for k in range(len(at.rates)):
+        classes.starts.rates[which, k] = at.rates[k]
     counts[WORK] += boxes.A_BOUND + boxes.AN_OPTION * len(penalty)
     bound = np.exp(height)
     if programme.mode == ENERGY:
@@ -272,7 +275,7 @@ def _tighten(
     _push(frontier, counts, entry, knowledge, bound, frontier.step[entry])
 
 
-@njit(cache=True)
+@compiled()
 def _decide(
     classes: Classes,
     frontier: Frontier,
@@ -293,7 +296,7 @@ def _decide(
     _release(frontier, counts, entry)
 
 
-@njit(cache=True)
+@compiled()
 def _search(
     classes: Classes,
     frontier: Frontier,
@@ -351,7 +354,7 @@ def _search(
 
 
 # It lets go of Python's lock, so that a clock on the terminal goes on.
-@njit(cache=True, nogil=True)
+@compiled(releases_lock=True)
 def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace) -> int:
     """Take open classes a step further, the lowest bound first; says how it ended."""
     counts = standing.counts

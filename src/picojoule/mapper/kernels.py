@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from picojoule.compiled.arrays import Ints2
+from picojoule.compiled.functions import compiled
 from picojoule.mapper.tuning import TUNING
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -23,14 +24,14 @@ Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 
-@njit(cache=True)
+@compiled()
 def ceiling(a: int, b: int) -> int:
     """The least whole number that is not below a / b."""
     return -(-a // b)
 
 
-@njit(cache=True)
-def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floats:
+@compiled()
+def repeats(tiles: Ints2, fans: Ints2, child: int, grain: int, still: int) -> Floats:
     """:func:`traffic.repeats` for many chains.
 
     Args:
@@ -88,7 +89,7 @@ def repeats(tiles: Ints, fans: Ints, child: int, grain: int, still: int) -> Floa
     return result
 
 
-@njit(cache=True)
+@compiled()
 def _alike(one: Ints, other: Ints, grain: int) -> bool:
     """Whether two leaves have the same steps, and the same elements outside the grain."""
     same = 0
@@ -98,7 +99,7 @@ def _alike(one: Ints, other: Ints, grain: int) -> bool:
 
 
 # 117 lines: one compiled walk; its parts share the counters that it moves.
-@njit(cache=True)
+@compiled()
 def _visits(
     tiles: Ints, fans: Ints, child: int, grain: int, slide: int, join: bool
 ) -> tuple[Ints, Ints, Ints, Ints]:
@@ -229,7 +230,7 @@ class _Moments(NamedTuple):
     high: Ints
 
 
-@njit(cache=True)
+@compiled()
 def _moments(
     tiles: Ints, fans: Ints, child: int, grain: int, slide: int, join: bool, low: int, high: int
 ) -> _Moments:
@@ -294,7 +295,7 @@ def _moments(
     )
 
 
-@njit(cache=True)
+@compiled()
 def _same(
     first: Ints, inside: Bools, before: Ints, lows: Ints, highs: Ints, a: int, b: int
 ) -> bool:
@@ -311,12 +312,12 @@ def _same(
     return True
 
 
-@njit(cache=True)
+@compiled()
 def window_words(
-    p_tiles: Ints,
-    p_fans: Ints,
-    r_tiles: Ints,
-    r_fans: Ints,
+    p_tiles: Ints2,
+    p_fans: Ints2,
+    r_tiles: Ints2,
+    r_fans: Ints2,
     stride: int,
     dilation: int,
     low: int,
@@ -366,7 +367,7 @@ def window_words(
     return result
 
 
-@njit(cache=True)
+@compiled()
 def _fresh(
     rows: _Moments,
     v: int,
@@ -428,7 +429,7 @@ def _fresh(
     return total
 
 
-@njit(cache=True)
+@compiled()
 def _holds(row: int, p0: int, p1: int, r0: int, r1: int, stride: int, dilation: int) -> bool:
     for r in range(r0, r1):
         rest = row - r * dilation

@@ -6,12 +6,12 @@ Chains that another beats in every count are left out; which those are is the ma
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Ints, ceiling
 
 
-@njit(cache=True)
+@compiled()
 def _total(bound: int, tile: int, step: int) -> int:
     """Steps of *step* over all tiles of *tile* over *bound*, edge tiles at their true size."""
     full = bound // tile
@@ -19,14 +19,14 @@ def _total(bound: int, tile: int, step: int) -> int:
     return full * ceiling(tile, step) + ceiling(rest, step)
 
 
-@njit(cache=True)
+@compiled()
 def _turns(tile: int, element: int, step: int) -> int:
     """Turns of the innermost loop under *tile*, in steps of elements side by side."""
     return tile // step * element + min(element, tile % step)
 
 
 # 108 lines: one compiled loop; a call in its innermost part costs more than what is in it.
-@njit(cache=True)
+@compiled()
 def complete_chains(bound: int, smallest: int, largest: int, fanout: int, edge: int) -> Ints:
     """Chains (tile, element tile, unrolling) of one dimension for two tiles and one array.
 
@@ -138,7 +138,7 @@ def complete_chains(bound: int, smallest: int, largest: int, fanout: int, edge: 
     return out[:n]
 
 
-@njit(cache=True)
+@compiled()
 def wider_chains(bound: int, smallest: int, largest: int, fanout: int, more: bool) -> Ints:
     """Chains (tile, element tile, unrolling) that may pay where a wider spread costs less energy.
 
@@ -195,7 +195,9 @@ def wider_chains(bound: int, smallest: int, largest: int, fanout: int, more: boo
                     m += 1
                     if n == room:
                         grown = np.empty((2 * room, 3), np.int64)
-                        grown[:room] = out
+                        for i_old in range(room):
+                            for j in range(3):
+                                grown[i_old, j] = out[i_old, j]
                         out = grown
                         room *= 2
                     out[n, 0], out[n, 1], out[n, 2] = x, z, f

@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2, Ints3
+from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.tuning import TUNING
 
@@ -27,24 +28,24 @@ ENERGY, LATENCY, EDP = 0, 1, 2
 class PerBlock(NamedTuple):
     """One store for each block, named after its dimensions."""
 
-    rows: Floats
-    columns: Floats
-    M: Floats
-    C: Floats
-    N: Floats
-    G: Floats
+    rows: Floats1
+    columns: Floats1
+    M: Floats1
+    C: Floats1
+    N: Floats1
+    G: Floats1
 
 
 class Options(NamedTuple):
     """The options of all blocks, one block after the other, and their columns."""
 
-    starts: Ints  # [blocks + 1] first option of each block
+    starts: Ints1  # [blocks + 1] first option of each block
     raw: PerBlock  # factors of each block's options, one column after the other
     logs: PerBlock  # their logarithms
-    runs: Ints  # [options] bit mask of the loops that run
-    fans: Ints  # [options, arrays, 2] unrolling of the block's dimensions
-    dims: Ints  # [blocks, 2] index of those dimensions (-1: none)
-    groups: Ints  # [options] those alike in what counts most stand together, under one number
+    runs: Ints1  # [options] bit mask of the loops that run
+    fans: Ints3  # [options, arrays, 2] unrolling of the block's dimensions
+    dims: Ints2  # [blocks, 2] index of those dimensions (-1: none)
+    groups: Ints1  # [options] those alike in what counts most stand together, under one number
 
 
 class Programme(NamedTuple):
@@ -53,28 +54,28 @@ class Programme(NamedTuple):
     A negative coefficient belongs to a column that holds reciprocals: it divides.
     """
 
-    where: Ints  # [blocks, columns] offset of a column in the block's store; -1: all ones
+    where: Ints2  # [blocks, columns] offset of a column in the block's store; -1: all ones
     mode: int
     constant: float
     base: float  # the least of the energy's constant and its negative parts
     discount: float  # logarithm of the least share that negative parts leave, EDP only
-    energy: Floats  # [columns]
+    energy: Floats1  # [columns]
     drawn: float  # energy per cycle: control, static
-    times: Floats  # [memories and networks, columns + 1] cycles; last: constant
-    relief: Floats  # [memories and networks] least share that negative parts leave; 0: unknown
+    times: Floats2  # [memories and networks, columns + 1] cycles; last: constant
+    relief: Floats1  # [memories and networks] least share that negative parts leave; 0: unknown
     cycle_limit: float
-    limits: Floats  # [limits, columns] coefficients of sums that may not exceed 1
-    axes: Ints  # [arrays, axes] length; 0: no such axis
-    allowed: Ints  # [arrays, axes] bit mask of dimensions
+    limits: Floats2  # [limits, columns] coefficients of sums that may not exceed 1
+    axes: Ints2  # [arrays, axes] length; 0: no such axis
+    allowed: Ints2  # [arrays, axes] bit mask of dimensions
 
 
 class Multipliers(NamedTuple):
     """Where the dual bound stands; updated in place, and a good start for a similar programme."""
 
-    means: Floats  # [columns + 1] logarithm of each product, averaged over the best options seen
+    means: Floats1  # [columns + 1] logarithm of each product, averaged over the best options seen
     # [1 + times + limits] weight of the energy and of each time, price of each limit; where time
     # takes energy, the weights of the times are also their shares in a mean (:func:`_draw`).
-    rates: Floats
+    rates: Floats1
 
 
 class _Sums(NamedTuple):
@@ -85,7 +86,7 @@ class _Sums(NamedTuple):
     log: Floats  # [terms] logarithm of the coefficient
 
 
-@njit(cache=True)
+@compiled()
 def _sums(programme: Programme) -> _Sums:
     """The positive terms; what is negative counts in ``programme.base``."""
     columns, times = len(programme.energy), len(programme.times)
@@ -112,7 +113,7 @@ def _sums(programme: Programme) -> _Sums:
     return _Sums(start, column[:n], log[:n])
 
 
-@njit(cache=True)
+@compiled()
 def _energy_of(programme: Programme, k: int) -> float:
     """What a column counts in the energy, but for what time takes."""
     if k < len(programme.energy):
@@ -120,7 +121,7 @@ def _energy_of(programme: Programme, k: int) -> float:
     return programme.base if programme.mode == EDP else 0.0
 
 
-@njit(cache=True)
+@compiled()
 def _draw(programme: Programme, sums: _Sums, rates: Floats) -> None:
     """Put what time takes into the energy: the longest time is no less than any mean of them.
 
@@ -136,7 +137,7 @@ def _draw(programme: Programme, sums: _Sums, rates: Floats) -> None:
         sums.log[i] = np.log(c) if c > 0 else -np.inf
 
 
-@njit(cache=True)
+@compiled()
 def _log_sum(sums: _Sums, r: int, at: Floats) -> float:
     """The logarithm of a sum, its products given by their logarithms."""
     top = -np.inf
@@ -150,7 +151,7 @@ def _log_sum(sums: _Sums, r: int, at: Floats) -> float:
     return top + float(np.log(total))
 
 
-@njit(cache=True)
+@compiled()
 def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats, room: Floats) -> float:
     """A linear function below *share* times the logarithm of a sum, equal to it at *at*.
 
@@ -170,8 +171,10 @@ def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats, roo
     return share * (constant + top + float(np.log(total)))
 
 
-@njit(cache=True)
-def score(options: Options, where: Ints, weights: Floats, penalty: Floats, scores: Floats) -> None:
+@compiled()
+def score(
+    options: Options, where: Ints2, weights: Floats1, penalty: Floats1, scores: Floats1
+) -> None:
     """What each option adds to the logarithm."""
     for o in range(len(penalty)):
         scores[o] = penalty[o]
@@ -186,7 +189,7 @@ def score(options: Options, where: Ints, weights: Floats, penalty: Floats, score
                     part[i] += weight * logs[i]
 
 
-@njit(cache=True)
+@compiled()
 def _constant(
     programme: Programme, sums: _Sums, at: Multipliers, weights: Floats, room: Floats
 ) -> float:
@@ -202,7 +205,7 @@ def _constant(
     return bound
 
 
-@njit(cache=True)
+@compiled()
 def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats, turn: int) -> None:
     """Move the multipliers towards what the options picked."""
     times = len(programme.times)
@@ -226,7 +229,7 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
         at.rates[slowest] += pull
 
 
-@njit(cache=True)
+@compiled()
 def _copy(target: Floats, source: Floats) -> None:
     # Kernels spell such loops out: whole-array statements take several times as long to compile.
     for k in range(len(source)):
@@ -234,18 +237,18 @@ def _copy(target: Floats, source: Floats) -> None:
 
 
 # 104 lines: one compiled loop of the search, whose arrays are made once for all its turns.
-@njit(cache=True)
+@compiled()
 def dual(
     options: Options,
     programme: Programme,
-    penalty: Floats,
+    penalty: Floats1,
     at: Multipliers,
-    candidates: Ints,
+    candidates: Ints2,
     rounds: int,
     turns: int,
     target: float,
-    scores: Floats,
-    weights: Floats,
+    scores: Floats1,
+    weights: Floats1,
 ) -> tuple[float, bool]:
     """A lower bound on the logarithm of the objective (ENERGY: of what it has beyond ``base``).
 
@@ -342,8 +345,8 @@ def dual(
     return best, settled
 
 
-@njit(cache=True)
-def value_of(programme: Programme, least: Floats) -> float:
+@compiled()
+def value_of(programme: Programme, least: Floats1) -> float:
     """The objective where every product is *least*; inf beyond a limit or without a mapping."""
     columns = len(programme.energy)
     for m in range(len(programme.limits)):
@@ -373,7 +376,7 @@ def value_of(programme: Programme, least: Floats) -> float:
     return cycles if programme.mode == LATENCY else energy * cycles
 
 
-@njit(cache=True)
+@compiled()
 def log_of(programme: Programme, value: float) -> float:
     """Where the dual bound must get to rule out all objectives from *value* on."""
     rest = value - programme.base if programme.mode == ENERGY else value

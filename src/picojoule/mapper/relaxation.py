@@ -143,7 +143,9 @@ class Relaxation:
         penalty = np.empty(classes.options.starts[-1])
         if not forbid(*parts, classes.options, family, pattern, held, penalty):
             return None
-        return Relaxed(cls=cls, options=which, programme=problem, penalty=penalty, least=least)
+        return Relaxed(
+            cls=cls, options=which, programme=Programme(*problem), penalty=penalty, least=least
+        )
 
     def variants(self, relaxed: Relaxed) -> list[tuple[bool, ...]]:
         """Every way to price the hops of a class."""

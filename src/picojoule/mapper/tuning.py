@@ -3,8 +3,6 @@
 Each was chosen by trial on the layers of ``benchmarks/search.py`` while the part that reads it was
 written; those trials were not kept, so no published benchmark stands behind any single number. What
 they are worth together is in ``benchmarks/results/search.md``.
-
-Kernels compile these numbers in: where one changes, their compiled code must go (``make clean``).
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
+from picojoule.compiled.functions import compiled
+from picojoule.mapper.kernels import Floats
 
 LEAVE, WAIT, FETCH = 1, 2, 3  # sums leave; a tile moves to where it waits; to where it is used
 
@@ -19,24 +20,24 @@ class Script(NamedTuple):
     dimensions; where two dimensions make a window, over both.
     """
 
-    loops: Ints  # [loops, 3] dimension, stride of its clock, steps; outermost first
-    sizes: Ints  # [8] positions of each clock
-    steps: Ints  # [8] table: compute steps of a visit; none past the end of the dimension
+    loops: Ints2  # [loops, 3] dimension, stride of its clock, steps; outermost first
+    sizes: Ints1  # [8] positions of each clock
+    steps: Ints1  # [8] table: compute steps of a visit; none past the end of the dimension
     cycles_per_step: float
     # [moves, 8] innermost loop, slides, double, waits, source, is output, needed, prefetched
-    moves: Ints
-    latencies: Floats  # [moves] cycles before a transfer begins
+    moves: Ints2
+    latencies: Floats1  # [moves] cycles before a transfer begins
     flows: int
-    summed: Ints  # [moves + flows, 6] tables over C, R, S: nothing added before; nothing after
-    owners: Ints  # [parts, 2] move or flow; 1: what is not fetched as nothing was added before
-    ints: Ints  # [parts, 14] channel, stage (0: to where it waits), six tables, six if it slides
-    scales: Floats  # [parts, 3] cycles per word that comes; that leaves to return; for good
-    data: Floats  # all tables
+    summed: Ints2  # [moves + flows, 6] tables over C, R, S: nothing added before; nothing after
+    owners: Ints2  # [parts, 2] move or flow; 1: what is not fetched as nothing was added before
+    ints: Ints2  # [parts, 14] channel, stage (0: to where it waits), six tables, six if it slides
+    scales: Floats2  # [parts, 3] cycles per word that comes; that leaves to return; for good
+    data: Floats1  # all tables
     channels: int
 
 
-@njit(cache=True)
-def take(ints: Ints, data: Floats, sizes: Ints, clock: Ints, part: int, slide: bool) -> float:
+@compiled()
+def take(ints: Ints2, data: Floats1, sizes: Ints1, clock: Ints1, part: int, slide: bool) -> float:
     """Words of a part at the present clocks."""
     base = 8 if slide else 2
     value = 1.0
@@ -47,8 +48,8 @@ def take(ints: Ints, data: Floats, sizes: Ints, clock: Ints, part: int, slide: b
     return float(value)
 
 
-@njit(cache=True)
-def holds_in_all(data: Floats, tables: Ints, offset: int, clock: Ints) -> bool:
+@compiled()
+def holds_in_all(data: Floats1, tables: Ints1, offset: int, clock: Ints1) -> bool:
     """Whether a property holds in all summed dimensions (C, R, S)."""
     return bool(
         data[tables[offset] + clock[3]] > 0
@@ -58,7 +59,7 @@ def holds_in_all(data: Floats, tables: Ints, offset: int, clock: Ints) -> bool:
 
 
 # 172 lines: one compiled walk over a dozen arrays of state, which a part of it would all be handed.
-@njit(cache=True)
+@compiled()
 def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
     """Walk the visits.
 

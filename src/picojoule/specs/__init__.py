@@ -58,13 +58,13 @@ A change of ``nest`` arranges the parts anew: its ``to`` is a whole nest.
 
 from __future__ import annotations
 
-from picojoule.specs.reading import (
+from picojoule.specs.machines import (
+    dump_accelerator,
     in_use,
     load_accelerator,
     parse_accelerator,
     shipped_accelerators,
 )
-from picojoule.specs.writing import dump_accelerator
 
 __all__ = [
     "dump_accelerator",

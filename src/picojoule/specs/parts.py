@@ -12,7 +12,9 @@ from picojoule.specs.document import shortened
 class Part(BaseModel):
     """A part of a file: unknown keys are mistakes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
 
 def all_different(items: Any) -> Any:

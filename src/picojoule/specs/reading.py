@@ -33,6 +33,7 @@ from picojoule.processing_passes import compiler_problems
 from picojoule.specs.components import with_components
 from picojoule.specs.document import LARGEST_FILE, Document, child, read_document, shortened
 from picojoule.specs.grammar import LevelPart, MachineFile, VariantFile, refuse_invalid
+from picojoule.specs.machines import is_yaml, shipped_accelerators
 from picojoule.specs.quantities import Energy, Quantity
 from picojoule.specs.writing import dump_accelerator
 from picojoule.technology import at_node
@@ -48,37 +49,8 @@ _FIXED = ("name", "description", "nest", "memories", "array", "axes")
 _F = TypeVar("_F", MachineFile, VariantFile)
 
 
-def shipped_accelerators() -> tuple[str, ...]:
-    """Names of the machines that come with the package."""
-    return tuple(sorted(p.name.removesuffix(".yaml") for p in _shipped() if _is_yaml(p.name)))
-
-
-def _shipped() -> Iterator[Any]:
-    return (resources.files("picojoule") / "data" / "accelerators").iterdir()
-
-
-def _is_yaml(name: str) -> bool:
-    return name.lower().endswith((".yaml", ".yml"))
-
-
-def load_accelerator(
-    source: str | PathLike[str] | Accelerator, *, node: str | None = None
-) -> Accelerator:
-    """Return the machine of a YAML file or of a shipped name; an Accelerator is returned as it is.
-
-    Args:
-        node: made at this node of technology ("22nm"), with energies in pJ
-            (:func:`technology.at_node`); by default as the file says.
-
-    >>> load_accelerator("eyeriss").elements
-    168
-    >>> load_accelerator("eyeriss", node="7nm").compute.mac_energy  # pJ; a MAC at 65 nm takes 2
-    0.152031
-
-    Raises:
-        InputError: there is no such file or name, or the file has mistakes; all are listed.
-        PicojouleError: the machine cannot be taken to that node.
-    """
+def read_accelerator(source: str | PathLike[str] | Accelerator, node: str | None) -> Accelerator:
+    """What :func:`machines.load_accelerator` returns, with the grammar."""
     nanometres = None if node is None else checked_node(units.nanometres(node))
     if not isinstance(source, Accelerator):
         source = parse_accelerator(_read(source), fspath(source))
@@ -87,7 +59,7 @@ def load_accelerator(
 
 def _read(source: str | PathLike[str]) -> str:
     name = fspath(source)
-    if isinstance(source, str) and not _is_yaml(name):
+    if isinstance(source, str) and not is_yaml(name):
         shipped = shipped_accelerators()
         if name not in shipped:
             near = did_you_mean(name, shipped)
@@ -117,13 +89,7 @@ def _read(source: str | PathLike[str]) -> str:
 
 
 def parse_accelerator(text: str, source: str) -> Accelerator:
-    """Return the machine that a YAML *text* describes; *source* names it in errors.
-
-    What the text is based on is looked for beside *source*.
-
-    Raises:
-        InputError: with every mistake of the text.
-    """
+    """What :func:`machines.parse_accelerator` returns."""
     return _accelerator(_complete(text, source, ()))
 
 
@@ -145,18 +111,8 @@ def _accelerator(document: Document) -> Accelerator:
     return accelerator
 
 
-def in_use(accelerator: Accelerator) -> Accelerator:
-    """The accelerator as its published mappings use it: with those changes made.
-
-    >>> machine = load_accelerator("eyeriss-isca16")
-    >>> in_use(machine) == machine  # its published mappings use all of it
-    True
-
-    Raises:
-        InputError: the changes do not fit the machine, which was made without a file.
-    """
-    if not accelerator.published.changes:
-        return accelerator
+def as_published(accelerator: Accelerator) -> Accelerator:
+    """What :func:`machines.in_use` returns where published mappings change a machine."""
     document = read_document(dump_accelerator(accelerator), accelerator.name)
     document.lines.clear()  # nobody has seen that text
     return _accelerator(_in_use(document, accelerator.published))
@@ -168,7 +124,9 @@ def _made_at(accelerator: Accelerator, node: float) -> Accelerator:
     touched = [x for x in published.changes if x.target == "nest" or x.target.endswith("_energy")]
     if not touched:
         return scaled
-    used = read_document(dump_accelerator(at_node(in_use(accelerator), node)), scaled.name).root
+    used = read_document(
+        dump_accelerator(at_node(as_published(accelerator), node)), scaled.name
+    ).root
     assert isinstance(used, dict)
     nest = replace(touched[0], target="nest", to=json.dumps(used["nest"]))
     others = [x for x in published.changes if x not in touched]
@@ -352,7 +310,7 @@ def _complete(text: str, source: str, chain: tuple[str, ...]) -> Document:
 
 def _base(named: str, source: str, chain: tuple[str, ...]) -> dict[str, Any]:
     """What a variant of *source* is based on, without mistakes of its own."""
-    where: str | Path = Path(source).parent / named if _is_yaml(named) else named
+    where: str | Path = Path(source).parent / named if is_yaml(named) else named
     seen = (*chain, source)
     if fspath(where) in seen or len(seen) > LONGEST_CHAIN:
         message = f"{' -> '.join((*seen, fspath(where)))} has no end"

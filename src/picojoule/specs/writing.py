@@ -40,15 +40,7 @@ from picojoule.workload import DIMS, OPERANDS
 
 
 def dump_accelerator(accelerator: Accelerator) -> str:
-    """Return *accelerator* as YAML; reading it gives an equal machine with the same sources.
-
-    A number that was changed since it was read loses its source, and is written exactly.
-
-    >>> from picojoule.specs import load_accelerator, parse_accelerator
-    >>> machine = load_accelerator("eyeriss")
-    >>> parse_accelerator(dump_accelerator(machine), "copy") == machine
-    True
-    """
+    """What :func:`machines.dump_accelerator` returns."""
     written = _Written(accelerator)
     number = written.number
     power = accelerator.static_power if written.unit == "pJ" and accelerator.clock else 0.0

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-import numpy.typing as npt
+
+from picojoule.compiled.arrays import Bools3, Singles1, Singles3
+from picojoule.compiled.functions import compiled
 
 # Sums may be taken in any order, so that they run in parallel; infinities keep their meaning.
-Numbers = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+ANY_ORDER = frozenset({"reassoc", "contract", "nsz"})
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath=ANY_ORDER)
 def restore_greedily(
-    weights: Numbers,
-    inputs: Numbers,
-    residual: Numbers,
-    support: Mask,
-    left: Mask,
+    weights: Singles3,
+    inputs: Singles3,
+    residual: Singles3,
+    support: Bools3,
+    left: Bools3,
     missing: int,
     at_once: int,
     norm: int,
@@ -78,8 +78,8 @@ def restore_greedily(
                 break
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _size(values: Numbers, norm: int) -> float:
+@compiled(fastmath=ANY_ORDER)
+def _size(values: Singles1, norm: int) -> float:
     total = np.float32(0)
     for value in values:
         total += abs(value) if norm == 1 else value * value

@@ -1,0 +1,24 @@
+"""The arrays that compiled functions take: what is in them, and how many dimensions they have.
+
+They are contiguous, the last index the fastest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints1: TypeAlias = Annotated[NDArray[np.int64], 1]
+Ints2: TypeAlias = Annotated[NDArray[np.int64], 2]
+Ints3: TypeAlias = Annotated[NDArray[np.int64], 3]
+Floats1: TypeAlias = Annotated[NDArray[np.float64], 1]
+Floats2: TypeAlias = Annotated[NDArray[np.float64], 2]
+Bools1: TypeAlias = Annotated[NDArray[np.bool_], 1]
+Bools3: TypeAlias = Annotated[NDArray[np.bool_], 3]
+Singles1: TypeAlias = Annotated[NDArray[np.float32], 1]
+Singles3: TypeAlias = Annotated[NDArray[np.float32], 3]
+
+ITEMS = ("int64", "float64", "bool", "float32")
+"""What may be in an array."""
