@@ -57,7 +57,7 @@ replay-quick: $(INSTALLED_DEV)  ## the same on two chips (a minute)
 
 # Search times, and other mappers beside ours (each is installed into benchmarks/.envs). Writes
 # benchmarks/results. May be interrupted at any time; what is finished is not run again.
-bench: $(INSTALLED_BENCH)  ## search times, and other mappers beside ours (hours)
+bench: $(INSTALLED_BENCH)  ## search times, and other mappers beside ours (an hour or two)
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.eyexam
 	$(BIN)/python -m benchmarks.side_by_side

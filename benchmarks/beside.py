@@ -3,14 +3,12 @@
     python -m benchmarks.beside 4f142df            writes results/beside.csv
     python -m benchmarks.beside 4f142df --network bvlc-alexnet
 
-The sources of a git revision are laid into ``.work/`` and searched with beside those of the working
-tree: each layer in turn by both, each build in a process of its own on the same core, compiled
-code warm and no answer kept. Of CPU times the least of several turns counts; a row where the new
-build looks slower than ``LIMIT`` is given more turns, for both, until it does not or ``MOST`` are
-done, since the least of more turns only comes nearer to what a build needs; and then the same in
-processes begun anew, ``PROCESSES`` at most: where a process has its memory is chance and may make
-a tenth. Ends with 1 if an answer differs (value, lower bound, classes explored and pruned) or a row
-stays above ``LIMIT``.
+Each layer in turn by both (:mod:`builds`), compiled code warm and no answer kept. Of CPU times the
+least of several turns counts; a row where the new build looks slower than ``LIMIT`` is given more
+turns, for both, until it does not or ``MOST`` are done, since the least of more turns only comes
+nearer to what a build needs; and then the same in processes begun anew, ``PROCESSES`` at most:
+where a process has its memory is chance and may make a tenth. Ends with 1 if an answer differs
+(value, lower bound, classes explored and pruned) or a row stays above ``LIMIT``.
 """
 
 from __future__ import annotations
@@ -19,18 +17,16 @@ import argparse
 import csv
 import io
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tarfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from benchmarks.record import Record, Row, conditions
-from benchmarks.search import CHIP, NETWORKS, distinct_layers, progress
+from benchmarks.builds import Asked, Build, Question, sources_of
+from benchmarks.questions import CHIP, NETWORKS, distinct_layers
+from benchmarks.record import Record, Row, conditions, progress
 from picojoule.files import write_atomically
 from picojoule.mapper.cache import fingerprint
 
@@ -38,95 +34,21 @@ HERE = Path(__file__).parent
 LIMIT = 1.05
 TURNS, MOST = 5, 60
 PROCESSES = 4
+SAID = ("value", "lower_bound", "explored", "pruned")  # what must be the same
 COLUMNS = ("network", "layer", "dataflow", "factors", "before", "after", "ratio", "turns")
-
-
-Question = list[str | None]  # network, layer, chip, dataflow, factors, objective
-
-
-class Asked(Protocol):
-    """What answers a question with CPU seconds, value, lower bound, classes explored and pruned."""
-
-    def ask(self, question: Question) -> list[float]:
-        """Search once."""
-
-
-class Build:
-    """A process that searches with one build's sources, the first core its own.
-
-    Args:
-        sources: the folder that holds the package.
-        tuning: numbers in place of the build's own, as JSON.
-        compiled: where compiled code is kept; None: beside the sources.
-    """
-
-    def __init__(self, sources: Path, tuning: str = "", compiled: Path | None = None) -> None:
-        kept = {} if compiled is None else {"NUMBA_CACHE_DIR": str(compiled)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.searches_asked", *([tuning] if tuning else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=HERE.parent,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(sources),
-                "OMP_NUM_THREADS": "1",
-                "NUMBA_NUM_THREADS": "1",
-                **kept,
-            },
-        )
-        if hasattr(os, "sched_setaffinity"):  # the same core for both: they take turns
-            os.sched_setaffinity(self._process.pid, {min(os.sched_getaffinity(0))})
-
-    def ask(self, question: Question) -> list[float]:
-        """CPU seconds, value, lower bound, classes explored, classes pruned."""
-        asked, answered = self._process.stdin, self._process.stdout
-        assert asked is not None
-        assert answered is not None
-        asked.write(json.dumps(question) + "\n")
-        asked.flush()
-        line = answered.readline()
-        if not line:
-            raise SystemExit(f"a build ended while it searched {question}")
-        return list(json.loads(line))
-
-    def end(self) -> None:
-        """Stop the process."""
-        self._process.kill()
-        self._process.wait()
-
-
-def sources_of(revision: str) -> Path:
-    """The folder ``src`` of a git revision."""
-    name = subprocess.run(
-        ["git", "rev-parse", "--short", f"{revision}^{{commit}}"],
-        cwd=HERE,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    place = HERE / ".work" / name
-    if not (place / "src").exists():
-        packed = subprocess.run(
-            ["git", "archive", name, "src"], cwd=HERE.parent, check=True, capture_output=True
-        ).stdout
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(place, filter="data")
-    return place / "src"
 
 
 def questions(networks: list[str]) -> list[Question]:
     """Every distinct layer, over divisors and over every factor; AlexNet row-stationary too."""
     asked: list[Question] = [
-        [network, row["layer"], CHIP, None, factors, "energy"]
+        {**row, "chip": CHIP, "dataflow": "flexible", "factors": factors}
         for network in networks
         for factors in ("perfect", "all")
         for row in distinct_layers(network)
     ]
     if NETWORKS[0] in networks:
         rows = distinct_layers(NETWORKS[0])
-        asked += [[NETWORKS[0], row["layer"], CHIP, "rs", "all", "energy"] for row in rows]
+        asked += [{**row, "chip": CHIP, "dataflow": "rs", "factors": "all"} for row in rows]
     return asked
 
 
@@ -138,16 +60,13 @@ def compare(before: Asked, after: Asked, question: Question) -> Row:
     turns = 0
     while turns < TURNS or (turns < MOST and least[1] > LIMIT * least[0]):
         first, second = before.ask(question), after.ask(question)
-        if first[1:] != second[1:]:
-            raise SystemExit(f"{question}: {first[1:]} before, {second[1:]} after")
-        least = [min(least[0], first[0]), min(least[1], second[0])]
+        said = [[answer[name] for name in SAID] for answer in (first, second)]
+        if said[0] != said[1]:
+            raise SystemExit(f"{question}: {said[0]} before, {said[1]} after")
+        least = [min(least[0], first["cpu"]), min(least[1], second["cpu"])]
         turns += 1
-    network, layer, _, dataflow, factors, _ = question
     return {
-        "network": network,
-        "layer": layer,
-        "dataflow": dataflow or "flexible",
-        "factors": factors,
+        **{name: question[name] for name in COLUMNS[:4]},
         "before": least[0],
         "after": least[1],
         "ratio": least[1] / least[0],

@@ -24,15 +24,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import picojoule
-from benchmarks.record import Record, conditions, write_json
-from benchmarks.search import distinct_layers, progress
-from benchmarks.timed_search import WARM_UP, use_one_core
+from benchmarks.questions import distinct_layers
+from benchmarks.record import Record, conditions, progress, write_json
 from picojoule.cost import Ledger
 from picojoule.dataflow import dataflow
-from picojoule.eyexam.compulsory import compulsory
 from picojoule.eyexam.parallelism import Limit, Parallelism
 from picojoule.files import write_atomically
 from picojoule.mapper.cache import fingerprint
+from picojoule.mapper.compulsory import compulsory
 from picojoule.workload import Layer, PerOperand
 
 HERE = Path(__file__).parent
@@ -41,6 +40,18 @@ EXAMINED = ("compulsory", "eyexam", "parallelism", "playback", "seven_steps", "s
 RUNS = 3
 
 Row = dict[str, Any]
+
+
+# Small layers of every kind, so that whatever is compiled is compiled before a clock runs.
+WARM_UP = (
+    picojoule.conv("c", input_size=(9, 9), in_channels=4, out_channels=6, kernel=(3, 3)),
+    picojoule.conv(
+        "s", input_size=(9, 9), in_channels=4, out_channels=6, kernel=(3, 3), stride=(2, 2)
+    ),
+    picojoule.depthwise("d", channels=4, input_size=(8, 8), kernel=(3, 3), padding=(1, 1, 1, 1)),
+    picojoule.linear("l", in_features=12, out_features=10),
+    picojoule.matmul("m", rows=6, inner=4, columns=6, heads=2),
+)
 
 
 class Case(NamedTuple):
@@ -66,6 +77,12 @@ CASES = (
     Case("bvlc-alexnet", "tpu-v1-like", 8),
     Case("resnet50", "tpu-v1-like", 8),
 )
+
+
+def use_one_core() -> None:
+    """Keep this process and its threads on one of the cores it may use."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def command(case: Case) -> list[str]:

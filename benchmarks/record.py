@@ -87,6 +87,13 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def progress(text: str) -> None:
+    """A line for people on a terminal, overwritten by the next one."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
 def write_json(path: Path, answer: object) -> None:
     """Write *answer* as indented JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

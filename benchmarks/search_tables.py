@@ -1,213 +1,162 @@
-"""The tables and the plot of ``search.py``: target, seen, reached or not."""
+"""The tables of ``search.py``: old, new, ratio, target, reached or not, and if not, why."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import picojoule
+import yaml
+
+from benchmarks.record import Row
+from benchmarks.rows import TARGETS, Target
 from picojoule.files import write_atomically
 
-MEBI = 1 << 20
-Row = dict[str, Any]
-
-# Targets by factors: seconds of the median layer, of the worst, and of ResNet-50 as a whole.
-MEDIAN = {"perfect": 0.01, "all": 0.1}
-WORST = {"perfect": 0.2, "all": 1.0}
-RESNET = 3.0
-MEMORY = 1 << 30
-ROW_STATIONARY = 0.2
-VARIANTS = 20.0
-FIRST, WARM = 5.0, 0.5
+REASONS = Path(__file__).parent / "reasons.yaml"  # row: why it is not reached
+SAME = 1e-9  # relative: values nearer than this are one
 
 
-class Line(NamedTuple):
-    """One target: seen must be at most that."""
+def reached(target: Target, row: Row) -> bool:
+    """Whether the target is.
 
-    what: str
-    target: str
-    seen: str
-    reached: bool
-
-
-def targets(answer: Row) -> list[Line]:
-    """Every target of the benchmark, with what was seen."""
-    lines = []
-    for factors, networks in answer["networks"].items():
-        rows = [row for part in networks.values() for row in part["layers"]]
-        lines += _layers(factors, rows)
-        if factors == "all" and "resnet50" in networks:
-            total = networks["resnet50"]["summary"]["total"]
-            lines.append(_seconds("ResNet-50 as a whole, all factors", RESNET, total))
-        most = max(row["memory"] for row in rows)
-        lines.append(
-            Line(
-                f"peak memory, {factors} factors",
-                f"{MEMORY // MEBI} MiB",
-                f"{most // MEBI} MiB",
-                most < MEMORY,
-            )
-        )
-    lines.append(
-        _seconds(
-            "AlexNet as a whole, row-stationary", ROW_STATIONARY, answer["rs"]["summary"]["total"]
-        )
-    )
-    variants = answer["variants"]["summary"]
-    lines.append(
-        _seconds(f"{variants['layers']} channel variants of ResNet-50", VARIANTS, variants["total"])
-    )
-    first = answer["first_call"]
-    lines += [
-        _seconds("first call, nothing compiled", FIRST, first["nothing_kept"]["cpu"]),
-        _seconds("first call, compiled code kept", WARM, first["code_kept"]["cpu"]),
-        _seconds("first call, answer kept", WARM, first["answer_kept"]["cpu"]),
-    ]
-    return lines
+    Ratios count: where the issue has a time of the old build, that of this run stands for it, and
+    the target is as much less.
+    """
+    if "reached" in row:
+        return bool(row["reached"])
+    limit = target.target
+    if target.today is not None and row["old"] is not None:
+        limit *= row["old"] / target.today
+    return bool(row["new"] <= limit)
 
 
-def _layers(factors: str, rows: list[Row]) -> list[Line]:
-    times = sorted(row["cpu"] for row in rows)
-    proved = sum(row["status"] == "optimal" for row in rows)
-    return [
-        Line(
-            f"layers proved optimal, {factors} factors",
-            str(len(rows)),
-            str(proved),
-            proved == len(rows),
-        ),
-        _seconds(f"median layer, {factors} factors", MEDIAN[factors], times[len(times) // 2]),
-        _seconds(f"worst layer, {factors} factors", WORST[factors], times[-1]),
-    ]
-
-
-def _seconds(what: str, target: float, seen: float) -> Line:
-    return Line(what, f"{target:g} s", f"{seen:.3g} s", seen <= target)
-
-
-def write_tables(folder: Path, answer: Row, *, plot: bool) -> None:
-    """Write ``search.md`` and the plot of search time against divisors."""
+def write_tables(folder: Path, answer: Row, pictures: list[str]) -> None:
+    """Write ``search.md``."""
+    how = answer["conditions"]
     text = [
         "# Search",
         "",
-        f"`{answer['conditions']['command']}`, picojoule {answer['conditions']['picojoule']} "
-        f"(sources {answer['conditions']['sources']}), "
-        f"Python {answer['conditions']['python']}, {answer['conditions']['processor']}.",
+        f"`{how['command']}`, picojoule {how['picojoule']} (sources {how['sources']}) beside "
+        f"{how['before']}, Python {how['python']}, {how['processor']}.",
         "",
-        f"Chip `eyeriss`, batch 1, flexible dataflow unless said, one core, CPU seconds; "
-        f"a layer is given up after {answer['budget']:g} s. Every distinct shape counts once.",
+        "CPU seconds on one core, both builds in turn on the same one, the least of several turns. "
+        "Layers are of the chip `eyeriss`, batch 1, flexible dataflow unless said; every distinct "
+        "shape counts once. A target is reached where old / new is at least what the issue asks "
+        "for; where the issue has no time of the old build, where new is at most the target.",
         "",
-        *_table(("", "target", "seen", "reached"), (_cells(line) for line in targets(answer))),
+        *text_of_rows(answer["rows"]),
         "",
-        *(f"Not run: {why}." for why in answer["unavailable"].values()),
+        *_same(answer["layers"]),
         "",
         "## Networks",
         "",
         *_table(
-            ("network", "factors", "layers", "proved", "median", "worst", "worst layer", "total"),
             (
-                _network(network, factors, part["summary"])
-                for factors, networks in answer["networks"].items()
-                for network, part in networks.items()
+                *("network", "factors", "layers", "proved", "median, old", "median, new"),
+                *("worst, old", "worst, new", "worst layer", "total, old", "total, new"),
+            ),
+            (
+                _network(network, factors, rows)
+                for factors, layers in answer["layers"].items()
+                for network, rows in _by_network(layers).items()
             ),
         ),
         "",
-    ]
-    text += [
-        "## Where the time goes",
+        "## Growth",
         "",
-        "ResNet-50, own time; compiled code counts for the function that calls it.",
-        "",
-        *_table(("factors", "function", "share"), _profiles(answer["profiles"])),
+        *(f"![{name.replace('-', ' ')}]({name}.svg)" for name in pictures),
         "",
     ]
-    if plot:
-        draw_growth(folder, answer)
-        text += [
-            "## Growth",
-            "",
-            "![search time against the divisors of the loop bounds](search-growth.svg)",
-            "",
-        ]
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "search.md", "\n".join(text))
 
 
-def _profiles(profiles: Row) -> Iterator[tuple[str, ...]]:
-    for factors, rows in profiles.items():
-        for row in rows:
-            yield factors, f"`{row['function']}`", f"{row['share']:.0%}"
-
-
-def _cells(line: Line) -> tuple[str, ...]:
-    return line.what, line.target, line.seen, "yes" if line.reached else "**no**"
-
-
-def _network(network: str, factors: str, summary: Row) -> tuple[str, ...]:
-    return (
-        network,
-        factors,
-        str(summary["layers"]),
-        str(summary["proved"]),
-        f"{summary['median']:.3g} s",
-        f"{summary['worst']:.3g} s",
-        summary["worst_layer"],
-        f"{summary['total']:.3g} s",
+def text_of_rows(rows: dict[str, Row]) -> list[str]:
+    """The table of targets; after it, of each that is missed, why and where the time goes."""
+    lines = _table(
+        ("", "old", "new", "old / new", "target", "reached", ""),
+        (_cells(TARGETS[name], row) for name, row in rows.items()),
     )
+    reasons = yaml.safe_load(REASONS.read_text(encoding="utf-8")) or {}
+    for name, row in rows.items():
+        if "profile" in row:
+            reason = reasons.get(name, "No reason is written down yet (`benchmarks/reasons.yaml`).")
+            lines += ["", f"### Not reached: {TARGETS[name].what}", "", reason.strip(), ""]
+            lines += _profile(row["profile"])
+    return lines
+
+
+def _cells(target: Target, row: Row) -> Iterator[str]:
+    old, new = row["old"], row["new"]
+    yield target.what
+    yield row.get("old_text") or _number(old, target.unit)
+    yield row.get("new_text") or _number(new, target.unit)
+    yield f"{old / new:.2f}" if old else ""
+    less = f" ({target.today / target.target:.2g} times less)" if target.today else ""
+    yield _number(target.target, target.unit) + less
+    yield "yes" if reached(target, row) else "**no**"
+    yield row["note"]
+
+
+def _profile(profile: Row) -> list[str]:
+    if "failed" in profile or "stopped" in profile:
+        return [f"No profile: {profile}."]
+    lines = [f"Own time, of {profile['seconds']:.2f} s:", ""]
+    rows = (
+        (f"`{row['function']}`", "compiled" if row["compiled"] else "", f"{row['share']:.0%}")
+        for row in profile["rows"]
+    )
+    return lines + _table(("function", "", "share"), rows)
+
+
+def _same(layers: dict[str, list[Row]]) -> list[str]:
+    """Whether both builds gave the same answers."""
+    lower, dearer, same = 0, [], 0
+    for rows in layers.values():
+        for row in rows:
+            old, new = row["old"].get("value"), row["new"].get("value")
+            if old is None or new is None:
+                continue
+            if new > old * (1 + SAME):
+                dearer.append(f"{row['network']} {row['layer']} {row['factors']}")
+            elif new < old * (1 - SAME):
+                lower += 1
+            else:
+                same += 1
+    text = f"Answers: {same} are the same in both builds, {lower} lower in the new one, "
+    return [text + f"{len(dearer)} dearer" + (f": {', '.join(dearer)}." if dearer else ".")]
+
+
+def _by_network(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    networks: dict[str, list[Row]] = {}
+    for row in rows:
+        networks.setdefault(row["network"], []).append(row)
+    return networks
+
+
+def _network(network: str, factors: str, rows: list[Row]) -> tuple[str, ...]:
+    def seconds(side: str) -> list[float]:
+        return [row[side].get("cpu", row[side].get("stopped")) for row in rows]
+
+    old, new = seconds("old"), seconds("new")
+    proved = sum(row["new"].get("status") == "optimal" for row in rows)
+    return (
+        *(network, factors, str(len(rows)), str(proved)),
+        *(_number(1e3 * statistics.median(times), "ms") for times in (old, new)),
+        *(_number(1e3 * max(times), "ms") for times in (old, new)),
+        rows[new.index(max(new))]["layer"],
+        *(_number(sum(times), "s") for times in (old, new)),
+    )
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    return f"{text} {unit}".strip()
 
 
 def _table(head: tuple[str, ...], rows: Any) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
-
-
-def divisors(bounds: tuple[int, ...]) -> int:
-    """Divisors of all bounds together: the tile sizes that a level could have without rests."""
-    return math.prod(sum(n % d == 0 for d in range(1, n + 1)) for n in bounds)
-
-
-def draw_growth(folder: Path, answer: Row) -> None:
-    """Plot each layer's search time against the divisors of its bounds."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "picojoule"
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    for factors, marker in (("all", "o"), ("perfect", "s")):
-        rows = [
-            (divisors(picojoule.load(network)[row["layer"]].bounds), row["cpu"], row["status"])
-            for network, part in answer["networks"].get(factors, {}).items()
-            for row in part["layers"]
-        ]
-        colour = {"all": "#0072b2", "perfect": "#d55e00"}[factors]
-        for proved in (True, False):
-            points = [row for row in rows if (row[2] == "optimal") == proved]
-            if points:
-                axes.scatter(
-                    [p[0] for p in points],
-                    [p[1] for p in points],
-                    s=18,
-                    marker=marker,
-                    edgecolors=colour,
-                    facecolors=colour if proved else "none",
-                    linewidths=0.8,
-                    alpha=0.8,
-                    label=f"{factors} factors" + ("" if proved else ", given up"),
-                )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="divisors of the loop bounds (product over the dimensions)",
-        ylabel="CPU seconds of the search",
-    )
-    axes.grid(alpha=0.25, linewidth=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "search-growth.svg", metadata={"Date": None})
-    figure.savefig(folder / "search-growth.png", dpi=120)
-    plt.close(figure)

@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.beside import Build, Question
-from benchmarks.record import Record, Row, conditions
-from benchmarks.search import CHIP, progress
+from benchmarks.builds import Build, Question
+from benchmarks.questions import CHIP
+from benchmarks.record import Record, Row, conditions, progress
 from picojoule.files import write_atomically
 from picojoule.mapper.cache import fingerprint
 from picojoule.mapper.tuning import TUNING
@@ -46,13 +46,21 @@ LAYERS = (
     ("bert-base", "encoder.0.mlp.expand"),
 )
 QUESTIONS: list[Question] = [
-    *(
-        [*layer, CHIP, None, factors, "energy"]
-        for factors in ("perfect", "all")
-        for layer in LAYERS
-    ),
-    *([*layer, CHIP, None, "perfect", "latency"] for layer in LAYERS[:4]),
-    *([*layer, CHIP, None, "perfect", "edp"] for layer in LAYERS[:4]),
+    {
+        "network": network,
+        "layer": layer,
+        "chip": CHIP,
+        "dataflow": "flexible",
+        "factors": factors,
+        "objective": objective,
+    }
+    for layers, factors, objective in (
+        (LAYERS, "perfect", "energy"),
+        (LAYERS, "all", "energy"),
+        (LAYERS[:4], "perfect", "latency"),
+        (LAYERS[:4], "perfect", "edp"),
+    )
+    for network, layer in layers
 ]
 
 
@@ -81,13 +89,14 @@ def worth(name: str, value: Any) -> Row:
             for turn in range(1 + TURNS):
                 for number, question in enumerate(QUESTIONS):
                     first, second = here.ask(question), there.ask(question)
-                    if not math.isclose(first[1], second[1], rel_tol=1e-9):
-                        raise SystemExit(f"{name}={value}: {question}: {first[1]} != {second[1]}")
-                    if first[3:] != second[3:]:
+                    values = first["value"], second["value"]
+                    if not math.isclose(*values, rel_tol=1e-9):
+                        raise SystemExit(f"{name}={value}: {question}: {values}")
+                    if any(first[count] != second[count] for count in ("explored", "pruned")):
                         changed.add(number)
                     if turn:  # the first compiles
                         before, after = least[number]
-                        least[number] = min(before, first[0]), min(after, second[0])
+                        least[number] = min(before, first["cpu"]), min(after, second["cpu"])
                 progress(f"{name}={value}: {turn}/{TURNS}")
         finally:
             here.end()

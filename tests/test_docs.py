@@ -150,10 +150,12 @@ NOUNS = (
 # class. Each is explained where it stands.
 PARTS = {
     "dataflow": {"Size"},
-    "mapper.best_first": {"Patience", "Result", "Solver"},
+    "mapper.best_first": {"Result", "Solver"},
     "mapper.blocks": {"Words", "Tile", "Elements", "Total", "Place", "Window", "Key"},
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
+    "mapper.compulsory": {"Compulsory"},
+    "mapper.patience": {"OutOfTimeError", "Patience"},
     "mapper.programme": {"Multipliers", "PerBlock"},
     "mapper.class_table": {"ClassTable", "Kind"},
     "mapper.coefficients": {"Term", "Hop", "Model"},

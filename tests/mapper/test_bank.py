@@ -19,7 +19,7 @@ MS, CS = 2, 3  # blocks of these dimensions; the windows come before them
 def bank(arrays: list[list[int]]) -> Bank:
     accelerator = machine([OPERANDS] * 2, arrays)
     space = Space(LAYER, accelerator, DATAFLOWS["flexible"], timed=True)
-    return Bank(space, space.blocks[0])
+    return Bank(space, 0)
 
 
 def column(one: Bank, block: int, what: Column) -> list[float]:

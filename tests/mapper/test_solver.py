@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +21,9 @@ from picojoule.accelerator import (
 from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import blocks, programme
-from picojoule.mapper.best_first import Patience, Result, Solver
+from picojoule.mapper.best_first import Result, Solver
 from picojoule.mapper.found import Found
+from picojoule.mapper.patience import Patience
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.solver import _priced, search
 from picojoule.mapper.space import Space
@@ -90,19 +90,6 @@ def test_a_class_without_a_mapping_is_bounded_by_no_number() -> None:
     assert 0 < found.lower_bound <= found.value
 
 
-@pytest.mark.parametrize("layer", ["conv2", "fc6"])
-def test_a_budget_holds(layer: str) -> None:
-    # On this machine one class of fc6 takes most of a second to set up, one search as long.
-    chip = load_accelerator("eyeriss-v2")
-    network = picojoule.load("bvlc-alexnet").with_layers(bits=picojoule.PerOperand(8, 8, 8))
-    search(network["fc8"], chip, budget=0.1)  # what is compiled is loaded
-    began = time.process_time()
-    found = search(network[layer], chip, budget=1.0)
-    assert time.process_time() - began <= 1.5
-    assert found.status == "feasible"
-    assert found.lower_bound >= found.cost.by_operand["compute"]
-
-
 def test_a_bound_below_nothing_is_left_behind() -> None:
     # Sums that are never fetched count as saved, so that the bound of a class may be negative; a
     # step above it is one upwards all the same.
@@ -159,11 +146,16 @@ def test_a_mapping_dearer_than_its_programme_is_not_called_proved() -> None:
     )
     assert _priced(relaxation, result, "energy", 0.0).status == "optimal"
     cheaper = Result(
-        value=0.9 * best.value, mapping=best.mapping, bound=0.0, explored=1, pruned=0, complete=True
+        value=0.995 * best.value,
+        mapping=best.mapping,
+        bound=0.0,
+        explored=1,
+        pruned=0,
+        complete=True,
     )
     dearer = _priced(relaxation, cheaper, "energy", 0.0)
     assert (dearer.status, dearer.value) == ("feasible", best.value)
-    assert dearer.lower_bound == 0.9 * best.value
+    assert dearer.lower_bound == 0.995 * best.value
 
 
 def test_time_that_costs_is_part_of_what_is_proved() -> None:

@@ -17,9 +17,9 @@ from picojoule.cost import Channel, Ledger, evaluate
 from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.errors import NoMappingError
 from picojoule.estimate_records import SearchRecord
-from picojoule.eyexam.compulsory import compulsory
 from picojoule.eyexam.parallelism import Limit, Parallelism, Spread
 from picojoule.mapper.cache import Cache, find
+from picojoule.mapper.compulsory import compulsory
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.simulation.simulator import Simulation, simulate
 from picojoule.traffic import flows

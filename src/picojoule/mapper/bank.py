@@ -11,17 +11,26 @@ import numpy as np
 from picojoule.mapper.blocks import Block, Column
 from picojoule.mapper.boxes import fewest
 from picojoule.mapper.families import Columns
-from picojoule.mapper.programme import Options, PerBlock
+from picojoule.mapper.programme import NO_LOWS, Options, PerBlock
 from picojoule.mapper.space import Space
 from picojoule.workload import DIMS
 
 
 class Bank:
-    """The options of a set of blocks; each column is numbered, and computed, once."""
+    """The options of a set of blocks; each column is numbered, and computed, once.
 
-    def __init__(self, space: Space, blocks: tuple[Block, ...]) -> None:
-        self.space, self.blocks = space, blocks
+    Args:
+        which: of the sets of blocks of the space.
+    """
+
+    def __init__(self, space: Space, which: int) -> None:
+        self.space, self._which = space, which
         self._numbers: dict[Column, int] = {}
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What is chosen for one by one; listing their options may take long."""
+        return self.space.blocks[self._which]
 
     def number(self, column: Column) -> int:
         """The number of a column."""
@@ -50,6 +59,7 @@ class Bank:
             starts=starts.astype(np.int64),
             raw=PerBlock(*(block.raw for block in self.blocks)),
             logs=PerBlock(*(block.logs for block in self.blocks)),
+            lows=PerBlock(*(block.lows for block in self.blocks)),
             runs=np.concatenate([block.runs for block in self.blocks]),
             fans=fans,
             dims=dims,
@@ -83,6 +93,7 @@ class Bank:
                 starts=np.array(starts),
                 raw=PerBlock(*raw),
                 logs=PerBlock(*map(np.log, raw)),
+                lows=NO_LOWS,
                 runs=np.zeros(count, np.int64),
                 fans=np.concatenate(fans),
                 dims=options.dims,

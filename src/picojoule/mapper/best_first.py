@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from picojoule.mapper import boxes, frontier
 from picojoule.mapper.families import least_values
-from picojoule.mapper.found import Watch
 from picojoule.mapper.frontier import Frontier, Pace, Standing
+from picojoule.mapper.patience import WATCHED, OutOfTimeError, Patience, clock
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
 
-WATCHED = 0.1  # seconds after which whoever watches is told again
 SMALLEST_GAIN = frontier.SMALLEST_GAIN
 
 
@@ -100,7 +98,6 @@ class Solver:
     Args:
         mode: what to minimise (:mod:`programme`).
         patience: how long it goes on.
-        empty_handed: the time after which it does so only with a mapping in hand.
         cycle_limit: more cycles are not allowed.
         best, mapping: what must be beaten, and the mapping that has this value, if one is known.
         floor: no mapping is below: one that gets there ends the search.
@@ -112,39 +109,38 @@ class Solver:
         mode: int,
         patience: Patience,
         *,
-        empty_handed: float = math.inf,
         cycle_limit: float = math.inf,
         best: float = math.inf,
         mapping: Mapping | None = None,
         floor: float = 0.0,
     ) -> None:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
-        self.patience, self.empty_handed, self.floor = patience, empty_handed, floor
+        self.patience, self.floor = patience, floor
         self.best, self.mapping = best, mapping
         self._speed = _Speed()
         self._parts: list[_Part] = []
 
-    def solve(self, *, first: bool = False) -> Result:
-        """The best mapping over all classes, or the *first* one met."""
-        if not self._settled():
-            self._parts = [
-                _Part(self.relaxation, which, self.mode, self.cycle_limit)
-                for which in range(len(self.relaxation.space.shapes))
-            ]
-        return self.go_on(first=first)
-
-    def go_on(self, *, first: bool = False) -> Result:
-        """What :meth:`solve` returns, from where it was when its time was over."""
+    def solve(self) -> Result:
+        """The best mapping over all classes; after its time was over, from where it was."""
+        if self._settled():
+            return self._result(self.best, complete=True)
+        try:
+            with self.patience.kept():
+                for which in range(len(self._parts), len(self.relaxation.space.shapes)):
+                    part = _Part(self.relaxation, which, self.mode, self.cycle_limit)
+                    self._parts.append(part)
+        except OutOfTimeError:
+            return self._result(0.0, complete=False)
         while True:
             worth = self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf
             left = sorted((p for p in self._parts if p.bound < worth), key=lambda p: p.bound)
             if not left or self._settled():
                 return self._result(self.best, complete=True)
             part, ceiling = left[0], left[1].bound if left[1:] else math.inf
-            if self._over(part.bound) or (first and self.mapping is not None):
+            if self._over(part.bound):
                 return self._result(part.bound, complete=False)
             most = self._affordable()
-            started = time.perf_counter()
+            started = clock()
             part.standing.best[0] = self.best
             work = part.advance(
                 Pace(
@@ -154,10 +150,9 @@ class Solver:
                     most=most,
                     ceiling=math.nextafter(ceiling, math.inf),
                     floor=self.floor,
-                    first=first,
                 )
             )
-            self._speed.note(work, time.perf_counter() - started)
+            self._speed.note(work, clock() - started)
             if part.standing.best[0] < self.best:
                 self.best = float(part.standing.best[0])
                 cls = self.relaxation.cls(part.which, part.standing.counts[frontier.MEMBER])
@@ -178,9 +173,8 @@ class Solver:
 
     def _over(self, bound: float) -> bool:
         """Whether the time is over, with *bound* below all that is left."""
-        if self.mapping is None and time.perf_counter() > self.empty_handed:
-            return True
-        return self.patience.over(self.best, bound)
+        self.patience.best, self.patience.below = self.best, bound
+        return self.patience.over()
 
     def _settled(self) -> bool:
         return self.best <= self.floor * (1 + SMALLEST_GAIN)
@@ -188,28 +182,9 @@ class Solver:
     def _affordable(self) -> int:
         """The work that fits the time that is left; never so little that nothing comes of it."""
         deadline = self.patience.deadline
-        if self.mapping is None:
-            deadline = min(deadline, self.empty_handed)
         if deadline == math.inf:
             return boxes.UNLIMITED
-        return max(TUNING.least_work, self._speed.in_seconds(deadline - time.perf_counter()))
-
-
-class Patience:
-    """How long a search may go on: until its time is over, or whoever watches it ends it."""
-
-    def __init__(self, deadline: float = math.inf, watch: Watch | None = None) -> None:
-        self.deadline, self.watch = deadline, watch
-        self._again = 0.0
-
-    def over(self, best: float, bound: float) -> bool:
-        """Whether it ends, with *best* the least so far and nothing below *bound*."""
-        now = time.perf_counter()
-        if self.watch is not None and now >= self._again:
-            self._again = now + WATCHED
-            if self.watch(best, bound):
-                self.deadline = -math.inf
-        return now > self.deadline
+        return max(TUNING.least_work, self._speed.in_seconds(deadline - clock()))
 
 
 class _Speed:

@@ -18,12 +18,16 @@ import numpy as np
 
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
+from picojoule.mapper.patience import check, pieces
+from picojoule.mapper.programme import BUCKET
 from picojoule.traffic import HandedOn
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxis
 
 P, R = Dim.P, Dim.R
 INPUT = OPERANDS[0]
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
+AT_A_TIME = 1 << 16  # chains counted between two questions whether there is time
+POSITIONS = 1 << 20  # the same for a window: chains times the outputs that each passes
 BLOCKS = ((Dim.P, Dim.R), (Dim.Q, Dim.S), (Dim.M,), (Dim.C,), (Dim.N,), (Dim.G,))
 """The dimensions that choose together: outputs and taps of a window share rows."""
 ROOM = 192 << 20  # bytes of factors kept from one search to the next
@@ -122,6 +126,7 @@ class Block:
         group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
         runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
         raw, logs: the factors of columns asked for so far, and their logarithms.
+        lows: the least logarithm of each bucket of options, column by column.
         nbytes: memory that options and factors take.
     """
 
@@ -136,6 +141,7 @@ class Block:
             self._chains = [chains(cuts) for cuts in key.cuts]
             pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
             picked = zip(self._chains, pick, strict=True)
+            check()
             group = _group([tiles[which] for (tiles, _), which in picked])
             order = np.argsort(group, kind="stable")
             self.group, self._pick = group[order], [which[order] for which in pick]
@@ -143,10 +149,11 @@ class Block:
         else:
             self._chains, self._pick, self.group = twin._chains, twin._pick, twin.group
             self._windows = twin._windows
+        check()
         chosen = list(zip(self._chains, self._pick, strict=True))
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
-        self.raw, self.logs = np.empty(0), np.empty(0)
+        self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
         self._words: dict[Words, Floats] = {}
@@ -187,25 +194,34 @@ class Block:
         return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
 
     def places(self, columns: Sequence[Column]) -> list[Place]:
-        """Where the factors of columns are kept; those asked for first are computed."""
+        """Where the factors of columns are kept; those asked for first are computed.
+
+        Without options there are none, and whatever is said of them is never read.
+        """
         new = [column for column in dict.fromkeys(columns) if column not in self._places]
-        varied: list[Floats] = []
-        kept = len(self.raw)
-        for column in new:
-            values = self._values(column)
-            least = float(values.min())
-            if least == values.max():
-                self._places[column] = Place(-1, least, 1.0)
-            else:
-                self._places[column] = Place(kept + len(varied) * self.size, 1.0, least)
-                varied.append(values)
-        if varied:
-            self.raw = np.concatenate([self.raw, *varied])
-            logs = np.empty(len(self.raw))
-            logs[:kept] = self.logs
-            np.log(self.raw[kept:], out=logs[kept:])
-            self.logs = logs
-            self.nbytes += 16 * len(varied) * self.size
+        if not self.size:
+            return [Place(-1, 1.0, 1.0)] * len(columns)
+        kept = at = len(self.raw)
+        raw, logs = np.empty(kept + len(new) * self.size), np.empty(kept + len(new) * self.size)
+        raw[:kept], logs[:kept] = self.raw, self.logs
+        lows, buckets = [self.lows], np.arange(0, self.size, BUCKET)
+        try:
+            for column in new:
+                check()
+                values = self._values(column)
+                check()
+                least = float(values.min())
+                if least == values.max():
+                    self._places[column] = Place(-1, least, 1.0)
+                    continue
+                raw[at : at + self.size] = values
+                np.log(values, out=logs[at : at + self.size])
+                lows.append(np.minimum.reduceat(logs[at : at + self.size], buckets))
+                self._places[column] = Place(at, 1.0, least)
+                at += self.size
+        finally:  # also what there is when the time is over
+            self.raw, self.logs, self.lows = raw[:at], logs[:at], np.concatenate(lows)
+            self.nbytes += 16 * (at - kept)
         return [self._places[column] for column in columns]
 
     def _values(self, column: Column) -> Floats:
@@ -229,8 +245,8 @@ class Block:
     def steps(self) -> Floats:
         """Steps of the loops."""
         total = np.ones(self.size)
-        for tiles, fans in zip(self.tiles, self.fans, strict=True):
-            total = total * repeats(tiles, fans, self.depth, 0, 0)
+        for n in range(len(self.dims)):
+            total = total * self._repeats(n, self.depth, 0, 0)
         return total
 
     def _commands(self) -> Floats:
@@ -266,9 +282,19 @@ class Block:
             return np.full(self.size, float(bound))
         if bound == 1:
             return np.ones(self.size)
-        key = (n, words.child, words.grain, words.still)
+        return self._repeats(n, words.child, words.grain, words.still)
+
+    def _repeats(self, n: int, child: int, grain: int, still: int) -> Floats:
+        key = (n, child, grain, still)
         if key not in self._times:
-            times = repeats(*self._chains[n], words.child, words.grain, words.still)
+            tiles, fans = self._chains[n]
+            times = np.concatenate(
+                [
+                    repeats(tiles[part], fans[part], child, grain, still)
+                    for part in pieces(len(tiles), AT_A_TIME)
+                ]
+            )
+            check()
             self._times[key] = np.asarray(times[self._pick[n]])
             self.nbytes += self._times[key].nbytes
         return self._times[key]
@@ -295,18 +321,26 @@ class Block:
             _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
             inverses.append(inverse.ravel())
             picks.append((tiles[first], fans[first]))
-        table = window_words(
-            *picks[0],
-            *picks[1],
-            window.axis.stride,
-            window.axis.dilation,
-            window.axis.stored.start,
-            window.axis.stored.stop,
-            child,
-            grain,
-            level,
-            tap,
+        outputs, outputs_fans = picks[0]
+        table = np.concatenate(
+            [
+                window_words(
+                    outputs[part],
+                    outputs_fans[part],
+                    *picks[1],
+                    window.axis.stride,
+                    window.axis.dilation,
+                    window.axis.stored.start,
+                    window.axis.stored.stop,
+                    child,
+                    grain,
+                    level,
+                    tap,
+                )
+                for part in pieces(len(outputs), max(1, POSITIONS // self.key.cuts[0].bound))
+            ]
         )
+        check()
         words = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
         self._windows[key] = words
         return words
@@ -328,6 +362,7 @@ _kept: OrderedDict[Key, Block] = OrderedDict()
 
 def block(key: Key) -> Block:
     """The block of a key, perhaps one that an earlier search has worked with."""
+    check()
     kept = _kept.pop(key, None)
     if kept is None:  # rows and columns often have the same window
         kept = Block(key, _kept.get(key._replace(dims=(P, R))))

@@ -6,6 +6,7 @@ A chain is the tile of each level, outermost first, and the unrolling beneath ea
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,8 +14,10 @@ import numpy as np
 
 from picojoule.mapper.kernels import Bools, Ints
 from picojoule.mapper.listings import complete_chains, wider_chains
+from picojoule.mapper.patience import check, pieces
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
+AT_A_TIME = 1 << 20  # tiles tried between two questions whether there is time
 SMALL = 12  # bound up to which even a naive list is short
 
 
@@ -124,6 +127,7 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
         tiles, fans = _balanced(cuts)
     if cuts.spans:
         tiles, fans = _exact(cuts, tiles, fans)
+    check()
     if cuts.rules is None:
         return tiles, fans
     keep = cuts.rules.allowed(tiles, fans)
@@ -164,18 +168,28 @@ def products_of(axes: Sequence[int], most: int) -> Ints:
 
 
 def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
-    bound, limits = cuts.bound, cuts.limits
-    raw = complete_chains(bound, limits[2], max(1, cuts.fans[1]), cuts.edge)
+    bound, limits, fan = cuts.bound, cuts.limits, max(1, cuts.fans[1])
+    largest = min(bound, limits[2])
+    tiles = bound if cuts.edge >= bound else 2 * math.isqrt(bound)  # about as many are tried
+    listed = [
+        complete_chains(bound, 1 + part.start, part.stop, fan, cuts.edge)
+        for part in pieces(largest, max(1, AT_A_TIME // (fan * tiles)))
+    ]
+    listed += [
+        wider_chains(bound, 1 + part.start, part.stop, fan, more)
+        for more in cuts.wider
+        for part in pieces(largest, max(1, AT_A_TIME // (fan * bound)))
+    ]
+    raw = np.concatenate(listed)
     if cuts.wider:
-        fan = max(1, cuts.fans[1])
-        wider = [wider_chains(bound, limits[2], fan, more) for more in cuts.wider]
-        raw = np.unique(np.concatenate([raw, *wider]), axis=0)
+        raw = np.unique(raw, axis=0)
     raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
-    tiles = np.ones((len(raw), 4), np.int64)
-    tiles[:, 0], tiles[:, 1], tiles[:, 2] = bound, raw[:, 0], raw[:, 1]
+    check()
+    sizes = np.ones((len(raw), 4), np.int64)
+    sizes[:, 0], sizes[:, 1], sizes[:, 2] = bound, raw[:, 0], raw[:, 1]
     fans = np.ones((len(raw), 3), np.int64)
     fans[:, 1] = raw[:, 2]
-    return tiles, fans
+    return sizes, fans
 
 
 def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
@@ -183,6 +197,7 @@ def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
     depth = len(cuts.limits)
     started: list[tuple[list[int], list[int]]] = [([cuts.bound], [])]
     for level in range(depth):
+        check()
         most = cuts.limits[level + 1] if level < depth - 1 else 1
         started = [
             ([*tiles, tile], [*fans, step // tile])
@@ -203,6 +218,7 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     listed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     def walk(tiles: tuple[int, ...], fans: tuple[int, ...]) -> None:
+        check()
         level, size = len(tiles) - 1, tiles[-1]
         last = level == depth - 1
         for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size), cuts._few):

@@ -14,6 +14,7 @@ import numpy as np
 
 from picojoule.mapper.blocks import BLOCKS, loop_bit
 from picojoule.mapper.kernels import Ints
+from picojoule.mapper.patience import check
 from picojoule.mapper.space import Edge, MappingClass, Runs, Space, Stay
 from picojoule.workload import DIMS, RELEVANT, Dim, Operand
 
@@ -68,13 +69,17 @@ def class_table(space: Space) -> ClassTable:
 
 
 def _tabulate(space: Space) -> ClassTable:
-    classes = {cls: n for n, cls in enumerate(space.classes())}
+    classes: dict[MappingClass, int] = {}
+    for cls in space.classes():
+        check()
+        classes[cls] = len(classes)
     numbers: dict[tuple[tuple[frozenset[Operand], ...], int], int] = {}
     edges: list[tuple[Edge, ...]] = []
     stays: list[list[dict[Stay, int]]] = []
     kind, held = np.zeros(len(classes), np.int64), np.zeros((len(classes), len(BLOCKS)), np.int64)
     rows = []
     for n, cls in enumerate(classes):
+        check()
         key = (cls.keeps, space.lasting(cls))
         if key not in numbers:
             numbers[key] = len(numbers)

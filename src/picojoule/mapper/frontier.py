@@ -18,7 +18,7 @@ from picojoule.compiled.functions import compiled
 from picojoule.mapper import boxes
 from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, forbid
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import ENERGY, Multipliers, Options, Programme, dual, log_of, score
+from picojoule.mapper.programme import ENERGY, Multipliers, Options, Programme, dual, log_of
 from picojoule.mapper.tuning import TUNING
 
 SMALLEST_GAIN = 1e-12
@@ -99,14 +99,12 @@ class Pace(NamedTuple):
         most: work after which it ends wherever it is.
         ceiling: it ends once nothing left is below.
         floor: no choice is below: one that gets there ends the search.
-        first: whether the first choice met ends it.
     """
 
     pause: int
     most: int
     ceiling: float
     floor: float
-    first: bool
 
 
 @compiled()
@@ -214,13 +212,12 @@ def _tighten(
     entry: int,
     knowledge: int,
     penalty: Floats,
-    scores: Floats,
 ) -> None:
     """Bound a class by the dual, unless that is clearly above the least so far.
 
     Args:
         knowledge: what is then known of it.
-        penalty, scores: scratch, one place an option.
+        penalty: scratch, one place an option.
     """
     counts, options = standing.counts, classes.options
     family, member = frontier.family[entry], frontier.member[entry]
@@ -249,7 +246,6 @@ def _tighten(
         TUNING.dual_rounds,
         TUNING.dual_turns,
         log_of(programme, enough),
-        scores,
         frontier.weights[entry][: len(at.means)],
     )
     for k in range(len(at.means)):
@@ -284,7 +280,6 @@ def _decide(
     standing: Standing,
     entry: int,
     penalty: Floats,
-    scores: Floats,
 ) -> None:
     """Split a class by how its hops are priced."""
     variants, counts = classes.families.variants[frontier.family[entry]], standing.counts
@@ -294,7 +289,7 @@ def _decide(
         frontier.member[variant], frontier.family[variant] = frontier.member[entry], family
         frontier.bound[variant], frontier.height[variant] = frontier.bound[entry], 0.0
         frontier.knowledge[variant], frontier.step[variant] = COLUMNS, TUNING.first_step
-        _tighten(classes, frontier, standing, variant, DECIDED, penalty, scores)
+        _tighten(classes, frontier, standing, variant, DECIDED, penalty)
     _release(frontier, counts, entry)
 
 
@@ -303,11 +298,9 @@ def _search(
     classes: Classes,
     frontier: Frontier,
     standing: Standing,
-    pace: Pace,
     entry: int,
     most: int,
     penalty: Floats,
-    scores: Floats,
 ) -> bool:
     """Look for a choice a little above the bound of a class; false if that took too much work."""
     counts, options = standing.counts, classes.options
@@ -317,17 +310,14 @@ def _search(
     forbid(classes.families, classes.columns, options, family, pattern, held, penalty)
     at = _begin(classes.starts, classes.families.start[family], programme)
     weights = frontier.weights[entry][: len(at.means)]
-    score(options, programme.where, weights, penalty, scores)
     bound, knowledge = frontier.bound[entry], frontier.knowledge[entry]
-    step = max(frontier.step[entry], TUNING.hasty_step) if pace.first else frontier.step[entry]
+    step = frontier.step[entry]
     limit = min(_limit(standing.best[0]), _above(bound, step, programme.base))
     goal = bound * (1 + SMALLEST_GAIN) if bound > 0 else -np.inf
-    if pace.first:
-        goal = limit - SMALLEST_GAIN * abs(limit)
     value, choice, looked, cut, work = boxes.search(
         options,
         programme,
-        scores,
+        penalty,
         weights,
         frontier.height[entry],
         at,
@@ -363,8 +353,7 @@ def _search(
 def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace) -> int:
     """Take open classes a step further, the lowest bound first; says how it ended."""
     counts = standing.counts
-    size = classes.options.starts[-1]
-    penalty, scores = np.empty(size), np.empty(size)
+    penalty = np.empty(classes.options.starts[-1])
     widest = 0
     for f in range(len(classes.families.variants)):
         widest = max(widest, classes.families.variants[f, 1] - classes.families.variants[f, 0])
@@ -377,17 +366,15 @@ def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace
         if bound >= pace.ceiling:
             return BEYOND
         worked = counts[WORK] - began
-        if worked >= pace.pause or (pace.first and counts[MEMBER] >= 0):
+        if worked >= pace.pause:
             return PAUSED
         if counts[IDLE] < widest:
             return FULL
         entry = _take(frontier, counts)
         if frontier.knowledge[entry] == COLUMNS:
-            _tighten(classes, frontier, standing, entry, DUAL, penalty, scores)
+            _tighten(classes, frontier, standing, entry, DUAL, penalty)
         elif frontier.knowledge[entry] == BOXES:
-            _decide(classes, frontier, standing, entry, penalty, scores)
-        elif not _search(
-            classes, frontier, standing, pace, entry, pace.most - worked, penalty, scores
-        ):
+            _decide(classes, frontier, standing, entry, penalty)
+        elif not _search(classes, frontier, standing, entry, pace.most - worked, penalty):
             return BROKEN
     return DONE

@@ -17,6 +17,7 @@ from picojoule.mapper.class_table import Kind
 from picojoule.mapper.coefficients import Model, model
 from picojoule.mapper.families import Families
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.patience import check
 from picojoule.mapper.space import Edge, Space, words_of
 from picojoule.workload import DIMS, OPERANDS
 
@@ -165,6 +166,7 @@ class Gathering:
 
     def add(self, kind: Kind) -> int:
         """Add the families of a kind of classes; the number of the first."""
+        check()
         of = model(self.space, kind)
         line, first = rows(self.space, of), len(self._start)
         columns = [

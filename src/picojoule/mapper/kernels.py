@@ -89,6 +89,15 @@ def repeats(tiles: Ints2, fans: Ints2, child: int, grain: int, still: int) -> Fl
     return result
 
 
+@compiled()
+def _alike(one: Ints, other: Ints, grain: int) -> bool:
+    """Whether two leaves have the same steps, and the same elements outside the grain."""
+    same = 0
+    while same < len(one) and (one[same] == other[same] or (same & 1 and same > 2 * grain)):
+        same += 1
+    return same == len(one)
+
+
 # 117 lines: one compiled walk; its parts share the counters that it moves.
 @compiled()
 def _visits(
@@ -143,28 +152,26 @@ def _visits(
         base[level + 1] = low
         limit[level + 1] = min(low + inner, top)
         level += 1
-    # Group leaves into visits: same steps everywhere and same elements outside the grain.
+    # Group leaves into visits: same steps everywhere and same elements outside the grain. The first
+    # leaf of each is that of the first elements inside; the others mostly come in the same order.
     visit_of = np.empty(n, np.int64)
     heads = np.empty(n, np.int64)
-    visits = 0
+    visits = visit = 0
     for i in range(n):
-        visit = -1
-        for v in range(visits - 1, -1, -1):
-            same = True
-            for k in range(levels):
-                if key[i, 2 * k] != key[heads[v], 2 * k]:
-                    same = False
-                    break
-                if k < grain and key[i, 2 * k + 1] != key[heads[v], 2 * k + 1]:
-                    same = False
-                    break
-            if same:
-                visit = v
-                break
-        if visit < 0:
+        begins = True
+        for k in range(grain, levels):
+            if key[i, 2 * k + 1] > 0:
+                begins = False
+        if begins:
             heads[visits] = i
             visit = visits
             visits += 1
+        elif visit + 1 < visits and _alike(key[i], key[heads[visit + 1]], grain):
+            visit += 1
+        else:
+            visit = visits - 1
+            while not _alike(key[i], key[heads[visit]], grain):
+                visit -= 1
         visit_of[i] = visit
     first = np.zeros(visits + 1, np.int64)
     for i in range(n):
@@ -180,19 +187,19 @@ def _visits(
         fill[visit_of[i]] += 1
     before = np.full(visits, -1, np.int64)
     if slide >= 0:
+        sought, last = np.empty(2 * levels, np.int64), -1
         for v in range(visits):
             if key[heads[v], 2 * slide] == 0:
                 continue
-            for w in range(v - 1, -1, -1):
-                same = key[heads[w], 2 * slide] == key[heads[v], 2 * slide] - 1
-                for k in range(levels):
-                    if k != slide and key[heads[w], 2 * k] != key[heads[v], 2 * k]:
-                        same = False
-                    if k < grain and key[heads[w], 2 * k + 1] != key[heads[v], 2 * k + 1]:
-                        same = False
-                if same:
-                    before[v] = w
-                    break
+            for k in range(2 * levels):
+                sought[k] = key[heads[v], k]
+            sought[2 * slide] -= 1
+            w = last + 1 if last + 1 < v else 0  # mostly the one after what was before the last
+            if not _alike(sought, key[heads[w]], grain):
+                w = v - 1
+                while w >= 0 and not _alike(sought, key[heads[w]], grain):
+                    w -= 1
+            before[v] = last = w
     if not join:
         return first, before, lows, highs
     # Without sliding only the union counts: join ranges that touch.

@@ -27,8 +27,10 @@ def _turns(tile: int, element: int, step: int) -> int:
 
 # 108 lines: one compiled loop; a call in its innermost part costs more than what is in it.
 @compiled()
-def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
+def complete_chains(bound: int, smallest: int, largest: int, fanout: int, edge: int) -> Ints:
     """Chains (tile, element tile, unrolling) of one dimension for two tiles and one array.
+
+    Element tiles are those from *smallest* to *largest*.
 
     For each element tile z and unrolling f (step u = z*f) and each number of tiles, the smallest
     tile, and the larger ones with the same number of tiles that save steps or element tiles. No
@@ -42,8 +44,9 @@ def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
     out = np.empty((room, 3), np.int64)
     n = 0
     tiles = np.empty(4 * fanout + 4 * bound + edge + 8, np.int64)
+    seen, stamp = np.zeros(bound + 1, np.int64), 0  # when a tile was tried last
     every = edge >= bound
-    for z in range(1, min(bound, largest) + 1):
+    for z in range(smallest, min(bound, largest) + 1):
         for f in range(1, min(fanout, ceiling(bound, z)) + 1):
             u = z * f
             previous = 0
@@ -53,6 +56,7 @@ def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
                 low = ceiling(bound, k)  # the smallest tile for this count
                 high = bound if k == 1 else ceiling(bound, k - 1) - 1
                 m = 0
+                stamp += 1
                 if every:
                     for x in range(low, high + 1):
                         tiles[m] = x
@@ -98,13 +102,10 @@ def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
                                 m += 1
                 for i in range(m):
                     x = tiles[i]
-                    if x < z or (x == previous and not every):
+                    if seen[x] == stamp:
                         continue
-                    seen = False
-                    for j in range(i):
-                        if tiles[j] == x:
-                            seen = True
-                    if seen:
+                    seen[x] = stamp
+                    if x < z or (x == previous and not every):
                         continue
                     count = _total(bound, x, min(u, x))
                     if f > 1 and f > ceiling(x, z):
@@ -138,7 +139,7 @@ def complete_chains(bound: int, largest: int, fanout: int, edge: int) -> Ints:
 
 
 @compiled()
-def wider_chains(bound: int, largest: int, fanout: int, more: bool) -> Ints:
+def wider_chains(bound: int, smallest: int, largest: int, fanout: int, more: bool) -> Ints:
     """Chains (tile, element tile, unrolling) that may pay where a wider spread costs less energy.
 
     As :func:`complete_chains`, with turns of the innermost loop counted as well as steps; and with
@@ -151,7 +152,7 @@ def wider_chains(bound: int, largest: int, fanout: int, more: bool) -> Ints:
     sign = -1 if more else 1
     out = np.empty((room, 3), np.int64)
     kept = np.empty((bound + 1, 5), np.int64)
-    for z in range(1, min(bound, largest) + 1):
+    for z in range(smallest, min(bound, largest) + 1):
         for f in range(1, min(fanout, ceiling(bound, z)) + 1):
             u, t = z * f, 1
             while t <= bound:

@@ -9,6 +9,7 @@ and some class prices it exactly, so the least over all classes is the optimum.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from picojoule.accelerator import Axis
 from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block
-from picojoule.mapper.class_table import class_table
+from picojoule.mapper.class_table import ClassTable, class_table
 from picojoule.mapper.families import Families, Goal, Members, assemble, forbid
 from picojoule.mapper.frontier import NOWHERE, Classes, Starts
 from picojoule.mapper.gathering import Gathering, pricings
@@ -59,12 +60,16 @@ class Relaxation:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self.table = class_table(space)
         self._ledger = Ledger(space.layer, space.accelerator, one=1.0)
-        self._banks = [Bank(space, blocks) for blocks in space.blocks]
+        self._banks = [Bank(space, which) for which in range(len(space.shapes))]
         self._shapes: dict[int, _Shape] = {}
         self._fewest: dict[int, float] = {}
         self._classes: dict[tuple[int, int, float], Classes] = {}
+
+    @functools.cached_property
+    def table(self) -> ClassTable:
+        """The classes, by number; listing them may take long."""
+        return class_table(self.space)
 
     def options(self, which: int) -> Options:
         """The options of all blocks, with every column asked for so far."""

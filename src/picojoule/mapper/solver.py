@@ -8,17 +8,19 @@ A mapping's energy is a sum of products of per-dimension factors once its class 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from functools import cache as once
 
-from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
+from picojoule.accelerator import Accelerator, Array, Axis, Charging, Compute, Level, Memory
 from picojoule.cost import evaluate
 from picojoule.dataflow import Dataflow
 from picojoule.errors import NoMappingError, PicojouleError
 from picojoule.mapper import programme
-from picojoule.mapper.best_first import SMALLEST_GAIN, Patience, Result, Solver
+from picojoule.mapper.best_first import SMALLEST_GAIN, Result, Solver
+from picojoule.mapper.compulsory import least_cycles, least_energy
+from picojoule.mapper.dive import dive
 from picojoule.mapper.found import Found, Watch, value_of
+from picojoule.mapper.patience import Patience, clock
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
@@ -28,6 +30,7 @@ FACTORS = ("all", "perfect")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
+CHEAPEST = 0.5  # share of it for the cheapest mapping, where that is only the start
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
 
@@ -70,7 +73,7 @@ def search(
     dataflow = accelerator.dataflow(dataflow)
     if budget is not None:
         _load_compiled()
-    started = time.perf_counter()
+    started = clock()
     patience = Patience(math.inf if budget is None else started + budget, watch)
     timed = pareto or objective != "energy" or accelerator.time_costs or slack > 0
 
@@ -82,7 +85,9 @@ def search(
         relaxation = Relaxation(space)
         if start is not None and objective == "latency" and not pareto:
             return relaxation, None, _from(relaxation, start, objective, patience, floor)
-        best = _cheapest(relaxation, started, patience)
+        best = _cheapest(
+            relaxation, patience if objective == "energy" else patience.share(CHEAPEST)
+        )
         cheapest = best.mapping
         if objective != "energy" and cheapest is not None:
             best = _from(relaxation, cheapest, objective, patience)
@@ -94,16 +99,11 @@ def search(
     result = None if best.mapping is None else _priced(relaxation, best, objective, started)
     if result is not None and best.complete and result.status != "optimal":
         relaxation, cheapest, best = solved(exact=True)  # dearer than its programme says
-        result = None if best.mapping is None else _priced(relaxation, best, objective, started)
+        again = None if best.mapping is None else _priced(relaxation, best, objective, started)
+        if best.complete or (again is not None and again.value < result.value):
+            result = again
     if result is None:
-        why = "in time" if not best.complete else f"with the dataflow {dataflow.name!r}"
-        wide, word = max(layer.bits), accelerator.word_bits
-        hint = "larger memories or another dataflow may help"
-        if wide > word:
-            hint = f"its words have {word} bits, the layer's up to {wide}: try --bits {word}"
-        raise NoMappingError(
-            f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
-        )
+        raise _none_fits(relaxation.space, in_time=best.complete)
     if slack and objective == "energy":
         said = f"{result.space}; the fastest of those within {100 * slack:g} % of the least energy"
         result = replace(result, lower_bound=min(best.bound, result.value), space=said)
@@ -112,33 +112,67 @@ def search(
     return replace(result, front=_front(relaxation, cheapest, patience))
 
 
-def _cheapest(relaxation: Relaxation, started: float, patience: Patience) -> Result:
+def _none_fits(space: Space, *, in_time: bool) -> NoMappingError:
+    """That there is no mapping, or none was met, and what may help."""
+    layer, accelerator = space.layer, space.accelerator
+    why = f"with the dataflow {space.dataflow.name!r}" if in_time else "in time"
+    wide, word = max(layer.bits), accelerator.word_bits
+    hint = "larger memories or another dataflow may help"
+    if wide > word:
+        hint = f"its words have {word} bits, the layer's up to {wide}: try --bits {word}"
+    return NoMappingError(
+        f"layer {layer.name!r}: no mapping fits {accelerator.name!r} {why}; {hint}"
+    )
+
+
+def _cheapest(relaxation: Relaxation, patience: Patience) -> Result:
     """The mapping with the least energy; out of time, the best that was met, or any."""
-    empty_handed = started + EMPTY_HANDED * (patience.deadline - started)
-    solver = Solver(relaxation, programme.ENERGY, patience, empty_handed=empty_handed)
+    solver = Solver(relaxation, programme.ENERGY, patience.share(EMPTY_HANDED))
     best = solver.solve()
-    if best.complete or best.mapping is not None:
+    if best.complete:
         return best
-    # Most of the time is gone with nothing in hand: any mapping will do, and few sizes divide.
-    of = relaxation.space
-    few = Space(of.layer, of.accelerator, of.dataflow, timed=of.timed, perfect=True)
-    quick = Solver(Relaxation(few), programme.ENERGY, Patience()).solve(first=True)
-    solver.best, solver.mapping = quick.value, quick.mapping
-    solver.empty_handed = math.inf
-    return solver.go_on()
+    if best.mapping is None:  # most of the time is gone: with few sizes there are mappings
+        few = _among_few(relaxation.space, patience)
+        solver.best, solver.mapping = few.value, few.mapping
+    solver.patience = patience
+    return solver.solve()
+
+
+def _among_few(space: Space, patience: Patience) -> Result:
+    """The cheapest mapping of those with tiles that divide; out of time, one that is near by.
+
+    Of classes with the same operands kept the first is the one that asks least of the loops: out
+    of time the others are not tried.
+    """
+    few = Relaxation(
+        Space(space.layer, space.accelerator, space.dataflow, timed=space.timed, perfect=True)
+    )
+    solver = Solver(few, programme.ENERGY, patience)
+    keeps = None
+    for cls in few.table.classes:
+        if cls.keeps == keeps and patience.over():
+            continue
+        solver.mapping, keeps = dive(few, cls, patience), cls.keeps
+        if solver.mapping is not None:
+            solver.best = evaluate(space.layer, space.accelerator, solver.mapping).energy
+            break
+    return solver.solve()
 
 
 @once
 def _load_compiled() -> None:
     """Have what is compiled loaded, by a search of nothing much: no budget is for that."""
     everything = frozenset(OPERANDS)
-    memories = [
-        Memory(name, keeps=everything, capacity=size, read_energy=1.0, write_energy=1.0)
-        for name, size in (("outside", None), ("inside", 64.0))
-    ]
-    nest = (Level((memories[0],)), Array("array", (Axis("row", 2),)), Level((memories[1],)))
-    tiny = Accelerator("tiny", nest, compute=Compute(1.0))
-    search(linear("tiny", in_features=4, out_features=2), tiny, objective="latency")
+    outside, middle, inside = (
+        Level((Memory(name, keeps=everything, capacity=size, read_energy=1.0, write_energy=1.0),))
+        for name, size in (("outside", None), ("middle", 256.0), ("inside", 64.0))
+    )
+    nest = (outside, middle, Array("array", (Axis("row", 2),)), inside)
+    tiny = Accelerator("tiny", nest, compute=Compute(1.0), charging=Charging.DEARER_END)
+    layer = linear("tiny", in_features=4, out_features=2)
+    search(layer, tiny, objective="latency")
+    space = Space(layer, tiny, tiny.dataflow(None), timed=True)
+    dive(Relaxation(space), next(space.classes()), Patience())
 
 
 def _priced(relaxation: Relaxation, best: Result, objective: str, started: float) -> Found:
@@ -150,20 +184,27 @@ def _priced(relaxation: Relaxation, best: Result, objective: str, started: float
     if best.complete and value > best.value * (1 + ROUNDING):
         # Unrollings that axes multiply to one by one, but not side by side.
         best = replace(best, complete=False, bound=best.value)
-    # The multiplications cost the same under every mapping.
-    least = cost.by_operand["compute"] if objective == "energy" else 0.0
+    bound = value
+    if not best.complete:
+        bound = min(max(best.bound, _least(space.layer, space.accelerator, objective)), value)
     return Found(
         mapping=mapping,
         cost=cost,
         objective=objective,
         value=value,
         status="optimal" if best.complete else "feasible",
-        lower_bound=value if best.complete else min(max(best.bound, least), value),
+        lower_bound=bound,
         explored=best.explored,
         pruned=best.pruned,
         space=space.text(),
-        seconds=time.perf_counter() - started,
+        seconds=clock() - started,
     )
+
+
+def _least(layer: Layer, accelerator: Accelerator, objective: str) -> float:
+    """What no mapping is below, whatever was looked at."""
+    energy, cycles = least_energy(layer, accelerator), least_cycles(layer, accelerator)
+    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
 
 
 def _from(
@@ -185,17 +226,15 @@ def _from(
     ).solve()
     if objective != "latency":
         return best
-    now, deadline = time.perf_counter(), patience.deadline
-    if now > deadline:
+    if patience.over():
         return replace(best, complete=False)
-    patience = Patience(deadline)  # what follows is energy among the fastest: another scale
+    patience = Patience(patience.deadline)  # what follows is of energy: another scale
     most = best.value * (1 + SMALLEST_GAIN)
     few = None
-    if deadline < math.inf:
-        half = Patience((now + deadline) / 2)
+    if patience.deadline < math.inf:
         of = relaxation.space
         sizes = Relaxation(Space(of.layer, of.accelerator, of.dataflow, timed=True, perfect=True))
-        few = Solver(sizes, programme.ENERGY, half, cycle_limit=most).solve()
+        few = Solver(sizes, programme.ENERGY, patience.share(0.5), cycle_limit=most).solve()
     second = Solver(relaxation, programme.ENERGY, patience, cycle_limit=most).solve()
     if few is not None and not second.complete and few.value < second.value:
         second = replace(second, mapping=few.mapping)
@@ -240,13 +279,13 @@ def _front(relaxation: Relaxation, cheapest: Mapping, patience: Patience) -> tup
 
     Each is the cheapest that is faster than the one before it, and cheaper than the fastest.
     """
-    started = time.perf_counter()
+    started = clock()
     last = _priced(relaxation, _from(relaxation, cheapest, "latency", patience), "latency", started)
     last = replace(last, objective="energy", value=last.cost.energy, lower_bound=last.cost.energy)
     points: list[Found] = []
     limit = math.inf
     while last.status == "optimal":
-        started = time.perf_counter()
+        started = clock()
         best = Solver(
             relaxation,
             programme.ENERGY,

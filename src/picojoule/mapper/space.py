@@ -138,10 +138,14 @@ class Space:
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
         self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
+        self._keys = [tuple(self._keys_of(empty)) for empty in self.shapes]
+        self.complete = all(c.complete for keys in self._keys for key in keys for c in key.cuts)
+
+    @functools.cached_property
+    def blocks(self) -> list[tuple[Block, ...]]:
+        """The blocks of each of the shapes; listing their options may take long."""
         trim()
-        self.blocks = [self._blocks(empty) for empty in self.shapes]
-        cuts = [cuts for blocks in self.blocks for block in blocks for cuts in block.key.cuts]
-        self.complete = all(c.complete for c in cuts)
+        return [tuple(block(key) for key in keys) for keys in self._keys]
 
     def _is_mirrored(self) -> bool:
         """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
@@ -347,14 +351,13 @@ class Space:
         reach = math.prod(axis.size for axis in array.axes if dim in axis.dims)
         return min(size, reach)
 
-    def _blocks(self, empty: frozenset[int]) -> tuple[Block, ...]:
+    def _keys_of(self, empty: frozenset[int]) -> Iterator[Key]:
+        """What the options of each block follow from where the *empty* levels hold nothing."""
         sizes = tuple(0 if array is None else array.size for array in self.arrays)
-
-        def keyed(dims: tuple[Dim, ...], window: Window | None = None) -> Block:
-            return block(Key(dims, tuple(self._cuts(d, empty) for d in dims), sizes, window))
-
         windows = {dims: self._window(axis) for dims, axis in zip(BLOCKS, self.axes, strict=False)}
-        return tuple(keyed(dims, windows.get(dims)) for dims in BLOCKS)
+        for dims in BLOCKS:
+            cuts = tuple(self._cuts(dim, empty) for dim in dims)
+            yield Key(dims, cuts, sizes, windows.get(dims))
 
     def _window(self, axis: WindowAxis) -> Window:
         room: list[int | None] = [None] * self.depth

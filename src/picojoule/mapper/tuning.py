@@ -29,7 +29,6 @@ class Tuning(NamedTuple):
         patience: steps in which it rises by less before the steps end.
         enough: a dual bound that far above the least is not sharpened before its turn.
         first_step: how far above its bound a class is searched first; doubled each time.
-        hasty_step: the same where any mapping will do.
         few: options that are searched faster with their hops open than bounded with them decided.
         first_pace: work (boxes looked at) taken to be done in a second before any was.
         least_work: what a search within a time budget is given at least.
@@ -55,7 +54,6 @@ class Tuning(NamedTuple):
     patience: int = 40
     enough: float = 0.02
     first_step: float = 0.005
-    hasty_step: float = 0.2
     few: int = 2000
     first_pace: int = 200_000
     least_work: int = 2_000

@@ -1,4 +1,4 @@
-"""What must move however a layer is mapped, and the fewest cycles that takes.
+"""What must move however a layer is mapped, and the least cycles and energy that takes.
 
 Whatever the tiles and the order of the loops, every weight and every input that some output needs
 leaves the outermost memory once, passes every network once, and every output comes back once. At
@@ -34,7 +34,8 @@ def compulsory(layer: Layer, accelerator: Accelerator) -> Compulsory:
     least: dict[str, float] = {}
     for operand in OPERANDS:
         ways = [
-            _bits(layer, accelerator, operand, holders) for holders in _ways(accelerator, operand)
+            {channel.name: channel.bits for channel in ledger.channels()}
+            for ledger in _ledgers(layer, accelerator, operand)
         ]
         for name in ways[0]:
             least[name] = least.get(name, 0.0) + min(way[name] for way in ways)
@@ -47,6 +48,48 @@ def compulsory(layer: Layer, accelerator: Accelerator) -> Compulsory:
     return longest
 
 
+def least_energy(layer: Layer, accelerator: Accelerator) -> float:
+    """What no mapping is below: the products, every word over every edge once, and no waiting."""
+    moved = sum(
+        min(
+            sum(
+                access.energy
+                for table in (ledger.accesses, ledger.hops)
+                for operands in table.values()
+                for access in operands.values()
+            )
+            for ledger in _ledgers(layer, accelerator, operand)
+        )
+        for operand in OPERANDS
+    )
+    drawn = accelerator.drawn_per_cycle * least_cycles(layer, accelerator)
+    return Ledger(layer, accelerator, one=1.0).compute + moved + drawn
+
+
+def least_cycles(layer: Layer, accelerator: Accelerator) -> float:
+    """What no mapping is below: the products on all elements at once, and what must move."""
+    elements = math.prod(array.size for array in accelerator.arrays if array)
+    steps = layer.time_steps * math.prod(layer.bounds) / elements
+    work = steps * Ledger(layer, accelerator, one=1.0).cycles_per_step
+    return max(work, compulsory(layer, accelerator).cycles)
+
+
+def _ledgers(layer: Layer, accelerator: Accelerator, operand: Operand) -> Iterator[Ledger[float]]:
+    """Every word of an operand over every edge once, for each way in."""
+    words = _words(layer, operand, padded=accelerator.charge_padding)
+    for holders in _ways(accelerator, operand):
+        ledger = Ledger(layer, accelerator, one=1.0)
+        ledger.book(
+            [
+                flow_of(operand, parent, child, (words,) * (child - parent + 1))
+                for parent, child in zip(
+                    holders, [*holders[1:], len(accelerator.levels)], strict=True
+                )
+            ]
+        )
+        yield ledger
+
+
 def _ways(accelerator: Accelerator, operand: Operand) -> Iterator[tuple[int, ...]]:
     """The levels that may hold an operand on its way in: with and without those it may pass by."""
     levels = [
@@ -57,21 +100,6 @@ def _ways(accelerator: Accelerator, operand: Operand) -> Iterator[tuple[int, ...
     for choice in itertools.product(*levels):
         if choice[0]:  # the outermost memory holds everything
             yield tuple(n for held in choice for n in held)
-
-
-def _bits(
-    layer: Layer, accelerator: Accelerator, operand: Operand, holders: tuple[int, ...]
-) -> dict[str, float]:
-    """Bits through each channel if every word passes every edge once."""
-    words = _words(layer, operand, padded=accelerator.charge_padding)
-    ledger = Ledger(layer, accelerator, one=1.0)
-    ledger.book(
-        [
-            flow_of(operand, parent, child, (words,) * (child - parent + 1))
-            for parent, child in zip(holders, [*holders[1:], len(accelerator.levels)], strict=True)
-        ]
-    )
-    return {channel.name: channel.bits for channel in ledger.channels()}
 
 
 def _words(layer: Layer, operand: Operand, *, padded: bool) -> int:

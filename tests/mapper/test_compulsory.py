@@ -11,7 +11,7 @@ import picojoule
 from picojoule.accelerator import Level
 from picojoule.cost import evaluate
 from picojoule.errors import NoMappingError
-from picojoule.eyexam.compulsory import compulsory
+from picojoule.mapper.compulsory import compulsory
 from picojoule.mapper.solver import search
 from picojoule.specs import load_accelerator
 from picojoule.workload import PerOperand
