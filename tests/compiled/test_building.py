@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ TRIALS = "tests.compiled.trials"
 
 
 @pytest.fixture
-def trials(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def trials(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(units.UNITS, TRIALS, (TRIALS,))
-    yield importlib.import_module(TRIALS)
-    loading._engine.cache_clear()
+    return importlib.import_module(TRIALS)
 
 
 def test_all_kinds_of_values_go_in_and_out(trials: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +40,9 @@ def test_all_kinds_of_values_go_in_and_out(trials: Any, monkeypatch: pytest.Monk
     assert places.tolist() == [1, 0]
     assert not np.shares_memory(places, outer.places)  # nobody shares what comes back
     assert table[0, 0] == -1
+    number, other = trials.swapped(inner, 1)
+    assert (number, type(other), other.scale) == (2, trials.Inner, -10.0)
+    assert other.flags.tolist() == [False]
     with pytest.raises(TypeError, match=r"argument 1\.inner\.flags must be a contiguous .* bool"):
         trials.everything(outer._replace(inner=(table, 1.0)), (3, 0.5), singles, table)
 

@@ -32,20 +32,12 @@ def _ints(*shape: int) -> kernels.Ints:
 @pytest.mark.parametrize("seed", range(5))
 def test_machine_code_does_what_python_does(seed: int) -> None:
     rng = random.Random(seed)
-    asked = rng.randint(2, 20), rng.randint(1, 8), rng.randint(1, 8)
+    asked = rng.randint(2, 20), 1, rng.randint(1, 8), rng.randint(1, 8)
     for more in (False, True):
         listed = listings.wider_chains(*asked, more)
         plain = _python(listings.wider_chains).function(*asked, more)
         assert listed.dtype == plain.dtype == np.int64
         assert np.array_equal(listed, plain)
-    starts = np.array([0, 3, 7], np.int64)
-    scores = np.array([rng.random() for _ in range(7)])
-    both = [
-        living(starts, scores, 0.5, 0.9)
-        for living in (boxes.living, _python(boxes.living).function)
-    ]
-    for ours, plain in zip(*both, strict=True):
-        assert np.array_equal(ours, plain)
 
 
 def test_each_kind_of_result_is_pythons() -> None:
@@ -69,6 +61,7 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
         starts=np.array([0, 2]),
         raw=_store([2.0, 1.0]),
         logs=_store(np.log([2.0, 1.0])),
+        lows=programme.NO_LOWS,
         runs=_ints(2),
         fans=_ints(2, 1, 2),
         dims=_ints(1, 2),
@@ -89,11 +82,11 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
         axes=_ints(1, 1),
         allowed=_ints(1, 1),
     )
-    scores, weights = np.zeros(2), np.zeros(2)
+    free, weights = np.zeros(2), np.zeros(2)
     at = programme.Multipliers(means, rates[:1].copy())
-    bound, _ = programme.dual(
-        options, problem, np.zeros(2), at, candidates, 4, 10, math.inf, scores, weights
-    )
+    bound, _ = programme.dual(options, problem, free, at, candidates, 4, 10, math.inf, weights)
+    one_by_one = programme.living(options, problem.where, weights, free, bound, bound + 0.1)
+    assert [array.tolist() for array in one_by_one] == [[1], [0, 1], [0.0]]
     assert math.exp(bound) == pytest.approx(3.0)
     assert candidates[0, 0] == 1  # the option of factor 1
     assert weights[0] == pytest.approx(1.0)
@@ -133,11 +126,11 @@ def test_too_large_a_number_is_an_overflow() -> None:
 
 def test_memory_that_cannot_be_had() -> None:
     with pytest.raises(MemoryError, match="wider_chains"):
-        listings.wider_chains(1 << 58, 1, 1, False)
+        listings.wider_chains(1 << 58, 1, 1, 1, False)
 
 
 def test_what_was_returned_is_released() -> None:
-    arguments = 600, 8, 16, 0  # a list of 1.3 MB
+    arguments = 600, 1, 8, 16, 0  # a list of 1.3 MB
     listings.complete_chains(*arguments)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(30):
@@ -148,7 +141,9 @@ def test_what_was_returned_is_released() -> None:
 def test_threads_run_beside_each_other() -> None:
     results: list[int] = []
     threads = [
-        threading.Thread(target=lambda: results.append(len(listings.wider_chains(60, 8, 8, False))))
+        threading.Thread(
+            target=lambda: results.append(len(listings.wider_chains(60, 1, 8, 8, False)))
+        )
         for _ in range(4)
     ]
     for thread in threads:

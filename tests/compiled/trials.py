@@ -27,6 +27,11 @@ def _twice(number: float) -> float:
 
 
 @compiled()
+def swapped(inner: Inner, number: int) -> tuple[int, Inner]:
+    return number + 1, Inner(flags=inner.flags[1:], scale=-inner.scale)
+
+
+@compiled()
 def everything(
     outer: Outer, pair: tuple[int, float], singles: Singles1, table: Floats2
 ) -> tuple[float, tuple[int, bool], Singles1, Floats2, Ints1]:

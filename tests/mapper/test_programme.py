@@ -7,15 +7,19 @@ import math
 import numpy as np
 import pytest
 
+from picojoule.mapper.kernels import Floats
 from picojoule.mapper.programme import (
+    BUCKET,
     EDP,
     ENERGY,
     LATENCY,
+    NO_LOWS,
     Multipliers,
     Options,
     PerBlock,
     Programme,
     dual,
+    living,
     log_of,
     value_of,
 )
@@ -31,6 +35,7 @@ def options() -> Options:
         starts=np.array([0, 3, 6]),
         raw=PerBlock(*stores),
         logs=PerBlock(*map(np.log, stores)),
+        lows=NO_LOWS,
         runs=np.zeros(6, np.int64),
         fans=np.ones((6, 0, 2), np.int64),
         dims=np.array([[2, -1], [3, -1]]),
@@ -61,7 +66,7 @@ def bound(problem: Programme) -> float:
     rates = np.array([float(problem.mode != LATENCY), float(problem.mode != ENERGY), 0.02])
     value, _ = dual(
         options(), problem, np.zeros(6), Multipliers(np.zeros(3), rates),
-        np.zeros((2, 9), np.int64), 8, 200, math.inf, np.empty(6), np.empty(3),
+        np.zeros((2, 9), np.int64), 8, 200, math.inf, np.empty(3),
     )  # fmt: skip
     return math.exp(value)
 
@@ -118,3 +123,46 @@ def test_where_the_bound_must_get_to() -> None:
     assert log_of(programme(), 5.0 + math.e) == pytest.approx(1.0)
     assert log_of(programme(LATENCY), math.e) == pytest.approx(1.0)
     assert log_of(programme(), 5.0) == -math.inf  # below the base: ruled out at once
+
+
+def test_buckets_bound_their_options() -> None:
+    """What lies in buckets is what lies one by one: the least score, and those near it."""
+    rng = np.random.default_rng(5)
+    sizes, columns = (50, 16, 1, 33), 3
+    raw = [rng.uniform(0.1, 9.0, (columns, size)) for size in sizes]
+    logs = [np.log(table) for table in raw]
+    lows = [
+        np.minimum.reduceat(table, np.arange(0, table.shape[1], BUCKET), axis=1) for table in logs
+    ]
+
+    def stores(tables: list[Floats]) -> PerBlock:
+        return PerBlock(*(table.ravel() for table in tables), *(np.empty(0) for _ in range(2)))
+
+    count = sum(sizes)
+    in_buckets = Options(
+        starts=np.cumsum([0, *sizes]),
+        raw=stores(raw),
+        logs=stores(logs),
+        lows=stores(lows),
+        runs=np.zeros(count, np.int64),
+        fans=np.ones((count, 0, 2), np.int64),
+        dims=np.full((4, 2), -1),
+        groups=np.zeros(count, np.int64),
+    )
+    where = np.outer(sizes, np.arange(columns))
+    weights = np.array([0.5, 0.0, 2.0, 0.0])
+    penalty = np.where(rng.random(count) < 0.2, math.inf, 0.0)
+    penalty[66] = 0.0  # a block's only option
+    ways = [
+        living(options, where, weights, penalty, 1.0, 2.5)
+        for options in (in_buckets, in_buckets._replace(lows=NO_LOWS))
+    ]
+    for together, one_by_one in zip(*ways, strict=True):
+        np.testing.assert_array_equal(together, one_by_one)
+    kept, first, lifts = ways[0]
+    assert 4 <= len(kept) < count - np.isinf(penalty).sum()
+    for b, (low, high) in enumerate(zip(in_buckets.starts, in_buckets.starts[1:], strict=False)):
+        scores = weights[:columns] @ logs[b] + penalty[low:high]
+        near = np.flatnonzero(scores - scores.min() < 1.5)
+        assert (kept[first[b] : first[b + 1]] - low).tolist() == near.tolist()
+        np.testing.assert_allclose(lifts[first[b] : first[b + 1]], (scores - scores.min())[near])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sysconfig
-import traceback
 from pathlib import Path
 
 from picojoule.errors import PicojouleError
@@ -33,6 +32,9 @@ def _place(error: Exception) -> str | None:
     """The line of the user's that ran last, libraries aside; None if one of ours ran after it."""
     if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
         return f"{error.filename}: line {error.lineno}"
+    # Every command imports this module, and few end with an error.
+    import traceback
+
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.startswith(_OURS):
             return None

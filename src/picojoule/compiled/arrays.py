@@ -5,7 +5,8 @@ They are contiguous, the last index the fastest.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import typing
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,3 +23,14 @@ Singles3: TypeAlias = Annotated[NDArray[np.float32], 3]
 
 ITEMS = ("int64", "float64", "bool", "float32")
 """What may be in an array."""
+
+
+def named_tuples(hint: Any) -> list[Any]:
+    """The classes of all named tuples in an annotation, from the outside in.
+
+    >>> named_tuples(tuple[int, float])
+    []
+    """
+    named = isinstance(hint, type) and issubclass(hint, tuple)
+    parts = typing.get_type_hints(hint).values() if named else typing.get_args(hint)
+    return [hint] * named + [kind for part in parts for kind in named_tuples(part)]

@@ -26,7 +26,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.runtime.nrtdynmod import compile_nrt_functions
 
-from picojoule.compiled.arrays import ITEMS
+from picojoule.compiled.arrays import ITEMS, named_tuples
 from picojoule.compiled.functions import CompiledFunction
 from picojoule.compiled.units import UNITS
 
@@ -57,6 +57,7 @@ class _Compiled(NamedTuple):
     function: CompiledFunction
     takes: tuple[Any, ...]
     returns: Any
+    named: list[Any]  # tuples among what it returns
     description: Any
     library: Any
 
@@ -108,12 +109,12 @@ def _functions(unit: str) -> list[CompiledFunction]:
 
 def _compile(function: CompiledFunction) -> _Compiled:
     hints = typing.get_type_hints(function.function, include_extras=True)
-    hints.pop("return")
+    named = named_tuples(hints.pop("return"))
     takes = tuple(_type_of(hint) for hint in hints.values())
     function.dispatcher.compile(takes)
     result = function.dispatcher.overloads[takes]
     returns = result.signature.return_type
-    return _Compiled(function, takes, returns, result.fndesc, result.library)
+    return _Compiled(function, takes, returns, named, result.fndesc, result.library)
 
 
 def _type_of(hint: Any) -> Any:
@@ -126,10 +127,10 @@ def _type_of(hint: Any) -> Any:
         item = typing.get_args(typing.get_args(array)[1])[0]
         return numba_types.Array(numba.from_dtype(np.dtype(item)), dimensions, "C")
     if typing.get_origin(hint) is tuple:
-        return numba_types.BaseTuple.from_types([_type_of(x) for x in typing.get_args(hint)])
+        return numba_types.BaseTuple.from_types([_type_of(part) for part in typing.get_args(hint)])
     if isinstance(hint, type) and issubclass(hint, tuple):
         fields = typing.get_type_hints(hint, include_extras=True)
-        return numba_types.BaseTuple.from_types([_type_of(x) for x in fields.values()], hint)
+        return numba_types.BaseTuple.from_types([_type_of(part) for part in fields.values()], hint)
     raise TypeError(f"{hint} is nothing that a compiled function can take: see compiled.arrays")
 
 
@@ -171,7 +172,8 @@ class _Entry:
     """The function that Python calls: ``PyObject *entry(PyObject *self, PyObject *arguments)``.
 
     *self* is the tuple that :func:`loading.function` binds: the type of arrays, TypeError,
-    MemoryError, and for each kind of item a function that makes an array of a shape.
+    MemoryError, for each kind of item a function that makes an array of a shape, and the named
+    tuples that it returns.
     """
 
     def __init__(self, context: Any, module: ir.Module, compiled: _Compiled) -> None:
@@ -292,12 +294,7 @@ class _Entry:
         if isinstance(kind, numba_types.Array):
             return self._new_array(value, kind)
         if isinstance(kind, numba_types.BaseTuple):
-            parts: Any = kind
-            result = self.python.tuple_new(len(kind))
-            for n, part in enumerate(parts):
-                item = self.builder.extract_value(value, n)
-                self.python.tuple_setitem(result, n, self._to_python(item, part))
-            return result
+            return self._new_tuple(value, kind)
         if kind == numba_types.boolean:
             return self.python.bool_from_bool(value)
         if isinstance(kind, numba_types.Integer):
@@ -307,6 +304,21 @@ class _Entry:
         if kind == numba_types.none:
             return self.python.make_none()
         raise TypeError(f"{self.compiled.function.symbol} returns {kind}, which no entry can")
+
+    def _new_tuple(self, value: Any, kind: Any) -> Any:
+        """A tuple of Python's; it is not looked whether there is memory for it, as little it is."""
+        python = self.python
+        parts = python.tuple_new(len(kind))
+        for n, part in enumerate(kind):
+            item = self.builder.extract_value(value, n)
+            python.tuple_setitem(parts, n, self._to_python(item, part))
+        of = getattr(kind, "instance_class", tuple)
+        if of is tuple:
+            return parts
+        place = 3 + len(ITEMS) + self.compiled.named.index(of)
+        result = python.call(python.tuple_getitem(self.entry.args[0], place), parts)
+        python.decref(parts)
+        return result
 
     def _new_array(self, value: Any, kind: Any) -> Any:
         """A new array of Python's with what is in a compiled one, which is released."""

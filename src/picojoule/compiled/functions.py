@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import typing
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from picojoule.compiled import loading
+from picojoule.compiled.arrays import named_tuples
 from picojoule.compiled.units import unit_of
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., object])
@@ -55,7 +57,8 @@ class CompiledFunction:
         # Numba's own switch, for who looks at coverage or steps through in a debugger.
         if self.symbol is None or os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
             return self.function
-        return loading.function(self.unit, self.symbol)
+        returns = typing.get_type_hints(self.function, include_extras=True)["return"]
+        return loading.function(self.unit, self.symbol, named_tuples(returns))
 
     @functools.cached_property
     def dispatcher(self) -> Any:

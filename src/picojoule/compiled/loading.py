@@ -17,7 +17,7 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ _BOUND = (
     MemoryError,
     *(functools.partial(np.empty, dtype=np.dtype(item)) for item in ITEMS),
 )
-"""What every entry is handed, by its place (:class:`building._Entry`)."""
+"""What every entry is handed, by its place (:class:`building._Entry`); named tuples follow."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,24 +64,25 @@ class _Method(ctypes.Structure):
     ]
 
 
-_METHODS: list[_Method] = []
+_IN_USE: list[tuple[_Method, Any]] = []  # Python keeps only where they are
 _LOCK = threading.Lock()
 
 
-def function(unit: str, symbol: str) -> Callable[..., Any]:
-    """A compiled function, to be called from Python.
+def function(unit: str, symbol: str, named: Sequence[Any] = ()) -> Callable[..., Any]:
+    """A compiled function, to be called from Python; *named* tuples are among what it returns.
 
     Raises:
         PicojouleError: there is no machine code, and it cannot be compiled.
     """
     with _LOCK:
-        address = _engine(unit).get_function_address(symbol)
+        engine = _engine(unit)
+        address = engine.get_function_address(symbol)
     method = _Method(symbol.encode(), address, _METH_VARARGS, None)
-    _METHODS.append(method)  # Python keeps only where it is
+    _IN_USE.append((method, engine))
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype = ctypes.py_object
     new.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    bound: Callable[..., Any] = new(ctypes.addressof(method), _BOUND, None)
+    bound: Callable[..., Any] = new(ctypes.addressof(method), (*_BOUND, *named), None)
     return bound
 
 

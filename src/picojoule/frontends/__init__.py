@@ -1,6 +1,6 @@
 """Networks from files and from PyTorch: :func:`load` reads them all.
 
-onnx and torch are imported only when a source needs them.
+A reader is imported only when a source needs it, and so are onnx and torch.
 """
 
 from __future__ import annotations
@@ -19,14 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from picojoule.errors import InputError, Mistake, PicojouleError, did_you_mean
-from picojoule.frontends.energy_site import parse_energy_site, read_energy_site, write_energy_site
-from picojoule.frontends.run_results import (
-    is_run,
-    read_run_result,
-    released_network,
-    released_networks,
-)
-from picojoule.frontends.scale_sim import is_scale_sim_header, parse_scale_sim, read_scale_sim
 from picojoule.frontends.source_file import check_file, read_text, shortened
 from picojoule.frontends.table import parse_table, read_table
 from picojoule.workload import Workload
@@ -35,14 +27,9 @@ __all__ = [
     "call_function",
     "function_of",
     "load",
-    "parse_energy_site",
-    "parse_scale_sim",
     "parse_table",
-    "read_energy_site",
-    "read_scale_sim",
     "read_table",
     "shipped_networks",
-    "write_energy_site",
 ]
 
 FORMATS = (".onnx", ".tflite", ".pt2", ".gguf", ".csv", ".txt")
@@ -161,6 +148,8 @@ def _reader_of(place: str) -> Callable[..., Workload] | None:
 
         return read_gguf
     if _is_folder(place):
+        from picojoule.frontends.run_results import is_run, read_run_result
+
         if is_run(Path(place)):
             return read_run_result
         from picojoule.frontends.hugging_face import read_hugging_face
@@ -187,22 +176,31 @@ def _load_text(place: str, name: str | None, asked: Mapping[str, Any]) -> Worklo
         _refuse(place, asked)
         file = resources.files("picojoule") / "data" / "networks" / f"{place}.csv"
         return parse_table(file.read_text("utf-8"), source=f"{place}.csv", name=name or place)
+    from picojoule.frontends.run_results import released_network, released_networks
+
     if place in released_networks():
         _refuse(place, asked)
         return released_network(place, name)
     suffix = Path(place).suffix.lower()
     if suffix == ".csv":
+        from picojoule.frontends.scale_sim import parse_scale_sim
+
         text = read_text(Path(place))
         parse = parse_scale_sim if _is_scale_sim(text) else parse_table
         _refuse_unless_taken(place, parse, asked)
         return parse(text, source=place, name=name, **asked)
     if suffix == ".txt":
+        from picojoule.frontends.energy_site import read_energy_site
+
         _refuse(place, asked)
         return read_energy_site(place, name=name)
-    raise InputError(shortened(place, 200), [Mistake("source", _unknown(place))])
+    unknown = _unknown(place, (*shipped_networks(), *released_networks()))
+    raise InputError(shortened(place, 200), [Mistake("source", unknown)])
 
 
 def _is_scale_sim(text: str) -> bool:
+    from picojoule.frontends.scale_sim import is_scale_sim_header
+
     first = next((line for line in io.StringIO(text) if line.strip() and line[0] != "#"), "")
     try:
         return is_scale_sim_header(next(csv.reader([first], skipinitialspace=True), []))
@@ -210,7 +208,7 @@ def _is_scale_sim(text: str) -> bool:
         return False
 
 
-def _unknown(place: str) -> str:
+def _unknown(place: str, names: Sequence[str]) -> str:
     networks = shipped_networks()
     suffix = Path(place).suffix.lower()
     if suffix == ".py":
@@ -220,7 +218,7 @@ def _unknown(place: str) -> str:
             return f"a file of unknown kind; {', '.join(FORMATS)} and file.py:function are read"
     except (OSError, ValueError):
         pass
-    near = did_you_mean(place[:80], (*networks, *released_networks()))
+    near = did_you_mean(place[:80], names)
     return (
         f"neither a file ({', '.join(FORMATS)}, file.py:function) nor a shipped network{near}; "
         f"shipped are {', '.join(networks) or 'none'}"

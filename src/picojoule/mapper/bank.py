@@ -11,7 +11,7 @@ import numpy as np
 from picojoule.mapper.blocks import Block, Column
 from picojoule.mapper.boxes import fewest
 from picojoule.mapper.families import Columns
-from picojoule.mapper.programme import Options, PerBlock
+from picojoule.mapper.programme import NO_LOWS, Options, PerBlock
 from picojoule.mapper.space import Space
 from picojoule.workload import DIMS
 
@@ -59,6 +59,7 @@ class Bank:
             starts=starts.astype(np.int64),
             raw=PerBlock(*(block.raw for block in self.blocks)),
             logs=PerBlock(*(block.logs for block in self.blocks)),
+            lows=PerBlock(*(block.lows for block in self.blocks)),
             runs=np.concatenate([block.runs for block in self.blocks]),
             fans=fans,
             dims=dims,
@@ -92,6 +93,7 @@ class Bank:
                 starts=np.array(starts),
                 raw=PerBlock(*raw),
                 logs=PerBlock(*map(np.log, raw)),
+                lows=NO_LOWS,
                 runs=np.zeros(count, np.int64),
                 fans=np.concatenate(fans),
                 dims=options.dims,

@@ -19,6 +19,7 @@ import numpy as np
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
 from picojoule.mapper.patience import check, pieces
+from picojoule.mapper.programme import BUCKET
 from picojoule.traffic import HandedOn
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxis
 
@@ -125,6 +126,7 @@ class Block:
         group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
         runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
         raw, logs: the factors of columns asked for so far, and their logarithms.
+        lows: the least logarithm of each bucket of options, column by column.
         nbytes: memory that options and factors take.
     """
 
@@ -151,7 +153,7 @@ class Block:
         chosen = list(zip(self._chains, self._pick, strict=True))
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
-        self.raw, self.logs = np.empty(0), np.empty(0)
+        self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
         self._words: dict[Words, Floats] = {}
@@ -192,11 +194,17 @@ class Block:
         return np.asarray(math.prod(fans[:, gap] for fans in self.fans) * 1.0)
 
     def places(self, columns: Sequence[Column]) -> list[Place]:
-        """Where the factors of columns are kept; those asked for first are computed."""
+        """Where the factors of columns are kept; those asked for first are computed.
+
+        Without options there are none, and whatever is said of them is never read.
+        """
         new = [column for column in dict.fromkeys(columns) if column not in self._places]
+        if not self.size:
+            return [Place(-1, 1.0, 1.0)] * len(columns)
         kept = at = len(self.raw)
         raw, logs = np.empty(kept + len(new) * self.size), np.empty(kept + len(new) * self.size)
         raw[:kept], logs[:kept] = self.raw, self.logs
+        lows, buckets = [self.lows], np.arange(0, self.size, BUCKET)
         try:
             for column in new:
                 check()
@@ -211,10 +219,11 @@ class Block:
                     continue
                 raw[at : at + self.size] = values
                 np.log(values, out=logs[at : at + self.size])
+                lows.append(np.minimum.reduceat(logs[at : at + self.size], buckets))
                 self._places[column] = Place(at, 1.0, least)
                 at += self.size
         finally:  # also what there is when the time is over
-            self.raw, self.logs = raw[:at], logs[:at]
+            self.raw, self.logs, self.lows = raw[:at], logs[:at], np.concatenate(lows)
             self.nbytes += 16 * (at - kept)
         return [self._places[column] for column in columns]
 

@@ -22,6 +22,7 @@ from picojoule.mapper.programme import (
     PerBlock,
     Programme,
     dual,
+    living,
     log_of,
     value_of,
 )
@@ -286,7 +287,7 @@ def _part(
     where = np.empty((blocks, columns), np.int64)
     factors = np.empty((n, columns))
     fans = np.empty((n, options.fans.shape[1], 2), np.int64)
-    groups = np.empty(n, np.int64)
+    groups, none = np.empty(n, np.int64), np.empty(0)
     for b in range(blocks):
         values, logarithms = options.raw[b], options.logs[b]
         for k in range(columns):
@@ -310,6 +311,7 @@ def _part(
             starts=first,
             raw=PerBlock(raw, raw, raw, raw, raw, raw),
             logs=PerBlock(logs, logs, logs, logs, logs, logs),
+            lows=PerBlock(none, none, none, none, none, none),
             runs=kept,
             fans=fans,
             dims=options.dims,
@@ -342,32 +344,13 @@ def _least(values: Floats) -> float:
     return least
 
 
-@compiled()
-def living(
-    starts: Ints1, scores: Floats1, floor: float, target: float
-) -> tuple[Ints, Ints, Floats]:
-    """Options that do not lift the dual bound to *target*, and by how much they lift it."""
-    blocks = len(starts) - 1
-    kept, lifts = np.empty(len(scores), np.int64), np.empty(len(scores))
-    first = np.zeros(blocks + 1, np.int64)
-    n = 0
-    for b in range(blocks):
-        least = _least(scores[starts[b] : starts[b + 1]])
-        for o in range(starts[b], starts[b + 1]):
-            if floor + (scores[o] - least) < target:
-                kept[n], lifts[n] = o, scores[o] - least
-                n += 1
-        first[b + 1] = n
-    return kept[:n], first, lifts[:n]
-
-
 # It lets go of Python's lock, so that a clock on the terminal goes on.
 # 120 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
 @compiled(releases_lock=True)
 def search(
     options: Options,
     programme: Programme,
-    scores: Floats1,
+    penalty: Floats1,
     weights: Floats1,
     floor: float,
     at: Multipliers,
@@ -383,7 +366,8 @@ def search(
     the options.
 
     Args:
-        scores, weights, floor: of the dual bound.
+        penalty: of each option.
+        weights, floor: of the dual bound.
         rounds, turns: of the dual bound for each choice of groups.
         goal: nothing is below: a choice this good ends the search.
         most: work that may be done, in boxes looked at; a dual bound takes :data:`A_BOUND`.
@@ -397,9 +381,10 @@ def search(
     best, chosen = incumbent, np.empty(blocks, np.int64)
     for b in range(blocks):
         chosen[b] = -1
-    kept, first, lifts = living(options.starts, scores, floor, log_of(programme, best))
+    target = log_of(programme, best)
+    kept, first, lifts = living(options, programme.where, weights, penalty, floor, target)
     nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
-    explored, pruned, work = 0, len(scores) - len(kept), 0
+    explored, pruned, work = 0, len(penalty) - len(kept), 0
     for b in range(blocks):
         if first[b] == first[b + 1]:
             return best, chosen, explored, pruned, work
@@ -453,17 +438,16 @@ def search(
         inside, closer, _ = _part(options, programme, part[:size], part_first)
         target = log_of(programme, best)
         here = Multipliers(at.means.copy(), at.rates.copy())
-        inner_scores = np.empty(size)
+        free = np.zeros(size)
         bound, _ = dual(
             inside,
             closer,
-            np.zeros(size),
+            free,
             here,
             np.zeros((blocks, 1 + TUNING.box_candidates), np.int64),
             rounds,
             turns,
             target,
-            inner_scores,
             inner_weights,
         )
         explored += 1
@@ -471,7 +455,9 @@ def search(
         if bound >= target:
             pruned += 1
             continue
-        alive, alive_first, alive_lifts = living(part_first, inner_scores, bound, target)
+        alive, alive_first, alive_lifts = living(
+            inside, closer.where, inner_weights, free, bound, target
+        )
         pruned += size - len(alive)
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
@@ -509,20 +495,19 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
         allowed=allowed,
     )
     count = len(options.groups)
-    scores, weights = np.empty(count), np.empty(columns + 1)
+    free, weights = np.zeros(count), np.empty(columns + 1)
     rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
     at = Multipliers(np.zeros(columns + 1), rates)
     candidates = np.zeros((len(where), 1 + TUNING.fewest_candidates), np.int64)
     bound, _ = dual(
         options,
         problem,
-        np.zeros(count),
+        free,
         at,
         candidates,
         TUNING.fewest_rounds,
         TUNING.fewest_turns,
         np.inf,
-        scores,
         weights,
     )
     limit = np.inf
@@ -531,7 +516,7 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
         value, choice, _, _, _ = search(
             options,
             problem,
-            scores,
+            free,
             weights,
             bound,
             at,

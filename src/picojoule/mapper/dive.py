@@ -121,7 +121,7 @@ class _Walk:
 def _scores(options: Options, relaxed: Relaxed) -> Floats:
     """What each option adds to the dual bound."""
     problem = relaxed.programme
-    scores, weights = np.empty(len(relaxed.penalty)), np.empty(len(problem.energy) + 1)
+    scores, weights = relaxed.penalty.copy(), np.empty(len(problem.energy) + 1)
     usable = (problem.relief > 0) & (problem.drawn > 0)
     prices = np.full(len(problem.limits), TUNING.first_price)
     rates = np.concatenate([[1.0], usable / max(1, usable.sum()), prices])
@@ -134,9 +134,14 @@ def _scores(options: Options, relaxed: Relaxed) -> Floats:
         TUNING.dual_rounds,
         TUNING.dual_turns,
         math.inf,
-        scores,
         weights,
     )
+    for part, row, logs in zip(
+        np.split(scores, options.starts[1:-1]), problem.where, options.logs, strict=True
+    ):
+        for weight, start in zip(weights, row, strict=False):
+            if start >= 0:
+                part += weight * logs[start : start + len(part)]
     return scores
 
 

@@ -18,7 +18,7 @@ from picojoule.compiled.functions import compiled
 from picojoule.mapper import boxes
 from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, forbid
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import ENERGY, Multipliers, Options, Programme, dual, log_of, score
+from picojoule.mapper.programme import ENERGY, Multipliers, Options, Programme, dual, log_of
 from picojoule.mapper.tuning import TUNING
 
 SMALLEST_GAIN = 1e-12
@@ -212,13 +212,12 @@ def _tighten(
     entry: int,
     knowledge: int,
     penalty: Floats,
-    scores: Floats,
 ) -> None:
     """Bound a class by the dual, unless that is clearly above the least so far.
 
     Args:
         knowledge: what is then known of it.
-        penalty, scores: scratch, one place an option.
+        penalty: scratch, one place an option.
     """
     counts, options = standing.counts, classes.options
     family, member = frontier.family[entry], frontier.member[entry]
@@ -247,7 +246,6 @@ def _tighten(
         TUNING.dual_rounds,
         TUNING.dual_turns,
         log_of(programme, enough),
-        scores,
         frontier.weights[entry][: len(at.means)],
     )
     for k in range(len(at.means)):
@@ -282,7 +280,6 @@ def _decide(
     standing: Standing,
     entry: int,
     penalty: Floats,
-    scores: Floats,
 ) -> None:
     """Split a class by how its hops are priced."""
     variants, counts = classes.families.variants[frontier.family[entry]], standing.counts
@@ -292,7 +289,7 @@ def _decide(
         frontier.member[variant], frontier.family[variant] = frontier.member[entry], family
         frontier.bound[variant], frontier.height[variant] = frontier.bound[entry], 0.0
         frontier.knowledge[variant], frontier.step[variant] = COLUMNS, TUNING.first_step
-        _tighten(classes, frontier, standing, variant, DECIDED, penalty, scores)
+        _tighten(classes, frontier, standing, variant, DECIDED, penalty)
     _release(frontier, counts, entry)
 
 
@@ -304,7 +301,6 @@ def _search(
     entry: int,
     most: int,
     penalty: Floats,
-    scores: Floats,
 ) -> bool:
     """Look for a choice a little above the bound of a class; false if that took too much work."""
     counts, options = standing.counts, classes.options
@@ -314,7 +310,6 @@ def _search(
     forbid(classes.families, classes.columns, options, family, pattern, held, penalty)
     at = _begin(classes.starts, classes.families.start[family], programme)
     weights = frontier.weights[entry][: len(at.means)]
-    score(options, programme.where, weights, penalty, scores)
     bound, knowledge = frontier.bound[entry], frontier.knowledge[entry]
     step = frontier.step[entry]
     limit = min(_limit(standing.best[0]), _above(bound, step, programme.base))
@@ -322,7 +317,7 @@ def _search(
     value, choice, looked, cut, work = boxes.search(
         options,
         programme,
-        scores,
+        penalty,
         weights,
         frontier.height[entry],
         at,
@@ -358,8 +353,7 @@ def _search(
 def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace) -> int:
     """Take open classes a step further, the lowest bound first; says how it ended."""
     counts = standing.counts
-    size = classes.options.starts[-1]
-    penalty, scores = np.empty(size), np.empty(size)
+    penalty = np.empty(classes.options.starts[-1])
     widest = 0
     for f in range(len(classes.families.variants)):
         widest = max(widest, classes.families.variants[f, 1] - classes.families.variants[f, 0])
@@ -378,9 +372,9 @@ def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace
             return FULL
         entry = _take(frontier, counts)
         if frontier.knowledge[entry] == COLUMNS:
-            _tighten(classes, frontier, standing, entry, DUAL, penalty, scores)
+            _tighten(classes, frontier, standing, entry, DUAL, penalty)
         elif frontier.knowledge[entry] == BOXES:
-            _decide(classes, frontier, standing, entry, penalty, scores)
-        elif not _search(classes, frontier, standing, entry, pace.most - worked, penalty, scores):
+            _decide(classes, frontier, standing, entry, penalty)
+        elif not _search(classes, frontier, standing, entry, pace.most - worked, penalty):
             return BROKEN
     return DONE

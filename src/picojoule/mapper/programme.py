@@ -23,6 +23,8 @@ from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.tuning import TUNING
 
 ENERGY, LATENCY, EDP = 0, 1, 2
+BUCKET = 16
+"""Options that stand together are alike, so most buckets are bounded away as a whole."""
 
 
 class PerBlock(NamedTuple):
@@ -42,10 +44,14 @@ class Options(NamedTuple):
     starts: Ints1  # [blocks + 1] first option of each block
     raw: PerBlock  # factors of each block's options, one column after the other
     logs: PerBlock  # their logarithms
+    lows: PerBlock  # the least logarithm of each bucket; empty: options are looked at one by one
     runs: Ints1  # [options] bit mask of the loops that run
     fans: Ints3  # [options, arrays, 2] unrolling of the block's dimensions
     dims: Ints2  # [blocks, 2] index of those dimensions (-1: none)
     groups: Ints1  # [options] those alike in what counts most stand together, under one number
+
+
+NO_LOWS = PerBlock(*(np.empty(0) for _ in PerBlock._fields))
 
 
 class Programme(NamedTuple):
@@ -171,22 +177,132 @@ def _tangent(sums: _Sums, r: int, at: Floats, share: float, weights: Floats, roo
     return share * (constant + top + float(np.log(total)))
 
 
+class _Terms(NamedTuple):
+    """The terms of a block's scores: what the factors of its options count in the logarithm."""
+
+    weight: Floats1
+    option: Ints1  # where the logarithms of the options begin
+    bucket: Ints1  # where those of the buckets do
+
+
 @compiled()
-def score(
-    options: Options, where: Ints2, weights: Floats1, penalty: Floats1, scores: Floats1
-) -> None:
-    """What each option adds to the logarithm."""
-    for o in range(len(penalty)):
-        scores[o] = penalty[o]
-    for b in range(len(options.starts) - 1):
-        low, high = options.starts[b], options.starts[b + 1]
-        part, store = scores[low:high], options.logs[b]
-        for k in range(where.shape[1]):
-            if where[b, k] >= 0 and weights[k] != 0.0:
-                # Slices, so that the loop has no index that might be negative: it vectorises.
-                weight, logs = weights[k], store[where[b, k] : where[b, k] + high - low]
-                for i in range(high - low):
-                    part[i] += weight * logs[i]
+def _terms(options: Options, b: int, where: Ints2, weights: Floats1) -> _Terms:
+    columns = where.shape[1]
+    weight, option = np.empty(columns), np.empty(columns, np.int64)
+    bucket = np.empty(columns, np.int64)
+    size = options.starts[b + 1] - options.starts[b]
+    count = 0
+    for k in range(columns):
+        if where[b, k] >= 0 and weights[k] != 0.0:
+            weight[count], option[count] = weights[k], where[b, k]
+            bucket[count] = where[b, k] // size * -(-size // BUCKET)
+            count += 1
+    return _Terms(weight[:count], option[:count], bucket[:count])
+
+
+@compiled()
+def _add_up(store: Floats1, weight: Floats1, starts: Ints1, at: int, scores: Floats1) -> None:
+    """Weighted sums of so many entries, from *at* on behind each start."""
+    for i in range(len(scores)):
+        scores[i] = 0.0
+    for k in range(len(weight)):
+        # Slices, so that the loop has no index that might be negative: it vectorises.
+        part, factor = store[starts[k] + at : starts[k] + at + len(scores)], weight[k]
+        for i in range(len(scores)):
+            scores[i] += factor * part[i]
+
+
+@compiled()
+def _score_bucket(
+    options: Options, b: int, terms: _Terms, penalty: Floats1, bucket: int, scores: Floats1
+) -> Floats1:
+    """What each option of a bucket adds to the logarithm, in *scores*, as far as it is used."""
+    low, high = options.starts[b], options.starts[b + 1]
+    at = bucket * BUCKET
+    part = scores[: min(BUCKET, high - low - at)]
+    _add_up(options.logs[b], terms.weight, terms.option, at, part)
+    for i in range(len(part)):
+        part[i] += penalty[low + at + i]
+    return part
+
+
+@compiled()
+def _bound_buckets(options: Options, b: int, terms: _Terms, bounds: Floats1) -> Floats1:
+    """What each bucket of a block adds at least, in *bounds*, as far as it is used."""
+    size = options.starts[b + 1] - options.starts[b]
+    part = bounds[: -(-size // BUCKET)]
+    if len(options.lows[b]) > 0:
+        _add_up(options.lows[b], terms.weight, terms.bucket, 0, part)
+    else:
+        for j in range(len(part)):
+            part[j] = -np.inf
+    return part
+
+
+@compiled()
+def least_score(
+    options: Options, b: int, where: Ints2, weights: Floats1, penalty: Floats1, bounds: Floats1
+) -> tuple[float, int]:
+    """The least that an option of a block adds to the logarithm, and its number.
+
+    Args:
+        bounds: scratch, one place a bucket.
+    """
+    terms = _terms(options, b, where, weights)
+    part = _bound_buckets(options, b, terms, bounds)
+    first = 0
+    for j in range(1, len(part)):
+        if part[j] < part[first]:
+            first = j
+    scores = np.empty(BUCKET)
+    least, pick = np.inf, options.starts[b]
+    for turn in range(-1, len(part)):
+        j = first if turn < 0 else turn
+        if turn == first or part[j] >= least:
+            continue
+        line = _score_bucket(options, b, terms, penalty, j, scores)
+        for i in range(len(line)):
+            if line[i] < least:
+                least, pick = line[i], options.starts[b] + j * BUCKET + i
+    return least, pick
+
+
+@compiled()
+def living(
+    options: Options,
+    where: Ints2,
+    weights: Floats1,
+    penalty: Floats1,
+    floor: float,
+    target: float,
+) -> tuple[Ints1, Ints1, Floats1]:
+    """Options that do not lift the dual bound to *target*.
+
+    Args:
+        weights, floor: of the dual bound.
+
+    Returns:
+        their numbers, the first of each block among them, and by how much they lift it.
+    """
+    blocks, count = len(where), options.starts[len(where)]
+    kept, lifts = np.empty(count, np.int64), np.empty(count)
+    first, bounds, scores = np.zeros(blocks + 1, np.int64), np.empty(count), np.empty(BUCKET)
+    n = 0
+    for b in range(blocks):
+        least, _ = least_score(options, b, where, weights, penalty, bounds)
+        terms = _terms(options, b, where, weights)
+        part = _bound_buckets(options, b, terms, bounds)
+        for j in range(len(part)):
+            if floor + (part[j] - least) >= target:
+                continue
+            line = _score_bucket(options, b, terms, penalty, j, scores)
+            for i in range(len(line)):
+                if floor + (line[i] - least) < target:
+                    kept[n] = options.starts[b] + j * BUCKET + i
+                    lifts[n] = line[i] - least
+                    n += 1
+        first[b + 1] = n
+    return kept[:n], first, lifts[:n]
 
 
 @compiled()
@@ -236,6 +352,24 @@ def _copy(target: Floats, source: Floats) -> None:
         target[k] = source[k]
 
 
+@compiled()
+def _counted(programme: Programme, sums: _Sums) -> Ints:
+    """The columns of which a sum has terms, and which vary."""
+    columns = len(programme.energy)
+    counts = np.zeros(columns + 1, np.bool_)
+    for i in range(len(sums.column)):
+        counts[sums.column[i]] = True
+    counted, n = np.empty(columns, np.int64), 0
+    for k in range(columns):
+        varies = False
+        for b in range(len(programme.where)):
+            varies |= programme.where[b, k] >= 0
+        if counts[k] and varies:
+            counted[n] = k
+            n += 1
+    return counted[:n]
+
+
 # 104 lines: one compiled loop of the search, whose arrays are made once for all its turns.
 @compiled()
 def dual(
@@ -247,7 +381,6 @@ def dual(
     rounds: int,
     turns: int,
     target: float,
-    scores: Floats1,
     weights: Floats1,
 ) -> tuple[float, bool]:
     """A lower bound on the logarithm of the objective (ENERGY: of what it has beyond ``base``).
@@ -258,7 +391,7 @@ def dual(
     Args:
         at, candidates: updated in place, a good start for a similar programme.
         target: stop once the bound reaches it.
-        scores, weights: receive what options and columns add to the best bound found.
+        weights: receives what columns add to the best bound found.
 
     Returns:
         the bound, and whether it has settled.
@@ -269,22 +402,18 @@ def dual(
     trial = np.zeros(columns + 1)
     picked = np.zeros(columns + 1)
     room = candidates.shape[1] - 1
-    small = np.zeros((blocks, columns, room))
-    line, terms = np.empty(room), np.empty(len(sums.log))
+    counted = _counted(programme, sums)
+    small, buckets = np.empty((len(counted), blocks * room)), np.empty(options.starts[blocks])
+    first, line = np.zeros(blocks + 1, np.int64), np.empty(blocks * room)
+    charge, terms = np.empty(blocks * room), np.empty(len(sums.log))
     top = Multipliers(at.means.copy(), at.rates.copy())
     settled = False
     for turn in range(rounds):
         bound = _constant(programme, sums, at, trial, terms)
-        score(options, programme.where, trial, penalty, scores)
         new = False
         for b in range(blocks):
-            low, high = options.starts[b], options.starts[b + 1]
-            part, least, pick = scores[low:high], np.inf, 0
-            for i in range(high - low):
-                if part[i] < least:
-                    least, pick = part[i], i
+            least, pick = least_score(options, b, programme.where, trial, penalty, buckets)
             bound += least
-            pick += low
             listed = False
             for i in range(min(room, candidates[b, room])):
                 if candidates[b, i] == pick:
@@ -302,33 +431,38 @@ def dual(
         if settled or turn == rounds - 1:
             break
         for b in range(blocks):
-            logs = options.logs[b]
-            for k in range(columns):
-                if programme.where[b, k] >= 0:
-                    where = programme.where[b, k] - options.starts[b]
-                    for i in range(min(room, candidates[b, room])):
-                        small[b, k, i] = logs[where + candidates[b, i]]
+            logs, begin = options.logs[b], first[b]
+            first[b + 1] = begin + min(room, candidates[b, room])
+            for i in range(first[b + 1] - begin):
+                charge[begin + i] = penalty[candidates[b, i]]
+            for n in range(len(counted)):
+                where = programme.where[b, counted[n]]
+                for i in range(first[b + 1] - begin):
+                    small[n, begin + i] = 0.0
+                    if where >= 0:
+                        small[n, begin + i] = logs[where + candidates[b, i] - options.starts[b]]
+        count = first[blocks]
         inner, last, idle = -np.inf, -np.inf, 0
         for t in range(turns):
             bound = _constant(programme, sums, at, trial, terms)
-            for k in range(columns):
-                picked[k] = 0.0
-            for b in range(blocks):
-                count = min(room, candidates[b, room])
+            # All blocks' candidates side by side: these are the innermost loops of the bound.
+            scores = line[:count]
+            for i in range(count):
+                scores[i] = charge[i]
+            for n in range(len(counted)):
+                weight, part = trial[counted[n]], small[n]
                 for i in range(count):
-                    line[i] = penalty[candidates[b, i]]
-                for k in range(columns):
-                    if programme.where[b, k] >= 0 and trial[k] != 0.0:
-                        weight = trial[k]
-                        for i in range(count):
-                            line[i] += weight * small[b, k, i]
-                pick = 0
-                for i in range(1, count):
-                    if line[i] < line[pick]:
+                    scores[i] += weight * part[i]
+            for n in range(len(counted)):
+                picked[counted[n]] = 0.0
+            for b in range(blocks):
+                pick = first[b]
+                for i in range(pick + 1, first[b + 1]):
+                    if scores[i] < scores[pick]:
                         pick = i
-                bound += line[pick]
-                for k in range(columns):
-                    picked[k] += small[b, k, pick]
+                bound += scores[pick]
+                for n in range(len(counted)):
+                    picked[counted[n]] += small[n, pick]
             if bound > inner:
                 inner = bound
                 _copy(top.means, at.means)
@@ -341,7 +475,6 @@ def dual(
             _advance(programme, sums, at, picked, t)
         _copy(at.means, top.means)
         _copy(at.rates, top.rates)
-    score(options, programme.where, weights, penalty, scores)
     return best, settled
 
 
