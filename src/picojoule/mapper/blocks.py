@@ -212,7 +212,10 @@ class Block:
                 check()
                 values = self._values(column)
                 check()
-                least = float(values.min())
+                least = float(values.min(initial=math.inf))
+                if not self.size:  # nothing fits: no choice is below
+                    self._places[column] = Place(-1, 1.0, math.inf)
+                    continue
                 if least == values.max():
                     self._places[column] = Place(-1, least, 1.0)
                     continue

@@ -22,7 +22,7 @@ from picojoule.mapper.compulsory import least_cycles, least_energy
 from picojoule.mapper.dive import dive
 from picojoule.mapper.found import Found, Watch, value_of
 from picojoule.mapper.nests import NestSpace, nests, why_even
-from picojoule.mapper.patience import Patience, clock
+from picojoule.mapper.patience import OutOfTimeError, Patience, clock
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
@@ -33,6 +33,7 @@ SPACES = ("even", "uneven")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
+LISTED = 4  # levels up to which all classes are listed whatever the time
 CHEAPEST = 0.5  # share of it for the cheapest mapping, where that is only the start
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
@@ -166,8 +167,13 @@ def _among_few(space: Space, patience: Patience) -> Result:
         Space(space.layer, space.accelerator, space.dataflow, timed=space.timed, perfect=True)
     )
     solver = Solver(few, programme.ENERGY, patience)
+    try:
+        with (Patience() if space.depth <= LISTED else patience).kept():
+            classes = list(few.table.classes)
+    except OutOfTimeError:
+        return solver.solve()
     keeps = None
-    for cls in few.table.classes:
+    for cls in classes:
         if cls.keeps == keeps and patience.over():
             continue
         solver.mapping, keeps = dive(few, cls, patience), cls.keeps
