@@ -24,7 +24,8 @@ Times are CPU seconds of the search alone on one core; with the start of the pee
 `peers.json`. A peer is stopped after {limit} s of CPU time for a layer, its start included.
 Beside nn-dataflow, which searches row-stationary mappings alone, ours is timed within them, too.
 "Own count" is what the peer says its mapping costs; "re-priced" is that mapping under our cost
-model, or the cheapest legal one near it. Energies are in millions of MACs."""
+model, of nn-dataflow the cheapest legal one near it; none where its tiles do not fit. Energies are
+in millions of MACs."""
 
 NOTES = """\
 ## What the energies mean
@@ -35,12 +36,15 @@ NOTES = """\
   cannot be run at the energy printed, and "re-priced" is far above it. It charges the delivery of
   an input row once for all sets of elements that work on other filters.
 - **ZigZag** is run with every register read charged; its own entry point charges none that
-  repeats. Where a bound does not divide, it prices the loop as if it did. *Even* mappings have one
-  set of tile boundaries for all operands, as ours; *uneven* ones have a set for each operand, a
-  larger space; ours in it stands in columns of its own, once it is searched. In it, ZigZag looks at
-  three spatial mappings and cuts time into at most six loops.
-- **AccelForge** places each tensor by itself, too, so its mappings are not re-priced. It looks at
-  tile sizes that divide.
+  repeats. Where a bound does not divide, it prices the loop as if it did, a few thousandths above
+  or below what the loop takes: on fc7 and fc8 its own count is below the price of its mapping by
+  that. In an element it reads a partial sum also before the first addition; where bounds divide
+  (mobilenetv2's block2/project) its count is ours to the unit but for that. *Even* mappings have
+  one set of tile boundaries for all operands, *uneven* ones a set for each. In the latter ZigZag
+  looks at three spatial mappings and cuts time into at most six loops.
+- **AccelForge** places each tensor by itself, too. It looks at tile sizes that divide. Its counts
+  are ours to the unit, except that it hands a partial sum that comes back to every element that
+  adds to it, where ours hands it to one.
 """
 
 SUMMARY = (

@@ -6,7 +6,7 @@
     python -m benchmarks.replay --missing --write              go on with a table that is not whole
 
 ``results/replay.csv`` has a row for each pair: energy, cycles, what the search says of its layers,
-and a digest of everything else that an estimate holds but the seconds of its search, the version,
+and a digest of everything else that an estimate holds but the effort of its search, the version,
 and what it says of operators. Where the proof of a whole network takes minutes, only one or two of
 its small layers are estimated, or none; column ``layers`` says which.
 
@@ -156,7 +156,9 @@ def row_of(pair: str) -> Row:
     )
     everything["machine"] = dump_accelerator(machine)
     for layer in everything["layers"]:
-        del layer["search"]["seconds"], layer["bytes_moved"]  # the second is newer than the rows
+        for effort in ("seconds", "explored", "pruned"):
+            del layer["search"][effort]
+        del layer["bytes_moved"]  # newer than the rows
     return Row(
         **known,
         energy=repr(float(found.energy)),

@@ -64,7 +64,6 @@ class Peer(NamedTuple):
         options: what else the runner is told.
         bypass: whether it may send operands past the buffer.
         padded: whether it charges the zeros around the input.
-        translated: whether its mapping can be priced by our cost model.
         restricted: whether it searches one dataflow only; then ours does, too.
         faster: how many times as long as ours it should take at least, on every layer.
         uneven: whether each operand may have its own tile boundaries.
@@ -76,7 +75,6 @@ class Peer(NamedTuple):
     options: dict[str, str]
     bypass: bool
     padded: bool
-    translated: bool
     restricted: bool = False
     faster: float = 10.0
     uneven: bool = False
@@ -90,7 +88,6 @@ PEERS = {
         {"solver": "exhaustive"},
         bypass=True,
         padded=True,
-        translated=True,
         restricted=True,
         faster=1.0,
     ),
@@ -101,7 +98,6 @@ PEERS = {
         {"solver": "analytic"},
         bypass=True,
         padded=True,
-        translated=True,
         restricted=True,
         faster=0.2,
     ),
@@ -112,7 +108,6 @@ PEERS = {
         {"mapping": "even"},
         bypass=False,
         padded=False,
-        translated=True,
     ),
     "zigzag-uneven": Peer(
         "zigzag",
@@ -121,7 +116,6 @@ PEERS = {
         {"mapping": "uneven"},
         bypass=False,
         padded=False,
-        translated=False,
         uneven=True,
     ),
     "accelforge": Peer(
@@ -131,7 +125,6 @@ PEERS = {
         {},
         bypass=True,
         padded=True,
-        translated=False,
         uneven=True,
     ),
 }
@@ -267,8 +260,6 @@ def recorded(name: str, rows: list[Row], before: Row) -> list[Row]:
 
 def repriced(peer: Peer, answers: list[Row]) -> list[Row]:
     """The same answers with what our cost model says of each mapping."""
-    if not peer.translated:
-        return answers
     target = varied(machine_of(peer.machine), bypass=peer.bypass, padded=peer.padded)
     for answer in answers:
         if answer["status"] == "done":

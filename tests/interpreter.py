@@ -15,7 +15,9 @@ index enters or leaves a tile. It shares no formula with the package: only the r
    only if its parent has one. Of the children that add up one sum, only one is handed it.
 7. A memory that refetches inputs when a certain loop advances loads all of its tile then, whether
    or not that loop indexes the inputs.
-8. Elements of an array that hands inputs on remember together what any of them has had, until
+8. A memory that lies outside an array holds what all elements of that array need of it, also where
+   its tile is cut inside the array.
+9. Elements of an array that hands inputs on remember together what any of them has had, until
    another loop than the taps it hands on advances; these taps must run right above the array and
    inside all other loops. What they remember does not come from outside.
 """
@@ -30,7 +32,7 @@ from picojoule.accelerator import PLAIN_REUSE, InputReuse
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 
-Edge = tuple[Operand, int, int]  # operand, parent and child
+Edge = tuple[Operand, int, int]  # operand, parent and child: stages, the last the multipliers
 Loop = tuple[int, Dim]
 Path = tuple[tuple[int, ...], ...]  # by array, where the element is along each dimension
 Word = tuple[int, ...]  # the indices of one word of an operand
@@ -42,12 +44,13 @@ WINDOW = (Dim.P, Dim.Q, Dim.R, Dim.S)
 
 @dataclass
 class Tally:
-    """Words by (operand, parent, child)."""
+    """Words by (operand, parent, child), the latter two as levels."""
 
-    # (edge, grain) -> words down (or sums up)
+    # (edge, level) -> words down (or sums up) at the memories of a level
     loads: Counter[tuple[Edge, int]] = field(default_factory=Counter)
     reads: Counter[Edge] = field(default_factory=Counter)  # edge -> sums handed down
     steps: int = 0
+    most: Counter[tuple[Operand, int]] = field(default_factory=Counter)  # words, by stage, at once
 
 
 def interpret(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> Tally:
@@ -59,6 +62,7 @@ class _Interpreter:
     def __init__(self, layer: Layer, mapping: Mapping, reuse: InputReuse) -> None:
         self.layer, self.mapping, self.reuse = layer, mapping, reuse
         self.depth = len(mapping.stages)
+        self.levels = (*mapping.levels, max(mapping.levels) + 1)
         self.fanouts = [stage.fanout for stage in mapping.stages]
         self.steps = [mapping.step(level) for level in range(self.depth)]
         self.tiles = [mapping.tile(level) for level in range(self.depth + 1)]
@@ -91,11 +95,31 @@ class _Interpreter:
         self.paths: dict[int, list[Path]] = {}  # level -> paths of elements
         self.sums: dict[tuple[int, Path], set[Word]] = {}  # partial sums that are there, by level
 
+    def arrays_outside(self, level: int) -> int:
+        """Stages whose arrays lie outside a memory of *level*: all before the first inside them."""
+        stage = 0
+        while stage < self.depth and self.levels[stage] < level:
+            stage += 1
+        return stage
+
+    def memory(self, path: Path, stage: int) -> Path:
+        """The memory of a stage that serves the element at *path*."""
+        return path[: self.arrays_outside(self.levels[stage])]
+
+    def grains(self, edge: Edge) -> list[int]:
+        """Stages whose arrays are counted, for each level from the parent to the child."""
+        _, parent, child = edge
+        return [
+            self.arrays_outside(level)
+            for level in range(self.levels[parent], self.levels[child] + 1)
+        ]
+
     def anew(self, operand: Operand, child: int) -> frozenset[Dim]:
         """Loops with which the child loads all of its inputs."""
-        if operand is not Operand.INPUT or child >= len(self.reuse.refetches):
+        level = self.levels[child]
+        if operand is not Operand.INPUT or level >= len(self.reuse.refetches):
             return frozenset()
-        return self.reuse.refetches[child]
+        return self.reuse.refetches[level]
 
     def handing(self, edge: Edge) -> list[Loop]:
         """Loops inside all others on the edge whose inputs the array right beneath hands on."""
@@ -103,13 +127,19 @@ class _Interpreter:
         inside = [loop for loop in self.nest if loop[0] < child]
         loops: list[Loop] = []
         while operand is Operand.INPUT and self.reuse.handed_on and inside:
-            level, dim = inside.pop()
-            if level < parent or dim not in self.reuse.handed_on[level]:
+            stage, dim = inside.pop()
+            if stage < parent or dim not in self.handed_on(stage, edge):
                 break
-            if loops and level != loops[-1][0]:
+            if loops and stage != loops[-1][0]:
                 break
-            loops.append((level, dim))
+            loops.append((stage, dim))
         return loops
+
+    def handed_on(self, stage: int, edge: Edge) -> frozenset[Dim]:
+        """Taps that the array right beneath a stage hands on, if an edge leads through it."""
+        levels = range(self.levels[edge[1]], self.levels[edge[2]])
+        arrays = [level for level in levels if self.arrays_outside(level + 1) == stage + 1]
+        return self.reuse.handed_on[arrays[0]] if arrays else frozenset()
 
     def elements(self, level: int) -> list[Path]:
         """All paths of elements down to *level* (those of arrays outside it)."""
@@ -225,25 +255,34 @@ class _Interpreter:
 
     def enter(self, edge: Edge, clock: Clock, slides: bool) -> None:
         operand, parent, child = edge
-        fresh: dict[Path, set[Word]] = {}
         old = self.held[edge]
-        self.held[edge] = {}
+        now: dict[Path, set[Word]] = {}
+        self.held[edge] = now
         for path in self.elements(child):
             ranges = self.tile(clock, path, child)
-            if ranges is None:
-                continue
-            now = self.indices(ranges, operand)
-            self.held[edge][path] = now
-            fresh[path] = now - old.get(path, set()) if slides else now
+            if ranges is not None:
+                now.setdefault(self.memory(path, child), set()).update(
+                    self.indices(ranges, operand)
+                )
+        most = max(map(len, now.values()), default=0)
+        self.tally.most[operand, child] = max(self.tally.most[operand, child], most)
+        fresh = {
+            path: words - old.get(path, set()) if slides else words for path, words in now.items()
+        }
         if operand is Operand.OUTPUT:
             self.hand_down(edge, fresh)
             return
         entering, arrays = self.entering(edge, fresh)
-        for grain in range(parent, child + 1):
+        for level, grain in enumerate(self.grains(edge), start=self.levels[parent]):
             groups: dict[Path, set[Word]] = {}
             for path, words in (entering if grain < arrays else fresh).items():
                 groups.setdefault(path[:grain], set()).update(words)
-            self.tally.loads[edge, grain] += sum(len(words) for words in groups.values())
+            self.tally.loads[self.counted(edge), level] += sum(map(len, groups.values()))
+
+    def counted(self, edge: Edge) -> Edge:
+        """An edge with the levels of its stages."""
+        operand, parent, child = edge
+        return operand, self.levels[parent], self.levels[child]
 
     def entering(
         self, edge: Edge, fresh: dict[Path, set[Word]]
@@ -267,26 +306,26 @@ class _Interpreter:
             self.sums[child, path] = set()
         taken = set()
         for path, words in fresh.items():
-            up = path[:parent]
+            up = self.memory(path, parent)
             there = self.there(parent, up)
             for word in words:
                 if word in there and (up, word) not in taken:
                     taken.add((up, word))
-                    self.tally.reads[edge] += 1
+                    self.tally.reads[self.counted(edge)] += 1
                     self.sums[child, path].add(word)
 
     def there(self, level: int, path: Path) -> set[Word]:
         return self.sums.setdefault((level, path), set())
 
     def leave(self, edge: Edge) -> None:
-        _, parent, child = edge
-        for grain in range(parent, child + 1):
+        _, parent, _ = edge
+        for level, grain in enumerate(self.grains(edge), start=self.levels[parent]):
             groups: dict[Path, set[Word]] = {}
             for path, words in self.held[edge].items():
                 groups.setdefault(path[:grain], set()).update(words)
-            self.tally.loads[edge, grain] += sum(len(words) for words in groups.values())
+            self.tally.loads[self.counted(edge), level] += sum(map(len, groups.values()))
         for path, words in self.held[edge].items():
-            self.there(parent, path[:parent]).update(words)
+            self.there(parent, self.memory(path, parent)).update(words)
         self.held[edge] = {}
 
     def finish(self) -> None:

@@ -112,34 +112,63 @@ def machine(
 
 @st.composite
 def mappings(draw: st.DrawFn, layer: Layer, levels: int | None = None) -> Mapping:
-    """A legal mapping of *layer* onto some machine, as (mapping, fanout axis sizes per level)."""
+    """A legal even mapping of *layer* onto some machine (:func:`sized_for`)."""
     depth = levels or draw(st.integers(1, 4))
+    keeps = [frozenset(OPERANDS)]
+    keeps += [
+        frozenset(draw(st.sets(st.sampled_from(OPERANDS), max_size=3))) for _ in range(1, depth)
+    ]
+    return _nest(draw, layer, list(range(depth)), keeps)
+
+
+@st.composite
+def uneven_mappings(draw: st.DrawFn, layer: Layer) -> Mapping:
+    """A legal mapping whose levels have up to three stages each, in any order they may have."""
+    depth = draw(st.integers(2, 3))
+    levels, keeps = [0], [frozenset(OPERANDS)]
+    kept = dict.fromkeys(OPERANDS, 0)  # the innermost level that keeps each so far
+    while len(levels) < 6:
+        inside = max(levels) + 1
+        level = draw(st.integers(1, min(inside, depth - 1)))
+        free = [operand for operand in OPERANDS if kept[operand] < level]
+        if level < inside and not free:
+            break
+        levels.append(level)
+        some = st.sets(st.sampled_from(free), min_size=int(level < inside))
+        keeps.append(frozenset(draw(some) if free else ()))
+        kept |= dict.fromkeys(keeps[-1], level)
+    missing = range(max(levels) + 1, depth)
+    return _nest(draw, layer, [*levels, *missing], [*keeps, *(frozenset() for _ in missing)])
+
+
+def _nest(
+    draw: st.DrawFn, layer: Layer, levels: list[int], keeps: list[frozenset[Operand]]
+) -> Mapping:
+    """Stages of these levels that keep these operands; tiles, orders and unrollings drawn."""
     stages, tile = [], layer.bounds
-    for level in range(depth):
+    for n, kept in enumerate(keeps):
         running = [dim for dim, size in zip(DIMS, tile, strict=True) if size > 1]
         order = (*draw(st.permutations(running)), *(dim for dim in DIMS if dim not in running))
-        keeps = frozenset(OPERANDS)
-        if level:
-            keeps = frozenset(draw(st.sets(st.sampled_from(OPERANDS), max_size=3)))
         inner = Extents()
-        if level + 1 < depth:
+        if n + 1 < len(keeps):
             inner = Extents(*(_number(draw, size) for size in tile))
         fanout, spatial, budget = [], [], 8
-        if draw(st.booleans()):
+        parted = n + 1 == len(levels) or levels[n + 1] > max(levels[: n + 1])
+        if parted and draw(st.booleans()):
             for size, piece in zip(tile, inner, strict=True):
                 factor = _number(draw, min(-(-size // piece), budget, 3))
                 budget //= factor
                 fanout.append(factor)
             spatial = [Extents(*fanout)]
-        stages.append(Stage(tile, order, keeps, tuple(spatial)))
+        stages.append(Stage(tile, order, kept, tuple(spatial)))
         tile = inner
-    return Mapping(tuple(stages))
+    return Mapping(tuple(stages), tuple(levels))
 
 
 @st.composite
 def reuses(draw: st.DrawFn, mapping: Mapping) -> InputReuse:
     """Ways to reuse inputs, half of them as well as can be; only the outermost array hands on."""
-    levels = len(mapping.stages)
+    levels = mapping.depth
     padded = draw(st.booleans())
     if draw(st.booleans()):
         return InputReuse(padded=padded)
@@ -149,7 +178,9 @@ def reuses(draw: st.DrawFn, mapping: Mapping) -> InputReuse:
         padded=padded,
         refetches=(frozenset(), *(draw(anew) for _ in range(levels - 1))),
         handed_on=tuple(
-            draw(taps) if not any(s.spatial for s in mapping.stages[:level]) else frozenset()
+            draw(taps)
+            if not any(s.spatial for s in mapping.stages[: mapping.first(level + 1) - 1])
+            else frozenset()
             for level in range(levels)
         ),
     )
@@ -157,11 +188,20 @@ def reuses(draw: st.DrawFn, mapping: Mapping) -> InputReuse:
 
 def sized_for(mapping: Mapping, **rest: Any) -> Accelerator:
     """A machine on which *mapping* is legal."""
-    return machine(
-        [stage.keeps for stage in mapping.stages],
-        [[math.prod(axis) for axis in stage.spatial] for stage in mapping.stages],
-        **rest,
-    )
+    keeps: list[set[Operand]] = [set() for _ in range(mapping.depth)]
+    for level, stage in zip(mapping.levels, mapping.stages, strict=True):
+        keeps[level] |= stage.keeps
+    above = [mapping.stages[mapping.first(level + 1) - 1] for level in range(mapping.depth)]
+    return machine(keeps, [[math.prod(axis) for axis in stage.spatial] for stage in above], **rest)
 
 
-__all__ = ["Operand", "ZeroSkip", "layers", "machine", "mappings", "reuses", "sized_for"]
+__all__ = [
+    "Operand",
+    "ZeroSkip",
+    "layers",
+    "machine",
+    "mappings",
+    "reuses",
+    "sized_for",
+    "uneven_mappings",
+]

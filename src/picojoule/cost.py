@@ -218,7 +218,7 @@ class Ledger(Generic[Amount]):
         """The cost of the booked flows, which are those of *mapping*, in the cycles *taken*."""
         layer, accelerator = self.layer, self.accelerator
         steps = layer.time_steps * compute_steps(mapping) * self.cycles_per_step
-        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
+        used = [mapping.used(level) for level in range(mapping.depth)]
         cycles, limit = self._latency(steps, used)
         if taken is not None:
             cycles = taken
@@ -434,9 +434,11 @@ class Ledger(Generic[Amount]):
                 waited=waited,
             )
 
+        told: set[str] = set()  # a memory may stand at several places of the nest (mapper.nests)
         for index, level in enumerate(self.levels):
             for memory in level.memories:
-                if memory.bandwidth is not None:
+                if memory.bandwidth is not None and memory.name not in told:
+                    told.add(memory.name)
                     yield channel(memory.name, index, memory.bandwidth)
             array = self.arrays[index]
             if array is None:

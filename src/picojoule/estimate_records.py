@@ -22,7 +22,7 @@ from picojoule.completeness import (
 from picojoule.display import Displayed, Plotted
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
-from picojoule.legality import tile_bits
+from picojoule.legality import held_bits
 from picojoule.mapping import parse_mapping
 from picojoule.network_records import layer_of, layer_record
 from picojoule.specs import dump_accelerator, parse_accelerator
@@ -436,12 +436,14 @@ class Estimate(MaybeIncomplete, Plotted):
 def contents(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> list[dict[str, Any]]:
     """For each memory, the bits of each operand that one instance holds, and its capacity."""
     rows = []
-    for level, stage in zip(accelerator.levels, mapping.stages, strict=True):
+    for index, level in enumerate(accelerator.levels):
         for memory in level.memories:
             holds = {
-                operand.value: tile_bits(layer, accelerator, stage.tile, operand)
+                operand.value: held_bits(layer, accelerator, mapping, stage, operand)
                 for operand in OPERANDS
-                if operand in memory.keeps & stage.keeps
+                if operand in memory.keeps
+                for stage in mapping.holders(operand)
+                if mapping.levels[stage] == index
             }
             rows.append(
                 {

@@ -31,6 +31,7 @@ def estimate(
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
     factors: str = "all",
+    space: str = "even",
     bits: int | PerOperand[int] | Mapping[str, int] | None = None,
     density: Mapping[str, float] | None = None,
     profile: object = None,
@@ -53,6 +54,7 @@ def estimate(
         dataflow: by default the accelerator's own.
         objective: "energy", "latency" or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
+        space: "even" mappings, whose operands share the tiles of a memory, or also "uneven" ones.
         bits: width of all operands, or by operand name, instead of the network's.
         density: by operand name ("input", "weight", "output"), instead of the network's.
         profile: densities and widths of every layer, instead of the network's: what
@@ -87,6 +89,7 @@ def estimate(
         dataflow=dataflow,
         objective=objective,
         factors=factors,
+        space=space,
         slack=slack,
         budget=budget,
         cache=cache,

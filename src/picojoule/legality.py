@@ -7,6 +7,7 @@ whose names stand in errors.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from picojoule.accelerator import Accelerator, Array, Level
 from picojoule.dataflow import Dataflow
 from picojoule.mapping import Mapping, Stage
+from picojoule.traffic import held_words
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Extents, Layer, Operand
 
 
@@ -36,6 +38,12 @@ class _Case(NamedTuple):
     levels: tuple[Level, ...]
     arrays: tuple[Array | None, ...]
 
+    def beneath(self, stage: int) -> Array | None:
+        """The array right beneath a stage: no stage of a level inside it comes before."""
+        mapping = self.mapping
+        level = max(mapping.levels[: stage + 1])
+        return self.arrays[level] if mapping.first(level + 1) == stage + 1 else None
+
 
 class Rule(NamedTuple):
     """What a legal mapping keeps to.
@@ -54,13 +62,14 @@ class Rule(NamedTuple):
 def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tuple[Violation, ...]:
     """Why *mapping* is not legal for *layer* on *accelerator*; empty if it is.
 
-    >>> from picojoule import conv, load_accelerator
-    >>> from picojoule.mapping import Mapping, Stage
-    >>> layer = conv("x", input_size=(9, 9), in_channels=1, out_channels=1, kernel=(1, 1))
-    >>> whole = Stage(layer.bounds)
-    >>> chip = load_accelerator("eyeriss-isca16")
-    >>> [violation.rule for violation in violations(layer, chip, Mapping((whole, whole)))]
-    ['stages']
+        >>> from picojoule import conv, load_accelerator
+        >>> from picojoule.mapping import Mapping, Stage
+    from picojoule.traffic import held_words
+        >>> layer = conv("x", input_size=(9, 9), in_channels=1, out_channels=1, kernel=(1, 1))
+        >>> whole = Stage(layer.bounds)
+        >>> chip = load_accelerator("eyeriss-isca16")
+        >>> [violation.rule for violation in violations(layer, chip, Mapping((whole, whole)))]
+        ['stages']
     """
     case = _Case(layer, accelerator, mapping, accelerator.levels, accelerator.arrays)
     broken: list[Violation] = []
@@ -111,22 +120,47 @@ def tile_words(layer: Layer, tile: Extents, operand: Operand, *, padded: bool = 
 def tile_bits(layer: Layer, accelerator: Accelerator, tile: Extents, operand: Operand) -> float:
     """Bits that a tile takes in a memory: uncoded, outputs at the width of partial sums."""
     words = tile_words(layer, tile, operand, padded=accelerator.charge_padding)
+    return words * _width(layer, accelerator, operand)
+
+
+def held_bits(
+    layer: Layer, accelerator: Accelerator, mapping: Mapping, stage: int, operand: Operand
+) -> float:
+    """Bits that *operand* takes in a memory of a stage's level: :func:`tile_bits` of its tile.
+
+    Where an array outside the stage lies inside its memory, of the tiles of all elements.
+    """
+    level, tile = mapping.levels[stage], mapping.tile(stage)
+    if max(mapping.levels[: stage + 1]) == level:
+        return tile_bits(layer, accelerator, tile, operand)
+    words = held_words(layer, mapping, stage, operand, padded=accelerator.charge_padding)
+    return words * _width(layer, accelerator, operand)
+
+
+def _width(layer: Layer, accelerator: Accelerator, operand: Operand) -> float:
     if operand is Operand.OUTPUT:
-        return words * accelerator.psum_bits(layer.bits.output)
-    return words * layer.stored_bits(operand)
+        return accelerator.psum_bits(layer.bits.output)
+    return layer.stored_bits(operand)
 
 
 # -- the rules ---------------------------------------------------------------------------------
 
 
 def _places(case: _Case) -> Iterator[tuple[int, Level, Stage]]:
+    mapping = case.mapping
     return (
-        (n, level, stage)
-        for n, (level, stage) in enumerate(zip(case.levels, case.mapping.stages, strict=True))
+        (n, case.levels[level], stage)
+        for n, (level, stage) in enumerate(zip(mapping.levels, mapping.stages, strict=True))
     )
 
 
-def _where(case: _Case, level: int) -> str:
+def _where(case: _Case, stage: int) -> str:
+    level = case.mapping.levels[stage]
+    which = "" if case.mapping.levels.count(level) == 1 else f", stage {stage}"
+    return f"{_named_level(case, level)}{which}"
+
+
+def _named_level(case: _Case, level: int) -> str:
     return f"level {level} ({case.levels[level].name})"
 
 
@@ -135,9 +169,17 @@ def _named(operands: frozenset[Operand]) -> str:
 
 
 def _stages(case: _Case) -> Iterator[str]:
-    stages, levels = len(case.mapping.stages), len(case.levels)
-    if stages != levels:
-        yield f"{stages} stages for {levels} memory levels"
+    stages, levels, wanted = case.mapping.stages, case.mapping.levels, len(case.levels)
+    if len(levels) != len(stages):
+        yield f"{len(stages)} stages, and the levels of {len(levels)}"
+    elif case.mapping.even and len(stages) != wanted:
+        yield f"{len(stages)} stages for {wanted} memory levels"
+    elif list(dict.fromkeys(levels)) != list(range(wanted)) or levels.count(0) > 1:
+        yield (
+            f"stages of the levels {', '.join(map(str, levels))}: of level 0 there is one, and of "
+            f"each of the {wanted} levels at least one, the first of them inside that of the level "
+            "outside it"
+        )
 
 
 def _whole_layer(case: _Case) -> Iterator[str]:
@@ -153,6 +195,17 @@ def _nested_tiles(case: _Case) -> Iterator[str]:
             yield f"{_where(case, n)}: the tile {stage.tile} is smaller than {inner} inside it"
 
 
+def _nested_levels(case: _Case) -> Iterator[str]:
+    mapping = case.mapping
+    for operand in OPERANDS:
+        for outer, inner in itertools.pairwise(mapping.holders(operand)):
+            if mapping.levels[outer] >= mapping.levels[inner]:
+                yield (
+                    f"{_where(case, inner)} keeps the {operand.value} inside "
+                    f"{_where(case, outer)}, which keeps it as well"
+                )
+
+
 def _held_operands(case: _Case) -> Iterator[str]:
     for n, level, stage in _places(case):
         if not stage.keeps <= level.keeps:
@@ -160,22 +213,25 @@ def _held_operands(case: _Case) -> Iterator[str]:
 
 
 def _bypass(case: _Case) -> Iterator[str]:
-    for n, level, stage in _places(case):
-        skipped = level.keeps - stage.keeps
+    for n, level in enumerate(case.levels):
+        skipped = level.keeps - case.mapping.kept(n)
         if skipped and not skipped <= level.may_bypass:
             forbidden = skipped - level.may_bypass
-            yield f"{_where(case, n)} may not be bypassed by: {_named(forbidden)}"
+            yield f"{_named_level(case, n)} may not be bypassed by: {_named(forbidden)}"
 
 
 def _capacity(case: _Case) -> Iterator[str]:
-    for _, level, stage in _places(case):
+    mapping = case.mapping
+    for index, level in enumerate(case.levels):
         for memory in level.memories:
             if memory.capacity is None:
                 continue
             needed = sum(
-                tile_bits(case.layer, case.accelerator, stage.tile, operand)
+                held_bits(case.layer, case.accelerator, mapping, n, operand)
                 for operand in OPERANDS
-                if operand in memory.keeps and operand in stage.keeps
+                if operand in memory.keeps
+                for n in mapping.holders(operand)
+                if mapping.levels[n] == index
             )
             if needed > memory.capacity:
                 yield f"{memory.name} holds {memory.capacity:g} bits; the tile needs {needed:g}"
@@ -183,7 +239,7 @@ def _capacity(case: _Case) -> Iterator[str]:
 
 def _axes(case: _Case) -> Iterator[str]:
     for n, _, stage in _places(case):
-        array = case.arrays[n]
+        array = case.beneath(n)
         axes = len(array.axes) if array else 0
         if len(stage.spatial) > axes:
             yield (
@@ -193,7 +249,7 @@ def _axes(case: _Case) -> Iterator[str]:
 
 def _axis_length(case: _Case) -> Iterator[str]:
     for n, _, stage in _places(case):
-        array = case.arrays[n]
+        array = case.beneath(n)
         for axis, unrolled in zip(array.axes if array else (), stage.spatial, strict=False):
             used = math.prod(unrolled)
             if used > axis.size:
@@ -202,7 +258,7 @@ def _axis_length(case: _Case) -> Iterator[str]:
 
 def _axis_loops(case: _Case) -> Iterator[str]:
     for n, _, stage in _places(case):
-        array = case.arrays[n]
+        array = case.beneath(n)
         for axis, unrolled in zip(array.axes if array else (), stage.spatial, strict=False):
             for dim, factor in zip(DIMS, unrolled, strict=True):
                 if factor > 1 and dim not in axis.dims:
@@ -214,9 +270,14 @@ def _axis_loops(case: _Case) -> Iterator[str]:
 
 STAGES = "stages"
 RULES = (
-    Rule(STAGES, "there is one stage for each memory level", _stages),
+    Rule(STAGES, "there is one stage for each memory level, or one for each operand", _stages),
     Rule("whole-layer", "the outermost tile is the whole layer", _whole_layer),
     Rule("nested-tiles", "no tile is larger than the one outside it", _nested_tiles),
+    Rule(
+        "nested-levels",
+        "each tile of an operand lies in a level inside that of the one outside it",
+        _nested_levels,
+    ),
     Rule("held-operands", "a level keeps only operands that its memories can hold", _held_operands),
     Rule("bypass", "an operand passes a level by only where the level allows it", _bypass),
     Rule("capacity", "the tiles that a memory keeps fit it together, uncoded", _capacity),

@@ -1,10 +1,14 @@
 """The mapping: how a layer's loops are cut into tiles, ordered, and spread over an array.
 
-A :class:`Mapping` has one :class:`Stage` per memory level, outermost first. A stage says what one
-instance of its level holds (``tile``), in which order its loops run over the steps below it
-(``order``, outermost first), which operands it keeps, and how each step is spread over the axes of
-the array beneath it (``spatial``). Tile sizes need not divide anything: a step at the edge is
-smaller, never rounded up.
+A :class:`Mapping` is one nest of :class:`Stage`, outermost first. A stage says what one instance of
+its level holds (``tile``), in which order its loops run over the steps below it (``order``,
+outermost first), which operands it keeps, and how each step is spread over the axes of the array
+beneath it (``spatial``). Tile sizes need not divide anything: a step at the edge is smaller, never
+rounded up.
+
+In an *even* mapping each memory level has one stage: its operands share their tile boundaries. In
+an *uneven* one a level has several, each for other operands, with loops between them: each operand
+has tiles of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ ONES = Extents()
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One memory level of a mapping.
+    """One memory level of a mapping, or those of its operands that share their tile boundaries.
 
     Args:
         tile: what one instance of the level holds; for the outermost level, the whole layer.
@@ -46,39 +50,98 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Mapping(Displayed):
-    """Stages, outermost first."""
+    """Stages, outermost first.
+
+    Args:
+        levels: of the accelerator, one for each stage; left out: one stage for each level. The
+            array beneath a level lies above the first stage of a level further in. A stage that
+            comes later although its level lies outside that array holds the tiles of all its
+            elements together.
+    """
 
     stages: tuple[Stage, ...]
+    levels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            object.__setattr__(self, "levels", tuple(range(len(self.stages))))
+
+    @property
+    def even(self) -> bool:
+        """Whether each level has one stage, whose operands share their tile boundaries."""
+        return self.levels == tuple(range(len(self.stages)))
+
+    @property
+    def depth(self) -> int:
+        """Number of memory levels."""
+        return max(self.levels, default=-1) + 1
+
+    def first(self, level: int) -> int:
+        """The first stage of *level* or of one further in; what lies outside it, its arrays do.
+
+        >>> Mapping((Stage(ONES),) * 4, levels=(0, 1, 2, 1)).first(2)
+        2
+        """
+        inside = (n for n, place in enumerate(self.levels) if place >= level)
+        return next(inside, len(self.stages))
+
+    def holders(self, operand: Operand) -> list[int]:
+        """The stages that keep *operand*, outermost first."""
+        return [n for n, stage in enumerate(self.stages) if operand in stage.keeps]
 
     def __repr__(self) -> str:
         return f"<Mapping {' > '.join(str(stage.tile) for stage in self.stages)}>"
 
-    def tile(self, level: int) -> Extents:
-        """The tile of *level*; below the innermost level, the single MAC."""
-        return self.stages[level].tile if level < len(self.stages) else ONES
+    def tile(self, stage: int) -> Extents:
+        """The tile of a stage; below the innermost one, the single MAC."""
+        return self.stages[stage].tile if stage < len(self.stages) else ONES
 
-    def step(self, level: int) -> Extents:
-        """By how much the loops of *level* advance: the tiles of all elements beneath, together."""
-        inner, fanout = self.tile(level + 1), self.stages[level].fanout
+    def step(self, stage: int) -> Extents:
+        """By how much a stage's loops advance: the tiles of all elements beneath, together."""
+        inner, fanout = self.tile(stage + 1), self.stages[stage].fanout
         return Extents(
-            *(min(t, f * i) for t, f, i in zip(self.stages[level].tile, fanout, inner, strict=True))
+            *(min(t, f * i) for t, f, i in zip(self.stages[stage].tile, fanout, inner, strict=True))
         )
 
-    def loops(self, level: int) -> tuple[tuple[Dim, int], ...]:
-        """The loops of *level* that run more than once: (dimension, steps), outermost first."""
-        tile, step = self.stages[level].tile, self.step(level)
+    def loops(self, stage: int) -> tuple[tuple[Dim, int], ...]:
+        """The loops of a stage that run more than once: (dimension, steps), outermost first."""
+        tile, step = self.stages[stage].tile, self.step(stage)
         counts = {d: -(-t // s) for d, t, s in zip(DIMS, tile, step, strict=True)}
-        order = self.stages[level].order
+        order = self.stages[stage].order
         full = tuple(d for d in DIMS if d not in order) + order
         return tuple((d, counts[d]) for d in full if counts[d] > 1)
 
-    def active(self, level: int) -> Extents:
-        """Elements of the array beneath *level* in use along each dimension in a full step."""
-        step, inner = self.step(level), self.tile(level + 1)
+    def active(self, stage: int) -> Extents:
+        """Elements of the array beneath a stage in use along each dimension in a full step."""
+        step, inner = self.step(stage), self.tile(stage + 1)
         return Extents(*(-(-s // i) for s, i in zip(step, inner, strict=True)))
 
+    def used(self, level: int) -> int:
+        """Elements in use, in a full step, of the array beneath a memory *level*."""
+        return math.prod(self.active(self.first(level + 1) - 1))
+
+    def kept(self, level: int) -> frozenset[Operand]:
+        """Operands that a memory *level* keeps, in all of its stages."""
+        stages = zip(self.levels, self.stages, strict=True)
+        return frozenset[Operand]().union(*(x.keeps for place, x in stages if place == level))
+
+    @property
+    def titles(self) -> list[str]:
+        """What stages are called where their accelerator is not at hand.
+
+        >>> whole, part = Stage(ONES), Stage(ONES, keeps=frozenset({Operand.INPUT}))
+        >>> Mapping((whole, part, part), levels=(0, 1, 1)).titles
+        ['level 0', 'level 1: input', 'level 1: input']
+        """
+        titles = []
+        for level, stage in zip(self.levels, self.stages, strict=True):
+            kept = ", ".join(o.value for o in OPERANDS if o in stage.keeps)
+            one = self.levels.count(level) == 1
+            titles.append(f"level {level}" if one else f"level {level}: {kept or 'nothing'}")
+        return titles
+
     def text(self, titles: Sequence[str]) -> str:
-        """The loop nest as Timeloop draws it; *titles* are the levels', outermost first.
+        """The loop nest as Timeloop draws it; *titles* are the stages', outermost first.
 
         >>> whole = Stage(Extents(M=4, C=6), (Dim.M, Dim.C), spatial=(Extents(M=2),))
         >>> print(Mapping((whole, Stage(Extents(C=3), (Dim.C,)))).text(["DRAM", "Registers"]))
@@ -101,11 +164,11 @@ class Mapping(Displayed):
             lines.append(f"| {'  ' * depth}{text}")
             depth += 1
 
-        for level, stage in enumerate(self.stages):
-            lines += [*([""] if level else []), titles[level], "-" * len(titles[level])]
-            for dim, count in self.loops(level):
+        for n, stage in enumerate(self.stages):
+            lines += [*([""] if n else []), titles[n], "-" * len(titles[n])]
+            for dim, count in self.loops(n):
                 loop(f"for {dim.value} in [0:{count})")
-            inner = self.tile(level + 1)
+            inner = self.tile(n + 1)
             for axis, unrolled in enumerate(stage.spatial):
                 for d, (dim, factor) in enumerate(zip(DIMS, unrolled, strict=True)):
                     used = min(factor, -(-stage.tile[d] // inner[d]))
@@ -115,10 +178,11 @@ class Mapping(Displayed):
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON and YAML."""
+        """Plain data, for JSON and YAML; of an uneven mapping with the level of each stage."""
         return {
             "stages": [
                 {
+                    **({} if self.even else {"level": level}),
                     "tile": stage.tile._asdict(),
                     "order": [d.value for d in stage.order],
                     "keeps": [o.value for o in OPERANDS if o in stage.keeps],
@@ -126,7 +190,7 @@ class Mapping(Displayed):
                         {d: f for d, f in axis._asdict().items() if f > 1} for axis in stage.spatial
                     ],
                 }
-                for stage in self.stages
+                for level, stage in zip(self.levels, self.stages, strict=True)
             ]
         }
 
@@ -138,12 +202,15 @@ def _axis_letter(axis: int) -> str:
 def parse_mapping(data: object, source: str) -> Mapping:
     """Read what :meth:`Mapping.to_dict` wrote; all mistakes at once.
 
+    A stage that names no level is of the next one inward from that of the stage before it.
+
     Raises:
         InputError: with a path for each mistake.
     """
     mistakes: list[Mistake] = []
     stages: list[Stage] = []
-    keys = ("tile", "order", "keeps", "spatial")
+    levels: list[int] = []
+    keys = ("level", "tile", "order", "keeps", "spatial")
     if not isinstance(data, dict) or not isinstance(data.get("stages"), list) or len(data) != 1:
         raise InputError(source, [Mistake("$", "a mapping has one key, 'stages', with a list")])
     for index, raw in enumerate(data["stages"]):
@@ -171,9 +238,15 @@ def parse_mapping(data: object, source: str) -> Mapping:
             _extents(axis, f"{path}.spatial[{n}]", mistakes) for n, axis in enumerate(spatial)
         )
         stages.append(Stage(tile, tuple(order), frozenset(keeps), axes))
+        level = raw.get("level", levels[-1] + 1 if levels else 0)
+        if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level <= index:
+            said = f"{level!r} is no level: the outermost is 0, here at most {index}"
+            mistakes.append(Mistake(f"{path}.level", said))
+            level = index
+        levels.append(level)
     if mistakes:
         raise InputError(source, mistakes)
-    return Mapping(tuple(stages))
+    return Mapping(tuple(stages), tuple(levels))
 
 
 def _extents(raw: object, path: str, mistakes: list[Mistake]) -> Extents:

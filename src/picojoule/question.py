@@ -38,6 +38,7 @@ UNMEASURED = (
 )
 OBJECTIVES = ("energy", "latency", "edp")
 FACTORS = ("all", "perfect")
+SPACES = ("even", "uneven")
 POLICIES = ("best", "published")
 COMPILERS = "what was inferred of the chip's own compiler: picojoule.processing_passes"
 ROUNDING = 1e-9  # relative: sums in another order differ by less
@@ -55,6 +56,7 @@ class Question:
         dataflow: constraints on every mapping.
         objective: "energy", "latency" or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
+        space: "even" mappings, whose operands share the tiles of a memory, or also "uneven" ones.
         slack: the fastest of the mappings that cost at most this share more than the best.
         budget: seconds of search per distinct layer; None: until proved optimal.
         cache: where searches are kept (see :mod:`picojoule.mapper.cache`).
@@ -68,6 +70,7 @@ class Question:
     dataflow: Dataflow
     objective: str = "energy"
     factors: str = "all"
+    space: str = "even"
     slack: float = 0.0
     budget: float | None = None
     cache: Cache = True
@@ -127,6 +130,7 @@ class Question:
             self.dataflow,
             self.objective,
             factors=self.factors,
+            space=self.space,
             slack=self.slack,
             budget=self.budget,
             cache=self.cache,
@@ -162,6 +166,7 @@ def ask(
     dataflow: str | Dataflow | None = None,
     objective: str = "energy",
     factors: str = "all",
+    space: str = "even",
     slack: float = 0.0,
     budget: float | None = None,
     cache: Cache = True,
@@ -187,6 +192,7 @@ def ask(
     if not 0 <= slack <= 1:
         raise PicojouleError(f"a slack of {slack:g} is not within 0 to 1 (100 %)")
     _check_word("factors", factors, FACTORS)
+    _check_word("space", space, SPACES)
     _check_word("policy", policy, POLICIES)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
@@ -206,6 +212,7 @@ def ask(
         dataflow=accelerator.dataflow(dataflow),
         objective=objective,
         factors=factors,
+        space=space,
         slack=slack,
         budget=budget,
         cache=cache,

@@ -1,7 +1,9 @@
 """How many words a mapping moves over every edge of the accelerator.
 
 An *edge* joins a level that keeps an operand to the next level inward that keeps it, or to the
-multipliers. What is counted (DESIGN: "What is counted, and how"):
+multipliers. Within this module parent and child of an edge are stages of the mapping, the last one
+standing for the multipliers; in a :class:`Flow` they are the levels of these. What is counted
+(DESIGN: "What is counted, and how"):
 
 - A child's tile is loaded again only when a loop that changes it advances. The innermost run of
   loops that do not index the operand leaves it in place, across levels too. The nest is static: a
@@ -24,6 +26,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
@@ -34,16 +37,20 @@ from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand, Wi
 
 _WINDOW = ((Dim.P, Dim.R), (Dim.Q, Dim.S))
 
+_Time = tuple[int, ...]
+_Path = tuple[int, ...]
+_Range = tuple[int, int]
+
 
 class Chain(NamedTuple):
-    """One dimension of a mapping: tiles of the levels and the MAC, and the unrolling below each."""
+    """One dimension of a mapping: tiles of the stages and the MAC, and the unrolling below each."""
 
     tiles: tuple[int, ...]
     fanouts: tuple[int, ...]
 
-    def step(self, level: int) -> int:
-        """By how much the loop of *level* advances."""
-        return min(self.tiles[level], self.fanouts[level] * self.tiles[level + 1])
+    def step(self, stage: int) -> int:
+        """By how much the loop of a stage advances."""
+        return min(self.tiles[stage], self.fanouts[stage] * self.tiles[stage + 1])
 
 
 Words_co = TypeVar("Words_co", covariant=True)
@@ -116,10 +123,12 @@ def flows(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> tu
     """
     chains = chains_of(mapping)
     axes = (layer.axis(0, padded=reuse.padded), layer.axis(1, padded=reuse.padded))
+    levels = (*mapping.levels, mapping.depth)
     edges = []
     for operand in OPERANDS:
-        holders = [n for n, stage in enumerate(mapping.stages) if operand in stage.keeps]
+        holders = mapping.holders(operand)
         for parent, child in zip(holders, [*holders[1:], len(mapping.stages)], strict=True):
+            outer, inner = levels[parent], levels[child]
             still, slide = stay(mapping, operand, child, reuse)
             handed = handed_on(mapping, operand, parent, child, reuse)
             anew = operand is Operand.WEIGHT and not lasts(mapping, operand, child)
@@ -135,11 +144,12 @@ def flows(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> tu
                     parent,
                     child,
                     grain,
+                    mapping.first(inner),
                 )
                 * _repeated(chains, operand, still, parent, child, grain)
-                for grain in range(parent, child + 1)
+                for grain in map(mapping.first, range(outer, inner + 1))
             )
-            edges.append(flow_of(operand, parent, child, words))
+            edges.append(flow_of(operand, outer, inner, words))
     return tuple(edges)
 
 
@@ -164,8 +174,13 @@ def compute_steps(mapping: Mapping) -> int:
 
 
 def commands(layer: Layer, mapping: Mapping) -> int:
-    """Tiles that the outermost level hands inward, one for each step of its loops."""
-    return layer.time_steps * math.prod(count for _, count in mapping.loops(0))
+    """Tiles that the outermost level hands inward, one for each step of its loops.
+
+    Of an uneven mapping, for each step of the loops outside the last stage of the level beneath it.
+    """
+    last = max((n for n, level in enumerate(mapping.levels) if level == 1), default=1)
+    outside = (mapping.loops(stage) for stage in range(last))
+    return layer.time_steps * math.prod(count for loops in outside for _, count in loops)
 
 
 def _repeated(
@@ -194,6 +209,7 @@ def _indexed_words(
     parent: int,
     child: int,
     grain: int,
+    apart: int,
 ) -> int:
     """Words over an edge if the dimensions (and time steps) that index the operand were all."""
     if operand is not Operand.INPUT:
@@ -203,8 +219,49 @@ def _indexed_words(
         along = None
         if slide is not None and slide[1] in (outer, tap):
             along = (slide[0], 0 if slide[1] is outer else 1)
-        words *= window_words(chains[outer], chains[tap], axis, parent, child, grain, along)
+        words *= window_words(chains[outer], chains[tap], axis, parent, child, grain, along, apart)
     return words
+
+
+def held_words(
+    layer: Layer, mapping: Mapping, stage: int, operand: Operand, *, padded: bool = False
+) -> int:
+    """Words of *operand* in a stage's tile; of the input at most what is stored of it.
+
+    Where arrays outside the stage lie inside its memory, in the tiles of all elements together.
+    """
+    apart, chains = mapping.first(mapping.levels[stage]), chains_of(mapping)
+    inputs = operand is Operand.INPUT
+    words = 1
+    for dim in RELEVANT[operand]:
+        if not (inputs and any(dim in dims for dims in _WINDOW)):
+            words *= sum(end - start for start, end in _first_ranges(chains[dim], stage, apart))
+    for n, (outer, tap) in enumerate(_WINDOW if inputs else ()):
+        axis = layer.axis(n, padded=padded)
+        rows: set[int] = set()
+        for p0, p1 in _first_ranges(chains[outer], stage, apart):
+            for r0, r1 in _first_ranges(chains[tap], stage, apart):
+                first = p0 * axis.stride + r0 * axis.dilation
+                rows |= set(range(first, first + axis.extent(p1 - p0, r1 - r0)))
+        words *= min(len(rows), len(axis.stored))
+    return words
+
+
+def _first_ranges(dim: Chain, stage: int, apart: int) -> list[_Range]:
+    """What a stage's memory holds of a dimension in the first step of all loops, at their fullest.
+
+    Of arrays outside *apart* the first element, of those from there to the stage every one.
+    """
+    ranges = [(0, dim.tiles[0])]
+    for level in range(stage):
+        inner = dim.tiles[level + 1]
+        ranges = [
+            (low, min(low + inner, end))
+            for start, stop in ranges
+            for end in [min(start + dim.step(level), stop)]
+            for low in range(start, end, inner)[: 1 if level < apart else None]
+        ]
+    return ranges
 
 
 def stay(
@@ -216,7 +273,7 @@ def stay(
     """
     if child == len(mapping.stages):
         return (), None
-    anew = refetched(operand, child, reuse)
+    anew = refetched(operand, mapping.levels[child], reuse)
     still: list[tuple[int, Dim]] = []
     for level in reversed(range(child)):
         for dim, _ in reversed(mapping.loops(level)):
@@ -227,15 +284,15 @@ def stay(
     return tuple(still), None
 
 
-def refetched(operand: Operand, child: int, reuse: InputReuse) -> frozenset[Dim]:
-    """Loops with which *child* fetches its tile of *operand* anew, whatever it holds of it."""
-    if operand is not Operand.INPUT or child >= len(reuse.refetches):
+def refetched(operand: Operand, level: int, reuse: InputReuse) -> frozenset[Dim]:
+    """Loops with which *level* fetches its tile of *operand* anew, whatever it holds of it."""
+    if operand is not Operand.INPUT or level >= len(reuse.refetches):
         return frozenset()
-    return reuse.refetches[child]
+    return reuse.refetches[level]
 
 
 class HandedOn(NamedTuple):
-    """Taps that run right above the array beneath level *gap*, which hands their inputs on."""
+    """Taps that run right above the array beneath stage *gap*, which hands their inputs on."""
 
     gap: int
     taps: frozenset[Dim]
@@ -247,11 +304,17 @@ def handed_on(
     """The array on an edge that hands inputs on, if one does: no loop may run further inside."""
     if operand is not Operand.INPUT:
         return None
-    for level in reversed(range(parent, min(child, len(reuse.handed_on)))):
-        running = [dim for dim, _ in reversed(mapping.loops(level))]
-        taps = itertools.takewhile(reuse.handed_on[level].__contains__, running)
+    outer, inner = mapping.levels[parent], (*mapping.levels, mapping.depth)[child]
+    arrays = {
+        mapping.first(level + 1) - 1: taps
+        for level, taps in enumerate(reuse.handed_on[:inner])
+        if level >= outer
+    }
+    for stage in reversed(range(parent, child)):
+        running = [dim for dim, _ in reversed(mapping.loops(stage))]
+        taps = itertools.takewhile(arrays.get(stage, frozenset()).__contains__, running)
         if running:
-            handed = HandedOn(level, frozenset(taps))
+            handed = HandedOn(stage, frozenset(taps))
             return handed if handed.taps else None
     return None
 
@@ -317,12 +380,15 @@ def window_words(
     child: int,
     grain: int,
     slide: tuple[int, int] | None,
+    apart: int | None = None,
 ) -> int:
     """Rows (or columns) moved over an edge, summed over all positions of both loops.
 
     Args:
         axis: of the layer, whose outputs and taps the chains cut.
-        slide: (level, 0 for outputs or 1 for taps) of the loop the window slides on.
+        slide: (stage, 0 for outputs or 1 for taps) of the loop the window slides on.
+        apart: the stage outside which arrays part the memories that are filled: elements of arrays
+            from there to the child fill one together. By default all lie outside the child.
     """
     if slide is None and taps.tiles[0] == 1 and child > grain == parent == 0:
         # One tap: every output touches a row of its own.
@@ -346,6 +412,12 @@ def window_words(
                         before_p = previous
                     else:
                         before_r = previous
+            if moving and apart is not None and apart < child:
+                now_of = _rows_of_memories(axis, children_p, children_r, apart - grain)
+                before_of = _rows_of_memories(axis, before_p, before_r, apart - grain)
+                fresh = (rows - before_of.get(key, set()) for key, rows in now_of.items())
+                total += len(set[int]().union(*fresh))
+                continue
             rows: set[int] = set()
             for path_p, (p0, p1) in children_p.items():
                 for path_r, (r0, r1) in children_r.items():
@@ -357,6 +429,20 @@ def window_words(
                     rows |= now
             total += len(rows)
     return total
+
+
+def _rows_of_memories(
+    axis: WindowAxis,
+    outputs: MappingABC[_Path, _Range],
+    taps: MappingABC[_Path, _Range],
+    arrays: int,
+) -> dict[tuple[_Path, _Path], set[int]]:
+    """Rows that elements hold together, by where they are in the outermost *arrays*."""
+    together: dict[tuple[_Path, _Path], set[int]] = {}
+    for (path_p, (p0, p1)), (path_r, (r0, r1)) in itertools.product(outputs.items(), taps.items()):
+        held = together.setdefault((path_p[:arrays], path_r[:arrays]), set())
+        held |= _rows(axis, p0, p1, r0, r1)
+    return together
 
 
 def rows_under(axis: WindowAxis, p0: int, p1: int, r0: int, r1: int) -> frozenset[int]:
@@ -377,11 +463,6 @@ def rows_under(axis: WindowAxis, p0: int, p1: int, r0: int, r1: int) -> frozense
 
 
 _rows = lru_cache(maxsize=1 << 14)(rows_under)
-
-
-_Time = tuple[int, ...]
-_Path = tuple[int, ...]
-_Range = tuple[int, int]
 
 
 def _visits(dim: Chain, child: int, grain: int) -> dict[tuple[_Time, _Path], dict[_Path, _Range]]:

@@ -171,13 +171,13 @@ def test_the_price_of_a_class_by_hand() -> None:
 
 @pytest.mark.parametrize("mode", [ENERGY, LATENCY])
 def test_of_classes_that_are_alike_one_is_kept(mode: int) -> None:
-    layer = linear("fc", in_features=6, out_features=4)
+    layer = linear("fc", in_features=6, out_features=1)
     accelerator = machine([OPERANDS] * 3, [[], [2], []], capacities=[None, 160, 80])
     space = Space(layer, accelerator, DATAFLOWS["flexible"], timed=True)
     relaxation = Relaxation(space)
     classes = relaxation.classes(0, mode, math.inf)
     kept = unlike(classes.families, classes.columns, classes.options, classes.members)
-    assert 0 < len(kept) < len(classes.members.family) / 2
+    assert 0 < len(kept) < len(classes.members.family)
 
     def content(member: int) -> list[object]:
         """Bounds and options of a class, with every way to price its hops."""

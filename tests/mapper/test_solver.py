@@ -102,6 +102,10 @@ def test_a_bound_below_nothing_is_left_behind() -> None:
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(PicojouleError, match="no objective 'speed'; there are energy, latency"):
         search(LAYER, two_levels(3), "flexible", "speed")
+    with pytest.raises(PicojouleError, match="no space 'odd'; there are even, uneven"):
+        search(LAYER, two_levels(3), "flexible", space="odd")
+    with pytest.raises(PicojouleError, match="layer 'fc': the dataflow 'ws' rules tiles"):
+        search(LAYER, two_levels(3), "ws", space="uneven")
     with pytest.raises(PicojouleError, match="no factors 'prime'; there are all, perfect"):
         search(LAYER, two_levels(3), "flexible", factors="prime")
 

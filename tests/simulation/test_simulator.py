@@ -15,7 +15,7 @@ from picojoule.mapping import Mapping, Stage
 from picojoule.simulation.simulator import Simulation, in_rows, price_in_time, simulate
 from picojoule.traffic import flows
 from picojoule.workload import OPERANDS, Dim, Extents, Layer, Operand, PerOperand
-from tests.strategies import layers, mappings, sized_for
+from tests.strategies import layers, mappings, sized_for, uneven_mappings
 
 ALL = frozenset(OPERANDS)
 DRAM = Level(
@@ -213,7 +213,11 @@ def test_what_a_transfer_takes_of_a_network(network: Network, cycles: dict[str, 
 def test_all_is_moved_and_nothing_is_faster_than_the_latency_model(data: st.DataObject) -> None:
     """Channels carry what ``traffic`` counts, and no mapping beats ``evaluate``'s latency."""
     layer = data.draw(layers(time_steps=(1,)))
-    mapping = data.draw(mappings(layer))
+    mapping = data.draw(mappings(layer) | uneven_mappings(layer))
+    if list(mapping.levels) != sorted(mapping.levels):
+        with pytest.raises(PicojouleError, match="cannot be played through"):
+            simulate(layer, sized_for(mapping), mapping)
+        return
     chip = sized_for(mapping, padded=data.draw(st.booleans()))
     chip = replace(chip, nest=tuple(_limited(part, data) for part in chip.nest))
     ledger = Ledger(layer, chip, one=1.0)

@@ -131,6 +131,7 @@ def map_layer(
             asked.accelerator,
             asked.dataflow,
             factors=asked.factors,
+            space=asked.space,
             budget=asked.budget,
             pareto=True,
         ).front

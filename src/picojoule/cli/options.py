@@ -115,6 +115,14 @@ TileSizes = Annotated[
         help="Tile sizes: all, or perfect (only those that divide the tile outside them).",
     ),
 ]
+Mappings = Annotated[
+    str,
+    Parameter(
+        name="--space",
+        help="Mappings: even (the operands of a memory share their tiles), or uneven as well (each "
+        "may have its own).",
+    ),
+]
 Bits = Annotated[
     list[str] | None,
     Parameter(negative="", help="Width of all operands (8) or of one (weight=8); repeatable."),
@@ -202,6 +210,7 @@ class SearchOptions:
     dataflow: Flow = None
     objective: Objective = "energy"
     factors: TileSizes = "all"
+    space: Mappings = "even"
     mapping: Policy = "best"
     slack: Slack = None
     budget: Budget = None

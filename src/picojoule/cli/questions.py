@@ -47,6 +47,7 @@ def read_question(
         dataflow=search.dataflow,
         objective=search.objective,
         factors=search.factors,
+        space=search.space,
         policy=search.mapping,
         **settings,
     )

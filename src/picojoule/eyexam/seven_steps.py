@@ -430,7 +430,7 @@ class Examiner:
         """Every limited channel with what passes, and how many of it work side by side."""
         ledger = Ledger(self.layer, self.accelerator, one=1.0)
         ledger.book(flows(self.layer, mapping, self.accelerator.input_reuse))
-        used = [math.prod(mapping.active(level)) for level in range(len(mapping.stages))]
+        used = [mapping.used(level) for level in range(mapping.depth)]
         return {c.name: (c, math.prod(used[: c.level])) for c in ledger.channels()}
 
     def _times(self, mapping: LoopNest) -> dict[str, float]:

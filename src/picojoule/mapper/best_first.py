@@ -40,7 +40,7 @@ class _Part:
     """The classes that have the same options, and how the search over them stands."""
 
     def __init__(self, relaxation: Relaxation, which: int, mode: int, cycle_limit: float) -> None:
-        self.which = which
+        self.relaxation, self.which = relaxation, which
         self.classes = classes = relaxation.classes(which, mode, cycle_limit)
         families, members = classes.families, classes.members
         kept = unlike(families, classes.columns, classes.options, members)
@@ -129,8 +129,8 @@ class Solver:
             return self._result(self.best, complete=True)
         try:
             with self.patience.kept():
-                for which in range(len(self._parts), len(self.relaxation.space.shapes)):
-                    part = _Part(self.relaxation, which, self.mode, self.cycle_limit)
+                for relaxation, which in self._shapes()[len(self._parts) :]:
+                    part = _Part(relaxation, which, self.mode, self.cycle_limit)
                     self._parts.append(part)
         except OutOfTimeError:
             return self._result(0.0, complete=False)
@@ -158,8 +158,16 @@ class Solver:
             self._speed.note(work, clock() - started)
             if part.standing.best[0] < self.best:
                 self.best = float(part.standing.best[0])
-                cls = self.relaxation.cls(part.which, part.standing.counts[frontier.MEMBER])
-                self.mapping = self.relaxation.realise(cls, part.which, part.standing.choice)
+                cls = part.relaxation.cls(part.which, part.standing.counts[frontier.MEMBER])
+                self.mapping = part.relaxation.realise(cls, part.which, part.standing.choice)
+
+    def _shapes(self) -> list[tuple[Relaxation, int]]:
+        """The sets of options to search, those of uneven mappings among them."""
+        return [
+            (relaxation, which)
+            for relaxation in (self.relaxation, *self.relaxation.nested)
+            for which in range(len(relaxation.space.shapes))
+        ]
 
     def _result(self, bound: float, *, complete: bool) -> Result:
         counts = [part.standing.counts for part in self._parts]

@@ -113,12 +113,14 @@ class Key(NamedTuple):
         cuts: of each dimension.
         arrays: elements of the array beneath each level; 0: none.
         window: for a pair.
+        handing: levels whose loops the outermost one hands tiles inward for.
     """
 
     dims: tuple[Dim, ...]
     cuts: tuple[Cuts, ...]
     arrays: tuple[int, ...]
     window: Window | None = None
+    handing: int = 1
 
 
 def loop_bit(level: int, place: int) -> int:
@@ -220,7 +222,10 @@ class Block:
                 check()
                 values = self._values(column)
                 check()
-                least = float(values.min())
+                least = float(values.min(initial=math.inf))
+                if not self.size:  # nothing fits: no choice is below
+                    self._places[column] = Place(-1, 1.0, math.inf)
+                    continue
                 if least == values.max():
                     self._places[column] = Place(-1, least, 1.0)
                     continue
@@ -267,10 +272,11 @@ class Block:
         return total
 
     def _commands(self) -> Floats:
-        """Steps of the outermost level's loops."""
+        """Steps of the loops that the outermost level hands tiles inward for."""
         total = np.ones(self.size)
         for tiles, fans in zip(self.tiles, self.fans, strict=True):
-            total = total * -(-tiles[:, 0] // (fans[:, 0] * tiles[:, 1]))
+            for level in range(self.key.handing):
+                total = total * -(-tiles[:, level] // (fans[:, level] * tiles[:, level + 1]))
         return total
 
     def words(self, words: Words) -> Floats:
@@ -338,29 +344,21 @@ class Block:
             _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
             inverses.append(inverse.ravel())
             picks.append((tiles[first], fans[first]))
-        outputs, outputs_fans = picks[0]
-        table = np.concatenate(
-            [
-                window_words(
-                    outputs[part],
-                    outputs_fans[part],
-                    *picks[1],
-                    window.axis.stride,
-                    window.axis.dilation,
-                    window.axis.stored.start,
-                    window.axis.stored.stop,
-                    child,
-                    grain,
-                    level,
-                    tap,
-                )
-                for part in pieces(len(outputs), max(1, POSITIONS // self.key.cuts[0].bound))
-            ]
-        )
+        table = _table(window.axis, picks, child, grain, level, tap, self._open(child))
         check()
         words = np.asarray(table[inverses[0][self._pick[0]], inverses[1][self._pick[1]]])
         self._windows[key] = words
         return words
+
+    def _open(self, child: int) -> list[int]:
+        """Levels outside the child at which chains may have a loop; none where all may."""
+        if not all(cuts.barred for cuts in self.key.cuts):
+            return []
+        runs = (
+            any(not cuts.barred[level] or cuts.fans[level] for cuts in self.key.cuts)
+            for level in range(child)
+        )
+        return [level for level, running in enumerate(runs) if running] or [0]
 
     def _tile(self, tile: Tile) -> Floats:
         """The factor in the words of a tile."""
@@ -374,6 +372,58 @@ class Block:
         return total
 
 
+def _table(
+    axis: WindowAxis,
+    chains: Sequence[tuple[Ints, Ints]],
+    child: int,
+    grain: int,
+    level: int,
+    tap: bool,
+    running: Sequence[int],
+) -> Floats:
+    """Window words of all pairs of chains; nests that differ in other levels share a table."""
+    parts = [x for pair in chains for x in pair]
+    if not running:
+        return _counted(axis, parts, child, grain, level, tap)
+    parts = [part[:, [*running, child] if n % 2 == 0 else running] for n, part in enumerate(parts)]
+    grain = int(np.searchsorted(running, grain))
+    level, tap = (running.index(level), tap) if level in running else (-1, False)
+    key = (axis, *(part.tobytes() for part in parts), len(running), grain, level, tap)
+    if key not in _tables:
+        if len(_tables) >= TABLES:
+            _tables.clear()
+        _tables[key] = _counted(axis, parts, len(running), grain, level, tap)
+    return _tables[key]
+
+
+def _counted(
+    axis: WindowAxis, parts: Sequence[Ints], child: int, grain: int, level: int, tap: bool
+) -> Floats:
+    stored = axis.stored
+    outputs, fans, taps, tap_fans = map(np.ascontiguousarray, parts)
+    return np.concatenate(
+        [
+            window_words(
+                outputs[part],
+                fans[part],
+                taps,
+                tap_fans,
+                axis.stride,
+                axis.dilation,
+                stored.start,
+                stored.stop,
+                child,
+                grain,
+                level,
+                tap,
+            )
+            for part in pieces(len(outputs), max(1, POSITIONS // int(outputs[0, 0])))
+        ]
+    )
+
+
+TABLES = 1 << 10  # of window words, kept from one nest to the next
+_tables: dict[object, Floats] = {}
 _kept: OrderedDict[Key, Block] = OrderedDict()
 
 

@@ -76,6 +76,7 @@ SOURCES = (
     "mapper.halving",
     "mapper.kernels",
     "mapper.listings",
+    "mapper.nests",
     "mapper.patience",
     "mapper.programme",
     "mapper.relaxation",
@@ -120,6 +121,7 @@ def find(
     objective: str = "energy",
     *,
     factors: str = "all",
+    space: str = "even",
     slack: float = 0.0,
     budget: float | None = None,
     cache: Cache = True,
@@ -130,8 +132,8 @@ def find(
     """Find the best mapping as :func:`mapper.search` does, or recall it from an earlier search.
 
     Args:
-        dataflow, objective, factors, slack, budget: as for ``search``. A proved answer serves any
-            budget.
+        dataflow, objective, factors, space, slack, budget: as for ``search``. A proved answer
+            serves any budget.
         cache: the folder of earlier answers; True is the user's cache folder, False is none.
         start, floor: as for ``search``; they save time and change no answer.
         watch: as for ``search``.
@@ -156,6 +158,7 @@ def find(
             dataflow,
             objective,
             factors=factors,
+            space=space,
             slack=slack,
             budget=budget,
             start=start,
@@ -165,7 +168,7 @@ def find(
 
     if folder is None or fingerprint() is None:
         return searched()
-    problem = problem_text(layer, accelerator, dataflow, objective, factors, slack)
+    problem = problem_text(layer, accelerator, dataflow, objective, factors, space, slack)
     path = entry_path(folder, problem)
     recalled = _recall(path, problem, layer, accelerator, objective)
     if recalled is not None:
@@ -240,6 +243,7 @@ def problem_text(
     dataflow: Dataflow,
     objective: str,
     factors: str = "all",
+    space: str = "even",
     slack: float = 0.0,
 ) -> str:
     """All that decides a search, as JSON that is equal for equal problems.
@@ -261,6 +265,7 @@ def problem_text(
         "dataflow": dataflow,
         "objective": objective,
         "factors": factors,
+        "space": space,
         "slack": slack,
     }
     return _json(_plain(parts))

@@ -37,6 +37,8 @@ class Cuts(NamedTuple):
         counted: children and grains of the words that the dimension repeats, and the outermost
             level of those inside which they stay in place.
         free: for each level, whether a tile takes no room there.
+        barred: for each level, whether no loop of the dimension may run there; none: all may.
+            Only with perfect.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -51,6 +53,7 @@ class Cuts(NamedTuple):
     counted: tuple[tuple[int, int, int], ...] = ()
     free: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
+    barred: tuple[bool, ...] = ()
 
     @property
     def bound(self) -> int:
@@ -205,22 +208,39 @@ def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
 
 def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
     """Chains in which every step divides the tile around it, and every tile its step."""
-    depth = len(cuts.limits)
-    started: list[tuple[list[int], list[int]]] = [([cuts.bound], [])]
-    for level in range(depth):
+    barred = cuts.barred or (False,) * len(cuts.limits)
+    tiles, fans = _dividing_chains(cuts.bound, cuts.fans, barred)
+    keep = (tiles[:, :-1] <= cuts.limits).all(axis=1)
+    return tiles[keep], fans[keep]
+
+
+@functools.lru_cache(maxsize=1 << 8)
+def _dividing_chains(
+    bound: int, most: tuple[int, ...], barred: tuple[bool, ...]
+) -> tuple[Ints, Ints]:
+    """The same with tiles of any size, and unrollings of at most so much.
+
+    Args:
+        barred: levels at which no loop may run.
+    """
+    tiles, fans = np.array([[bound]], np.int64), np.empty((1, 0), np.int64)
+    for level, fan in enumerate(most):
         check()
-        most = cuts.limits[level + 1] if level < depth - 1 else 1
-        started = [
-            ([*tiles, tile], [*fans, step // tile])
-            for tiles, fans in started
-            for step in _divisors(tiles[-1])
-            for tile in ([step] if cuts.fans[level] <= 1 else _divisors(step))
-            if tile <= most and step // tile <= max(1, cuts.fans[level])
-        ]
-    return (
-        np.array([tiles for tiles, _ in started], np.int64).reshape(-1, depth + 1),
-        np.array([fans for _, fans in started], np.int64).reshape(-1, depth),
-    )
+        last = level == len(most) - 1
+        steps: dict[int, list[tuple[int, int]]] = {}  # by tile: the tile inside, and the unrolling
+        for tile in np.unique(tiles[:, -1]).tolist():
+            steps[tile] = [
+                (inner, step // inner)
+                for step in ((tile,) if barred[level] else _divisors(tile))
+                for inner in ((step,) if fan <= 1 else _divisors(step))
+                if step // inner <= max(1, fan) and (inner == 1 or not last)
+            ]
+        counts = np.array([len(steps[tile]) for tile in tiles[:, -1].tolist()])
+        added = [pair for tile in tiles[:, -1].tolist() for pair in steps[tile]]
+        both = np.array(added, np.int64).reshape(-1, 2)
+        tiles = np.concatenate([tiles.repeat(counts, axis=0), both[:, :1]], axis=1)
+        fans = np.concatenate([fans.repeat(counts, axis=0), both[:, 1:]], axis=1)
+    return tiles, fans
 
 
 @functools.lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from picojoule.mapper.space import Edge, MappingClass, Runs, Space, Stay
 from picojoule.workload import DIMS, RELEVANT, Dim, Operand
 
 KEPT = 32  # tables
+AT_A_TIME = 64  # classes listed between two questions whether there is time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,8 @@ def class_table(space: Space) -> ClassTable:
 def _tabulate(space: Space) -> ClassTable:
     classes: dict[MappingClass, int] = {}
     for cls in space.classes():
-        check()
+        if len(classes) % AT_A_TIME == 0:
+            check()
         classes[cls] = len(classes)
     numbers: dict[tuple[tuple[frozenset[Operand], ...], int], int] = {}
     edges: list[tuple[Edge, ...]] = []
@@ -79,7 +81,8 @@ def _tabulate(space: Space) -> ClassTable:
     kind, held = np.zeros(len(classes), np.int64), np.zeros((len(classes), len(BLOCKS)), np.int64)
     rows = []
     for n, cls in enumerate(classes):
-        check()
+        if n % AT_A_TIME == 0:
+            check()
         key = (cls.keeps, space.lasting(cls))
         if key not in numbers:
             numbers[key] = len(numbers)

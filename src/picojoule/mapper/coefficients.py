@@ -178,18 +178,18 @@ def _capacities(
 ) -> tuple[tuple[Tile, ...], Floats]:
     """Tiles that memories hold, and how much of each memory a word takes."""
     tiles: list[Tile] = []
-    rows: list[dict[int, float]] = []
+    rows: dict[str, dict[int, float]] = {}  # by memory, which may stand at several levels
     for index, level in enumerate(space.levels):
         for memory in level.memories:
             held = [o for o in OPERANDS if o in memory.keeps & keeps[index]]
             if memory.capacity is None or not held:
                 continue
-            rows.append({})
+            row = rows.setdefault(memory.name, {})
             for operand in held:
-                rows[-1][len(tiles)] = space.width(operand) / memory.capacity
+                row[len(tiles)] = space.width(operand) / memory.capacity
                 tiles.append(Tile(index, operand))
     weights = np.zeros((len(rows), len(tiles)))
-    for n, row in enumerate(rows):
+    for n, row in enumerate(rows.values()):
         for column, part in row.items():
             weights[n, column] = part
     return tuple(tiles), weights

@@ -56,10 +56,14 @@ class _Shape:
 
 
 class Relaxation:
-    """The programmes of all classes of a space; they share the factors of the options."""
+    """The programmes of all classes of a space; they share the factors of the options.
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    Args:
+        nested: those of its uneven mappings, if they are searched as well (:mod:`nests`).
+    """
+
+    def __init__(self, space: Space, nested: Sequence[Relaxation] = ()) -> None:
+        self.space, self.nested = space, nested
         self._ledger = Ledger(space.layer, space.accelerator, one=1.0)
         self._banks = [Bank(space, which) for which in range(len(space.shapes))]
         self._shapes: dict[int, _Shape] = {}
@@ -179,7 +183,7 @@ class Relaxation:
             order = space.order(cls, level) if named else ()
             extents = Extents(*(int(x) for x in tile[:, level]))
             stages.append(Stage(extents, order, cls.keeps[level], spatial))
-        return Mapping(tuple(stages))
+        return Mapping(tuple(stages), space.stage_levels)
 
     def _least_cycles(self, which: int) -> float:
         """Cycles of steps that no mapping undercuts."""

@@ -8,6 +8,7 @@ A mapping's energy is a sum of products of per-dimension factors once its class 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache as once
 
@@ -20,16 +21,19 @@ from picojoule.mapper.best_first import SMALLEST_GAIN, Result, Solver
 from picojoule.mapper.compulsory import least_cycles, least_energy
 from picojoule.mapper.dive import dive
 from picojoule.mapper.found import Found, Watch, value_of
-from picojoule.mapper.patience import Patience, clock
+from picojoule.mapper.nests import NestSpace, nests, why_even
+from picojoule.mapper.patience import OutOfTimeError, Patience, clock
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
 from picojoule.workload import OPERANDS, Layer, linear
 
 FACTORS = ("all", "perfect")
+SPACES = ("even", "uneven")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
+LISTED = 4  # levels up to which all classes are listed whatever the time
 CHEAPEST = 0.5  # share of it for the cheapest mapping, where that is only the start
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
 
@@ -41,6 +45,7 @@ def search(
     objective: str = "energy",
     *,
     factors: str = "all",
+    space: str = "even",
     slack: float = 0.0,
     budget: float | None = None,
     pareto: bool = False,
@@ -54,6 +59,7 @@ def search(
         dataflow: constraints on the mapping; by default the accelerator's own.
         objective: "energy", "latency" (then least energy among the fastest) or "edp".
         factors: "all" tile sizes, or "perfect": only those that divide the tile outside them.
+        space: "even" mappings, whose operands share the tiles of a memory, or also "uneven" ones.
         slack: for "energy", the fastest of the mappings that cost at most this share more than the
             best is taken, which is proved as well.
         budget: seconds after which the best so far is returned as "feasible".
@@ -66,11 +72,14 @@ def search(
     Raises:
         NoMappingError: if no mapping is legal.
     """
-    if objective not in OBJECTIVES:
-        raise PicojouleError(f"no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
-    if factors not in FACTORS:
-        raise PicojouleError(f"no factors {factors!r}; there are {', '.join(FACTORS)}")
+    _check_words(
+        objective=(objective, OBJECTIVES), factors=(factors, FACTORS), space=(space, SPACES)
+    )
     dataflow = accelerator.dataflow(dataflow)
+    if space == "uneven" and (why := why_even(layer, accelerator, dataflow)):
+        raise PicojouleError(
+            f"layer {layer.name!r}: {why}: search even mappings, or another dataflow (flexible)"
+        )
     if budget is not None:
         _load_compiled()
     started = clock()
@@ -79,10 +88,8 @@ def search(
 
     def solved(exact: bool) -> tuple[Relaxation, Mapping | None, Result]:
         """The programmes, the cheapest mapping, and the best."""
-        space = Space(
-            layer, accelerator, dataflow, timed=timed, perfect=factors == "perfect", exact=exact
-        )
-        relaxation = Relaxation(space)
+        kinds = {"perfect": factors == "perfect", "uneven": space == "uneven", "exact": exact}
+        relaxation = _relaxed(Space(layer, accelerator, dataflow, timed=timed, **kinds))
         if start is not None and objective == "latency" and not pareto:
             return relaxation, None, _from(relaxation, start, objective, patience, floor)
         best = _cheapest(
@@ -125,6 +132,18 @@ def _none_fits(space: Space, *, in_time: bool) -> NoMappingError:
     )
 
 
+def _check_words(**asked: tuple[str, Collection[str]]) -> None:
+    for what, (word, words) in asked.items():
+        if word not in words:
+            raise PicojouleError(f"no {what} {word!r}; there are {', '.join(words)}")
+
+
+def _relaxed(space: Space) -> Relaxation:
+    """The programmes of a space; where it has uneven mappings, with those of every nest."""
+    nested = nests(space) if space.uneven else ()
+    return Relaxation(space, [Relaxation(NestSpace(space, nest)) for nest in nested])
+
+
 def _cheapest(relaxation: Relaxation, patience: Patience) -> Result:
     """The mapping with the least energy; out of time, the best that was met, or any."""
     solver = Solver(relaxation, programme.ENERGY, patience.share(EMPTY_HANDED))
@@ -148,8 +167,13 @@ def _among_few(space: Space, patience: Patience) -> Result:
         Space(space.layer, space.accelerator, space.dataflow, timed=space.timed, perfect=True)
     )
     solver = Solver(few, programme.ENERGY, patience)
+    try:
+        with (Patience() if space.depth <= LISTED else patience).kept():
+            classes = list(few.table.classes)
+    except OutOfTimeError:
+        return solver.solve()
     keeps = None
-    for cls in few.table.classes:
+    for cls in classes:
         if cls.keeps == keeps and patience.over():
             continue
         solver.mapping, keeps = dive(few, cls, patience), cls.keeps

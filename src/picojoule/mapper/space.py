@@ -107,6 +107,7 @@ class Space:
     Args:
         timed: latency counts, so unrolling may pay although it saves no access.
         perfect: only tiles that divide the tile outside them.
+        uneven: those mappings as well in which operands have tiles of their own (:mod:`nests`).
         exact: only unrollings that axes of the array multiply to. Without, others become the next
             that they do (:func:`relaxation._spread`), mostly at the same price.
     """
@@ -120,7 +121,9 @@ class Space:
         timed: bool,
         perfect: bool = False,
         exact: bool = False,
+        uneven: bool = False,
     ) -> None:
+        self.uneven = uneven
         self.layer, self.accelerator, self.dataflow = layer, accelerator, dataflow
         self.timed, self.perfect, self.exact = timed, perfect, exact
         if problem := dataflow_problem(accelerator, dataflow):
@@ -150,6 +153,16 @@ class Space:
         """The blocks of each of the shapes; listing their options may take long."""
         trim()
         return [tuple(block(key) for key in keys) for keys in self._keys]
+
+    @property
+    def stage_levels(self) -> tuple[int, ...]:
+        """The levels of the stages of its mappings."""
+        return tuple(range(self.depth))
+
+    @property
+    def handing(self) -> int:
+        """Stages whose loops the outermost level hands tiles inward for."""
+        return 1
 
     def _is_mirrored(self) -> bool:
         """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
@@ -411,7 +424,7 @@ class Space:
         windows = {dims: self._window(axis) for dims, axis in zip(BLOCKS, self.axes, strict=False)}
         for dims in BLOCKS:
             cuts = tuple(self._cuts(dim, empty) for dim in dims)
-            yield Key(dims, cuts, sizes, windows.get(dims))
+            yield Key(dims, cuts, sizes, windows.get(dims), self.handing)
 
     def _window(self, axis: WindowAxis) -> Window:
         room: list[int | None] = [None] * self.depth
@@ -608,6 +621,9 @@ class Space:
             tiles = "all tile sizes, dividing or not"
         else:
             tiles = "all balanced tile sizes (even splits, dividing or not)"
+        if self.uneven:
+            own = "" if self.perfect else ", where these divide"
+            tiles += f", of each operand its own in each memory{own}"
         return (
             f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
             f"the dataflow {self.dataflow.name} allow"

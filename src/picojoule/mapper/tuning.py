@@ -40,9 +40,9 @@ class Tuning(NamedTuple):
     """
 
     dual_rounds: int = 8
-    dual_turns: int = 200
+    dual_turns: int = 60
     dual_candidates: int = 32
-    box_rounds: int = 4
+    box_rounds: int = 2
     box_turns: int = 25
     box_candidates: int = 16
     fewest_rounds: int = 8
@@ -54,14 +54,14 @@ class Tuning(NamedTuple):
     leaf: float = 1000.0
     sets: int = 256
     first_price: float = 0.02
-    price_step: float = 0.1
-    price_decay: float = 0.1
-    price_clip: float = 2.0
-    least_pull: float = 0.02
-    stale: float = 1e-5
-    patience: int = 40
-    enough: float = 0.02
-    first_step: float = 0.005
+    price_step: float = 0.05
+    price_decay: float = 0.2
+    price_clip: float = 4.0
+    least_pull: float = 0.01
+    stale: float = 0.0001
+    patience: int = 15
+    enough: float = 0.01
+    first_step: float = 0.02
     few: int = 2000
     first_pace: int = 200_000
     least_work: int = 2_000

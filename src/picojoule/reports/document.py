@@ -231,8 +231,7 @@ def _pair(values: tuple[int, int]) -> str:
 def _page(estimate: Estimate, priced: LayerEstimate) -> LayerPage:
     accelerator, layer = estimate.machine, priced.layer
     if accelerator is None or layer is None:
-        levels = [f"level {n}" for n in range(len(priced.mapping.stages))]
-        nest, held, moved = priced.mapping.text(levels), [], []
+        nest, held, moved = priced.mapping.text(priced.mapping.titles), [], []
     else:
         images = images_at_once(layer, accelerator, estimate.batch)
         share = layer.with_batch_share(images, estimate.batch)

@@ -10,12 +10,11 @@ from rich.console import RenderableType
 
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
-from picojoule.legality import tile_words
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.question import images_at_once
 from picojoule.reports.tables import Column, Grid, cell, facts_table, grid
-from picojoule.traffic import Flow, flows
+from picojoule.traffic import Flow, flows, held_words
 from picojoule.units import show_count, show_energy
 from picojoule.workload import OPERANDS, Layer, Operand
 
@@ -23,15 +22,22 @@ MULTIPLIERS = "multipliers"
 
 
 def loop_nest(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> str:
-    """The loop nest as Timeloop draws it, with the words that one instance of each level holds."""
+    """The loop nest as Timeloop draws it, with the words that one instance of each level holds.
+
+    Where operands of a level have tiles of their own, each stage has the name of its memories.
+    """
     titles = []
-    for level, stage in zip(accelerator.levels, mapping.stages, strict=True):
+    for n, (level, stage) in enumerate(zip(mapping.levels, mapping.stages, strict=True)):
         words = [
-            f"{o.value}:{tile_words(layer, stage.tile, o, padded=accelerator.charge_padding)}"
+            f"{o.value}:{held_words(layer, mapping, n, o, padded=accelerator.charge_padding)}"
             for o in OPERANDS
             if o in stage.keeps
         ]
-        titles.append(f"{level.name} [ {' '.join(words) or 'nothing'} ; tile {stage.tile} ]")
+        name = accelerator.levels[level].name
+        if mapping.levels.count(level) > 1:
+            memories = (x.name for x in accelerator.levels[level].memories if x.keeps & stage.keeps)
+            name = "+".join(memories) or name
+        titles.append(f"{name} [ {' '.join(words) or 'nothing'} ; tile {stage.tile} ]")
     return mapping.text(titles)
 
 

@@ -141,21 +141,20 @@ def comparison_fragment(comparison: Comparison) -> str:
 @fragment.register
 def mapping_fragment(mapping: LoopNest) -> str:
     """A loop nest: which loops run at each level, and how often."""
-    return _page(f"Mapping of {len(mapping.stages)} levels, outermost first", _nest(mapping))
+    return _page(f"Mapping of {mapping.depth} levels, outermost first", _nest(mapping))
 
 
 def _nest(mapping: LoopNest) -> str:
     boxes = []
-    for level, stage in enumerate(mapping.stages):
-        loops = [(dim.value, count) for dim, count in mapping.loops(level)]
+    for n, (title, stage) in enumerate(zip(mapping.titles, mapping.stages, strict=True)):
+        loops = [(dim.value, count) for dim, count in mapping.loops(n)]
         for dim, count in loops:
-            boxes.append(Box(f"{dim} {count}", f"level {level}", _DIM_COLORS[dim]))
+            boxes.append(Box(f"{dim} {count}", title, _DIM_COLORS[dim]))
         spread = [(d, n) for d, n in stage.fanout._asdict().items() if n > 1]
         for dim, count in spread:
             boxes.append(Box(f"{dim} {count}", "in space", _DIM_COLORS[dim]))
     picture = chain(boxes or [Box("one step", "", "#8C8C8C")], "loops, outermost first")
-    levels = [f"level {n}" for n in range(len(mapping.stages))]
-    text = escape(mapping.text(levels))
+    text = escape(mapping.text(mapping.titles))
     return f"{picture}<details><summary>loop nest</summary><pre>{text}</pre></details>"
 
 

@@ -150,7 +150,7 @@ def fitted(mapping: Mapping, layer: Layer) -> Mapping:
         )
         for index, stage in enumerate(mapping.stages)
     ]
-    return Mapping(tuple(stages))
+    return Mapping(tuple(stages), mapping.levels)
 
 
 def set_beside(request: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
     """Play *mapping*, which must be legal, through in time.
 
     Raises:
-        PicojouleError: time steps of a layer that has rows and columns of outputs as well.
+        PicojouleError: time steps of a layer that has rows and columns of outputs as well; a level
+            whose tiles are cut inside an array that lies inside the level.
 
     >>> from picojoule import load, load_accelerator, search
     >>> layer, accelerator = load("squeezenet1.1")["fire2/squeeze1x1"], load_accelerator("eyeriss")
@@ -88,6 +89,12 @@ def simulate(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> Simul
     >>> simulate(layer, accelerator, best.mapping).cycles >= best.cost.cycles
     True
     """
+    if list(mapping.levels) != sorted(mapping.levels):
+        raise PicojouleError(
+            f"layer {layer.name!r}: a mapping whose stages are of the levels "
+            f"{', '.join(map(str, mapping.levels))} cannot be played through in time: those of an "
+            "outer level must come before those of an inner one"
+        )
     layer, mapping = in_rows(layer, mapping)
     plan = _Planner(layer, accelerator, mapping).plan()
     times, stalls, used, visits = play(plan.script())
@@ -166,16 +173,17 @@ def in_rows(layer: Layer, mapping: LoopNest) -> tuple[Layer, LoopNest]:
             stride=(strides[0], strides[1]),
             time_steps=1,
         ),
-        LoopNest((outermost, *mapping.stages[1:])),
+        LoopNest((outermost, *mapping.stages[1:]), mapping.levels),
     )
 
 
 def _skew(accelerator: Accelerator, mapping: LoopNest) -> float:
     """Cycles from the first to the last element of systolic arrays."""
     late = 0
-    for stage, array in zip(mapping.stages, accelerator.arrays, strict=True):
+    for level, array in enumerate(accelerator.arrays):
         if array is not None and array.network is Network.SYSTOLIC:
-            late += sum(math.prod(axis) - 1 for axis in stage.spatial)
+            above = mapping.stages[mapping.first(level + 1) - 1]
+            late += sum(math.prod(axis) - 1 for axis in above.spatial)
     return float(late)
 
 
@@ -300,6 +308,7 @@ class _Planner:
         self.ledger = Ledger(layer, accelerator, one=1.0)
         self.reuse = accelerator.input_reuse
         self.depth = len(mapping.stages)
+        self.levels = (*mapping.levels, mapping.depth)
         self.channels = [(c.name, c.bandwidth) for c in self.ledger.channels()]
         self.nest = [
             (level, d, n) for level in range(self.depth - 1) for d, n in mapping.loops(level)
@@ -341,8 +350,7 @@ class _Planner:
     # -- transfers -----------------------------------------------------------------------------
 
     def _edges(self, operand: Operand) -> list[tuple[int, int]]:
-        stages = self.mapping.stages
-        holders = [n for n, stage in enumerate(stages) if operand in stage.keeps]
+        holders = self.mapping.holders(operand)
         return list(zip(holders, [*holders[1:], self.depth], strict=True))
 
     def _moves(self) -> list[_Transfer]:
@@ -351,7 +359,8 @@ class _Planner:
         for operand in OPERANDS:
             for parent, child in self._edges(operand)[:-1]:
                 source, target = (self._holder(n, operand) for n in (parent, child))
-                changing = RELEVANT[operand] | refetched(operand, child, self.reuse)
+                changing = RELEVANT[operand]
+                changing |= refetched(operand, self.levels[child], self.reuse)
                 inside = [
                     n
                     for n, (level, d, _) in enumerate(self.nest)
@@ -381,8 +390,8 @@ class _Planner:
             flows.append(_Transfer(name=name, operand=operand, parent=parent, child=child))
         return flows
 
-    def _holder(self, level: int, operand: Operand) -> Memory:
-        memory = self.accelerator.levels[level].holder(operand)
+    def _holder(self, stage: int, operand: Operand) -> Memory:
+        memory = self.accelerator.levels[self.levels[stage]].holder(operand)
         assert memory is not None
         return memory
 
@@ -401,37 +410,40 @@ class _Planner:
                     stage = 0 if wait is not None and level < wait else 1
                     ways.append((n, stage, grain, counted, bits))
 
+        outer, inner, first = self.levels[parent], self.levels[child], self.mapping.first
         source = self._holder(parent, operand)
         bits = (
             psum if operand is OUTPUT or to_mac else self.ledger.coded_words(source, operand) * word
         )
-        add(source.name, parent, parent, "distinct", bits)
-        for level in range(parent, child):
+        add(source.name, outer, first(outer), "distinct", bits)
+        for level in range(outer, inner):
             array = self.accelerator.arrays[level]
             if array is None:
                 continue
             for name in (array.name, f"{array.name}.{operand.value}"):
                 if array.network is Network.MESH:
-                    add(name, level, level + 1, "distinct", bits)
+                    add(name, level, first(level + 1), "distinct", bits)
                 elif array.network is Network.UNICAST:
-                    add(name, level, level, "delivered", bits)
+                    add(name, level, first(level + 1) - 1, "delivered", bits)
                 else:
-                    add(name, level, level, "distinct", bits)
+                    add(name, level, first(level + 1) - 1, "distinct", bits)
         if wait is not None:
-            place = self._holder(wait, operand)
-            add(place.name, wait - 1, wait, "distinct", bits)
-            add(place.name, wait, wait, "distinct", bits)
+            place = self.accelerator.levels[wait].holder(operand)
+            assert place is not None
+            add(place.name, wait - 1, first(wait), "distinct", bits)
+            add(place.name, wait, first(wait), "distinct", bits)
         if not to_mac:
             target = self._holder(child, operand)
             fill = psum if operand is OUTPUT else self.ledger.coded_words(target, operand) * word
-            add(target.name, child, child, "distinct", fill)
+            add(target.name, inner, first(inner), "distinct", fill)
         return ways
 
     def _waiting_place(self, transfer: _Transfer) -> int | None:
         """The innermost level passed by with a double-buffered memory for the operand."""
         if transfer.operand is OUTPUT or transfer.child == self.depth:
             return None
-        for level in reversed(range(transfer.parent + 1, transfer.child)):
+        passed = range(self.levels[transfer.parent] + 1, self.levels[transfer.child])
+        for level in reversed(passed):
             memory = self.accelerator.levels[level].holder(transfer.operand)
             if memory is not None and memory.double_buffered:
                 return level
@@ -512,10 +524,11 @@ class _Planner:
 
     def _fitting(self, transfer: _Transfer, wait: int) -> float:
         """The share of a full tile that the memory passed by has room for."""
-        memory = self._holder(wait, transfer.operand)
-        if memory.capacity is None:
+        memory = self.accelerator.levels[wait].holder(transfer.operand)
+        if memory is None or memory.capacity is None:
             return 1.0
-        tables = self.tables.factors(transfer.operand, transfer.child, wait, "distinct", None)
+        grain = self.mapping.first(wait)
+        tables = self.tables.factors(transfer.operand, transfer.child, grain, "distinct", None)
         words = math.prod(float(table.max()) for table in tables)
         bits = self.layer.stored_bits(transfer.operand)
         return min(1.0, memory.capacity / (words * bits))
