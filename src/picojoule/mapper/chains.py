@@ -267,6 +267,7 @@ def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
         inside = 1 if level == depth - 1 else limits[level + 1]
         limits[level] = min(limits[level], max(1, widest[level]) * inside)
     raw = deep_chains(limits, widest, np.array(turns), free, unseen, wide, cuts.edge, TRIED)
+    check()
     if len(raw) > TRIED:
         return None
     tiles = np.ones((len(raw), depth + 1), np.int64)

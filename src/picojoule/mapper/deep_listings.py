@@ -21,6 +21,7 @@ import numpy as np
 from picojoule.compiled.arrays import Bools1, Floats2, Ints1, Ints2
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Bools, Ints, ceiling, repeats
+from picojoule.mapper.patience import check
 
 RIVALS = 2000  # chains that each of a list is compared with, at most
 
@@ -192,6 +193,7 @@ def unbeaten(
             end += 1
         rows = np.flatnonzero(keep & (tiles[:, level] > tiles[:, end]))
         for child, grain, outer in counted:
+            check()
             if child >= level:
                 still = (1 << child) - (1 << outer)
                 smaller = tiles[rows]
@@ -213,8 +215,10 @@ def undominated(
     sizes = [tiles[:, n] for n in range(1, fans.shape[1]) if not tied[n]]
     columns = [column.astype(float) for column in (*sizes, *fans.T)]
     for child, grain, outer in counted:
+        check()
         columns.append(repeats(tiles, fans, child, grain, (1 << child) - (1 << outer)))
     table = np.stack([c for c in columns if c.min() < c.max()] or columns, axis=1)
+    check()
     order = np.argsort(np.log(table).sum(axis=1), kind="stable")
     return np.sort(order[front(table[order], RIVALS)])
 
