@@ -39,11 +39,10 @@ def test_only_the_smallest_tile_of_a_number_of_tiles() -> None:
     assert outer == {1, 2, 3, 4, 7}
 
 
-def test_too_long_a_dimension_is_split_evenly() -> None:
-    # Even splits of 13: 13, 7, 5, 4, 3, 2, 1; of 50,257 more than are listed whole.
+def test_too_long_a_dimension_is_not_listed_whole() -> None:
+    # Of 50,257 there are more chains than are listed; even splits of 13: 13, 7, 5, 4, 3, 2, 1.
     long = cuts(50_257, 50_257, 50_257, 50_257, fans=(0, 16, 16, 0))
     assert not long.complete
-    assert all(tile in range(1, 50_258) for tile in np.unique(chains(long)[0]))
     counted = tuple((child, 0, outer) for child in (1, 2, 3) for outer in range(child + 1))
     short = cuts(13, 13, 13, 13, fans=(0, 0, 0, 0))._replace(counted=counted)
     assert short.complete
