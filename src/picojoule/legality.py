@@ -64,7 +64,6 @@ def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tupl
 
         >>> from picojoule import conv, load_accelerator
         >>> from picojoule.mapping import Mapping, Stage
-    from picojoule.traffic import held_words
         >>> layer = conv("x", input_size=(9, 9), in_channels=1, out_channels=1, kernel=(1, 1))
         >>> whole = Stage(layer.bounds)
         >>> chip = load_accelerator("eyeriss-isca16")
