@@ -39,7 +39,8 @@ def listen():
             name = happening.data["dispatcher"].py_func.__qualname__
             compiled[name] = compiled.get(name, 0.0) + took - within
     event.register("numba:compile", Kernels())
-if sys.argv[1] == "kernels":
+mode = sys.argv[1]
+if mode == "kernels":
     listen()
 else:
     watch.enable()
@@ -54,7 +55,8 @@ sys.stdout = out
 watch.disable()
 packages = {}
 site, library = sysconfig.get_paths()["purelib"], sysconfig.get_paths()["stdlib"]
-for (file, line, name), values in pstats.Stats(watch).stats.items() if not compiled else ():
+profiled = {} if mode == "kernels" else pstats.Stats(watch).stats
+for (file, line, name), values in profiled.items():
     where = pathlib.Path(file)
     place = "built in" if not line else "the standard library"
     for part, after in zip(where.parts, where.parts[1:]):

@@ -62,14 +62,13 @@ class Rule(NamedTuple):
 def violations(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> tuple[Violation, ...]:
     """Why *mapping* is not legal for *layer* on *accelerator*; empty if it is.
 
-        >>> from picojoule import conv, load_accelerator
-        >>> from picojoule.mapping import Mapping, Stage
-    from picojoule.traffic import held_words
-        >>> layer = conv("x", input_size=(9, 9), in_channels=1, out_channels=1, kernel=(1, 1))
-        >>> whole = Stage(layer.bounds)
-        >>> chip = load_accelerator("eyeriss-isca16")
-        >>> [violation.rule for violation in violations(layer, chip, Mapping((whole, whole)))]
-        ['stages']
+    >>> from picojoule import conv, load_accelerator
+    >>> from picojoule.mapping import Mapping, Stage
+    >>> layer = conv("x", input_size=(9, 9), in_channels=1, out_channels=1, kernel=(1, 1))
+    >>> whole = Stage(layer.bounds)
+    >>> chip = load_accelerator("eyeriss-isca16")
+    >>> [violation.rule for violation in violations(layer, chip, Mapping((whole, whole)))]
+    ['stages']
     """
     case = _Case(layer, accelerator, mapping, accelerator.levels, accelerator.arrays)
     broken: list[Violation] = []

@@ -22,7 +22,7 @@ from picojoule.equivalents import as_run
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
 from picojoule.mapper.cache import Cache, find
-from picojoule.mapper.found import value_of
+from picojoule.mapper.found import FACTORS, SPACES, value_of
 from picojoule.processing_passes import chip_mapping
 from picojoule.specs import in_use, load_accelerator
 from picojoule.workload import NO_SCALES, OPERANDS, Layer, Operand, PerOperand, Workload
@@ -37,8 +37,6 @@ UNMEASURED = (
     "--profile (profile= in Python) takes what it measured"
 )
 OBJECTIVES = ("energy", "latency", "edp")
-FACTORS = ("all", "perfect")
-SPACES = ("even", "uneven")
 POLICIES = ("best", "published")
 COMPILERS = "what was inferred of the chip's own compiler: picojoule.processing_passes"
 ROUNDING = 1e-9  # relative: sums in another order differ by less

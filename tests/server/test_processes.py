@@ -60,7 +60,7 @@ def test_a_bug_in_the_process_is_no_answer_but_the_next_is() -> None:
 
 def test_too_little_memory_is_said() -> None:
     # the interpreter starts within this, a network's search does not
-    (died,) = ask(Pool(1, 400 * MIB, ()), (LONG, 60))
+    (died,) = ask(Pool(1, 300 * MIB, ()), (LONG, 60))
     assert isinstance(died, DiedError | RefusedError)
 
 

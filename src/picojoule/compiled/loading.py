@@ -50,6 +50,13 @@ _BOUND = (
 )
 """What every entry is handed, by its place (:class:`building._Entry`); named tuples follow."""
 
+_BUILDING = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('picojoule.compiled.building', run_name='__main__')"
+)
+"""Not by PYTHONPATH alone: where a wheel is built, folders go from it that the environment has an
+editable install of."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -183,7 +190,7 @@ def compile_unit(unit: str, compiled_for: str) -> bytes:
         "NUMBA_CPU_FEATURES": "",
         "PYTHONPATH": os.pathsep.join([sources, *filter(None, sys.path)]),
     }
-    command = [sys.executable, "-m", "picojoule.compiled.building", unit]
+    command = [sys.executable, "-c", _BUILDING, sources, unit]
     compiler = subprocess.run(command, env=environment, capture_output=True)
     if compiler.returncode:
         words = compiler.stderr.decode(errors="replace").strip().splitlines()

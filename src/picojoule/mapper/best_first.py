@@ -62,7 +62,7 @@ class _Part:
             weights=np.zeros((count, columns + 1)),
         )
         self.standing = Standing(
-            counts=np.zeros(9, np.int64),
+            counts=np.zeros(8, np.int64),
             best=np.full(2, math.inf),
             choice=np.full(len(relaxation.blocks(which)), -1),
         )
@@ -135,7 +135,7 @@ class Solver:
         except OutOfTimeError:
             return self._result(0.0, complete=False)
         while True:
-            worth = self.best * (1 - SMALLEST_GAIN) if self.best < math.inf else math.inf
+            worth = self.best * (1 - SMALLEST_GAIN)
             left = sorted((p for p in self._parts if p.bound < worth), key=lambda p: p.bound)
             if not left or self._settled():
                 return self._result(self.best, complete=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from picojoule.mapper import programme
 from picojoule.mapper.boxes import packable
-from picojoule.mapper.kernels import Floats
+from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.patience import Patience
 from picojoule.mapper.programme import Options, Programme
 from picojoule.mapper.relaxation import Relaxation, Relaxed
@@ -52,7 +52,7 @@ class _Walk:
         self.options, self.problem = options, relaxed.programme
         self.factors = [self._factors(b) for b in range(len(self.problem.where))]
         self.forbidden = np.split(np.isinf(relaxed.penalty), options.starts[1:-1])
-        self.scores = np.split(_scores(options, relaxed), options.starts[1:-1])
+        self.order = _best_first(options, relaxed)
         self.choice = np.zeros(len(self.factors), np.int64)
         self.value = math.inf
 
@@ -73,9 +73,9 @@ class _Walk:
             others = math.prod(self.factors[n][self.choice[n]] for n in done)
             values = _values(self.problem, others * math.prod(least[b + 1 :]) * table)
             done.append(b)
-            for option in np.argsort(self.scores[b], kind="stable"):
+            for option in self.order[b]:
                 self.choice[b] = option
-                if values[option] < math.inf and not self.forbidden[b][option] and self._fits(done):
+                if values[option] < math.inf and self._fits(done):
                     break
             else:
                 return False
@@ -118,10 +118,9 @@ class _Walk:
         )
 
 
-def _scores(options: Options, relaxed: Relaxed) -> Floats:
-    """What each option adds to the dual bound."""
-    problem = relaxed.programme
-    scores, weights = relaxed.penalty.copy(), np.empty(len(problem.energy) + 1)
+def _best_first(options: Options, relaxed: Relaxed) -> list[Ints]:
+    """The options of each block that are allowed, those first that lift the dual bound least."""
+    problem, weights = relaxed.programme, np.empty(len(relaxed.programme.energy) + 1)
     usable = (problem.relief > 0) & (problem.drawn > 0)
     prices = np.full(len(problem.limits), TUNING.first_price)
     rates = np.concatenate([[1.0], usable / max(1, usable.sum()), prices])
@@ -136,13 +135,13 @@ def _scores(options: Options, relaxed: Relaxed) -> Floats:
         math.inf,
         weights,
     )
-    for part, row, logs in zip(
-        np.split(scores, options.starts[1:-1]), problem.where, options.logs, strict=True
-    ):
-        for weight, start in zip(weights, row, strict=False):
-            if start >= 0:
-                part += weight * logs[start : start + len(part)]
-    return scores
+    allowed, first, lifts = programme.living(
+        options, problem.where, weights, relaxed.penalty, 0.0, math.inf
+    )
+    return [
+        allowed[low:high][np.argsort(lifts[low:high], kind="stable")] - start
+        for low, high, start in zip(first, first[1:], options.starts, strict=False)
+    ]
 
 
 def _values(problem: Programme, products: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""What a search returns: a mapping, its price, and what is proved about it.
+"""What a search may be asked for, and what it returns: a mapping, its price, what is proved of it.
 
 Apart from the search itself, so that results read from a file need not load it.
 """
@@ -10,6 +10,12 @@ from dataclasses import dataclass
 
 from picojoule.cost import Cost
 from picojoule.mapping import Mapping
+
+FACTORS = ("all", "perfect")
+"""Tile sizes: all, or only those that divide the tile outside them."""
+
+SPACES = ("even", "uneven")
+"""Mappings whose operands share the tiles of a memory, or also those in which they do not."""
 
 Watch = Callable[[float, float], object]
 """Called a few times a second with the least value so far (infinite where there is none yet) and

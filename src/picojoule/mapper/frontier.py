@@ -56,14 +56,14 @@ class Frontier(NamedTuple):
 class Standing(NamedTuple):
     """How the search stands."""
 
-    counts: Ints1  # [9] see the constants below
+    counts: Ints1  # [8] see the constants below
     best: Floats1  # [2] the least value so far; the least settled dual bound so far
     choice: Ints1  # [blocks] the option of each block in the best choice; -1: none
 
 
-HEAP, IDLE, PUSHED, EXPLORED, PRUNED, WORK, MEMBER, FAMILY, LARGE = range(9)
+HEAP, IDLE, PUSHED, EXPLORED, PRUNED, WORK, MEMBER, LARGE = range(8)
 """Entries in the heap and idle; pushed so far; boxes and options looked at and discarded; work done
-in all; class and family of the best choice; 1 once boxes were too many for a class."""
+in all; class of the best choice; 1 once boxes were too many for a class."""
 
 
 class Starts(NamedTuple):
@@ -75,9 +75,6 @@ class Starts(NamedTuple):
     means: Floats2  # [starts, most columns + 1]
     rates: Floats2  # [starts, 1 + most times + most limits]
     candidates: Ints3  # [starts, blocks, 1 + candidates] options, and how many there were
-
-
-NOWHERE = Starts(np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0, 0), np.int64))
 
 
 class Classes(NamedTuple):
@@ -152,7 +149,7 @@ def _take(frontier: Frontier, counts: Ints) -> int:
 
 @compiled()
 def _limit(best: float) -> float:
-    return best * (1 - SMALLEST_GAIN) if best < np.inf else best
+    return best * (1 - SMALLEST_GAIN)
 
 
 @compiled()
@@ -388,7 +385,7 @@ def _search(
     priced = knowledge != DUAL  # else hops count as free, and what was met has no price yet
     if priced and choice[0] >= 0:
         standing.best[0] = value
-        counts[MEMBER], counts[FAMILY] = member, family
+        counts[MEMBER] = member
         for b in range(len(choice)):
             standing.choice[b] = choice[b]
     if work >= most:  # broken off: as much is known of the class as before

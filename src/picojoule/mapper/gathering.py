@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Column, Elements, Ratio, Total, Words
 from picojoule.mapper.class_table import Kind
@@ -87,8 +86,7 @@ def rows(space: Space, of: Model) -> Rows:
         (*vectors[0], {place(Column(Total.COMMANDS)): control} if control else {}, 0.0)
     ]
     if space.timed:
-        cycles = Ledger(space.layer, space.accelerator, one=1.0).cycles_per_step
-        steps = {place(Column(Total.STEPS)): cycles * space.layer.time_steps}
+        steps = {place(Column(Total.STEPS)): space.cycles_per_step}
         lines.append((np.zeros((len(ways), terms)), 0, steps, 0.0))
         for (vector, divided), time, waited in zip(vectors[1:], of.times, of.waited, strict=True):
             # The multipliers stand still while they wait.

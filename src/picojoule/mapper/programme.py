@@ -294,25 +294,23 @@ def _bound_buckets(options: Options, b: int, terms: _Terms, bounds: Floats1) -> 
 
 
 @compiled()
-def least_score(
-    options: Options, b: int, where: Ints2, weights: Floats1, penalty: Floats1, bounds: Floats1
+def _least_score(
+    options: Options, b: int, terms: _Terms, penalty: Floats1, bounds: Floats1
 ) -> tuple[float, int]:
     """The least that an option of a block adds to the logarithm, and its number.
 
     Args:
-        bounds: scratch, one place a bucket.
+        bounds: what each of its buckets adds at least.
     """
-    terms = _terms(options, b, where, weights)
-    part = _bound_buckets(options, b, terms, bounds)
     first = 0
-    for j in range(1, len(part)):
-        if part[j] < part[first]:
+    for j in range(1, len(bounds)):
+        if bounds[j] < bounds[first]:
             first = j
     scores = np.empty(BUCKET)
     least, pick = np.inf, options.starts[b]
-    for turn in range(-1, len(part)):
+    for turn in range(-1, len(bounds)):
         j = first if turn < 0 else turn
-        if turn == first or part[j] >= least:
+        if turn == first or bounds[j] >= least:
             continue
         line = _score_bucket(options, b, terms, penalty, j, scores)
         for i in range(len(line)):
@@ -343,9 +341,9 @@ def living(
     first, bounds, scores = np.zeros(blocks + 1, np.int64), np.empty(count), np.empty(BUCKET)
     n = 0
     for b in range(blocks):
-        least, _ = least_score(options, b, where, weights, penalty, bounds)
         terms = _terms(options, b, where, weights)
         part = _bound_buckets(options, b, terms, bounds)
+        least, _ = _least_score(options, b, terms, penalty, part)
         for j in range(len(part)):
             if floor + (part[j] - least) >= target:
                 continue
@@ -474,7 +472,9 @@ def dual(
         bound = _constant(plan, sums, at, trial, terms)
         new = False
         for b in range(blocks):
-            least, pick = least_score(options, b, programme.where, trial, penalty, buckets)
+            scored = _terms(options, b, programme.where, trial)
+            bounds = _bound_buckets(options, b, scored, buckets)
+            least, pick = _least_score(options, b, scored, penalty, bounds)
             bound += least
             listed = False
             for i in range(min(room, candidates[b, room])):

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from picojoule.accelerator import Axis
-from picojoule.cost import Ledger
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block
 from picojoule.mapper.class_table import ClassTable, class_table
-from picojoule.mapper.families import Families, Goal, Members, assemble, forbid
-from picojoule.mapper.frontier import NOWHERE, Classes, Starts
+from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, forbid
+from picojoule.mapper.frontier import Classes, Starts
 from picojoule.mapper.gathering import Gathering, pricings
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
@@ -48,7 +47,6 @@ class Relaxed:
 class _Shape:
     """The classes that have the same options."""
 
-    bank: Bank
     numbers: Ints  # of its classes in the table
     families: Families
     timed: Ints  # [families] 1 if passing a hop takes time
@@ -64,11 +62,10 @@ class Relaxation:
 
     def __init__(self, space: Space, nested: Sequence[Relaxation] = ()) -> None:
         self.space, self.nested = space, nested
-        self._ledger = Ledger(space.layer, space.accelerator, one=1.0)
         self._banks = [Bank(space, which) for which in range(len(space.shapes))]
         self._shapes: dict[int, _Shape] = {}
         self._fewest: dict[int, float] = {}
-        self._classes: dict[tuple[int, int, float], Classes] = {}
+        self._laid_out: dict[int, tuple[Columns, Options]] = {}
 
     @functools.cached_property
     def table(self) -> ClassTable:
@@ -90,14 +87,10 @@ class Relaxation:
             mode: what to minimise (:mod:`programme`).
             cycle_limit: more cycles are not allowed.
         """
-        key = (which, mode, cycle_limit)
-        if key not in self._classes:
-            self._classes[key] = self._make_classes(*key)
-        classes = self._classes[key]
-        return classes._replace(starts=_starts(classes))
-
-    def _make_classes(self, which: int, mode: int, cycle_limit: float) -> Classes:
-        shape = self._shape(which)
+        shape, bank = self._shape(which), self._banks[which]
+        if which not in self._laid_out:
+            self._laid_out[which] = bank.columns(), bank.options()
+        columns, options = self._laid_out[which]
         families = shape.families
         if mode == LATENCY:  # hops that take no time are as good as priced
             families = families._replace(decided=np.maximum(families.decided, 1 - shape.timed))
@@ -112,10 +105,10 @@ class Relaxation:
         return Classes(
             families=families,
             members=shape.members,
-            columns=shape.bank.columns(),
-            options=shape.bank.options(),
+            columns=columns,
+            options=options,
             goal=goal,
-            starts=NOWHERE,
+            starts=_starts(families, mode, len(self.blocks(which))),
         )
 
     def cls(self, which: int, member: int) -> MappingClass:
@@ -136,7 +129,7 @@ class Relaxation:
                 shares words there (False); None leaves all open.
         """
         which = self.space.shapes.index(empty_levels(cls.keeps))
-        member = int(np.searchsorted(self._shape(which).numbers, self.table.classes[cls]))
+        member = self._member(which, cls)
         classes = self.classes(which, mode, cycle_limit)
         family = classes.members.family[member]
         if sharing:
@@ -154,7 +147,7 @@ class Relaxation:
     def variants(self, relaxed: Relaxed) -> list[tuple[bool, ...]]:
         """Every way to price the hops of a class."""
         shape = self._shape(relaxed.options)
-        member = int(np.searchsorted(shape.numbers, self.table.classes[relaxed.cls]))
+        member = self._member(relaxed.options, relaxed.cls)
         first, end = shape.families.variants[shape.members.family[member]]
         return pricings(int(end - first).bit_length() - 1) if end > first else [()]
 
@@ -185,11 +178,15 @@ class Relaxation:
             stages.append(Stage(extents, order, cls.keeps[level], spatial))
         return Mapping(tuple(stages), space.stage_levels)
 
+    def _member(self, which: int, cls: MappingClass) -> int:
+        """The number of a class among those with a set of options: :meth:`cls` turned round."""
+        return int(np.searchsorted(self._shape(which).numbers, self.table.classes[cls]))
+
     def _least_cycles(self, which: int) -> float:
         """Cycles of steps that no mapping undercuts."""
         if which not in self._fewest:
             self._fewest[which] = self._banks[which].fewest_steps()
-        return self._ledger.cycles_per_step * self.space.layer.time_steps * self._fewest[which]
+        return self.space.cycles_per_step * self._fewest[which]
 
     # -- families --------------------------------------------------------------------------
 
@@ -199,8 +196,8 @@ class Relaxation:
         return self._shapes[which]
 
     def _make_shape(self, which: int) -> _Shape:
-        table, bank, shapes = self.table, self._banks[which], self.space.shapes
-        gathering = Gathering(self.space, bank)
+        table, shapes = self.table, self.space.shapes
+        gathering = Gathering(self.space, self._banks[which])
         first = {
             n: gathering.add(kind)
             for n, kind in enumerate(table.kinds)
@@ -208,7 +205,6 @@ class Relaxation:
         }
         numbers = np.flatnonzero(np.isin(table.kind, list(first)))
         return _Shape(
-            bank=bank,
             numbers=numbers,
             families=gathering.families(),
             timed=np.array(gathering.timed, np.int64),
@@ -220,15 +216,14 @@ class Relaxation:
         )
 
 
-def _starts(classes: Classes) -> Starts:
+def _starts(families: Families, mode: int, blocks: int) -> Starts:
     """Where dual bounds begin before any was computed."""
-    families, blocks = classes.families, classes.columns.where.shape[1]
     count = int(families.start.max(initial=-1)) + 1
     columns = np.diff(families.columns)
     times = np.diff(families.times) // (columns + 1)
     limits = np.diff(families.limits) // columns + times  # each time may be limited as well
     rates = np.full((count, 1 + int((times + limits).max(initial=0))), TUNING.first_price)
-    rates[:, 0] = classes.goal.mode != LATENCY
+    rates[:, 0] = mode != LATENCY
     for start, number in zip(families.start, times, strict=True):
         rates[start, 1 : 1 + number] = 1.0
     return Starts(

@@ -20,7 +20,7 @@ from picojoule.mapper import programme
 from picojoule.mapper.best_first import SMALLEST_GAIN, Result, Solver
 from picojoule.mapper.compulsory import least_cycles, least_energy
 from picojoule.mapper.dive import dive
-from picojoule.mapper.found import Found, Watch, value_of
+from picojoule.mapper.found import FACTORS, SPACES, Found, Watch, value_of
 from picojoule.mapper.nests import NestSpace, nests, why_even
 from picojoule.mapper.patience import OutOfTimeError, Patience, clock
 from picojoule.mapper.relaxation import Relaxation
@@ -28,8 +28,6 @@ from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
 from picojoule.workload import OPERANDS, Layer, linear
 
-FACTORS = ("all", "perfect")
-SPACES = ("even", "uneven")
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken

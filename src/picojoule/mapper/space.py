@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from picojoule.accelerator import Accelerator, Array, Charging
+from picojoule.cost import Ledger
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
@@ -153,6 +154,12 @@ class Space:
         """The blocks of each of the shapes; listing their options may take long."""
         trim()
         return [tuple(block(key) for key in keys) for keys in self._keys]
+
+    @functools.cached_property
+    def cycles_per_step(self) -> float:
+        """Cycles of a step of all loops, over all time steps."""
+        ledger = Ledger(self.layer, self.accelerator, one=1.0)
+        return ledger.cycles_per_step * self.layer.time_steps
 
     @property
     def stage_levels(self) -> tuple[int, ...]:
