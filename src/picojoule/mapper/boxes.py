@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.compiled.arrays import Floats1, Ints1
+from picojoule.compiled.arrays import Floats1, Ints1, Ints3
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import (
@@ -115,12 +115,18 @@ class _Forest(NamedTuple):
 
 
 @compiled()
-def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _Forest:
-    """Build the trees over leaves with these factors, ``[leaves, columns]``, and scores."""
+def _grow(first: Ints, factors: Floats, logs: Floats, scores: Floats, weights: Floats) -> _Forest:
+    """Build the trees over leaves with these factors, ``[leaves, columns]``, and scores.
+
+    Args:
+        logs: of the factors.
+        weights: of the dual bound.
+    """
     columns = factors.shape[1]
     nodes = 2 * len(factors)
     begin, end = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
-    least, most = np.empty((nodes, columns)), np.empty((nodes, columns))
+    least = np.empty((nodes, columns))
+    low, high = np.empty((nodes, columns)), np.empty((nodes, columns))
     score, spread = np.empty(nodes), np.zeros(nodes)
     for b in range(len(first) - 1):
         root = 2 * first[b]
@@ -134,17 +140,21 @@ def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _For
                 begin[other], end[other] = middle, end[i]
         for i in range(stop - 1, root - 1, -1):
             if end[i] - begin[i] == 1:
-                score[i] = scores[begin[i]]
+                leaf = begin[i]
+                score[i] = scores[leaf]
                 for k in range(columns):
-                    least[i, k] = most[i, k] = factors[begin[i], k]
+                    least[i, k] = factors[leaf, k]
+                    low[i, k] = high[i, k] = logs[leaf, k]
                 continue
             other = i + 2 * ((begin[i] + end[i]) // 2 - begin[i])
             score[i] = min(score[i + 1], score[other])
+            wide = 0.0
             for k in range(columns):
                 least[i, k] = min(least[i + 1, k], least[other, k])
-                most[i, k] = max(most[i + 1, k], most[other, k])
-                if weights[k] > 0 and most[i, k] > least[i, k]:
-                    spread[i] += weights[k] * np.log(most[i, k] / least[i, k])
+                low[i, k] = min(low[i + 1, k], low[other, k])
+                high[i, k] = max(high[i + 1, k], high[other, k])
+                wide += weights[k] * (high[i, k] - low[i, k])
+            spread[i] = wide
     return _Forest(first=first, begin=begin, end=end, least=least, score=score, spread=spread)
 
 
@@ -363,8 +373,100 @@ def _least(values: Floats) -> float:
     return least
 
 
+@compiled()
+def _counting(programme: Programme) -> Ints:
+    """The columns that count at all."""
+    columns, beyond = programme.where.shape[1], programme.beyond
+    counted, n = np.empty(columns, np.int64), 0
+    for k in range(columns):
+        counts = programme.energy[k] != 0.0
+        for t in range(len(programme.times)):
+            counts |= programme.times[t, k] != 0.0
+        for m in range(len(programme.limits)):
+            counts |= programme.limits[m, k] != 0.0
+        for part in range(len(beyond.words)):
+            counts |= beyond.words[part] == k or beyond.times[part] == k
+        if counts:
+            counted[n] = k
+            n += 1
+    return counted[:n]
+
+
+@compiled()
+def _narrowed(programme: Programme, counted: Ints) -> Programme:
+    """The programme over the columns that count."""
+    blocks, columns = programme.where.shape
+    count = len(counted)
+    place = np.empty(columns, np.int64)
+    where, energy = np.empty((blocks, count), np.int64), np.empty(count)
+    times = np.empty((len(programme.times), count + 1))
+    limits = np.empty((len(programme.limits), count))
+    for n in range(count):
+        k = counted[n]
+        place[k] = n
+        energy[n] = programme.energy[k]
+        for b in range(blocks):
+            where[b, n] = programme.where[b, k]
+        for t in range(len(times)):
+            times[t, n] = programme.times[t, k]
+        for m in range(len(limits)):
+            limits[m, n] = programme.limits[m, k]
+    for t in range(len(times)):
+        times[t, count] = programme.times[t, columns]
+    beyond = programme.beyond
+    words, against = np.empty(len(beyond.words), np.int64), np.empty(len(beyond.words), np.int64)
+    for n in range(len(words)):
+        words[n], against[n] = place[beyond.words[n]], place[beyond.times[n]]
+    return Programme(
+        where=where,
+        mode=programme.mode,
+        constant=programme.constant,
+        base=programme.base,
+        discount=programme.discount,
+        energy=energy,
+        drawn=programme.drawn,
+        times=times,
+        relief=programme.relief,
+        cycle_limit=programme.cycle_limit,
+        beyond=Beyond(
+            words=words,
+            times=against,
+            against=beyond.against,
+            coefficients=beyond.coefficients,
+            share=beyond.share,
+        ),
+        limits=limits,
+        axes=programme.axes,
+        allowed=programme.allowed,
+    )
+
+
+@compiled()
+def _leaves(
+    options: Options, programme: Programme, kept: Ints, first: Ints
+) -> tuple[Floats, Floats, Ints3]:
+    """The factors of some options ``[options, columns]``, their logarithms, and unrollings."""
+    blocks, columns = programme.where.shape
+    factors, logs = np.empty((len(kept), columns)), np.empty((len(kept), columns))
+    fans = np.empty((len(kept), options.fans.shape[1], 2), np.int64)
+    for b in range(blocks):
+        raw, line = options.raw[b], options.logs[b]
+        for k in range(columns):
+            at = programme.where[b, k] - options.starts[b]
+            if programme.where[b, k] < 0:
+                for i in range(first[b], first[b + 1]):
+                    factors[i, k], logs[i, k] = 1.0, 0.0
+            else:
+                for i in range(first[b], first[b + 1]):
+                    factors[i, k], logs[i, k] = raw[at + kept[i]], line[at + kept[i]]
+    for i in range(len(kept)):
+        for a in range(fans.shape[1]):
+            for j in range(2):
+                fans[i, a, j] = options.fans[kept[i], a, j]
+    return factors, logs, fans
+
+
 # It lets go of Python's lock, so that a clock on the terminal goes on.
-# 120 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
 @compiled(releases_lock=True)
 def search(
     options: Options,
@@ -372,125 +474,54 @@ def search(
     penalty: Floats1,
     weights: Floats1,
     floor: float,
-    at: Multipliers,
-    rounds: int,
-    turns: int,
     incumbent: float,
     goal: float,
     most: int,
 ) -> tuple[float, Ints, int, int, int]:
     """The best choice below *incumbent*, if there is one.
 
-    First which group each block takes; then, with a dual bound of its own for each such choice,
-    the options.
-
     Args:
         penalty: of each option.
         weights, floor: of the dual bound.
-        rounds, turns: of the dual bound for each choice of groups.
         goal: nothing is below: a choice this good ends the search.
-        most: work that may be done, in boxes looked at; a dual bound takes :data:`A_BOUND`.
+        most: work that may be done, in boxes looked at.
 
     Returns:
         its value (*incumbent* if none), the option of each block (-1: none), boxes looked at,
         boxes and options discarded, and the work done. With *most* or more of it the search was
         broken off: what it returns may not be the best.
     """
-    blocks, columns = programme.where.shape
-    best, chosen = incumbent, np.empty(blocks, np.int64)
+    blocks = len(programme.where)
+    chosen = np.empty(blocks, np.int64)
     for b in range(blocks):
         chosen[b] = -1
-    target = log_of(programme, best)
+    target = log_of(programme, incumbent)
     kept, first, lifts = living(options, programme.where, weights, penalty, floor, target)
-    nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
-    explored, pruned, work = 0, len(penalty) - len(kept), 0
+    pruned = len(penalty) - len(kept)
     for b in range(blocks):
         if first[b] == first[b + 1]:
-            return best, chosen, explored, pruned, work
-    # Groups: the least of their options.
-    edge = np.empty(len(kept) + 1, np.int64)
-    first_group = np.zeros(blocks + 1, np.int64)
-    groups = 0
-    for b in range(blocks):
-        for i in range(first[b], first[b + 1]):
-            if i == first[b] or options.groups[kept[i]] != options.groups[kept[i - 1]]:
-                edge[groups] = i
-                groups += 1
-        first_group[b + 1] = groups
-    edge[groups] = len(kept)
-    lowest, lift = np.empty((groups, columns)), np.empty(groups)
-    for b in range(blocks):
-        raw = options.raw[b]
-        for g in range(first_group[b], first_group[b + 1]):
-            lift[g] = _least(lifts[edge[g] : edge[g + 1]])
-            for k in range(columns):
-                lowest[g, k] = 1.0
-                if programme.where[b, k] >= 0:
-                    shift = programme.where[b, k] - options.starts[b]
-                    least = np.inf
-                    for i in range(edge[g], edge[g + 1]):
-                        least = min(least, raw[shift + kept[i]])
-                    lowest[g, k] = least
-    forest = _grow(first_group, lowest, lift, weights)
-    _, _, boxes, bounds, looked, cut = _descend(
-        programme, forest, floor, best, goal, options.fans, options.dims, len(lift), most
+            return incumbent, chosen, 0, pruned, 0
+    counted = _counting(programme)
+    narrow, narrow_weights = _narrowed(programme, counted), np.empty(len(counted))
+    for n in range(len(counted)):
+        narrow_weights[n] = weights[counted[n]]
+    factors, logs, fans = _leaves(options, narrow, kept, first)
+    nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
+    value, leaves, _, _, looked, cut = _descend(
+        narrow,
+        _grow(first, factors, logs, lifts, narrow_weights),
+        floor,
+        incumbent,
+        goal,
+        fans,
+        options.dims,
+        nothing,
+        most,
     )
-    explored += looked
-    pruned += cut
-    work += looked
-    part = np.empty(len(kept), np.int64)
-    part_first = np.zeros(blocks + 1, np.int64)
-    inner_weights = np.empty(columns + 1)
-    for n in range(len(bounds)):
-        box = boxes[n]
-        if work >= most:
-            break
-        if bounds[n] >= best or best <= goal:
-            pruned += 1
-            continue
-        size = 0
+    if leaves[0] >= 0:
         for b in range(blocks):
-            for i in range(edge[box[b]], edge[box[b] + 1]):
-                part[size] = kept[i]
-                size += 1
-            part_first[b + 1] = size
-        inside, closer, _ = _part(options, programme, part[:size], part_first)
-        target = log_of(programme, best)
-        here = Multipliers(at.means.copy(), at.rates.copy())
-        free = np.zeros(size)
-        bound, _ = dual(
-            inside,
-            closer,
-            free,
-            here,
-            np.zeros((blocks, 1 + TUNING.box_candidates), np.int64),
-            rounds,
-            turns,
-            target,
-            inner_weights,
-        )
-        explored += 1
-        work += A_BOUND + AN_OPTION * size
-        if bound >= target:
-            pruned += 1
-            continue
-        alive, alive_first, alive_lifts = living(
-            inside, closer.where, inner_weights, free, bound, target
-        )
-        pruned += size - len(alive)
-        tiny, last, last_factors = _part(inside, closer, alive, alive_first)
-        forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
-        value, leaves, _, _, looked, cut = _descend(
-            last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing, most - work
-        )
-        explored += looked
-        pruned += cut
-        work += looked
-        if leaves[0] >= 0:
-            best = value
-            for b in range(blocks):
-                chosen[b] = part[alive[leaves[b]]]
-    return best, chosen, explored, pruned, work
+            chosen[b] = kept[leaves[b]]
+    return value, chosen, looked, pruned + cut, looked
 
 
 def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: Ints) -> float:
@@ -539,9 +570,6 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
             free,
             weights,
             bound,
-            at,
-            TUNING.box_rounds,
-            TUNING.box_turns,
             limit,
             0.0,
             UNLIMITED,

@@ -309,7 +309,6 @@ def _in_boxes(
     are as large, and go to the second at once.
     """
     done = 0
-    rounds, turns = TUNING.box_rounds, TUNING.box_turns
     if counts[LARGE] == 0:
         enough = min(most, TUNING.box_work)
         value, choice, looked, cut, done = boxes.search(
@@ -318,9 +317,6 @@ def _in_boxes(
             penalty,
             weights,
             height,
-            at,
-            rounds,
-            turns,
             limit,
             goal,
             enough,
@@ -337,8 +333,8 @@ def _in_boxes(
         weights,
         height,
         at,
-        rounds,
-        turns,
+        TUNING.box_rounds,
+        TUNING.box_turns,
         limit,
         goal,
         most - done,

@@ -242,7 +242,8 @@ def search(
         leverage = _leverage(last, left_first, factors, bound, inner_weights)
         block, column = _widest(left_first, factors, leverage)
         if choices <= TUNING.leaf or block < 0 or depth + 2 > TUNING.sets:
-            forest = _grow(left_first, factors, left_lifts, inner_weights)
+            logs = np.log(factors)
+            forest = _grow(left_first, factors, logs, left_lifts, inner_weights)
             value, leaves, _, _, looked, cut = _descend(
                 last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing, most - work
             )
