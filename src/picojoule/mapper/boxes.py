@@ -109,6 +109,7 @@ class _Forest(NamedTuple):
     first: Ints  # [blocks + 1] first leaf of each block
     begin: Ints
     end: Ints
+    leaf: Ints  # [leaves] which they are
     least: Floats  # [nodes, columns]
     score: Floats  # [nodes] least of what its leaves add to the dual bound
     spread: Floats  # [nodes] how far its leaves differ in the dual bound's terms
@@ -118,44 +119,66 @@ class _Forest(NamedTuple):
 def _grow(first: Ints, factors: Floats, logs: Floats, scores: Floats, weights: Floats) -> _Forest:
     """Build the trees over leaves with these factors, ``[leaves, columns]``, and scores.
 
+    A node is split where its leaves differ most in the dual bound's terms.
+
     Args:
         logs: of the factors.
         weights: of the dual bound.
     """
-    columns = factors.shape[1]
-    nodes = 2 * len(factors)
+    leaves, columns = factors.shape
+    nodes = 2 * leaves
     begin, end = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
-    least = np.empty((nodes, columns))
-    low, high = np.empty((nodes, columns)), np.empty((nodes, columns))
+    least, low, high = np.empty((nodes, columns)), np.empty(columns), np.empty(columns)
     score, spread = np.empty(nodes), np.zeros(nodes)
+    leaf, aside = np.arange(leaves), np.empty(leaves, np.int64)
     for b in range(len(first) - 1):
         root = 2 * first[b]
         stop = root + 2 * (first[b + 1] - first[b]) - 1
         begin[root], end[root] = first[b], first[b + 1]
         for i in range(root, stop):
-            if end[i] - begin[i] > 1:
-                middle = (begin[i] + end[i]) // 2
-                other = i + 2 * (middle - begin[i])
-                begin[i + 1], end[i + 1] = begin[i], middle
-                begin[other], end[other] = middle, end[i]
+            if end[i] - begin[i] == 1:
+                continue
+            for k in range(columns):
+                low[k] = high[k] = logs[leaf[begin[i]], k]
+            for j in range(begin[i] + 1, end[i]):
+                for k in range(columns):
+                    low[k] = min(low[k], logs[leaf[j], k])
+                    high[k] = max(high[k], logs[leaf[j], k])
+            which, widest = -1, 0.0
+            for k in range(columns):
+                wide = weights[k] * (high[k] - low[k])
+                spread[i] += wide
+                if wide > widest:
+                    which, widest = k, wide
+            middle = (begin[i] + end[i]) // 2
+            if which >= 0:
+                cut = (low[which] + high[which]) / 2
+                middle, n = begin[i], 0
+                for j in range(begin[i], end[i]):
+                    if logs[leaf[j], which] <= cut:
+                        leaf[middle] = leaf[j]
+                        middle += 1
+                    else:
+                        aside[n] = leaf[j]
+                        n += 1
+                for j in range(n):
+                    leaf[middle + j] = aside[j]
+            other = i + 2 * (middle - begin[i])
+            begin[i + 1], end[i + 1] = begin[i], middle
+            begin[other], end[other] = middle, end[i]
         for i in range(stop - 1, root - 1, -1):
             if end[i] - begin[i] == 1:
-                leaf = begin[i]
-                score[i] = scores[leaf]
+                score[i] = scores[leaf[begin[i]]]
                 for k in range(columns):
-                    least[i, k] = factors[leaf, k]
-                    low[i, k] = high[i, k] = logs[leaf, k]
+                    least[i, k] = factors[leaf[begin[i]], k]
                 continue
-            other = i + 2 * ((begin[i] + end[i]) // 2 - begin[i])
+            other = i + 2 * (end[i + 1] - begin[i])
             score[i] = min(score[i + 1], score[other])
-            wide = 0.0
             for k in range(columns):
                 least[i, k] = min(least[i + 1, k], least[other, k])
-                low[i, k] = min(low[i + 1, k], low[other, k])
-                high[i, k] = max(high[i + 1, k], high[other, k])
-                wide += weights[k] * (high[i, k] - low[i, k])
-            spread[i] = wide
-    return _Forest(first=first, begin=begin, end=end, least=least, score=score, spread=spread)
+    return _Forest(
+        first=first, begin=begin, end=end, leaf=leaf, least=least, score=score, spread=spread
+    )
 
 
 @compiled()
@@ -237,15 +260,15 @@ def _descend(
                             more[i, b] = gathered[i, b]
                     gathered, values = more, larger
                 for b in range(blocks):
-                    gathered[count, b] = forest.begin[box[b]]
+                    gathered[count, b] = forest.leaf[forest.begin[box[b]]]
                 values[count] = bounds[depth]
                 count += 1
                 continue
             fits = True
             for a in range(len(programme.axes)):
                 for b in range(blocks):
-                    need[2 * b] = fans[forest.begin[box[b]], a, 0]
-                    need[2 * b + 1] = fans[forest.begin[box[b]], a, 1]
+                    need[2 * b] = fans[forest.leaf[forest.begin[box[b]]], a, 0]
+                    need[2 * b + 1] = fans[forest.leaf[forest.begin[box[b]]], a, 1]
                 if not packable(need, which_dim, programme.axes[a], programme.allowed[a]):
                     fits = False
                     break
@@ -257,12 +280,12 @@ def _descend(
                 depth = 0
             target = log_of(programme, best)
             for b in range(blocks):
-                chosen[b] = forest.begin[box[b]]
+                chosen[b] = forest.leaf[forest.begin[box[b]]]
             continue
         node = box[which]
         halves = (
             node + 1,
-            node + 2 * ((forest.begin[node] + forest.end[node]) // 2 - forest.begin[node]),
+            node + 2 * (forest.end[node + 1] - forest.begin[node]),
         )
         for side in range(2):
             explored += 1
