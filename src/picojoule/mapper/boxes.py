@@ -30,6 +30,9 @@ from picojoule.mapper.programme import (
 )
 from picojoule.mapper.tuning import TUNING
 
+SMALLEST_GAIN = 1e-12
+"""Relative: a better value by less is rounding."""
+
 UNLIMITED = 1 << 62
 """Work without an end."""
 
@@ -225,6 +228,7 @@ def _descend(
     gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
     count = 0
     best, target = incumbent, log_of(programme, incumbent)
+    worth = incumbent  # what a choice must be below: less than rounding is no gain
     line = np.empty(columns)
     box = np.empty(blocks, np.int64)
     both = np.empty(2)
@@ -240,7 +244,7 @@ def _descend(
     depth = 1
     while depth > 0 and explored < most:
         depth -= 1
-        if bounds[depth] >= best:
+        if bounds[depth] >= worth:
             pruned += 1
             continue
         for b in range(blocks):
@@ -278,7 +282,8 @@ def _descend(
             best = bounds[depth]
             if best <= goal:
                 depth = 0
-            target = log_of(programme, best)
+            worth = best * (1 - SMALLEST_GAIN)
+            target = log_of(programme, worth)
             for b in range(blocks):
                 chosen[b] = forest.leaf[forest.begin[box[b]]]
             continue
@@ -300,7 +305,7 @@ def _descend(
             both[side] = value_of(programme, line)
         near = 0 if both[0] <= both[1] else 1
         for side in (1 - near, near):
-            if both[side] < best:
+            if both[side] < worth:
                 box[which] = halves[side]
                 for b in range(blocks):
                     stack[depth, b] = box[b]
