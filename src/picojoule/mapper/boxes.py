@@ -1,9 +1,9 @@
 """Branch and bound over boxes of options: what the dual bound leaves of a programme.
 
-First which *group* each block takes (options alike in their outermost tile count, which decides
-the dearest traffic); then, with a dual bound of its own for each such choice, which option. Within
-a box, a node of each block's tree, every product is at least the product of the least factors. A
-box of single options has its exact value.
+Within a box, a node of each block's tree, every product is at least the product of the least
+factors. A box of single options has its exact value. Few of the nodes of a tree over thousands of
+options are ever looked at, so each is split, where its options differ most in the dual bound's
+terms, when it is first asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.compiled.arrays import Floats1, Ints1, Ints3
+from picojoule.compiled.arrays import Floats1, Floats2, Ints1
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import (
@@ -21,7 +21,6 @@ from picojoule.mapper.programme import (
     Beyond,
     Multipliers,
     Options,
-    PerBlock,
     Programme,
     dual,
     living,
@@ -33,12 +32,14 @@ from picojoule.mapper.tuning import TUNING
 SMALLEST_GAIN = 1e-12
 """Relative: a better value by less is rounding."""
 
+ROUNDING = 1e-15
+
 UNLIMITED = 1 << 62
 """Work without an end."""
 
 A_BOUND, AN_OPTION = 200, 2
-"""The work of a dual bound within a search, and for each of its options, in boxes looked at: about
-what it takes in time."""
+"""The work of a dual bound, and for each of its options, in boxes looked at: about what it takes in
+time."""
 
 
 @compiled()
@@ -102,90 +103,133 @@ def packable(fans: Ints1, dims: Ints1, axes: Ints1, allowed: Ints1) -> bool:
             i += 1
 
 
-class _Forest(NamedTuple):
-    """A binary tree over the leaves of each block.
+class Forest(NamedTuple):
+    """A binary tree over some options of each block; a node is split when it is first asked for.
 
-    Node i covers leaves ``begin[i]`` to ``end[i]``; the tree of its first half starts at i + 1,
-    that of the other half after it. A block's tree starts at twice its first leaf.
+    Nodes stand side by side, the roots of the blocks first.
     """
 
-    first: Ints  # [blocks + 1] first leaf of each block
-    begin: Ints
-    end: Ints
-    leaf: Ints  # [leaves] which they are
-    least: Floats  # [nodes, columns]
-    score: Floats  # [nodes] least of what its leaves add to the dual bound
-    spread: Floats  # [nodes] how far its leaves differ in the dual bound's terms
+    leaf: Ints1  # [leaves] the options, those of a node side by side
+    lift: Floats1  # [leaves] what each adds to the dual bound
+    block: Ints1  # [nodes]
+    begin: Ints1  # [nodes] first leaf
+    end: Ints1  # [nodes]
+    inner: Ints1  # [nodes] the first of the two nodes within; 0: it is not split yet
+    column: Ints1  # [nodes] the column in which its leaves differ most; -1: in none
+    middle: Floats1  # [nodes] where it is split there
+    least: Floats2  # [nodes, columns]
+    score: Floats1  # [nodes] least of what its leaves add to the dual bound
+    spread: Floats1  # [nodes] how far its leaves differ in the dual bound's terms
+    count: Ints1  # [1] nodes so far
 
 
 @compiled()
-def _grow(first: Ints, factors: Floats, logs: Floats, scores: Floats, weights: Floats) -> _Forest:
-    """Build the trees over leaves with these factors, ``[leaves, columns]``, and scores.
-
-    A node is split where its leaves differ most in the dual bound's terms.
+def plant(
+    options: Options,
+    programme: Programme,
+    kept: Ints1,
+    first: Ints1,
+    lifts: Floats1,
+    weights: Floats1,
+) -> Forest:
+    """The trees over the options *kept*, of each block from *first* on.
 
     Args:
-        logs: of the factors.
-        weights: of the dual bound.
+        lifts, weights: of the dual bound.
     """
-    leaves, columns = factors.shape
-    nodes = 2 * leaves
-    begin, end = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
-    least, low, high = np.empty((nodes, columns)), np.empty(columns), np.empty(columns)
-    score, spread = np.empty(nodes), np.zeros(nodes)
-    leaf, aside = np.arange(leaves), np.empty(leaves, np.int64)
-    for b in range(len(first) - 1):
-        root = 2 * first[b]
-        stop = root + 2 * (first[b + 1] - first[b]) - 1
-        begin[root], end[root] = first[b], first[b + 1]
-        for i in range(root, stop):
-            if end[i] - begin[i] == 1:
-                continue
-            for k in range(columns):
-                low[k] = high[k] = logs[leaf[begin[i]], k]
-            for j in range(begin[i] + 1, end[i]):
-                for k in range(columns):
-                    low[k] = min(low[k], logs[leaf[j], k])
-                    high[k] = max(high[k], logs[leaf[j], k])
-            which, widest = -1, 0.0
-            for k in range(columns):
-                wide = weights[k] * (high[k] - low[k])
-                spread[i] += wide
-                if wide > widest:
-                    which, widest = k, wide
-            middle = (begin[i] + end[i]) // 2
-            if which >= 0:
-                cut = (low[which] + high[which]) / 2
-                middle, n = begin[i], 0
-                for j in range(begin[i], end[i]):
-                    if logs[leaf[j], which] <= cut:
-                        leaf[middle] = leaf[j]
-                        middle += 1
-                    else:
-                        aside[n] = leaf[j]
-                        n += 1
-                for j in range(n):
-                    leaf[middle + j] = aside[j]
-            other = i + 2 * (middle - begin[i])
-            begin[i + 1], end[i + 1] = begin[i], middle
-            begin[other], end[other] = middle, end[i]
-        for i in range(stop - 1, root - 1, -1):
-            if end[i] - begin[i] == 1:
-                score[i] = scores[leaf[begin[i]]]
-                for k in range(columns):
-                    least[i, k] = factors[leaf[begin[i]], k]
-                continue
-            other = i + 2 * (end[i + 1] - begin[i])
-            score[i] = min(score[i + 1], score[other])
-            for k in range(columns):
-                least[i, k] = min(least[i + 1, k], least[other, k])
-    return _Forest(
-        first=first, begin=begin, end=end, leaf=leaf, least=least, score=score, spread=spread
+    blocks, columns = programme.where.shape
+    leaves = len(kept)
+    nodes = 2 * leaves + blocks
+    forest = Forest(
+        leaf=kept.copy(),
+        lift=lifts.copy(),
+        block=np.empty(nodes, np.int64),
+        begin=np.empty(nodes, np.int64),
+        end=np.empty(nodes, np.int64),
+        inner=np.empty(nodes, np.int64),
+        column=np.empty(nodes, np.int64),
+        middle=np.empty(nodes),
+        least=np.empty((nodes, columns)),
+        score=np.empty(nodes),
+        spread=np.empty(nodes),
+        count=np.zeros(1, np.int64),
     )
+    for b in range(blocks):
+        _add(options, programme, forest, weights, b, first[b], first[b + 1])
+    return forest
 
 
 @compiled()
-def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
+def _add(
+    options: Options,
+    programme: Programme,
+    forest: Forest,
+    weights: Floats,
+    b: int,
+    begin: int,
+    end: int,
+) -> None:
+    """Add a node over these leaves of a block."""
+    node = forest.count[0]
+    forest.count[0] += 1
+    forest.block[node], forest.begin[node], forest.end[node] = b, begin, end
+    forest.inner[node], forest.column[node] = 0, -1
+    leaf, raw = forest.leaf[begin:end], options.raw[b]
+    score = np.inf
+    for lift in forest.lift[begin:end]:
+        score = min(score, lift)
+    forest.score[node] = score
+    spread = widest = 0.0
+    for k in range(programme.where.shape[1]):
+        if programme.where[b, k] < 0:
+            forest.least[node, k] = 1.0
+            continue
+        shift = programme.where[b, k] - options.starts[b]
+        low, high = np.inf, -np.inf
+        for option in leaf:
+            value = raw[shift + option]
+            low, high = min(low, value), max(high, value)
+        forest.least[node, k] = low
+        if weights[k] > 0 and high > low:
+            wide = weights[k] * np.log(high / low)
+            spread += wide
+            if wide > widest:
+                widest = wide
+                forest.column[node] = k
+                forest.middle[node] = max(low, min(np.sqrt(low * high), high * (1 - ROUNDING)))
+    forest.spread[node] = spread
+
+
+@compiled()
+def _split(
+    options: Options, programme: Programme, forest: Forest, weights: Floats, node: int
+) -> int:
+    """The first of the two nodes within a node; the other follows it."""
+    if forest.inner[node] > 0:
+        return int(forest.inner[node])
+    b, begin, end = forest.block[node], forest.begin[node], forest.end[node]
+    middle, k = (begin + end) // 2, forest.column[node]
+    if k >= 0:
+        raw, shift = options.raw[b], programme.where[b, k] - options.starts[b]
+        leaf, lift, n = np.empty(end - begin, np.int64), np.empty(end - begin), 0
+        middle = begin
+        for i in range(begin, end):
+            if raw[shift + forest.leaf[i]] <= forest.middle[node]:
+                forest.leaf[middle], forest.lift[middle] = forest.leaf[i], forest.lift[i]
+                middle += 1
+            else:
+                leaf[n], lift[n] = forest.leaf[i], forest.lift[i]
+                n += 1
+        for i in range(n):
+            forest.leaf[middle + i], forest.lift[middle + i] = leaf[i], lift[i]
+    inner = forest.inner[node] = forest.count[0]
+    _add(options, programme, forest, weights, b, begin, middle)
+    _add(options, programme, forest, weights, b, middle, end)
+    return int(inner)
+
+
+@compiled()
+def _multiply(forest: Forest, box: Ints, line: Floats) -> None:
     """The least products within a box of one node of each block."""
     for k in range(len(line)):
         line[k] = 1.0
@@ -195,49 +239,52 @@ def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
             line[k] *= row[k]
 
 
-# 115 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
 @compiled()
-def _descend(
+def _fits(options: Options, programme: Programme, forest: Forest, box: Ints) -> bool:
+    """Whether a choice of options, a box of single leaves, finds a place on the arrays."""
+    blocks = len(box)
+    need, dims = np.empty(2 * blocks, np.int64), np.empty(2 * blocks, np.int64)
+    for a in range(len(programme.axes)):
+        for b in range(blocks):
+            option = forest.leaf[forest.begin[box[b]]]
+            for i in range(2):
+                need[2 * b + i] = options.fans[option, a, i]
+                dims[2 * b + i] = max(0, options.dims[b, i])
+        if not packable(need, dims, programme.axes[a], programme.allowed[a]):
+            return False
+    return True
+
+
+@compiled()
+def descend(
+    options: Options,
     programme: Programme,
-    forest: _Forest,
+    forest: Forest,
+    weights: Floats1,
     floor: float,
     incumbent: float,
     goal: float,
-    fans: Ints,
-    dims: Ints,
-    room: int,
     most: int,
-) -> tuple[float, Ints, Ints, Floats, int, int]:
+) -> tuple[float, Ints, int, int]:
     """Branch and bound over boxes of leaves.
 
     Args:
-        floor: the dual bound; a leaf's score is what it adds.
+        weights, floor: of the dual bound; a leaf's score is what it adds.
         goal: nothing is below: a choice this good ends the search.
-        fans: ``[leaves, arrays, 2]``, checked for a place on the array.
-        room: if not zero, return every single choice that may be below *incumbent*, that many at
-            first, instead of the best.
         most: boxes to look at; with as many the descent ends, whatever is left.
 
     Returns:
-        the best value and its leaf of each block (-1: none); the choices gathered and their
-        bounds; boxes looked at and discarded.
+        the best value and its option of each block (-1: none); boxes looked at and discarded.
     """
     blocks, columns = programme.where.shape
     chosen = np.empty(blocks, np.int64)
     stack, bounds = np.empty((64 * blocks, blocks), np.int64), np.empty(64 * blocks)
-    gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
-    count = 0
     best, target = incumbent, log_of(programme, incumbent)
     worth = incumbent  # what a choice must be below: less than rounding is no gain
-    line = np.empty(columns)
-    box = np.empty(blocks, np.int64)
-    both = np.empty(2)
-    need, which_dim = np.empty(2 * blocks, np.int64), np.empty(2 * blocks, np.int64)
+    line, box, both = np.empty(columns), np.empty(blocks, np.int64), np.empty(2)
     for b in range(blocks):
         chosen[b] = -1
-        stack[0, b] = box[b] = 2 * forest.first[b]
-        for i in range(2):
-            which_dim[2 * b + i] = max(0, dims[b, i])
+        stack[0, b] = box[b] = b
     _multiply(forest, box, line)
     bounds[0] = value_of(programme, line)
     explored = pruned = 0
@@ -247,54 +294,27 @@ def _descend(
         if bounds[depth] >= worth:
             pruned += 1
             continue
-        for b in range(blocks):
-            box[b] = stack[depth, b]
         which, widest = -1, -1.0
         for b in range(blocks):
-            i = box[b]
+            i = box[b] = stack[depth, b]
             if forest.end[i] - forest.begin[i] > 1 and forest.spread[i] > widest:
                 which, widest = b, forest.spread[i]
         if which < 0:
-            if room > 0:
-                if count == len(values):
-                    more, larger = np.empty((2 * count, blocks), np.int64), np.empty(2 * count)
-                    for i in range(count):
-                        larger[i] = values[i]
-                        for b in range(blocks):
-                            more[i, b] = gathered[i, b]
-                    gathered, values = more, larger
-                for b in range(blocks):
-                    gathered[count, b] = forest.leaf[forest.begin[box[b]]]
-                values[count] = bounds[depth]
-                count += 1
-                continue
-            fits = True
-            for a in range(len(programme.axes)):
-                for b in range(blocks):
-                    need[2 * b] = fans[forest.leaf[forest.begin[box[b]]], a, 0]
-                    need[2 * b + 1] = fans[forest.leaf[forest.begin[box[b]]], a, 1]
-                if not packable(need, which_dim, programme.axes[a], programme.allowed[a]):
-                    fits = False
-                    break
-            if not fits:
+            if not _fits(options, programme, forest, box):
                 pruned += 1
                 continue
             best = bounds[depth]
-            if best <= goal:
-                depth = 0
-            worth = best * (1 - SMALLEST_GAIN)
+            worth = best * (1 - SMALLEST_GAIN) if best > 0 else best
             target = log_of(programme, worth)
             for b in range(blocks):
                 chosen[b] = forest.leaf[forest.begin[box[b]]]
+            if best <= goal:
+                break
             continue
-        node = box[which]
-        halves = (
-            node + 1,
-            node + 2 * (forest.end[node + 1] - forest.begin[node]),
-        )
+        inner = _split(options, programme, forest, weights, box[which])
         for side in range(2):
             explored += 1
-            box[which] = halves[side]
+            box[which] = inner + side
             both[side] = np.inf
             total = floor
             for b in range(blocks):
@@ -306,99 +326,14 @@ def _descend(
         near = 0 if both[0] <= both[1] else 1
         for side in (1 - near, near):
             if both[side] < worth:
-                box[which] = halves[side]
+                box[which] = inner + side
                 for b in range(blocks):
                     stack[depth, b] = box[b]
                 bounds[depth] = both[side]
                 depth += 1
             else:
                 pruned += 1
-    return best, chosen, gathered[:count], values[:count], explored, pruned
-
-
-@compiled()
-def _part(
-    options: Options, programme: Programme, kept: Ints, first: Ints
-) -> tuple[Options, Programme, Floats]:
-    """The programme over some of its options, and their factors ``[options, columns]``."""
-    blocks, columns = programme.where.shape
-    n = len(kept)
-    raw, logs = np.empty(n * columns), np.empty(n * columns)
-    where = np.empty((blocks, columns), np.int64)
-    factors = np.empty((n, columns))
-    fans = np.empty((n, options.fans.shape[1], 2), np.int64)
-    groups, none = np.empty(n, np.int64), np.empty(0)
-    for b in range(blocks):
-        values, logarithms = options.raw[b], options.logs[b]
-        for k in range(columns):
-            at = programme.where[b, k]
-            where[b, k] = -1 if at < 0 else k * n + first[b]
-            if at < 0:
-                for i in range(first[b], first[b + 1]):
-                    factors[i, k] = 1.0
-            else:
-                for i in range(first[b], first[b + 1]):
-                    o = at + kept[i] - options.starts[b]
-                    raw[k * n + i] = factors[i, k] = values[o]
-                    logs[k * n + i] = logarithms[o]
-    beyond = programme.beyond
-    share = np.empty(len(beyond.words))
-    for part in range(len(share)):
-        most = beyond.against[part]
-        for b in range(blocks):
-            least = 1.0 if programme.where[b, beyond.times[part]] < 0 else np.inf
-            for i in range(first[b], first[b + 1]):
-                least = min(least, factors[i, beyond.times[part]])
-            most /= least
-        share[part] = max(0.0, 1.0 - most)
-    for i in range(n):
-        groups[i] = options.groups[kept[i]]
-        for a in range(fans.shape[1]):
-            for j in range(2):
-                fans[i, a, j] = options.fans[kept[i], a, j]
-    return (
-        Options(
-            starts=first,
-            raw=PerBlock(raw, raw, raw, raw, raw, raw),
-            logs=PerBlock(logs, logs, logs, logs, logs, logs),
-            lows=PerBlock(none, none, none, none, none, none),
-            runs=kept,
-            fans=fans,
-            dims=options.dims,
-            groups=groups,
-        ),
-        Programme(
-            where=where,
-            mode=programme.mode,
-            constant=programme.constant,
-            base=programme.base,
-            discount=programme.discount,
-            energy=programme.energy,
-            drawn=programme.drawn,
-            times=programme.times,
-            relief=programme.relief,
-            cycle_limit=programme.cycle_limit,
-            beyond=Beyond(
-                words=beyond.words,
-                times=beyond.times,
-                against=beyond.against,
-                coefficients=beyond.coefficients,
-                share=share,
-            ),
-            limits=programme.limits,
-            axes=programme.axes,
-            allowed=programme.allowed,
-        ),
-        factors,
-    )
-
-
-@compiled()
-def _least(values: Floats) -> float:
-    least = np.inf
-    for i in range(len(values)):
-        least = min(least, values[i])
-    return least
+    return best, chosen, explored, pruned
 
 
 @compiled()
@@ -469,31 +404,6 @@ def _narrowed(programme: Programme, counted: Ints) -> Programme:
     )
 
 
-@compiled()
-def _leaves(
-    options: Options, programme: Programme, kept: Ints, first: Ints
-) -> tuple[Floats, Floats, Ints3]:
-    """The factors of some options ``[options, columns]``, their logarithms, and unrollings."""
-    blocks, columns = programme.where.shape
-    factors, logs = np.empty((len(kept), columns)), np.empty((len(kept), columns))
-    fans = np.empty((len(kept), options.fans.shape[1], 2), np.int64)
-    for b in range(blocks):
-        raw, line = options.raw[b], options.logs[b]
-        for k in range(columns):
-            at = programme.where[b, k] - options.starts[b]
-            if programme.where[b, k] < 0:
-                for i in range(first[b], first[b + 1]):
-                    factors[i, k], logs[i, k] = 1.0, 0.0
-            else:
-                for i in range(first[b], first[b + 1]):
-                    factors[i, k], logs[i, k] = raw[at + kept[i]], line[at + kept[i]]
-    for i in range(len(kept)):
-        for a in range(fans.shape[1]):
-            for j in range(2):
-                fans[i, a, j] = options.fans[kept[i], a, j]
-    return factors, logs, fans
-
-
 # It lets go of Python's lock, so that a clock on the terminal goes on.
 @compiled(releases_lock=True)
 def search(
@@ -519,36 +429,20 @@ def search(
         boxes and options discarded, and the work done. With *most* or more of it the search was
         broken off: what it returns may not be the best.
     """
-    blocks = len(programme.where)
-    chosen = np.empty(blocks, np.int64)
-    for b in range(blocks):
-        chosen[b] = -1
     target = log_of(programme, incumbent)
     kept, first, lifts = living(options, programme.where, weights, penalty, floor, target)
     pruned = len(penalty) - len(kept)
-    for b in range(blocks):
+    for b in range(len(programme.where)):
         if first[b] == first[b + 1]:
-            return incumbent, chosen, 0, pruned, 0
+            return incumbent, np.full(len(programme.where), -1), 0, pruned, 0
     counted = _counting(programme)
     narrow, narrow_weights = _narrowed(programme, counted), np.empty(len(counted))
     for n in range(len(counted)):
         narrow_weights[n] = weights[counted[n]]
-    factors, logs, fans = _leaves(options, narrow, kept, first)
-    nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
-    value, leaves, _, _, looked, cut = _descend(
-        narrow,
-        _grow(first, factors, logs, lifts, narrow_weights),
-        floor,
-        incumbent,
-        goal,
-        fans,
-        options.dims,
-        nothing,
-        most,
+    forest = plant(options, narrow, kept, first, lifts, narrow_weights)
+    value, chosen, looked, cut = descend(
+        options, narrow, forest, narrow_weights, floor, incumbent, goal, most
     )
-    if leaves[0] >= 0:
-        for b in range(blocks):
-            chosen[b] = kept[leaves[b]]
     return value, chosen, looked, pruned + cut, looked
 
 

@@ -12,10 +12,96 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.boxes import A_BOUND, AN_OPTION, _descend, _grow, _part
+from picojoule.mapper.boxes import A_BOUND, AN_OPTION, descend, plant
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import Multipliers, Options, Programme, dual, living, log_of
+from picojoule.mapper.programme import (
+    Beyond,
+    Multipliers,
+    Options,
+    PerBlock,
+    Programme,
+    dual,
+    living,
+    log_of,
+)
 from picojoule.mapper.tuning import TUNING
+
+
+@compiled()
+def _part(
+    options: Options, programme: Programme, kept: Ints, first: Ints
+) -> tuple[Options, Programme, Floats]:
+    """The programme over some of its options, and their factors ``[options, columns]``."""
+    blocks, columns = programme.where.shape
+    n = len(kept)
+    raw, logs = np.empty(n * columns), np.empty(n * columns)
+    where = np.empty((blocks, columns), np.int64)
+    factors = np.empty((n, columns))
+    fans = np.empty((n, options.fans.shape[1], 2), np.int64)
+    groups, none = np.empty(n, np.int64), np.empty(0)
+    for b in range(blocks):
+        values, logarithms = options.raw[b], options.logs[b]
+        for k in range(columns):
+            at = programme.where[b, k]
+            where[b, k] = -1 if at < 0 else k * n + first[b]
+            if at < 0:
+                for i in range(first[b], first[b + 1]):
+                    factors[i, k] = 1.0
+            else:
+                for i in range(first[b], first[b + 1]):
+                    o = at + kept[i] - options.starts[b]
+                    raw[k * n + i] = factors[i, k] = values[o]
+                    logs[k * n + i] = logarithms[o]
+    beyond = programme.beyond
+    share = np.empty(len(beyond.words))
+    for part in range(len(share)):
+        most = beyond.against[part]
+        for b in range(blocks):
+            least = 1.0 if programme.where[b, beyond.times[part]] < 0 else np.inf
+            for i in range(first[b], first[b + 1]):
+                least = min(least, factors[i, beyond.times[part]])
+            most /= least
+        share[part] = max(0.0, 1.0 - most)
+    for i in range(n):
+        groups[i] = options.groups[kept[i]]
+        for a in range(fans.shape[1]):
+            for j in range(2):
+                fans[i, a, j] = options.fans[kept[i], a, j]
+    return (
+        Options(
+            starts=first,
+            raw=PerBlock(raw, raw, raw, raw, raw, raw),
+            logs=PerBlock(logs, logs, logs, logs, logs, logs),
+            lows=PerBlock(none, none, none, none, none, none),
+            runs=kept,
+            fans=fans,
+            dims=options.dims,
+            groups=groups,
+        ),
+        Programme(
+            where=where,
+            mode=programme.mode,
+            constant=programme.constant,
+            base=programme.base,
+            discount=programme.discount,
+            energy=programme.energy,
+            drawn=programme.drawn,
+            times=programme.times,
+            relief=programme.relief,
+            cycle_limit=programme.cycle_limit,
+            beyond=Beyond(
+                words=beyond.words,
+                times=beyond.times,
+                against=beyond.against,
+                coefficients=beyond.coefficients,
+                share=share,
+            ),
+            limits=programme.limits,
+            axes=programme.axes,
+            allowed=programme.allowed,
+        ),
+        factors,
+    )
 
 
 @compiled()
@@ -184,7 +270,6 @@ def search(
     target = log_of(programme, best)
     alive, first, lifts = living(options, programme.where, weights, penalty, floor, target)
     kept, first, lifts = _undominated(options, programme, alive, first, lifts)
-    nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
     explored, pruned, work = 0, len(penalty) - len(kept), 0
     for b in range(blocks):
         if first[b] == first[b + 1]:
@@ -242,10 +327,11 @@ def search(
         leverage = _leverage(last, left_first, factors, bound, inner_weights)
         block, column = _widest(left_first, factors, leverage)
         if choices <= TUNING.leaf or block < 0 or depth + 2 > TUNING.sets:
-            logs = np.log(factors)
-            forest = _grow(left_first, factors, logs, left_lifts, inner_weights)
-            value, leaves, _, _, looked, cut = _descend(
-                last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing, most - work
+            forest = plant(
+                tiny, last, np.arange(len(left)), left_first, left_lifts, inner_weights
+            )
+            value, leaves, looked, cut = descend(
+                tiny, last, forest, inner_weights, bound, best, goal, most - work
             )
             explored += looked
             pruned += cut
