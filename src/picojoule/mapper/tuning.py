@@ -50,7 +50,7 @@ class Tuning(NamedTuple):
     fewest_candidates: int = 32
     fewest_gaps: tuple[float, ...] = (0.01, 0.1, 1.0)
     rivals: int = 512
-    box_work: int = 2_000_000
+    box_work: int = 200_000
     leaf: float = 1000.0
     sets: int = 256
     first_price: float = 0.02
