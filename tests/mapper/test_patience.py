@@ -17,8 +17,8 @@ from picojoule.mapper import patience as patience_module
 from picojoule.mapper import programme, solver
 from picojoule.mapper.best_first import Solver
 from picojoule.mapper.chains import Cuts, chains
-from picojoule.mapper.listings import Asked
 from picojoule.mapper.compulsory import least_cycles, least_energy
+from picojoule.mapper.listings import Asked
 from picojoule.mapper.patience import OutOfTimeError, Patience, check, pieces
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.solver import search
