@@ -155,6 +155,7 @@ PARTS = {
     "mapper.cache": {"Census"},
     "mapper.chains": {"Cuts", "Rules"},
     "mapper.compulsory": {"Compulsory"},
+    "mapper.listings": {"Asked"},
     "mapper.patience": {"OutOfTimeError", "Patience"},
     "mapper.programme": {"Beyond", "Multipliers", "PerBlock"},
     "mapper.class_table": {"ClassTable", "Kind"},

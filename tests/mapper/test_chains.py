@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from picojoule.mapper.chains import Cuts, Rules, chains
+from picojoule.mapper.listings import Asked
 
 
 def cuts(
@@ -85,7 +86,7 @@ def test_a_sum_may_be_spread_wider_than_it_needs() -> None:
     # 8 on an array of 3, element tiles up to 3: three steps of one element or of three with one
     # value each take as long in steps; the sum passed on between three may cost less.
     narrow = cuts(8, 8, 3, fans=(0, 3, 0))
-    wide = narrow._replace(wider=(True,))
+    wide = narrow._replace(more=True)
     assert listed(narrow) < listed(wide)
     assert ((8, 8, 1, 1), (1, 3, 1)) in listed(wide)
 
@@ -94,7 +95,7 @@ def test_a_wider_spread_may_save_turns() -> None:
     # 13 on an array of 3 whose elements hold 4: two steps either way, of 4 + 4 turns on two
     # elements (8 + 5), of 4 + 1 on three (12 + 1).
     narrow = cuts(13, 13, 4, fans=(0, 3, 0))
-    wide = narrow._replace(wider=(False,))
+    wide = narrow._replace(asked=Asked(turns=True))
     faster = ((13, 13, 4, 1), (1, 3, 1))
     assert faster not in listed(narrow)
     assert faster in listed(wide)

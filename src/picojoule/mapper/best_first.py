@@ -43,7 +43,9 @@ class _Part:
         self.relaxation, self.which = relaxation, which
         self.classes = classes = relaxation.classes(which, mode, cycle_limit)
         families, members = classes.families, classes.members
-        kept = unlike(families, classes.columns, classes.options, members)
+        kept = np.arange(len(members.family))
+        if len(kept) >= TUNING.many:
+            kept = unlike(families, classes.columns, classes.options, members)
         some = Members(*(np.ascontiguousarray(part[kept]) for part in members))
         least = least_values(families, classes.columns, classes.goal, some)
         by_least = np.argsort(least, kind="stable")[: np.count_nonzero(least < math.inf)]

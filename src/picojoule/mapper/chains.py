@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.mapper.deep_listings import deep_chains, unbeaten, undominated
+from picojoule.mapper.deep_listings import RIVALS, deep_chains, front, unbeaten, undominated
 from picojoule.mapper.kernels import Bools, Ints
-from picojoule.mapper.listings import complete_chains, wider_chains
+from picojoule.mapper.listings import Asked, complete_chains, counted_chains, weighed
 from picojoule.mapper.patience import check, pieces
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 AT_A_TIME = 1 << 20  # tiles tried between two questions whether there is time
 TRIED = 650_000  # chains looked at for a list
+FEW = 3_000  # of so many chains each is compared with every other
 MOST = 40_000  # chains of a list; of dimensions with more, only some are listed
 
 
@@ -32,7 +33,8 @@ class Cuts(NamedTuple):
         edge: as for :func:`listings.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
-        wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
+        asked: what :func:`listings.counted_chains` is to count; none: steps and elements are all.
+        more: the more elements the better, in some class (:class:`listings.Asked`).
         wide: for each level, whether more elements beneath it may pay although they save no step.
         counted: children and grains of the words that the dimension repeats, and the outermost
             level of those inside which they stay in place.
@@ -48,7 +50,8 @@ class Cuts(NamedTuple):
     edge: int
     perfect: bool
     rules: Rules | None
-    wider: tuple[bool, ...] = ()
+    asked: Asked | None = None
+    more: bool = False
     wide: tuple[bool, ...] = ()
     counted: tuple[tuple[int, int, int], ...] = ()
     free: tuple[bool, ...] = ()
@@ -183,20 +186,19 @@ def products_of(axes: Sequence[int], most: int) -> Ints:
 
 def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
     bound, limits, fan = cuts.bound, cuts.limits, max(1, cuts.fans[1])
-    largest = min(bound, limits[2])
-    tiles = bound if cuts.edge >= bound else 2 * math.isqrt(bound)  # about as many are tried
-    listed = [
-        complete_chains(bound, 1 + part.start, part.stop, fan, cuts.edge)
-        for part in pieces(largest, max(1, AT_A_TIME // (fan * tiles)))
-    ]
-    listed += [
-        wider_chains(bound, 1 + part.start, part.stop, fan, more)
-        for more in cuts.wider
-        for part in pieces(largest, max(1, AT_A_TIME // (fan * bound)))
-    ]
-    raw = np.concatenate(listed)
-    if cuts.wider:
-        raw = np.unique(raw, axis=0)
+    largest, every = min(bound, limits[2]), cuts.edge >= bound
+    tiles = bound if every else 2 * math.isqrt(bound)  # about as many are tried
+    listed = []
+    if cuts.asked is None or cuts.edge:
+        listed = [
+            complete_chains(bound, 1 + part.start, part.stop, fan, cuts.edge)
+            for part in pieces(largest, max(1, AT_A_TIME // (fan * tiles)))
+        ]
+    if cuts.asked is not None and not every:
+        listed.append(_counted(cuts, cuts.asked))
+    if cuts.more and not every:
+        listed.append(_counted(cuts, Asked(turns=True, more=True)))
+    raw = listed[0] if len(listed) == 1 else np.unique(np.concatenate(listed), axis=0)
     raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
     check()
     sizes = np.ones((len(raw), 4), np.int64)
@@ -204,6 +206,23 @@ def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
     fans = np.ones((len(raw), 3), np.int64)
     fans[:, 1] = raw[:, 2]
     return sizes, fans
+
+
+def _counted(cuts: Cuts, asked: Asked) -> Ints:
+    """The chains of :func:`listings.counted_chains`; of few, those that no other beats."""
+    bound, fan = cuts.bound, max(1, cuts.fans[1])
+    listed = [
+        counted_chains(bound, 1 + part.start, part.stop, fan, asked)
+        for part in pieces(min(bound, cuts.limits[2]), max(1, AT_A_TIME // (4 * fan * bound)))
+    ]
+    raw = np.concatenate(listed)
+    # Axes may round an unrolling up (:func:`_exact`): then of two chains only one gets larger.
+    if asked.more or cuts.spans or len(raw) > FEW:
+        return raw
+    table = weighed(bound, raw, asked).astype(float)
+    check()
+    order = np.argsort(np.log1p(table).sum(axis=1), kind="stable")
+    return raw[np.sort(order[front(table[order], RIVALS)])]
 
 
 def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
@@ -247,7 +266,7 @@ def _dividing_chains(
 def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
     """All chains that may be worth it, for any depth; None if they are too many."""
     depth = len(cuts.limits)
-    if any(cuts.wide[1:]) and cuts.wider:
+    if any(cuts.wide[1:]) and cuts.more:
         return None  # a sum in an element may be cheaper for more tiles as well
     counted = cuts.counted
     turns = [

@@ -26,8 +26,9 @@ from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
 from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Block, Key, Window, Words, block, trim
-from picojoule.mapper.chains import Cuts, Rules
+from picojoule.mapper.chains import LONGEST, Cuts, Rules
 from picojoule.mapper.kernels import Ints
+from picojoule.mapper.listings import Asked
 from picojoule.traffic import HandedOn, refetched
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand, WindowAxis
 
@@ -272,6 +273,8 @@ class Space:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""
         bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
         single = dim is G and not self.timed and self.layer.time_steps == 1
+        quick = self.depth == 3 and self.array_gaps in ([1], []) and bound <= LONGEST
+        deep = not (quick or self.perfect)
         return Cuts(
             limits=(
                 bound,
@@ -285,12 +288,13 @@ class Space:
                 for n, array in enumerate(self.arrays)
             ),
             edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
-            wider=self._wider(dim),
+            asked=self._asked(dim) if quick and not self.perfect else None,
+            more=self.adding_up_pays and dim is C,
             perfect=self.perfect,
             rules=self._rules(dim),
-            wide=self._wide(dim),
-            counted=self._counted(dim),
-            free=self._free(dim),
+            wide=self._wide(dim) if deep else (),
+            counted=self._counted(dim) if deep else (),
+            free=self._free(dim) if deep else (),
             spans=tuple(self._span(dim, array) for array in self.arrays) if self.exact else (),
         )
 
@@ -347,12 +351,36 @@ class Space:
         """The lengths of an array's axes that a dimension may run along."""
         return () if array is None else tuple(x.size for x in array.axes if dim in x.dims)
 
-    def _wider(self, dim: Dim) -> tuple[bool, ...]:
-        """Whether more element tiles of a dimension count, or fewer, each with the fewest turns."""
-        if not self.adding_up_pays:
-            return ()
-        more = (True,) if dim is C else ()
-        return (*more, False) if self.timed else more
+    def _asked(self, dim: Dim) -> Asked | None:
+        """What of a dimension counts besides steps and elements.
+
+        Turns where time does, or where a memory outside the array feeds the multipliers; in a
+        window the first step's elements, and how many rows each of them adds.
+        """
+        turns = self.timed or any(
+            dim in IRRELEVANT[operand] or (operand is INPUT and dim in MIRROR)
+            for operand in self._passing
+        )
+        if dim not in MIRROR:
+            return Asked(turns=True) if turns else None
+        outputs, taps, stride, dilation, _ = self.axes[0 if dim in (P, R) else 1]
+        if taps == 1 or outputs == 1:
+            return Asked(turns=True) if turns else None
+        if dim in (R, S):
+            return Asked(turns=turns, reach=taps, steps=True)
+        passing = INPUT in self._passing
+        return Asked(turns=turns, stride=stride, reach=(taps - 1) * dilation, steps=passing)
+
+    @functools.cached_property
+    def _passing(self) -> frozenset[Operand]:
+        """Operands that may come from outside an array to the multipliers without a stop."""
+        return frozenset(
+            operand
+            for keeps in self.keeps
+            for operand in OPERANDS
+            for gap in self.array_gaps[:1]
+            if not any(operand in kept for kept in keeps[gap + 1 :])
+        )
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""

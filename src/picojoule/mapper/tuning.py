@@ -37,6 +37,7 @@ class Tuning(NamedTuple):
         first_pace: work (boxes looked at) taken to be done in a second before any was.
         least_work: what a search within a time budget is given at least.
         buckets: of the table in which a window's moments are found again; a power of two.
+        many: classes of which those that are alike are sought; of fewer that takes too long.
     """
 
     dual_rounds: int = 8
@@ -66,6 +67,7 @@ class Tuning(NamedTuple):
     first_pace: int = 200_000
     least_work: int = 2_000
     buckets: int = 1 << 12
+    many: int = 500
 
 
 TUNING = Tuning()
