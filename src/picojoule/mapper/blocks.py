@@ -134,7 +134,6 @@ class Block:
     Attributes:
         tiles: for each dimension ``[options, levels + 1]``.
         fans: for each dimension ``[options, levels]``.
-        group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
         runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
         raw, logs: the factors of columns asked for so far, and their logarithms.
         lows: the least logarithm of each bucket of options, column by column.
@@ -153,12 +152,13 @@ class Block:
             pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
             picked = zip(self._chains, pick, strict=True)
             check()
-            group = _group([tiles[which] for (tiles, _), which in picked])
-            order = np.argsort(group, kind="stable")
-            self.group, self._pick = group[order], [which[order] for which in pick]
+            # Side by side those that cut the outermost level into as many tiles: they are alike.
+            cuts = _outermost([tiles[which] for (tiles, _), which in picked])
+            order = np.argsort(cuts, kind="stable")
+            self._pick = [which[order] for which in pick]
             self._windows = {}
         else:
-            self._chains, self._pick, self.group = twin._chains, twin._pick, twin.group
+            self._chains, self._pick = twin._chains, twin._pick
             self._windows = twin._windows
         check()
         chosen = list(zip(self._chains, self._pick, strict=True))
@@ -170,13 +170,13 @@ class Block:
         self._alike: dict[bytes, Place] = {}  # many columns have the same factors
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
-        tables = (*self.tiles, *self.fans, *self._pick, self.group)
+        tables = (*self.tiles, *self.fans, *self._pick)
         self.nbytes = sum(table.nbytes for table in tables)
 
     @property
     def size(self) -> int:
         """How many options there are."""
-        return len(self.group)
+        return len(self._pick[0])
 
     def _running(self) -> Ints:
         runs = np.zeros(self.size, np.int64)
@@ -445,8 +445,8 @@ def trim(room: int = ROOM) -> None:
             _kept.pop(key, None)
 
 
-def _group(tiles: Sequence[Ints]) -> Ints:
-    """Options share a group if they cut the outermost level into as many tiles."""
+def _outermost(tiles: Sequence[Ints]) -> Ints:
+    """A number for how many tiles the outermost level is cut into."""
     key = np.zeros(len(tiles[0]), np.int64)
     for table in tiles:
         counts = -(-table[:, 0] // table[:, 1])

@@ -33,6 +33,7 @@ SMALLEST_GAIN = 1e-12
 """Relative: a better value by less is rounding."""
 
 ROUNDING = 1e-15
+"""Relative: of a root of a product."""
 
 UNLIMITED = 1 << 62
 """Work without an end."""
@@ -120,7 +121,7 @@ class Forest(NamedTuple):
     least: Floats2  # [nodes, columns]
     score: Floats1  # [nodes] least of what its leaves add to the dual bound
     spread: Floats1  # [nodes] how far its leaves differ in the dual bound's terms
-    count: Ints1  # [1] nodes so far
+    nodes: Ints1  # [1] how many there are so far
 
 
 @compiled()
@@ -152,7 +153,7 @@ def plant(
         least=np.empty((nodes, columns)),
         score=np.empty(nodes),
         spread=np.empty(nodes),
-        count=np.zeros(1, np.int64),
+        nodes=np.zeros(1, np.int64),
     )
     for b in range(blocks):
         _add(options, programme, forest, weights, b, first[b], first[b + 1])
@@ -170,8 +171,8 @@ def _add(
     end: int,
 ) -> None:
     """Add a node over these leaves of a block."""
-    node = forest.count[0]
-    forest.count[0] += 1
+    node = forest.nodes[0]
+    forest.nodes[0] += 1
     forest.block[node], forest.begin[node], forest.end[node] = b, begin, end
     forest.inner[node], forest.column[node] = 0, -1
     leaf, raw = forest.leaf[begin:end], options.raw[b]
@@ -222,7 +223,7 @@ def _split(
                 n += 1
         for i in range(n):
             forest.leaf[middle + i], forest.lift[middle + i] = leaf[i], lift[i]
-    inner = forest.inner[node] = forest.count[0]
+    inner = forest.inner[node] = forest.nodes[0]
     _add(options, programme, forest, weights, b, begin, middle)
     _add(options, programme, forest, weights, b, middle, end)
     return int(inner)
@@ -467,7 +468,7 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
         axes=axes,
         allowed=allowed,
     )
-    count = len(options.groups)
+    count = int(options.starts[-1])
     free, weights = np.zeros(count), np.empty(columns + 1)
     rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
     at = Multipliers(np.zeros(columns + 1), rates)

@@ -1,9 +1,9 @@
 """Branch and bound on what a dual bound leaves: each half with a dual bound of its own.
 
-:mod:`boxes` takes every choice of groups, which are few where one level's cuts decide the cost.
-Where arrays and several levels count, that choice is too large. Here a set of options is halved
-where its columns differ most in the dual's terms, a half gets its own dual bound, which leaves
-fewer of its options, and so on until few choices are left, which :mod:`boxes` walks.
+:mod:`boxes` walks all that is left with one dual bound, which is quick where that is near the
+least. Where several arrays and levels count it is not. Here a set of options is halved where its
+columns differ most in the dual's terms, a half gets its own dual bound, which leaves fewer of its
+options, and so on until few choices are left, which :mod:`boxes` walks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _part(
     where = np.empty((blocks, columns), np.int64)
     factors = np.empty((n, columns))
     fans = np.empty((n, options.fans.shape[1], 2), np.int64)
-    groups, none = np.empty(n, np.int64), np.empty(0)
+    none = np.empty(0)
     for b in range(blocks):
         values, logarithms = options.raw[b], options.logs[b]
         for k in range(columns):
@@ -63,7 +63,6 @@ def _part(
             most /= least
         share[part] = max(0.0, 1.0 - most)
     for i in range(n):
-        groups[i] = options.groups[kept[i]]
         for a in range(fans.shape[1]):
             for j in range(2):
                 fans[i, a, j] = options.fans[kept[i], a, j]
@@ -76,7 +75,6 @@ def _part(
             runs=kept,
             fans=fans,
             dims=options.dims,
-            groups=groups,
         ),
         Programme(
             where=where,
@@ -327,9 +325,7 @@ def search(
         leverage = _leverage(last, left_first, factors, bound, inner_weights)
         block, column = _widest(left_first, factors, leverage)
         if choices <= TUNING.leaf or block < 0 or depth + 2 > TUNING.sets:
-            forest = plant(
-                tiny, last, np.arange(len(left)), left_first, left_lifts, inner_weights
-            )
+            forest = plant(tiny, last, np.arange(len(left)), left_first, left_lifts, inner_weights)
             value, leaves, looked, cut = descend(
                 tiny, last, forest, inner_weights, bound, best, goal, most - work
             )
