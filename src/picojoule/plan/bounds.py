@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from picojoule.accelerator import Accelerator, Charging, Memory
@@ -55,7 +55,17 @@ class TensorBound:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self) | {"read_by": list(self.read_by)}
+        return {
+            "tensor": self.tensor,
+            "made_by": self.made_by,
+            "read_by": list(self.read_by),
+            "memory": self.memory,
+            "room": self.room,
+            "fits": self.fits,
+            "energy": self.energy,
+            "other": self.other,
+            "cycles": self.cycles,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +106,19 @@ class NetworkBounds:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self) | {"tensors": [bound.to_dict() for bound in self.tensors]}
+        return {
+            "network": self.network,
+            "accelerator": self.accelerator,
+            "energy_unit": self.energy_unit,
+            "clock": self.clock,
+            "batch": self.batch,
+            "tensors": [bound.to_dict() for bound in self.tensors],
+            "by_parts": self.by_parts,
+            "energy": self.energy,
+            "fitting": self.fitting,
+            "other": self.other,
+            "cycles": self.cycles,
+        }
 
 
 class _End(NamedTuple):

@@ -11,7 +11,8 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
-from picojoule.estimate_records import Estimate, LayerEstimate, contents
+from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.legality import contents
 from picojoule.question import images_at_once
 from picojoule.reports.explanation import control_facts, edges, loop_nest, unsaid
 from picojoule.reports.network_table import format_table
@@ -30,6 +31,7 @@ OF_NO_DATA = {
     "compute": "the MACs themselves",
     "control": "clock and control",
     "static": "what is drawn whatever happens",
+    "other": "operators without products",
 }
 FEW = 3  # dearest layers named in the summary
 

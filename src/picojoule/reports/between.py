@@ -1,0 +1,153 @@
+"""What lies between the layers of an estimate, in words and rows: what staying could save, and what
+operators without products move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from picojoule.completeness import listed
+from picojoule.estimate_records import Estimate
+from picojoule.plan.bounds import NetworkBounds, TensorBound
+from picojoule.plan.others import Others
+from picojoule.reports.graph import of_tensor, time_of
+from picojoule.units import show_capacity, show_count, show_energy
+
+ASK = "picojoule show NET --graph -a CHIP"
+"""The command that shows every tensor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorRow:
+    """A tensor that may stay on the chip, as a table shows it."""
+
+    tensor: str
+    made_by: str
+    read_by: str
+    room: str
+    stays: str
+    energy: str
+    share: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between:
+    """What a report says of what lies between the layers.
+
+    Args:
+        saving: in a sentence, what all tensors together save at most if they stay.
+        sentences: what that rests on, and what operators without products move.
+        rows: the tensors that save something, largest first.
+        total: the last row: all of them together.
+        timed: whether they save time.
+    """
+
+    saving: str
+    sentences: tuple[str, ...]
+    rows: tuple[TensorRow, ...]
+    total: TensorRow
+    timed: bool
+
+
+def between(estimate: Estimate) -> Between | None:
+    """What there is to say of *estimate*; None where nobody says what lies between its layers."""
+    bounds = estimate.between
+    if bounds is None:
+        return None
+    saving = [x for x in bounds.tensors if x.energy > 0 or x.cycles > 0]
+    saving.sort(key=lambda x: (-x.energy, -x.cycles))
+    return Between(
+        saving=saving_words(estimate, bounds),
+        sentences=tuple(_sentences(estimate, bounds, saving)),
+        rows=tuple(_row(each, estimate, bounds) for each in saving),
+        total=TensorRow(
+            tensor="together, at most",
+            made_by="",
+            read_by="",
+            room="",
+            stays="",
+            energy=show_energy(bounds.energy, bounds.energy_unit),
+            share=saved_share(bounds.energy, estimate.energy),
+            time=time_of(bounds.cycles, bounds),
+        ),
+        timed=bounds.cycles > 0,
+    )
+
+
+def saving_words(estimate: Estimate, bounds: NetworkBounds) -> str:
+    """In a few words, what keeping tensors on the chip could save at most.
+
+    Of what the estimate counts: also of what operators move where that is in the totals.
+    """
+    counted = estimate.others is not None and estimate.others.counted
+    saved = bounds.energy + (bounds.other if counted else 0.0)
+    if not saved:
+        return "nothing can stay on chip: no memory there holds both inputs and outputs"
+    words = f"keeping tensors on chip could save at most {saved_share(saved, estimate.energy)}"
+    if 0 < bounds.fitting < bounds.energy:
+        share = saved_share(bounds.fitting, estimate.energy)
+        words += f" ({share} by those that fit whole)"
+    return words
+
+
+def saved_share(part: float, whole: float) -> str:
+    """A share in percent, in two digits: a small one is not none.
+
+    >>> saved_share(5.417, 10), saved_share(4.13e-4, 1.0), saved_share(0.0, 1.0)
+    ('54 %', '0.041 %', '0 %')
+    """
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
+
+
+def others_words(others: Others, estimate: Estimate) -> str:
+    """In a few words, what operators without products move, and whether totals have it in."""
+    moved = show_energy(others.energy, estimate.energy_unit)
+    if others.cycles:
+        moved += f" and {show_count(others.cycles)} cycles"
+    one = len(others.operators) == 1
+    words = (
+        f"{listed(others.kinds)} move{'s' if one else ''} {show_count(others.words)} words: {moved}"
+    )
+    if others.unsized:
+        words += f" without {others.unsized} of unknown size"
+    if others.counted:
+        return f"{words}, in the totals"
+    of_layers = saved_share(others.energy, estimate.energy)
+    return f"{words} ({of_layers} of the layers'), not in the totals; --others count has it there"
+
+
+def _sentences(
+    estimate: Estimate, bounds: NetworkBounds, saving: list[TensorBound]
+) -> Iterator[str]:
+    if saving:
+        yield of_tensor(saving[0], bounds)
+        least = estimate.least_kept(bounds)
+        parts = "whole or by parts" if bounds.by_parts else "whole"
+        below = "the sum of what is proved of the layers alone less that together"
+        if least is not None:
+            below = show_energy(least, bounds.energy_unit)
+        yield (
+            f"No schedule that keeps tensors on the chip {parts}, and computes nothing twice, is "
+            f"below {below}, with mappings of the space that was searched."
+        )
+    if estimate.others is not None and estimate.others.operators:
+        words = others_words(estimate.others, estimate)
+        yield f"Operators without products: {words}."
+
+
+def _row(tensor: TensorBound, estimate: Estimate, bounds: NetworkBounds) -> TensorRow:
+    stays = ""
+    if tensor.memory:
+        stays = f"{tensor.memory}, {'whole' if tensor.fits else 'by parts'}"
+    return TensorRow(
+        tensor=tensor.tensor,
+        made_by=tensor.made_by or "an input",
+        read_by=", ".join(tensor.read_by),
+        room="unknown" if tensor.room is None else show_capacity(tensor.room),
+        stays=stays,
+        energy=show_energy(tensor.energy, bounds.energy_unit),
+        share=saved_share(tensor.energy, estimate.energy),
+        time=time_of(tensor.cycles, bounds),
+    )
