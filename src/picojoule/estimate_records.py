@@ -25,7 +25,7 @@ from picojoule.files import write_atomically
 from picojoule.graph import Graph
 from picojoule.mapping import parse_mapping
 from picojoule.network_records import graph_of, graph_record, layer_of, layer_record
-from picojoule.plan.others import OperatorEstimate, Others, others_of
+from picojoule.plan.others import Others, others_of
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
@@ -240,12 +240,10 @@ class Estimate(MaybeIncomplete, Plotted):
         )
 
     @property
-    def counted(self) -> Sequence[LayerEstimate | OperatorEstimate]:
+    def counted(self) -> tuple[LayerEstimate | Others, ...]:
         """What the totals are of: the layers, and the other operators if they are counted."""
         others = self.others
-        return (
-            self.layers if others is None or not others.counted else self.layers + others.operators
-        )
+        return (*self.layers, others) if others is not None and others.counted else self.layers
 
     @property
     def energy(self) -> float:
@@ -372,7 +370,12 @@ class Estimate(MaybeIncomplete, Plotted):
         from picojoule.plan.bounds import bound_graph  # most estimates are not asked for it
 
         bounds = bound_graph(
-            self.graph, layers, self.machine, network=self.network, batch=self.batch
+            self.graph,
+            layers,
+            self.machine,
+            network=self.network,
+            batch=self.batch,
+            others=self.others is not None and self.others.counted,
         )
         joules = self.joules
         if bounds.energy_unit == self.energy_unit or joules is None:
@@ -388,12 +391,9 @@ class Estimate(MaybeIncomplete, Plotted):
         searched = all(layer.search.status != "given" for layer in self.layers)
         if self.objective != "energy" or not searched:
             return None
-        saved = between.energy
         alone = [layer.search.lower_bound for layer in self.layers]
-        if self.others is not None and self.others.counted:
-            alone.append(self.others.energy)
-            saved += between.other
-        return max(0.0, math.fsum(alone) - saved)
+        alone += [others.energy for others in self.counted[len(self.layers) :]]
+        return max(0.0, math.fsum(alone) - between.energy)
 
     def __getitem__(self, name: str) -> LayerEstimate:
         for layer in self.layers:

@@ -38,9 +38,9 @@ class TensorBound:
             read; empty if there is none.
         room: bits that the whole of it takes there for one inference.
         fits: whether that is within the memory's capacity; else it can stay by parts only.
-        energy: of what an estimate counts: the layers' stores and loads, in the accelerator's unit.
-        other: of operators without products, which no estimate counts yet.
-        cycles: of the layers, where bandwidths are known.
+        energy: of what is counted: the layers' stores and loads, in the accelerator's unit.
+        other: of operators without products, where they are not counted.
+        cycles: of what is counted, where bandwidths are known.
     """
 
     tensor: str
@@ -176,13 +176,20 @@ def bound(
 
 
 def bound_graph(
-    graph: Graph, layers: Mapping[str, Layer], accelerator: Accelerator, *, network: str, batch: int
+    graph: Graph,
+    layers: Mapping[str, Layer],
+    accelerator: Accelerator,
+    *,
+    network: str,
+    batch: int,
+    others: bool = False,
 ) -> NetworkBounds:
     """What each tensor of *graph* saves at most if it stays on the chip.
 
     Args:
         layers: by name, as the accelerator runs them.
         network: its name.
+        others: whether what operators without products move is counted, as that of layers is.
     """
     ends = _Ends(graph, layers, accelerator)
     savings: dict[tuple[str, Operand, str], _Saving] = {}
@@ -201,7 +208,7 @@ def bound_graph(
             savings[key] = max(savings.get(key, saving), saving)
             if fits:
                 of_fitting[key] = max(of_fitting.get(key, saving), saving)
-        energy, other, cycles = _summed(saved.values(), batch)
+        energy, other, cycles = _summed(saved.values(), batch, others)
         bounds.append(
             TensorBound(
                 tensor=tensor.name,
@@ -215,7 +222,7 @@ def bound_graph(
                 cycles=cycles,
             )
         )
-    energy, other, cycles = _summed(savings.values(), batch)
+    energy, other, cycles = _summed(savings.values(), batch, others)
     return NetworkBounds(
         network=network,
         accelerator=accelerator.name,
@@ -226,7 +233,7 @@ def bound_graph(
         by_parts=not accelerator.control.per_command
         and not any(near.memory.refetches for near in near_memories(accelerator)),
         energy=energy,
-        fitting=_summed(of_fitting.values(), batch)[0],
+        fitting=_summed(of_fitting.values(), batch, others)[0],
         other=other,
         cycles=cycles,
     )
@@ -242,13 +249,15 @@ def no_graph(network: Workload) -> str:
     )
 
 
-def _summed(savings: Iterable[_Saving], batch: int) -> tuple[float, float, float]:
-    """Energy of layers, of other operators, and cycles, per inference."""
+def _summed(savings: Iterable[_Saving], batch: int, others: bool) -> tuple[float, float, float]:
+    """Energy of what is counted, of other operators, and cycles, per inference."""
     all_of_them = list(savings)
+    counted = [x for x in all_of_them if x.is_layer or others]
+    apart = () if others else (x.energy for x in all_of_them if not x.is_layer)
     return (
-        math.fsum(x.energy for x in all_of_them if x.is_layer) / batch,
-        math.fsum(x.energy for x in all_of_them if not x.is_layer) / batch,
-        math.fsum(x.cycles for x in all_of_them if x.is_layer) / batch,
+        math.fsum(x.energy for x in counted) / batch,
+        math.fsum(apart) / batch,
+        math.fsum(x.cycles for x in counted) / batch,
     )
 
 
@@ -352,8 +361,8 @@ class _Ends:
         rate = self._rates[key]
         cycles = rate.cycles * end.words + rate.latency
         # Whatever is drawn in these cycles is spared as well, and the command for the transfer.
-        rest = self._drawn * cycles + self._accelerator.control.per_command
-        return _Saving(rate.energy * end.words + rest * end.is_layer, cycles, end.is_layer)
+        rest = self._drawn * cycles + self._accelerator.control.per_command * end.is_layer
+        return _Saving(rate.energy * end.words + rest, cycles, end.is_layer)
 
     def _rate(self, end: _End, place: Near) -> _Rate:
         """What each value of an end takes from or to a memory, and how long the first one is."""

@@ -90,6 +90,11 @@ class Others:
     counted: bool = False
 
     @property
+    def name(self) -> str:
+        """What a row of all of them is called."""
+        return OTHER
+
+    @property
     def energy(self) -> float:
         """Of one inference."""
         return math.fsum(x.energy for x in self.operators)

@@ -1,8 +1,11 @@
-"""What lies between the layers of an estimate, in words and rows: what staying could save, and what
-operators without products move."""
+"""What lies between the layers of an estimate, in words and rows.
+
+What it could save that tensors stay on the chip, and what operators without products move.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,22 +35,40 @@ class TensorRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRow:
+    """Operators of one kind that have no products, as a table shows them."""
+
+    operator: str
+    count: int
+    read: str
+    written: str
+    energy: str
+    share: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Between:
     """What a report says of what lies between the layers.
 
     Args:
-        saving: in a sentence, what all tensors together save at most if they stay.
-        sentences: what that rests on, and what operators without products move.
+        sentences: what all tensors together save at most if they stay, and what that rests on.
         rows: the tensors that save something, largest first.
         total: the last row: all of them together.
-        timed: whether they save time.
+        others: in a sentence, what operators without products move; empty if there are none.
+        operators: the same by kind, the dearest first.
     """
 
-    saving: str
     sentences: tuple[str, ...]
     rows: tuple[TensorRow, ...]
     total: TensorRow
-    timed: bool
+    others: str
+    operators: tuple[OperatorRow, ...]
+
+    @property
+    def timed(self) -> bool:
+        """Whether that a tensor stays saves time."""
+        return bool(self.total.time)
 
 
 def between(estimate: Estimate) -> Between | None:
@@ -57,8 +78,9 @@ def between(estimate: Estimate) -> Between | None:
         return None
     saving = [x for x in bounds.tensors if x.energy > 0 or x.cycles > 0]
     saving.sort(key=lambda x: (-x.energy, -x.cycles))
+    others = estimate.others
+    moved = others is not None and bool(others.operators)
     return Between(
-        saving=saving_words(estimate, bounds),
         sentences=tuple(_sentences(estimate, bounds, saving)),
         rows=tuple(_row(each, estimate, bounds) for each in saving),
         total=TensorRow(
@@ -71,20 +93,27 @@ def between(estimate: Estimate) -> Between | None:
             share=saved_share(bounds.energy, estimate.energy),
             time=time_of(bounds.cycles, bounds),
         ),
-        timed=bounds.cycles > 0,
+        others=_sentence(others_words(others, estimate)) if others is not None and moved else "",
+        operators=() if others is None else tuple(_operator_rows(others, estimate, bounds)),
     )
 
 
-def saving_words(estimate: Estimate, bounds: NetworkBounds) -> str:
-    """In a few words, what keeping tensors on the chip could save at most.
+def saving_line(estimate: Estimate) -> str:
+    """In one sentence, what keeping tensors on the chip could save; empty where nobody says."""
+    bounds = estimate.between
+    return "" if bounds is None else _sentence(saving_words(estimate, bounds))
 
-    Of what the estimate counts: also of what operators move where that is in the totals.
-    """
-    counted = estimate.others is not None and estimate.others.counted
-    saved = bounds.energy + (bounds.other if counted else 0.0)
-    if not saved:
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def saving_words(estimate: Estimate, bounds: NetworkBounds) -> str:
+    """In a few words, what keeping tensors on the chip could save at most."""
+    if not bounds.energy:
         return "nothing can stay on chip: no memory there holds both inputs and outputs"
-    words = f"keeping tensors on chip could save at most {saved_share(saved, estimate.energy)}"
+    share = saved_share(bounds.energy, estimate.energy)
+    words = f"keeping tensors on chip could save at most {share}"
     if 0 < bounds.fitting < bounds.energy:
         share = saved_share(bounds.fitting, estimate.energy)
         words += f" ({share} by those that fit whole)"
@@ -121,6 +150,7 @@ def others_words(others: Others, estimate: Estimate) -> str:
 def _sentences(
     estimate: Estimate, bounds: NetworkBounds, saving: list[TensorBound]
 ) -> Iterator[str]:
+    yield _sentence(saving_words(estimate, bounds))
     if saving:
         yield of_tensor(saving[0], bounds)
         least = estimate.least_kept(bounds)
@@ -132,9 +162,23 @@ def _sentences(
             f"No schedule that keeps tensors on the chip {parts}, and computes nothing twice, is "
             f"below {below}, with mappings of the space that was searched."
         )
-    if estimate.others is not None and estimate.others.operators:
-        words = others_words(estimate.others, estimate)
-        yield f"Operators without products: {words}."
+
+
+def _operator_rows(
+    others: Others, estimate: Estimate, bounds: NetworkBounds
+) -> Iterator[OperatorRow]:
+    kinds = {kind: [x for x in others.operators if x.operator == kind] for kind in others.kinds}
+    for kind, each in sorted(kinds.items(), key=lambda x: -sum(y.energy for y in x[1])):
+        energy = math.fsum(x.energy for x in each)
+        yield OperatorRow(
+            operator=kind,
+            count=len(each),
+            read=show_count(math.fsum(x.words["read"] for x in each)),
+            written=show_count(math.fsum(x.words["write"] for x in each)),
+            energy=show_energy(energy, estimate.energy_unit),
+            share=saved_share(energy, estimate.energy),
+            time=time_of(math.fsum(x.cycles for x in each), bounds),
+        )
 
 
 def _row(tensor: TensorBound, estimate: Estimate, bounds: NetworkBounds) -> TensorRow:

@@ -14,6 +14,7 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.legality import contents
 from picojoule.question import images_at_once
+from picojoule.reports.between import Between, between
 from picojoule.reports.explanation import control_facts, edges, loop_nest, unsaid
 from picojoule.reports.network_table import format_table
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
@@ -70,6 +71,7 @@ class Report:
     facts: tuple[Fact, ...]
     layers: tuple[LayerPage, ...]
     rooflines: tuple[Roofline, ...]
+    between: Between | None
     assumptions: tuple[str, ...]
     not_counted: tuple[tuple[str, int], ...]
     not_modelled: tuple[str, ...]
@@ -95,6 +97,7 @@ def document(estimate: Estimate) -> Report:
         facts=tuple(_facts(estimate)),
         layers=tuple(_page(estimate, layer) for layer in estimate.layers),
         rooflines=rooflines(estimate),
+        between=between(estimate),
         assumptions=tuple(_assumptions(estimate)),
         not_counted=tuple(sorted(estimate.not_counted.items())),
         not_modelled=(*unsaid(estimate.machine), *NOT_MODELLED),
@@ -351,6 +354,8 @@ def command(estimate: Estimate) -> str:
         words.append(f"--objective {estimate.objective}")
     if estimate.policy != "best":
         words.append(f"--mapping {estimate.policy}")
+    if estimate.others is not None and estimate.others.counted:
+        words.append("--others count")
     if not estimate.complete:
         words.append("--allow-incomplete")
     return " ".join([*words, "-o run.json"])
@@ -381,20 +386,36 @@ def chart_data(whole: Sequence[Estimate]) -> dict[str, Any]:
                 "energy": x.energy,
                 "by_memory": x.by_memory,
                 "by_operand": x.by_operand,
-                "layers": [
-                    {
-                        "name": layer.name,
-                        "energy": layer.energy,
-                        "by_memory": dict(layer.by_memory),
-                        "by_operand": dict(layer.by_operand),
-                        "cycles": layer.cycles,
-                        "macs": layer.macs,
-                        "limited_by": layer.limited_by,
-                    }
-                    for layer in x.layers
-                ],
+                "layers": [*map(_bar, x.layers), *_others_bar(x)],
                 "rooflines": [roof.to_dict() for roof in rooflines(x)],
             }
             for x in whole
         ],
     }
+
+
+def _bar(layer: LayerEstimate) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "energy": layer.energy,
+        "by_memory": dict(layer.by_memory),
+        "by_operand": dict(layer.by_operand),
+        "cycles": layer.cycles,
+        "macs": layer.macs,
+        "limited_by": layer.limited_by,
+    }
+
+
+def _others_bar(estimate: Estimate) -> Iterator[dict[str, Any]]:
+    """Operators without products as one bar beside those of the layers, where they are counted."""
+    others = estimate.others
+    if others is not None and others.counted:
+        yield {
+            "name": others.name,
+            "energy": others.energy,
+            "by_memory": others.by_memory,
+            "by_operand": others.by_operand,
+            "cycles": others.cycles,
+            "macs": 0,
+            "limited_by": "",
+        }

@@ -71,7 +71,7 @@ def bound_sentences(bounds: NetworkBounds) -> Iterator[str]:
         other = show_energy(bounds.other, bounds.energy_unit)
         yield (
             f"Operators without products would move {other} to and from the outermost memory for "
-            "tensors that may stay; estimates do not count it."
+            "tensors that may stay; that is in none of these figures."
         )
 
 

@@ -18,7 +18,7 @@ from picojoule.estimate_records import Estimate, Joules
 from picojoule.legality import contents
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
-from picojoule.plan.others import OTHER, Others
+from picojoule.plan.others import Others
 from picojoule.reports.accesses import CHARGED, layer_table, network_table
 from picojoule.reports.between import ASK, others_words, saving_words
 from picojoule.reports.explanation import (
@@ -116,7 +116,7 @@ def _layers_table(estimate: Estimate) -> Grid:
     others = estimate.others
     if others is not None and others.counted:
         table.add_row(
-            OTHER,
+            others.name,
             "",
             *([""] if sparse else []),
             scale(others.energy),
@@ -146,20 +146,12 @@ def _places_table(estimate: Estimate) -> Grid:
         *(Column(head=x, footer=scale(estimate.by_operand[x])) for x in operands),
     ]
     table = Grid(columns, title="at which place | for which operand")
-    for layer in estimate.layers:
+    for part in estimate.counted:
         table.add_row(
-            layer.name,
-            *(scale(layer.by_memory.get(name, 0.0)) for name in places),
+            part.name,
+            *(scale(part.by_memory.get(name, 0.0)) for name in places),
             "|",
-            *(scale(layer.by_operand.get(name, 0.0)) for name in operands),
-        )
-    others = estimate.others
-    if others is not None and others.counted:
-        table.add_row(
-            OTHER,
-            *(scale(others.by_memory.get(name, 0.0)) for name in places),
-            "|",
-            *(scale(others.by_operand.get(name, 0.0)) for name in operands),
+            *(scale(part.by_operand.get(name, 0.0)) for name in operands),
         )
     return table
 
