@@ -18,11 +18,13 @@ from picojoule.units import show_capacity, show_count, show_energy
 
 ASK = "picojoule show NET --graph -a CHIP"
 """The command that shows every tensor."""
+COUNT = "--others count has it there"
+"""The option that has in the totals what operators without products move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRow:
-    """A tensor that may stay on the chip, as a table shows it."""
+    """A tensor that may stay on the chip, as a table shows it; ``made_by`` if called otherwise."""
 
     tensor: str
     made_by: str
@@ -70,6 +72,11 @@ class Between:
         """Whether that a tensor stays saves time."""
         return bool(self.total.time)
 
+    @property
+    def apart(self) -> bool:
+        """Whether some tensor is called otherwise than who makes it."""
+        return any(row.made_by for row in self.rows)
+
 
 def between(estimate: Estimate) -> Between | None:
     """What there is to say of *estimate*; None where nobody says what lies between its layers."""
@@ -91,7 +98,7 @@ def between(estimate: Estimate) -> Between | None:
             stays="",
             energy=show_energy(bounds.energy, bounds.energy_unit),
             share=saved_share(bounds.energy, estimate.energy),
-            time=time_of(bounds.cycles, bounds),
+            time=_time(estimate, bounds),
         ),
         others=_sentence(others_words(others, estimate)) if others is not None and moved else "",
         operators=() if others is None else tuple(_operator_rows(others, estimate, bounds)),
@@ -144,13 +151,23 @@ def others_words(others: Others, estimate: Estimate) -> str:
     if others.counted:
         return f"{words}, in the totals"
     of_layers = saved_share(others.energy, estimate.energy)
-    return f"{words} ({of_layers} of the layers'), not in the totals; --others count has it there"
+    return f"{words} ({of_layers} of the layers'), not in the totals"
+
+
+def _time(estimate: Estimate, bounds: NetworkBounds) -> str:
+    """What all tensors together save at most: transfers side by side cannot save more than all."""
+    return time_of(min(bounds.cycles, estimate.cycles), bounds)
 
 
 def _sentences(
     estimate: Estimate, bounds: NetworkBounds, saving: list[TensorBound]
 ) -> Iterator[str]:
-    yield _sentence(saving_words(estimate, bounds))
+    words = saving_words(estimate, bounds)
+    if saving:
+        words += f": {show_energy(bounds.energy, bounds.energy_unit)}"
+        words += f" and {_time(estimate, bounds)}" if bounds.cycles else ""
+        words += " of an inference"
+    yield _sentence(words)
     if saving:
         yield of_tensor(saving[0], bounds)
         least = estimate.least_kept(bounds)
@@ -187,7 +204,7 @@ def _row(tensor: TensorBound, estimate: Estimate, bounds: NetworkBounds) -> Tens
         stays = f"{tensor.memory}, {'whole' if tensor.fits else 'by parts'}"
     return TensorRow(
         tensor=tensor.tensor,
-        made_by=tensor.made_by or "an input",
+        made_by="" if tensor.made_by == tensor.tensor else tensor.made_by or "an input",
         read_by=", ".join(tensor.read_by),
         room="unknown" if tensor.room is None else show_capacity(tensor.room),
         stays=stays,

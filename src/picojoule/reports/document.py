@@ -88,16 +88,17 @@ def document(estimate: Estimate) -> Report:
     Energies are in joules where the machine says what a MAC costs.
     """
     estimate = estimate.in_picojoules()
+    lying = between(estimate)
     return Report(
         warnings=estimate.warnings,
         title=f"{estimate.network} on {estimate.accelerator}",
         remarks=estimate.remarks,
         estimate=estimate,
-        summary=tuple(_summary(estimate)),
+        summary=(*_summary(estimate), *(lying.sentences[:1] if lying is not None else ())),
         facts=tuple(_facts(estimate)),
         layers=tuple(_page(estimate, layer) for layer in estimate.layers),
         rooflines=rooflines(estimate),
-        between=between(estimate),
+        between=lying,
         assumptions=tuple(_assumptions(estimate)),
         not_counted=tuple(sorted(estimate.not_counted.items())),
         not_modelled=(*unsaid(estimate.machine), *NOT_MODELLED),

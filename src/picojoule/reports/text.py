@@ -20,7 +20,7 @@ from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
 from picojoule.plan.others import Others
 from picojoule.reports.accesses import CHARGED, layer_table, network_table
-from picojoule.reports.between import ASK, others_words, saving_words
+from picojoule.reports.between import ASK, COUNT, others_words, saving_words
 from picojoule.reports.explanation import (
     alternatives_report,
     edges,
@@ -171,7 +171,8 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
     yield "cycles", show_count(estimate.cycles)
     others, bounds = estimate.others, estimate.between
     if others is not None and others.operators:
-        yield "other", others_words(others, estimate)
+        hint = "" if others.counted else f"; {COUNT}"
+        yield "other", others_words(others, estimate) + hint
     if bounds is not None:
         yield "between", f"{saving_words(estimate, bounds)}: {ASK}"
 
