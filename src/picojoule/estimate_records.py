@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from picojoule.accelerator import Accelerator, Provenance, stands_for
 from picojoule.completeness import (
@@ -155,6 +155,10 @@ class LayerEstimate(Displayed):
         }
 
 
+Part: TypeAlias = LayerEstimate | Others
+"""What totals are of: a layer, or all operators without products together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joules:
     """One inference in joules, and what that rests on.
@@ -240,7 +244,7 @@ class Estimate(MaybeIncomplete, Plotted):
         )
 
     @property
-    def counted(self) -> tuple[LayerEstimate | Others, ...]:
+    def counted(self) -> tuple[Part, ...]:
         """What the totals are of: the layers, and the other operators if they are counted."""
         others = self.others
         return (*self.layers, others) if others is not None and others.counted else self.layers
@@ -423,22 +427,24 @@ class Estimate(MaybeIncomplete, Plotted):
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat record per layer, for tables and data frames."""
-        return [
+        """One flat record per layer, for tables and data frames; and of others if counted."""
+        rows: list[dict[str, Any]] = [
             {
-                "layer": layer.name,
-                "macs": whole(layer.macs),
-                "effectual_macs": whole(layer.effectual_macs),
-                "energy": layer.energy,
-                **{f"energy_{name}": value for name, value in layer.by_operand.items()},
-                **{f"energy_at_{name}": value for name, value in layer.by_memory.items()},
-                "cycles": whole(layer.cycles),
-                "utilization": layer.utilization,
-                "limited_by": layer.limited_by,
-                "status": layer.search.status,
+                "layer": part.name,
+                "macs": whole(part.macs),
+                "effectual_macs": whole(part.effectual_macs),
+                "energy": part.energy,
+                **{f"energy_{name}": value for name, value in part.by_operand.items()},
+                **{f"energy_at_{name}": value for name, value in part.by_memory.items()},
+                "cycles": whole(part.cycles),
             }
-            for layer in self.layers
+            for part in self.counted
         ]
+        for row, layer in zip(rows, self.layers, strict=False):
+            row["utilization"] = layer.utilization
+            row["limited_by"] = layer.limited_by
+            row["status"] = layer.search.status
+        return rows
 
     def to_pandas(self) -> Any:
         """The rows as a pandas data frame (pandas must be installed)."""

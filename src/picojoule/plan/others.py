@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Ledger
@@ -88,6 +88,8 @@ class Others:
 
     operators: tuple[OperatorEstimate, ...]
     counted: bool = False
+    macs: ClassVar[float] = 0.0
+    effectual_macs: ClassVar[float] = 0.0
 
     @property
     def name(self) -> str:

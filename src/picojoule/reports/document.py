@@ -11,7 +11,7 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
-from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, LayerEstimate, Part
 from picojoule.legality import contents
 from picojoule.question import images_at_once
 from picojoule.reports.between import Between, between
@@ -387,7 +387,7 @@ def chart_data(whole: Sequence[Estimate]) -> dict[str, Any]:
                 "energy": x.energy,
                 "by_memory": x.by_memory,
                 "by_operand": x.by_operand,
-                "layers": [*map(_bar, x.layers), *_others_bar(x)],
+                "layers": [_bar(part) for part in x.counted],
                 "rooflines": [roof.to_dict() for roof in rooflines(x)],
             }
             for x in whole
@@ -395,28 +395,13 @@ def chart_data(whole: Sequence[Estimate]) -> dict[str, Any]:
     }
 
 
-def _bar(layer: LayerEstimate) -> dict[str, Any]:
+def _bar(part: Part) -> dict[str, Any]:
     return {
-        "name": layer.name,
-        "energy": layer.energy,
-        "by_memory": dict(layer.by_memory),
-        "by_operand": dict(layer.by_operand),
-        "cycles": layer.cycles,
-        "macs": layer.macs,
-        "limited_by": layer.limited_by,
+        "name": part.name,
+        "energy": part.energy,
+        "by_memory": dict(part.by_memory),
+        "by_operand": dict(part.by_operand),
+        "cycles": part.cycles,
+        "macs": part.macs,
+        "limited_by": part.limited_by if isinstance(part, LayerEstimate) else "",
     }
-
-
-def _others_bar(estimate: Estimate) -> Iterator[dict[str, Any]]:
-    """Operators without products as one bar beside those of the layers, where they are counted."""
-    others = estimate.others
-    if others is not None and others.counted:
-        yield {
-            "name": others.name,
-            "energy": others.energy,
-            "by_memory": others.by_memory,
-            "by_operand": others.by_operand,
-            "cycles": others.cycles,
-            "macs": 0,
-            "limited_by": "",
-        }
