@@ -118,12 +118,13 @@ def _sentence(words: str) -> str:
 def saving_words(estimate: Estimate, bounds: NetworkBounds) -> str:
     """In a few words, what keeping tensors on the chip could save at most."""
     if not bounds.energy:
-        return "nothing can stay on chip: no memory there holds both inputs and outputs"
-    share = saved_share(bounds.energy, estimate.energy)
-    words = f"keeping tensors on chip could save at most {share}"
+        able = any(each.memory for each in bounds.tensors)
+        why = "none lies between two layers" if able else "no memory holds inputs and outputs there"
+        return f"no tensor saves anything by staying on chip: {why}"
+    words = "keeping tensors on chip could save at most "
+    words += saved_share(bounds.energy, estimate.energy)
     if 0 < bounds.fitting < bounds.energy:
-        share = saved_share(bounds.fitting, estimate.energy)
-        words += f" ({share} by those that fit whole)"
+        words += f" ({saved_share(bounds.fitting, estimate.energy)} by those that fit whole)"
     return words
 
 

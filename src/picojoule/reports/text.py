@@ -174,7 +174,8 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
         hint = "" if others.counted else f"; {COUNT}"
         yield "other", others_words(others, estimate) + hint
     if bounds is not None:
-        yield "between", f"{saving_words(estimate, bounds)}: {ASK}"
+        hint = f": {ASK}" if bounds.energy else ""
+        yield "between", saving_words(estimate, bounds) + hint
 
 
 def _rests_on(joules: Joules) -> str:
