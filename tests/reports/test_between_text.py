@@ -13,7 +13,8 @@ from picojoule.cli import main
 from picojoule.comparison import compare
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
-from picojoule.reports.between import between, others_words
+from picojoule.reports.between import others_words
+from picojoule.reports.between_tables import between
 from picojoule.reports.csv_text import csv_text
 from picojoule.reports.document import chart_data, document
 from picojoule.reports.html import estimate_fragment

@@ -145,6 +145,8 @@ class _Saving(NamedTuple):
 
     def times(self, share: float) -> _Saving:
         """So much of it."""
+        if share == 1.0:
+            return self
         return _Saving(self.energy * share, self.cycles * share, self.is_layer)
 
 
@@ -204,10 +206,10 @@ def bound_graph(
             and room is not None
             and (memory.capacity is None or room <= memory.capacity)
         )
-        for key, saving in saved.items():
-            savings[key] = max(savings.get(key, saving), saving)
-            if fits:
-                of_fitting[key] = max(of_fitting.get(key, saving), saving)
+        for sums in (savings, of_fitting) if fits else (savings,):
+            for key, saving in saved.items():
+                if key not in sums or sums[key] < saving:
+                    sums[key] = saving
         energy, other, cycles = _summed(saved.values(), batch, others)
         bounds.append(
             TensorBound(
@@ -251,14 +253,14 @@ def no_graph(network: Workload) -> str:
 
 def _summed(savings: Iterable[_Saving], batch: int, others: bool) -> tuple[float, float, float]:
     """Energy of what is counted, of other operators, and cycles, per inference."""
-    all_of_them = list(savings)
-    counted = [x for x in all_of_them if x.is_layer or others]
-    apart = () if others else (x.energy for x in all_of_them if not x.is_layer)
-    return (
-        math.fsum(x.energy for x in counted) / batch,
-        math.fsum(apart) / batch,
-        math.fsum(x.cycles for x in counted) / batch,
-    )
+    energy, other, cycles = [], [], []
+    for saving in savings:
+        if saving.is_layer or others:
+            energy.append(saving.energy)
+            cycles.append(saving.cycles)
+        else:
+            other.append(saving.energy)
+    return math.fsum(energy) / batch, math.fsum(other) / batch, math.fsum(cycles) / batch
 
 
 class _Ends:

@@ -14,7 +14,7 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, LayerEstimate, Part
 from picojoule.legality import contents
 from picojoule.question import images_at_once
-from picojoule.reports.between import Between, between
+from picojoule.reports.between_tables import Between, between
 from picojoule.reports.explanation import control_facts, edges, loop_nest, unsaid
 from picojoule.reports.network_table import format_table
 from picojoule.reports.palette import OPERAND_COLORS, place_colors

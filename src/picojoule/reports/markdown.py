@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from picojoule.comparison import Change, Comparison
 from picojoule.estimate_records import Estimate
-from picojoule.reports.between import Between
+from picojoule.reports.between_tables import Between
 from picojoule.reports.document import document
 from picojoule.reports.page import comparison_words
 from picojoule.reports.scale import Scale, percent
