@@ -172,7 +172,7 @@ def _alike(saving: list[TensorBound]) -> list[list[TensorBound]]:
 
 def _row(alike: list[TensorBound], estimate: Estimate, bounds: NetworkBounds) -> TensorRow:
     first, times = alike[0], len(alike)
-    names = [_name(each) for each in alike]
+    names = [each.tensor if times > 2 else _name(each) for each in alike]
     stays = ""
     if first.memory:
         stays = f"{first.memory}, {'whole' if first.fits else 'by parts'}"
