@@ -14,7 +14,7 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1, Ints1
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
     LATENCY,
     Multipliers,
@@ -31,9 +31,9 @@ from picojoule.mapper.tuning import TUNING
 UNLIMITED = 1 << 62
 """Work without an end."""
 
-A_BOUND, AN_OPTION = 200, 2
-"""The work of a dual bound within a search, and for each of its options, in boxes looked at: about
-what it takes in time."""
+A_BOX, A_BOUND, AN_OPTION = 12, 1500, 1
+"""The work of looking at a box, of a dual bound within a search, and of each of its options: about
+what they take in time, 30 ns each."""
 
 
 @compiled()
@@ -370,7 +370,7 @@ def search(
         weights, floor: of the dual bound.
         rounds, turns: of the dual bound for each choice of groups.
         goal: nothing is below: a choice this good ends the search.
-        most: work that may be done, in boxes looked at; a dual bound takes :data:`A_BOUND`.
+        most: work that may be done (:data:`A_BOX`).
 
     Returns:
         its value (*incumbent* if none), the option of each block (-1: none), boxes looked at,
@@ -414,11 +414,12 @@ def search(
                     lowest[g, k] = least
     forest = _grow(first_group, lowest, lift, weights)
     _, _, boxes, bounds, looked, cut = _descend(
-        programme, forest, floor, best, goal, options.fans, options.dims, len(lift), most
+        *(programme, forest, floor, best, goal, options.fans, options.dims, len(lift)),
+        ceiling(most, A_BOX),
     )
     explored += looked
     pruned += cut
-    work += looked
+    work += A_BOX * looked
     part = np.empty(len(kept), np.int64)
     part_first = np.zeros(blocks + 1, np.int64)
     inner_weights = np.empty(columns + 1)
@@ -462,11 +463,12 @@ def search(
         tiny, last, last_factors = _part(inside, closer, alive, alive_first)
         forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
         value, leaves, _, _, looked, cut = _descend(
-            last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing, most - work
+            *(last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing),
+            ceiling(most - work, A_BOX),
         )
         explored += looked
         pruned += cut
-        work += looked
+        work += A_BOX * looked
         if leaves[0] >= 0:
             best = value
             for b in range(blocks):
