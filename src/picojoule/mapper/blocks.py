@@ -29,6 +29,7 @@ INPUT = OPERANDS[0]
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
 AT_A_TIME = 1 << 16  # chains counted between two questions whether there is time
 POSITIONS = 1 << 20  # the same for a window: chains times the outputs that each passes
+COPIED = 1 << 22  # factors copied between two questions
 BLOCKS = ((Dim.P, Dim.R), (Dim.Q, Dim.S), (Dim.M,), (Dim.C,), (Dim.N,), (Dim.G,))
 """The dimensions that choose together: outputs and taps of a window share rows."""
 TINY = 1e-30
@@ -154,7 +155,9 @@ class Block:
             check()
             # Side by side those that cut the outermost level into as many tiles: they are alike.
             cuts = _outermost([tiles[which] for (tiles, _), which in picked])
+            check()
             order = np.argsort(cuts, kind="stable")
+            check()
             self._pick = [which[order] for which in pick]
             self._windows = {}
         else:
@@ -163,7 +166,9 @@ class Block:
         check()
         chosen = list(zip(self._chains, self._pick, strict=True))
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
+        check()
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
+        check()
         self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
@@ -182,6 +187,7 @@ class Block:
         runs = np.zeros(self.size, np.int64)
         for place, (tiles, fans) in enumerate(zip(self.tiles, self.fans, strict=True)):
             for level in range(self.depth):
+                check()
                 loops = tiles[:, level + 1] * fans[:, level] < tiles[:, level]
                 runs |= np.where(loops, loop_bit(level, place), 0)
         return runs
@@ -215,7 +221,8 @@ class Block:
             return [Place(-1, 1.0, 1.0)] * len(columns)
         kept = at = len(self.raw)
         raw, logs = np.empty(kept + len(new) * self.size), np.empty(kept + len(new) * self.size)
-        raw[:kept], logs[:kept] = self.raw, self.logs
+        for part in pieces(kept, COPIED):
+            raw[part], logs[part] = self.raw[part], self.logs[part]
         lows, buckets = [self.lows], np.arange(0, self.size, BUCKET)
         try:
             for column in new:
@@ -332,6 +339,9 @@ class Block:
             return self._windows[key]
         window = self.key.window
         assert window is not None
+        if window.axis.taps == 1:  # every output touches a row of its own, once
+            self._windows[key] = np.full(self.size, float(window.axis.rows_of_one_tap()))
+            return self._windows[key]
         picks, inverses = [], []
         chains = list(self._chains)
         if swept >= 0:

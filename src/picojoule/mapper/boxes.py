@@ -14,7 +14,7 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
     LATENCY,
     NOTHING_BEYOND,
@@ -38,9 +38,9 @@ ROUNDING = 1e-15
 UNLIMITED = 1 << 62
 """Work without an end."""
 
-A_BOUND, AN_OPTION = 200, 2
-"""The work of a dual bound, and for each of its options, in boxes looked at: about what it takes in
-time."""
+A_BOX, A_BOUND, AN_OPTION = 12, 1500, 1
+"""The work of looking at a box, of a dual bound, and of each option looked at: about what they take
+in time, 30 ns each."""
 
 
 @compiled()
@@ -423,7 +423,7 @@ def search(
         penalty: of each option.
         weights, floor: of the dual bound.
         goal: nothing is below: a choice this good ends the search.
-        most: work that may be done, in boxes looked at.
+        most: work that may be done (:data:`A_BOX`).
 
     Returns:
         its value (*incumbent* if none), the option of each block (-1: none), boxes looked at,
@@ -442,9 +442,10 @@ def search(
         narrow_weights[n] = weights[counted[n]]
     forest = plant(options, narrow, kept, first, lifts, narrow_weights)
     value, chosen, looked, cut = descend(
-        options, narrow, forest, narrow_weights, floor, incumbent, goal, most
+        *(options, narrow, forest, narrow_weights, floor, incumbent, goal),
+        ceiling(most, A_BOX),
     )
-    return value, chosen, looked, pruned + cut, looked
+    return value, chosen, looked, pruned + cut, A_BOX * looked + AN_OPTION * len(kept)
 
 
 def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: Ints) -> float:

@@ -12,8 +12,8 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.boxes import A_BOUND, AN_OPTION, descend, plant
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.boxes import A_BOUND, A_BOX, AN_OPTION, descend, plant
+from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
     Beyond,
     Multipliers,
@@ -327,11 +327,12 @@ def search(
         if choices <= TUNING.leaf or block < 0 or depth + 2 > TUNING.sets:
             forest = plant(tiny, last, np.arange(len(left)), left_first, left_lifts, inner_weights)
             value, leaves, looked, cut = descend(
-                tiny, last, forest, inner_weights, bound, best, goal, most - work
+                *(tiny, last, forest, inner_weights, bound, best, goal),
+                ceiling(most - work, A_BOX),
             )
             explored += looked
             pruned += cut
-            work += looked
+            work += A_BOX * looked
             if leaves[0] >= 0:
                 best = value
                 for b in range(blocks):
