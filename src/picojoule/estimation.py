@@ -13,6 +13,7 @@ from picojoule.dataflow import Dataflow
 from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
 from picojoule.mapper.cache import Cache
+from picojoule.plan.others import price_others
 from picojoule.question import Progress, Question, Share, ask
 from picojoule.units import whole
 from picojoule.workload import Operand, PerOperand
@@ -40,6 +41,7 @@ def estimate(
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
     policy: str = "best",
+    others: str = "apart",
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Estimate:
@@ -69,6 +71,8 @@ def estimate(
         policy: "best" mappings, a bound for the machine; or "published": those of the machine's
             compiler, else the best of those that keep to the published rules of the dataflow and
             machine, as a chip does.
+        others: "count" what operators without products move between memories in the totals, or have
+            it stand "apart" from them.
         progress: called with (layers done, layers in all, layer name); by default a notebook shows
             a bar.
         watch: called a few times a second with the least objective of the layer so far and what no
@@ -94,6 +98,7 @@ def estimate(
         budget=budget,
         cache=cache,
         policy=policy,
+        others=others,
     )
     with shown(progress, watch) as told:
         return price(question, mappings=mappings, **told)
@@ -146,6 +151,7 @@ def price(
             space=result.space,
         )
         layers.append(_priced(share, result.cost, result.mapping, record))
+    graph, counted = question.graph, question.others == "count"
     return Estimate(
         network=network.name,
         accelerator=accelerator.name,
@@ -160,6 +166,10 @@ def price(
         remarks=network.remarks,
         policy=question.policy,
         rules=question.rules,
+        graph=graph,
+        others=None
+        if graph is None
+        else price_others(graph, accelerator, network.batch, counted=counted),
     )
 
 

@@ -25,6 +25,7 @@ from picojoule.cli.options import (
     AnswerOptions,
     LayerName,
     Network,
+    Others,
     QuestionOptions,
     SearchOptions,
 )
@@ -41,6 +42,7 @@ def estimate(
     *,
     question: QuestionOptions,
     search: SearchOptions = SEARCH,
+    others: Others = "apart",
     accesses: Accesses = None,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
@@ -51,7 +53,7 @@ def estimate(
     answer, if operators that multiply, or may, are in no layer.
     """
     check_output(answer.output, (".json", ".csv", ".txt"))
-    asked = read_question(network, question, search)
+    asked = read_question(network, question, search, others)
 
     from picojoule.completeness import told
     from picojoule.estimation import price

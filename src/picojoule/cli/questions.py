@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def read_question(
-    network: str, options: QuestionOptions, search: SearchOptions = SEARCH
+    network: str,
+    options: QuestionOptions,
+    search: SearchOptions = SEARCH,
+    others: str = "apart",
 ) -> Question:
     """What the user asks: the network, the accelerator, and how mappings are searched.
 
@@ -49,6 +52,7 @@ def read_question(
         factors=search.factors,
         space=search.space,
         policy=search.mapping,
+        others=others,
         **settings,
     )
     idle = without_effect(asked, settings["density"])
