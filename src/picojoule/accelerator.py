@@ -385,6 +385,8 @@ class Accelerator(Displayed):
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
+        default_between: where tensors between layers lie if nobody asks: "dram", or "keep" where
+            that is best (:mod:`picojoule.plan.residency`).
         compiler: how the machine's own compiler maps a layer, where somebody knows
             (:mod:`processing_passes`); no search looks at it.
         published: how its published mappings use it; no search looks at it
@@ -410,6 +412,7 @@ class Accelerator(Displayed):
     static_power: float = 0.0
     clock: float | None = None
     default_dataflow: str = "flexible"
+    default_between: str = "dram"
     compiler: str | None = None
     description: str = ""
     published: Published = Published()
@@ -472,7 +475,8 @@ class Accelerator(Displayed):
         """Operands that some memory codes so."""
         return frozenset(
             operand
-            for memory in self.memories.values()
+            for level in self.levels
+            for memory in level.memories
             for operand in memory.keeps
             if memory.formats.of(operand) is coding
         )
@@ -480,7 +484,8 @@ class Accelerator(Displayed):
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
         gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
-        formats = (m.formats.of(operand) for m in self.memories.values() if operand in m.keeps)
+        holders = (level.holder(operand) for level in self.levels)
+        formats = (memory.formats.of(operand) for memory in holders if memory is not None)
         return gated or any(coding is not Format.DENSE for coding in formats)
 
     @property

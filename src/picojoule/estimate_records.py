@@ -25,6 +25,7 @@ from picojoule.files import write_atomically
 from picojoule.legality import held_bits
 from picojoule.mapping import parse_mapping
 from picojoule.network_records import layer_of, layer_record
+from picojoule.plan.records import Plan, plan_of
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
@@ -56,7 +57,8 @@ class LayerEstimate(Displayed):
     ``accesses`` are charged words per inference: memory -> operand -> (read, write).
     ``bytes_moved`` are those that enter or leave a memory or an array's network, whichever end is
     charged, as counters on the chip would see them. ``layer`` is what was priced, for the whole
-    batch. The last two are not in files of before they were recorded.
+    batch. The last two are not in files of before they were recorded. ``homes`` names the memory of
+    each operand that lies on the chip before and after the layer runs: none goes further out.
     """
 
     name: str
@@ -73,6 +75,7 @@ class LayerEstimate(Displayed):
     search: SearchRecord
     layer: Layer | None = None
     bytes_moved: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -140,6 +143,7 @@ class LayerEstimate(Displayed):
             "cycles": whole(self.cycles),
             "utilization": self.utilization,
             "limited_by": self.limited_by,
+            **({"homes": dict(self.homes)} if self.homes else {}),
             "mapping": self.mapping.to_dict(),
             "search": {
                 "status": self.search.status,
@@ -209,6 +213,7 @@ class Estimate(MaybeIncomplete, Plotted):
     the numbers a bound for the machine, or "published" where mappings keep to published ``rules``,
     as those of a chip do; then ``machine`` is as they use it. ``unmodelled`` are operators that
     multiply, or may, and are not in the figures; ``remarks`` say what the network's reader assumed.
+    ``plan`` says which tensors stay on the chip between layers, where that was asked for.
     """
 
     network: str
@@ -224,6 +229,7 @@ class Estimate(MaybeIncomplete, Plotted):
     remarks: tuple[str, ...] = ()
     policy: str = "best"
     rules: tuple[Provenance, ...] = ()
+    plan: Plan | None = None
 
     def __repr__(self) -> str:
         shown = self.in_picojoules()
@@ -425,6 +431,7 @@ class Estimate(MaybeIncomplete, Plotted):
             },
             "layers": [layer.to_dict() for layer in self.layers],
             "not_counted": operator_records(self.not_counted),
+            **({} if self.plan is None else {"plan": self.plan.to_dict()}),
             **({} if self.machine is None else {"machine": dump_accelerator(self.machine)}),
         }
 
@@ -498,6 +505,7 @@ def parse_estimate(raw: object, source: str) -> Estimate:
             **read_completeness(raw),
             policy=raw.get("mapping_policy", "best"),
             rules=tuple(Provenance(**x) for x in raw.get("mapping_rules", ())),
+            plan=plan_of(raw["plan"]) if "plan" in raw else None,
             machine=parse_accelerator(raw["machine"], f"{source}: $.machine")
             if "machine" in raw
             else None,
@@ -510,7 +518,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
     fields = {
         name: raw[name]
         for name in LayerEstimate.__dataclass_fields__
-        if name not in ("mapping", "search", "layer", "bytes_moved")
+        if name not in ("mapping", "search", "layer", "bytes_moved", "homes")
     }
     return LayerEstimate(
         **fields,
@@ -518,6 +526,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
         search=SearchRecord(**raw["search"]),
         layer=layer_of(raw) if "shape" in raw else None,
         bytes_moved=raw.get("bytes_moved", {}),
+        homes=raw.get("homes", {}),
     )
 
 

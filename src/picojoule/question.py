@@ -38,6 +38,7 @@ UNMEASURED = (
 )
 OBJECTIVES = ("energy", "latency", "edp")
 POLICIES = ("best", "published")
+BETWEEN = ("dram", "keep")
 COMPILERS = "what was inferred of the chip's own compiler: picojoule.processing_passes"
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 
@@ -61,6 +62,10 @@ class Question:
         policy: "best": the answer is a bound for the machine; "published": it is what a chip does
             whose mappings keep to the published rules, which dataflow and accelerator have in them.
         rules: these rules, and where each comes from.
+        between: what lies between the layers goes to the outermost memory and back ("dram"), or
+            stays on the chip where that is best ("keep", see :mod:`picojoule.plan.residency`).
+        as_read: the network before the accelerator made other products of it
+            (:func:`equivalents.as_run`), whose graph says what lies between its layers.
     """
 
     network: Workload
@@ -74,15 +79,17 @@ class Question:
     cache: Cache = True
     policy: str = "best"
     rules: tuple[Provenance, ...] = ()
+    between: str = "dram"
+    as_read: Workload | None = None
 
     def of_layer(self, name: str) -> Question:
-        """The same of one layer alone, of which no operator is left out.
+        """The same of one layer alone, of which no operator is left out and which nothing is near.
 
         Raises:
             WorkloadError: the network has no such layer.
         """
         alone = replace(self.network, layers=(self.network[name],), unmodelled=NOTHING)
-        return replace(self, network=alone)
+        return replace(self, network=alone, between="dram", as_read=None)
 
     def shares(self) -> Iterator[Share]:
         """What is on the chip at once of each layer, in the order of the network."""
@@ -169,6 +176,7 @@ def ask(
     budget: float | None = None,
     cache: Cache = True,
     policy: str = "best",
+    between: str | None = None,
 ) -> Question:
     """Read the network and the accelerator, and put what is asked for in place of their own.
 
@@ -192,6 +200,8 @@ def ask(
     _check_word("factors", factors, FACTORS)
     _check_word("space", space, SPACES)
     _check_word("policy", policy, POLICIES)
+    if between is not None:
+        _check_word("between", between, BETWEEN)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
     accelerator = load_accelerator(accelerator, node=node)
@@ -214,6 +224,8 @@ def ask(
         slack=slack,
         budget=budget,
         cache=cache,
+        between=between or accelerator.default_between,
+        as_read=network,
     )
     return as_published(question) if policy == "published" else question
 

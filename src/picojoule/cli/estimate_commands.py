@@ -23,6 +23,7 @@ from picojoule.cli.options import (
     Accesses,
     AllowIncomplete,
     AnswerOptions,
+    Between,
     LayerName,
     Network,
     QuestionOptions,
@@ -41,6 +42,7 @@ def estimate(
     *,
     question: QuestionOptions,
     search: SearchOptions = SEARCH,
+    between: Between = None,
     accesses: Accesses = None,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
@@ -51,7 +53,7 @@ def estimate(
     answer, if operators that multiply, or may, are in no layer.
     """
     check_output(answer.output, (".json", ".csv", ".txt"))
-    asked = read_question(network, question, search)
+    asked = read_question(network, question, search, between)
 
     from picojoule.completeness import told
     from picojoule.estimation import price

@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 
 def read_question(
-    network: str, options: QuestionOptions, search: SearchOptions = SEARCH
+    network: str,
+    options: QuestionOptions,
+    search: SearchOptions = SEARCH,
+    between: str | None = None,
 ) -> Question:
     """What the user asks: the network, the accelerator, and how mappings are searched.
+
+    Args:
+        between: where tensors between layers lie, if the command asks for that.
 
     Mistakes in the options are found before any file is read.
     """
@@ -49,6 +55,7 @@ def read_question(
         factors=search.factors,
         space=search.space,
         policy=search.mapping,
+        between=between,
         **settings,
     )
     idle = without_effect(asked, settings["density"])
