@@ -385,12 +385,10 @@ class Accelerator(Displayed):
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
-        default_between: where tensors between layers lie if nobody asks: "dram", or "keep" where
-            that is best (:mod:`picojoule.plan.residency`).
+        default_between: "keep" tensors on the chip if nobody asks otherwise, or not ("dram").
         compiler: how the machine's own compiler maps a layer, where somebody knows
             (:mod:`processing_passes`); no search looks at it.
-        published: how its published mappings use it; no search looks at it
-            (:func:`question.ask` puts it in force).
+        published: how its published mappings use it; :func:`question.ask` puts it in force.
         sources: for every number of the file, where it comes from.
     """
 
@@ -475,8 +473,7 @@ class Accelerator(Displayed):
         """Operands that some memory codes so."""
         return frozenset(
             operand
-            for level in self.levels
-            for memory in level.memories
+            for memory in (m for level in self.levels for m in level.memories)
             for operand in memory.keeps
             if memory.formats.of(operand) is coding
         )
@@ -484,8 +481,7 @@ class Accelerator(Displayed):
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
         gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
-        holders = (level.holder(operand) for level in self.levels)
-        formats = (memory.formats.of(operand) for memory in holders if memory is not None)
+        formats = (m.formats.of(operand) for x in self.levels if (m := x.holder(operand)))
         return gated or any(coding is not Format.DENSE for coding in formats)
 
     @property

@@ -27,7 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from picojoule.accelerator import Accelerator
+from picojoule.accelerator import Accelerator, Format
 from picojoule.errors import MappingError, NoMappingError
 from picojoule.graph import Graph, Node
 from picojoule.legality import violations
@@ -386,9 +386,10 @@ def _dearer_outside(
 
     Take the mapping with the operand's home moved inward and its tiles outside left out. The
     traffic inside is the same; that outside is gone. Only where it passed the inner memory by does
-    that one have more to do: cheaper words, but maybe more time.
+    that one have more to do: cheaper words, but maybe more of them, uncoded, and more time. And
+    where transfers take commands, a level may keep nothing any more by whose tiles they count.
     """
-    if not inner:
+    if not inner or accelerator.control.per_command:
         return False
     near = accelerator.memories[inner]
     far = accelerator.levels[0].holder(operand) if not outer else accelerator.memories[outer]
@@ -399,8 +400,8 @@ def _dearer_outside(
     ]
     cheaper = near.read_energy <= far.read_energy and near.write_energy <= far.write_energy
     timed = objective != "energy" or accelerator.drawn_per_cycle > 0
-    passes = operand not in near.may_bypass or near.bandwidth is None
-    return depths[0] < depths[1] and cheaper and (passes or not timed)
+    plain = far.formats.of(operand) is Format.DENSE and not (timed and near.bandwidth is not None)
+    return depths[0] < depths[1] and cheaper and (operand not in near.may_bypass or plain)
 
 
 # -- the programme over the order of layers ----------------------------------------------------
