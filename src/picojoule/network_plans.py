@@ -15,7 +15,7 @@ from picojoule.accelerator import Accelerator
 from picojoule.errors import WorkloadError
 from picojoule.estimate_records import contents
 from picojoule.mapper.found import Found, value_of
-from picojoule.plan.bounds import NetworkBounds, bound, no_graph
+from picojoule.plan.bounds import no_graph
 from picojoule.plan.placement import near_memories
 from picojoule.plan.records import Plan, PlanStep
 from picojoule.plan.residency import OUTSIDE, Part, Residency, reside
@@ -44,7 +44,7 @@ def plan(
         WorkloadError: nobody says what lies between the layers of the network.
         NoMappingError: if a layer has no legal mapping.
     """
-    graph = None if question.as_read is None else question.as_read.graph
+    graph = question.graph
     if graph is None:
         raise WorkloadError(
             f"network {question.network.name!r}: nothing can be kept between its layers: "
@@ -66,22 +66,13 @@ def plan(
         seen.add(name)
 
     seen: set[str] = set()
-    run = {name: part.whole for name, part in parts.items()}
     residency = reside(graph, parts, question.accelerator, question.objective, search, told)
-    assert question.as_read is not None  # whose graph it is
-    bounds = bound(question.as_read, question.accelerator, run)
-    return residency, _record(question, parts, residency, bounds)
+    return residency, _record(question, parts, residency)
 
 
-def _record(
-    question: Question, parts: Mapping[str, Part], residency: Residency, bounds: NetworkBounds
-) -> Plan:
+def _record(question: Question, parts: Mapping[str, Part], residency: Residency) -> Plan:
     """The plan as plain data."""
     outside = [(placed.found, parts[name].images) for name, placed in residency.outside.items()]
-    least = None
-    if question.objective == "energy":
-        alone = math.fsum(placed.lower_bound for placed in residency.outside.values())
-        least = max(0.0, alone - bounds.energy)
     steps = []
     for node, rooms in residency.steps:
         tiles = dict.fromkeys(rooms, 0.0)
@@ -107,7 +98,7 @@ def _record(
             "energy": math.fsum(found.cost.energy / images for found, images in outside),
             "cycles": math.fsum(found.cost.cycles / images for found, images in outside),
         },
-        least_energy=least,
+        least=residency.least,
         searched=residency.searched,
     )
 

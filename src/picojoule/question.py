@@ -21,6 +21,7 @@ from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.equivalents import as_run
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
+from picojoule.graph import Graph
 from picojoule.mapper.cache import Cache, find
 from picojoule.mapper.found import FACTORS, SPACES, value_of
 from picojoule.processing_passes import chip_mapping
@@ -64,8 +65,8 @@ class Question:
         rules: these rules, and where each comes from.
         between: what lies between the layers goes to the outermost memory and back ("dram"), or
             stays on the chip where that is best ("keep", see :mod:`picojoule.plan.residency`).
-        as_read: the network before the accelerator made other products of it
-            (:func:`equivalents.as_run`), whose graph says what lies between its layers.
+        graph: what lies between the layers, as the network says it; a machine that runs other
+            layers in their place starts from and ends in the same tensors.
     """
 
     network: Workload
@@ -80,7 +81,7 @@ class Question:
     policy: str = "best"
     rules: tuple[Provenance, ...] = ()
     between: str = "dram"
-    as_read: Workload | None = None
+    graph: Graph | None = None
 
     def of_layer(self, name: str) -> Question:
         """The same of one layer alone, of which no operator is left out and which nothing is near.
@@ -89,7 +90,7 @@ class Question:
             WorkloadError: the network has no such layer.
         """
         alone = replace(self.network, layers=(self.network[name],), unmodelled=NOTHING)
-        return replace(self, network=alone, between="dram", as_read=None)
+        return replace(self, network=alone, between="dram", graph=None)
 
     def shares(self) -> Iterator[Share]:
         """What is on the chip at once of each layer, in the order of the network."""
@@ -225,7 +226,7 @@ def ask(
         budget=budget,
         cache=cache,
         between=between or accelerator.default_between,
-        as_read=network,
+        graph=network.graph,
     )
     return as_published(question) if policy == "published" else question
 

@@ -17,7 +17,7 @@ from picojoule.graph import Graph
 from picojoule.mapper.solver import search
 from picojoule.plan.placement import seen_from
 from picojoule.workload import OPERANDS, Layer, Operand, Workload
-from tests.plan.networks import Sketch, random_network
+from tests.plan.networks import random_network
 
 EVERYTHING = frozenset(OPERANDS)
 

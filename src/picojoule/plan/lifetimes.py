@@ -26,12 +26,14 @@ class Block:
     Args:
         name: of the tensor that is made.
         room: bits that it takes, for all inferences.
-        places: memories that it may lie in, beside the outermost level.
+        readable: memories from which all its readers can read it, outermost first.
+        places: those of them that it fits whole.
         last: the last step that reads any part of it; its own where none does.
     """
 
     name: str
     room: float
+    readable: tuple[str, ...]
     places: tuple[str, ...]
     last: int
 
@@ -51,49 +53,105 @@ class Step:
     makes: tuple[Block, ...]
 
 
-def steps_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The nodes that run, in their order.
+
+    Args:
+        inputs: blocks that the network is given.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[Block, ...]
+
+    @property
+    def blocks(self) -> Mapping[str, Block]:
+        """All blocks by name."""
+        made = (block for step in self.steps for block in step.makes)
+        return {block.name: block for block in (*self.inputs, *made)}
+
+
+def schedule(
     graph: Graph,
     layers: Mapping[str, Layer],
     accelerator: Accelerator,
     apart: Collection[str] = (),
-) -> list[Step]:
-    """The nodes that run, in their order, with the blocks they make.
+) -> Schedule:
+    """The nodes of *graph* that run, with the blocks they read and make.
 
     Args:
         layers: as the accelerator runs them, by name.
         apart: names of layers whose operands lie in the outermost level, whatever is saved.
     """
     graph = replace(graph, nodes=tuple(_set_apart(node, apart) for node in graph.nodes))
-    blocks = _blocks(graph)
-    running = [node for node in graph.nodes if not node.in_place]
-    number = {node.name: n for n, node in enumerate(running)}
-    parts: dict[str, list[str]] = {}
-    for tensor, inside in blocks.items():
-        for block in inside:
-            parts.setdefault(block, []).append(tensor)
-    steps = []
-    for n, node in enumerate(running):
-        makes = []
-        for name in node.makes:
-            readers = [x for part in parts[name] for x in graph.readers[part] if not x.in_place]
-            room, places = 0.0, list[str]()
-            size = graph.tensors[name].size
-            if size is not None and readers and not set(graph.outputs) & set(parts[name]):
-                room = size * max(
-                    _stretch(x, graph, parts[name], layers, accelerator) for x in readers
-                )
-                places = [
-                    memory.name
-                    for memory in near_memories(accelerator)
-                    if (memory.capacity is None or room <= memory.capacity)
-                    and _can_make(node, memory.keeps)
-                    and all(_can_read(x, parts[name], layers, memory.keeps) for x in readers)
-                ]
-            last = max((number[x.name] for x in readers), default=n)
-            makes.append(Block(name=name, room=room, places=tuple(places), last=last))
-        operands = {operand: blocks[tensor] for operand, tensor in _operands(node, layers)}
-        steps.append(Step(node=node, operands=operands, makes=tuple(makes)))
-    return steps
+    lives = _Lives(graph, layers, accelerator)
+    steps = (
+        Step(
+            node=node,
+            operands={o: lives.inside[tensor] for o, tensor in _operands(node, layers)},
+            makes=tuple(lives.block(name, node) for name in node.makes),
+        )
+        for node in lives.running
+    )
+    inputs = (lives.block(name, None) for name in graph.inputs)
+    return Schedule(steps=tuple(steps), inputs=tuple(inputs))
+
+
+class _Lives:
+    """From when to when the blocks of a graph live, and where they may lie."""
+
+    def __init__(self, graph: Graph, layers: Mapping[str, Layer], accelerator: Accelerator) -> None:
+        self._graph, self._layers, self._accelerator = graph, layers, accelerator
+        self.inside = _blocks(graph)
+        self.running = [node for node in graph.nodes if not node.in_place]
+        self._number = {node.name: n for n, node in enumerate(self.running)}
+        self._parts: dict[str, list[str]] = {}
+        for tensor, inside in self.inside.items():
+            for block in inside:
+                self._parts.setdefault(block, []).append(tensor)
+
+    def block(self, name: str, maker: Node | None) -> Block:
+        """The block of a tensor that *maker* makes, or that the network is given."""
+        graph, parts = self._graph, self._parts[name]
+        readers = [x for part in parts for x in graph.readers[part] if not x.in_place]
+        first = 0 if maker is None else self._number[maker.name]
+        last = max((self._number[x.name] for x in readers), default=first)
+        size = graph.tensors[name].size
+        if size is None or len(readers) < (2 if maker is None else 1):
+            return Block(name=name, room=0.0, readable=(), places=(), last=last)
+        room = size * max(self._stretch(x, parts) for x in readers)
+        readable = [
+            memory
+            for memory in near_memories(self._accelerator)
+            if (maker is None or (_whole(maker) and Operand.OUTPUT in memory.keeps))
+            and all(self._can_read(x, parts, memory.keeps) for x in readers)
+        ]
+        fitting = [x for x in readable if x.capacity is None or room <= x.capacity]
+        outside = maker is None or bool(set(graph.outputs) & set(parts))
+        return Block(
+            name=name,
+            room=room,
+            readable=tuple(x.name for x in readable),
+            places=() if outside else tuple(x.name for x in fitting),
+            last=last,
+        )
+
+    def _can_read(self, node: Node, parts: list[str], keeps: frozenset[Operand]) -> bool:
+        """Whether a node can read these tensors from a memory that keeps such operands."""
+        operands = _operands(node, self._layers)
+        needed = {o for o, x in operands if x in parts and o is not Operand.OUTPUT}
+        return _whole(node) and (needed or {Operand.INPUT}) <= keeps
+
+    def _stretch(self, node: Node, parts: list[str]) -> float:
+        """By how much more of a tensor a node stores than there is of it: padding, folded rows."""
+        stretch = 1.0
+        for operand, tensor in _operands(node, self._layers):
+            size = self._graph.tensors[tensor].size
+            if tensor in parts and operand is not Operand.OUTPUT and size:
+                layer = self._layers[node.layers[0]]
+                stored = tile_bits(layer, self._accelerator, layer.bounds, operand)
+                stretch = max(stretch, layer.time_steps * stored / size)
+        return stretch
 
 
 def _set_apart(node: Node, apart: Collection[str]) -> Node:
@@ -124,33 +182,3 @@ def _operands(node: Node, layers: Mapping[str, Layer]) -> Iterator[tuple[Operand
         yield Operand.WEIGHT, node.reads[1]
     if node.makes:
         yield Operand.OUTPUT, node.makes[0]
-
-
-def _can_make(node: Node, keeps: frozenset[Operand]) -> bool:
-    return _whole(node) and Operand.OUTPUT in keeps
-
-
-def _can_read(
-    node: Node, parts: list[str], layers: Mapping[str, Layer], keeps: frozenset[Operand]
-) -> bool:
-    """Whether a node can read these tensors from a memory that keeps such operands."""
-    needed = {o for o, x in _operands(node, layers) if x in parts and o is not Operand.OUTPUT}
-    return _whole(node) and (needed or {Operand.INPUT}) <= keeps
-
-
-def _stretch(
-    node: Node,
-    graph: Graph,
-    parts: list[str],
-    layers: Mapping[str, Layer],
-    accelerator: Accelerator,
-) -> float:
-    """By how much more of a tensor a node stores than there is of it: padding, folded rows."""
-    stretch = 1.0
-    for operand, tensor in _operands(node, layers):
-        size = graph.tensors[tensor].size
-        if tensor in parts and operand is not Operand.OUTPUT and size:
-            layer = layers[node.layers[0]]
-            stored = layer.time_steps * tile_bits(layer, accelerator, layer.bounds, operand)
-            stretch = max(stretch, stored / size)
-    return stretch

@@ -50,8 +50,8 @@ class Plan:
         value, lower_bound: of the objective, per inference; no plan of the space is below.
         capacities: bits of each memory in which tensors may stay, by name.
         outside: energy and cycles where nothing stays, per inference.
-        least_energy: what no schedule is below that computes nothing twice, tensors whole or band
-            by band (:mod:`picojoule.plan.bounds`); None where layers are not searched for energy.
+        least: what no schedule of such mappings is below, whether tensors stay whole or band by
+            band: each layer with its operands as near by as they may lie, and all room its own.
         searched: problems that were searched.
     """
 
@@ -63,7 +63,7 @@ class Plan:
     stays: tuple[Stay, ...]
     steps: tuple[PlanStep, ...]
     outside: Mapping[str, float]
-    least_energy: float | None
+    least: float
     searched: int
 
     @property

@@ -22,22 +22,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from picojoule.accelerator import Accelerator, Format
 from picojoule.errors import MappingError, NoMappingError
 from picojoule.graph import Graph, Node
 from picojoule.legality import violations
 from picojoule.mapper.found import Found
-from picojoule.plan.lifetimes import Block, Step, steps_of
+from picojoule.plan.lifetimes import Block, Schedule, Step, schedule
 from picojoule.plan.placement import near_memories, seen_from
 from picojoule.plan.records import Stay
 from picojoule.workload import OPERANDS, Layer, Operand, PerOperand
 
-Homes = PerOperand[str]
+Homes: TypeAlias = PerOperand[str]
 """The memory in which each operand lies; empty for the outermost level."""
 OUTSIDE: Homes = PerOperand("", "", "")
 Rooms = tuple[float, ...]
@@ -96,6 +96,7 @@ class Residency:
         steps: the nodes that run, each with the bits that tensors take in each near memory.
         value: of the objective, all layers, per inference.
         lower_bound: no plan of the space is below.
+        least: no schedule is below, if tensors may also stay by parts.
         searched: problems that were searched.
     """
 
@@ -105,6 +106,7 @@ class Residency:
     steps: tuple[tuple[Node, Mapping[str, float]], ...]
     value: float
     lower_bound: float
+    least: float
     searched: int
 
     @property
@@ -136,12 +138,12 @@ def reside(
     """
     apart = {name for name, part in parts.items() if part.apart}
     wholes = {name: part.whole for name, part in parts.items()}
-    steps = steps_of(graph, wholes, accelerator, apart)
+    planned = schedule(graph, wholes, accelerator, apart)
     prices = _Prices(parts, accelerator, objective, search, progress)
     outside = {name: prices.outside(name) for name in parts}
-    for name, homes in _nearest(steps):
-        prices.relax(name, homes)
-    programme = _Programme(steps, prices, accelerator)
+    for name, choices in _places(planned):
+        prices.relax(name, Homes(*(x[-1] for x in choices)))
+    programme = _Programme(planned, prices, accelerator)
     proved = programme.least(prices.lower_bound)
     best = programme.least(prices.value)
     return Residency(
@@ -151,23 +153,41 @@ def reside(
         steps=best.steps,
         value=best.value,
         lower_bound=min(proved.value, best.value),
+        least=math.fsum(prices.least(*x) for x in _reach(planned, accelerator)),
         searched=prices.searched,
     )
 
 
-def _nearest(steps: list[Step]) -> Iterator[tuple[str, Homes]]:
-    """For each layer, each operand as near by as it may lie."""
-    places = {block.name: block.places for step in steps for block in step.makes}
-    for step in steps:
-        if len(step.node.layers) != 1:
-            continue
-        homes = {}
-        for operand, blocks in step.operands.items():
-            shared = [
-                x for x in places.get(blocks[0], ()) if all(x in places.get(b, ()) for b in blocks)
-            ]
-            homes[operand.value] = shared[-1] if shared else ""
-        yield step.node.layers[0], OUTSIDE._replace(**homes)
+_Choices = tuple[str, list[tuple[str, ...]]]
+
+
+def _places(planned: Schedule) -> Iterator[_Choices]:
+    """For each layer, where each operand may lie whole; outermost first."""
+    blocks = planned.blocks
+    for step in planned.steps:
+        for name in step.node.layers:
+            yield name, _shared(step, lambda x: blocks[x].places)
+
+
+def _reach(planned: Schedule, accelerator: Accelerator) -> Iterator[_Choices]:
+    """The same of operands that may lie there by parts, or of layers that take parts of tensors."""
+    blocks = planned.blocks
+    near = near_memories(accelerator)
+    for step in planned.steps:
+        choices = _shared(step, lambda x: blocks[x].readable)
+        if not step.operands:
+            choices = [("", *(x.name for x in near if o in x.keeps)) for o in OPERANDS]
+        for name in step.node.layers:
+            yield name, choices
+
+
+def _shared(step: Step, places: Callable[[str], tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """For each operand, where all of its blocks may lie."""
+    choices: list[tuple[str, ...]] = [("",)] * len(OPERANDS)
+    for operand, names in step.operands.items():
+        shared = [x for x in places(names[0]) if all(x in places(name) for name in names)]
+        choices[OPERANDS.index(operand)] = ("", *shared)
+    return choices
 
 
 # -- prices of placed layers -------------------------------------------------------------------
@@ -233,6 +253,15 @@ class _Prices:
         """Search a layer with its operands there and all room its own: a bound for the others."""
         if homes != OUTSIDE:
             self.ask(name, homes, self._none, relaxed=True)
+
+    def least(self, name: str, choices: Sequence[Sequence[str]]) -> float:
+        """What a layer is not below, wherever of these its operands lie, and all room its own."""
+        nearest, least = Homes(*(x[-1] for x in choices)), math.inf
+        for homes in itertools.starmap(Homes, itertools.product(*choices)):
+            if homes == nearest or not self._bounds(nearest, homes):
+                self.relax(name, homes)
+                least = min(least, self.lower_bound(name, homes, self._none))
+        return least
 
     def lower_bound(self, name: str, homes: Homes, rooms: Rooms) -> float:
         """What the layer cannot be below; infinite if it has no mapping."""
@@ -437,10 +466,10 @@ class _Arrival(NamedTuple):
 class _Programme:
     """The least sum over all layers, by the order of steps."""
 
-    def __init__(self, steps: list[Step], prices: _Prices, accelerator: Accelerator) -> None:
-        self._steps, self._prices = steps, prices
+    def __init__(self, planned: Schedule, prices: _Prices, accelerator: Accelerator) -> None:
+        self._steps, self._prices = planned.steps, prices
         self._memories = near_memories(accelerator)
-        self._blocks = {block.name: block for step in steps for block in step.makes}
+        self._blocks = planned.blocks
 
     def least(self, price: Price) -> _Best:
         """The best path, of which every layer has been searched."""
