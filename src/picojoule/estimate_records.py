@@ -290,7 +290,8 @@ class Estimate(MaybeIncomplete, Plotted):
             return self
         factor = 1e12 * joules.per_unit
         layers = tuple(layer.scaled(factor, self.objective) for layer in self.layers)
-        return replace(self, layers=layers, energy_unit="pJ")
+        plan = self.plan and self.plan.scaled(factor)
+        return replace(self, layers=layers, plan=plan, energy_unit="pJ")
 
     @property
     def times_arithmetic(self) -> float | None:

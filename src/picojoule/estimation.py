@@ -15,7 +15,7 @@ from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
 from picojoule.mapper.cache import Cache
 from picojoule.network_plans import plan
-from picojoule.plan.residency import Placed
+from picojoule.plan.prices import Placed
 from picojoule.question import Progress, Question, Share, ask
 from picojoule.units import whole
 from picojoule.workload import OPERANDS, Operand, PerOperand

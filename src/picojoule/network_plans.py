@@ -17,8 +17,9 @@ from picojoule.estimate_records import contents
 from picojoule.mapper.found import Found, value_of
 from picojoule.plan.bounds import no_graph
 from picojoule.plan.placement import near_memories
+from picojoule.plan.prices import OUTSIDE, Part
 from picojoule.plan.records import Plan, PlanStep
-from picojoule.plan.residency import OUTSIDE, Part, Residency, reside
+from picojoule.plan.residency import Residency, reside
 from picojoule.question import Progress, Question, Share
 from picojoule.workload import OPERANDS, Layer
 

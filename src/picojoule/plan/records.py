@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -70,6 +70,17 @@ class Plan:
     def gap(self) -> float:
         """How far the value may be above the best plan of the space, relative to the bound."""
         return max(0.0, self.value / self.lower_bound - 1) if self.lower_bound > 0 else math.inf
+
+    def scaled(self, factor: float) -> Plan:
+        """The same with energies in another unit, of which the present one is *factor*."""
+        each = 1.0 if self.objective == "latency" else factor
+        return replace(
+            self,
+            value=each * self.value,
+            lower_bound=each * self.lower_bound,
+            least=each * self.least,
+            outside={**self.outside, "energy": factor * self.outside["energy"]},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in ``estimate --json``."""
