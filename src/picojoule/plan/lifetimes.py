@@ -54,7 +54,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Lifetimes:
     """The nodes that run, in their order.
 
     Args:
@@ -71,12 +71,12 @@ class Schedule:
         return {block.name: block for block in (*self.inputs, *made)}
 
 
-def schedule(
+def lifetimes_of(
     graph: Graph,
     layers: Mapping[str, Layer],
     accelerator: Accelerator,
     apart: Collection[str] = (),
-) -> Schedule:
+) -> Lifetimes:
     """The nodes of *graph* that run, with the blocks they read and make.
 
     Args:
@@ -94,7 +94,7 @@ def schedule(
         for node in lives.running
     )
     inputs = (lives.block(name, None) for name in graph.inputs)
-    return Schedule(steps=tuple(steps), inputs=tuple(inputs))
+    return Lifetimes(steps=tuple(steps), inputs=tuple(inputs))
 
 
 class _Lives:

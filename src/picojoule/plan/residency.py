@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from picojoule.accelerator import Accelerator
 from picojoule.graph import Graph, Node
-from picojoule.plan.lifetimes import Block, Schedule, Step, schedule
+from picojoule.plan.lifetimes import Block, Lifetimes, Step, lifetimes_of
 from picojoule.plan.placement import near_memories
 from picojoule.plan.prices import OUTSIDE, Homes, Part, Placed, Prices, Rooms, Search
 from picojoule.plan.records import Stay
@@ -85,7 +85,7 @@ def reside(
     """
     apart = {name for name, part in parts.items() if part.apart}
     wholes = {name: part.whole for name, part in parts.items()}
-    planned = schedule(graph, wholes, accelerator, apart)
+    planned = lifetimes_of(graph, wholes, accelerator, apart)
     prices = Prices(parts, accelerator, objective, search, progress)
     outside = {name: prices.outside(name) for name in parts}
     for name, choices in _places(planned):
@@ -108,7 +108,7 @@ def reside(
 _Choices = tuple[str, list[tuple[str, ...]]]
 
 
-def _places(planned: Schedule) -> Iterator[_Choices]:
+def _places(planned: Lifetimes) -> Iterator[_Choices]:
     """For each layer, where each operand may lie whole; outermost first."""
     blocks = planned.blocks
     for step in planned.steps:
@@ -116,7 +116,7 @@ def _places(planned: Schedule) -> Iterator[_Choices]:
             yield name, _shared(step, lambda x: blocks[x].places)
 
 
-def _reach(planned: Schedule, accelerator: Accelerator) -> Iterator[_Choices]:
+def _reach(planned: Lifetimes, accelerator: Accelerator) -> Iterator[_Choices]:
     """The same of operands that may lie there by parts, or of layers that take parts of tensors."""
     blocks = planned.blocks
     near = near_memories(accelerator)
@@ -168,7 +168,7 @@ class _Arrival(NamedTuple):
 class _Programme:
     """The least sum over all layers, by the order of steps."""
 
-    def __init__(self, planned: Schedule, prices: Prices, accelerator: Accelerator) -> None:
+    def __init__(self, planned: Lifetimes, prices: Prices, accelerator: Accelerator) -> None:
         self._steps, self._prices = planned.steps, prices
         self._memories = near_memories(accelerator)
         self._blocks = planned.blocks
