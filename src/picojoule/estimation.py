@@ -15,6 +15,7 @@ from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
 from picojoule.mapper.cache import Cache
 from picojoule.network_plans import plan
+from picojoule.plan.others import price_others
 from picojoule.plan.prices import Placed
 from picojoule.question import Progress, Question, Share, ask
 from picojoule.units import whole
@@ -44,6 +45,7 @@ def estimate(
     cache: Cache = True,
     policy: str = "best",
     between: str | None = None,
+    others: str = "apart",
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Estimate:
@@ -76,6 +78,8 @@ def estimate(
         between: where tensors between the layers lie: "dram", the outermost memory; or "keep": on
             the chip where that is best (:mod:`network_plans`). By default what the accelerator's
             file says, else "dram".
+        others: "count" what operators without products move between memories in the totals, or have
+            it stand "apart" from them.
         progress: called with (layers done, layers in all, layer name); by default a notebook shows
             a bar.
         watch: called a few times a second with the least objective of the layer so far and what no
@@ -102,6 +106,7 @@ def estimate(
         cache=cache,
         policy=policy,
         between=between,
+        others=others,
     )
     with shown(progress, watch) as told:
         return price(question, mappings=mappings, **told)
@@ -126,12 +131,13 @@ def price(
     own = mappings or {}
     for name in own:
         network[name]  # a name without a layer is an error, not without effect
-    planned = None
+    planned, kept = None, frozenset[str]()
     if question.between == "keep":
         residency, planned = plan(question, mappings=own, progress=progress, watch=watch)
-        layers = _placed(question, residency.layers)
+        layers, kept = _placed(question, residency.layers), residency.kept
     else:
         layers = _apart(question, own, progress, watch)
+    graph, counted = question.graph, question.others == "count"
     return Estimate(
         network=network.name,
         accelerator=accelerator.name,
@@ -147,6 +153,10 @@ def price(
         policy=question.policy,
         rules=question.rules,
         plan=planned,
+        graph=graph,
+        others=None
+        if graph is None
+        else price_others(graph, accelerator, network.batch, counted=counted, kept=kept),
     )
 
 

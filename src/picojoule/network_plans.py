@@ -7,16 +7,18 @@ them: the search, its words and its budget, mappings that are given, sets of ima
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from picojoule.accelerator import Accelerator
 from picojoule.errors import WorkloadError
-from picojoule.estimate_records import contents
+from picojoule.graph import Node
+from picojoule.legality import contents
 from picojoule.mapper.found import Found, value_of
 from picojoule.plan.bounds import no_graph
-from picojoule.plan.placement import near_memories
+from picojoule.plan.others import OperatorPrices, Others, price_others
+from picojoule.plan.placement import places
 from picojoule.plan.prices import OUTSIDE, Part
 from picojoule.plan.records import Plan, PlanStep
 from picojoule.plan.residency import Residency, reside
@@ -67,13 +69,26 @@ def plan(
         seen.add(name)
 
     seen: set[str] = set()
-    residency = reside(graph, parts, question.accelerator, question.objective, search, told)
-    return residency, _record(question, parts, residency)
+    prices = OperatorPrices(question.accelerator, question.network.batch)
+
+    def operators(node: Node, kept: Collection[str]) -> float:
+        if question.others != "count":
+            return 0.0
+        return value_of(prices.of(node, graph, kept), question.objective)
+
+    residency = reside(
+        graph, parts, question.accelerator, question.objective, search, operators, told
+    )
+    others = price_others(graph, question.accelerator, question.network.batch)
+    return residency, _record(question, parts, residency, others)
 
 
-def _record(question: Question, parts: Mapping[str, Part], residency: Residency) -> Plan:
+def _record(
+    question: Question, parts: Mapping[str, Part], residency: Residency, others: Others
+) -> Plan:
     """The plan as plain data."""
     outside = [(placed.found, parts[name].images) for name, placed in residency.outside.items()]
+    counted = question.others == "count"
     steps = []
     for node, rooms in residency.steps:
         tiles = dict.fromkeys(rooms, 0.0)
@@ -92,12 +107,14 @@ def _record(question: Question, parts: Mapping[str, Part], residency: Residency)
         value=residency.value,
         lower_bound=residency.lower_bound,
         status=residency.status,
-        capacities={x.name: x.capacity for x in near_memories(question.accelerator)},
+        capacities={x.name: x.capacity for x in places(question.accelerator)},
         stays=residency.stays,
         steps=tuple(steps),
         outside={
-            "energy": math.fsum(found.cost.energy / images for found, images in outside),
-            "cycles": math.fsum(found.cost.cycles / images for found, images in outside),
+            "energy": math.fsum(found.cost.energy / images for found, images in outside)
+            + others.energy * counted,
+            "cycles": math.fsum(found.cost.cycles / images for found, images in outside)
+            + others.cycles * counted,
         },
         least=residency.least,
         searched=residency.searched,

@@ -40,6 +40,7 @@ UNMEASURED = (
 OBJECTIVES = ("energy", "latency", "edp")
 POLICIES = ("best", "published")
 BETWEEN = ("dram", "keep")
+OTHERS = ("apart", "count")
 COMPILERS = "what was inferred of the chip's own compiler: picojoule.processing_passes"
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 
@@ -67,6 +68,7 @@ class Question:
             stays on the chip where that is best ("keep", see :mod:`picojoule.plan.residency`).
         graph: what lies between the layers, as the network says it; a machine that runs other
             layers in their place starts from and ends in the same tensors.
+        others: whether totals "count" what operators without products move, or it stands "apart".
     """
 
     network: Workload
@@ -82,6 +84,7 @@ class Question:
     rules: tuple[Provenance, ...] = ()
     between: str = "dram"
     graph: Graph | None = None
+    others: str = "apart"
 
     def of_layer(self, name: str) -> Question:
         """The same of one layer alone, of which no operator is left out and which nothing is near.
@@ -178,6 +181,7 @@ def ask(
     cache: Cache = True,
     policy: str = "best",
     between: str | None = None,
+    others: str = "apart",
 ) -> Question:
     """Read the network and the accelerator, and put what is asked for in place of their own.
 
@@ -203,6 +207,7 @@ def ask(
     _check_word("policy", policy, POLICIES)
     if between is not None:
         _check_word("between", between, BETWEEN)
+    _check_word("others", others, OTHERS)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
     accelerator = load_accelerator(accelerator, node=node)
@@ -215,6 +220,10 @@ def ask(
     elif not density and _is_unmeasured(network) and any(map(accelerator.sees_zeros, OPERANDS)):
         network = replace(network, remarks=(*network.remarks, UNMEASURED))
     network = prepared(network, batch=batch, bits=bits, density=density)
+    if others == "count" and network.graph is None:
+        from picojoule.plan.bounds import no_graph
+
+        raise WorkloadError(f"network {network.name!r}: {no_graph(network)}")
     question = Question(
         network=as_run(network, accelerator),
         accelerator=accelerator,
@@ -227,6 +236,7 @@ def ask(
         cache=cache,
         between=between or accelerator.default_between,
         graph=network.graph,
+        others=others,
     )
     return as_published(question) if policy == "published" else question
 

@@ -13,7 +13,7 @@ from picojoule.cost import evaluate
 from picojoule.legality import violations
 from picojoule.mapper.solver import search
 from picojoule.mapping import Mapping, Stage
-from picojoule.plan.placement import near_memories, seen_from
+from picojoule.plan.placement import places, seen_from
 from picojoule.simulation.simulator import price_in_time
 from picojoule.specs import load_accelerator
 from picojoule.workload import DEFAULT_BITS, DENSE, OPERANDS, Dim, Operand, conv, linear
@@ -122,9 +122,9 @@ def test_homes_share_the_port_of_their_memory() -> None:
 
 
 def test_tensors_lie_outside_every_array() -> None:
-    names = [memory.name for memory in near_memories(load_accelerator("tpu-v1-like"))]
+    names = [memory.name for memory in places(load_accelerator("tpu-v1-like"))]
     assert names == ["unified-buffer", "weight-fifo", "accumulators"]
-    assert [m.name for m in near_memories(load_accelerator("gap9-ne16-like"))] == ["l1"]
+    assert [m.name for m in places(load_accelerator("gap9-ne16-like"))] == ["l1"]
 
 
 def test_where_nothing_lies_on_the_chip_it_is_itself() -> None:

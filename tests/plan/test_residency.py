@@ -12,9 +12,12 @@ import pytest
 
 from picojoule.accelerator import Accelerator, Charging, Compute, Control, Level, Memory
 from picojoule.errors import NoMappingError
+from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
 from picojoule.graph import Graph
+from picojoule.mapper.found import value_of
 from picojoule.mapper.solver import search
+from picojoule.plan.others import OperatorPrices
 from picojoule.plan.placement import seen_from
 from picojoule.workload import OPERANDS, Layer, Operand, Workload
 from tests.plan.networks import random_network
@@ -104,11 +107,14 @@ def last_read(graph: Graph, name: str) -> int:
     )
 
 
-def least_of_all(network: Workload, chip: Accelerator, objective: str) -> float:
+def least_of_all(
+    network: Workload, chip: Accelerator, objective: str, others: str = "apart"
+) -> float:
     """The least sum over the layers of any plan, each layer searched in the room that is left."""
     graph, best = network.graph, math.inf
     assert graph is not None
     memo: dict[object, float] = {}
+    prices = OperatorPrices(chip, network.batch)
     for lies in all_plans(graph, chip):
         total = 0.0
         for n, node in enumerate(graph.nodes):
@@ -122,6 +128,9 @@ def least_of_all(network: Workload, chip: Accelerator, objective: str) -> float:
             if any(room[x] > (chip.memories[x].capacity or math.inf) for x in room):
                 total = math.inf
                 break
+            if not node.layers and others == "count":
+                near = {name for name, place in lies.items() if place not in ("", "torn")}
+                total += value_of(prices.of(node, graph, near), objective)
             if node.layers:
                 layer = network[node.layers[0]]
                 ends = [lies[node.reads[0]], "", lies[node.makes[0]]]
@@ -182,22 +191,31 @@ def test_no_plan_is_better_of_longer_ones(seed: int) -> None:
 def check_all_plans(seed: int, products: int) -> None:
     rng = random.Random(seed)
     network, chip = random_network(rng, products), random_machine(rng)
-    objective = rng.choice(["energy", "energy", "latency"])
+    objective = rng.choice(["energy", "energy", "latency", "edp"])
+    asked = {"objective": objective, "others": rng.choice(["apart", "count"]), "cache": False}
     try:
-        alone = estimate(network, chip, objective=objective, cache=False)
+        alone = estimate(network, chip, **asked)
     except NoMappingError:
         return
-    kept = estimate(network, chip, objective=objective, cache=False, between="keep")
+    kept = estimate(network, chip, between="keep", **asked)
     assert kept.plan is not None
-    assert kept.plan.value <= alone_value(alone, objective) * (1 + 1e-9)
+    assert kept.plan.value <= total(alone, objective) * (1 + 1e-9)
     assert kept.plan.value >= kept.plan.lower_bound * (1 - 1e-9)
+    assert kept.plan.lower_bound >= kept.plan.least * (1 - 1e-9)
+    assert kept.plan.outside["energy"] == pytest.approx(alone.energy)
     if chip.priced_in_time:
         return  # what a search finds is priced at the time that it takes
     assert kept.plan.status == "optimal"
-    least = least_of_all(network, chip, objective)
+    least = least_of_all(network, chip, objective, asked["others"])
     assert kept.plan.value == pytest.approx(least, rel=1e-9)
-    assert sum(x.value(objective) for x in kept.layers) == pytest.approx(least, rel=1e-9)
+    assert total(kept, objective) == pytest.approx(least, rel=1e-9)
 
 
-def alone_value(estimated: object, objective: str) -> float:
-    return float(sum(x.value(objective) for x in estimated.layers))  # type: ignore[attr-defined]
+def total(estimated: Estimate, objective: str) -> float:
+    """The objective summed over all that counts."""
+    others = estimated.others
+    operators = others.operators if others is not None and others.counted else ()
+    return math.fsum(
+        {"energy": x.energy, "latency": x.cycles, "edp": x.energy * x.cycles}[objective]
+        for x in (*estimated.layers, *operators)
+    )

@@ -132,6 +132,13 @@ Mappings = Annotated[
         "may have its own).",
     ),
 ]
+Others = Annotated[
+    Literal["apart", "count"],
+    Parameter(
+        help="What operators without products (pooling, additions, softmax) move between memories: "
+        "apart from the totals, or count it in them."
+    ),
+]
 Bits = Annotated[
     list[str] | None,
     Parameter(negative="", help="Width of all operands (8) or of one (weight=8); repeatable."),

@@ -19,6 +19,7 @@ from picojoule.cli.options import (
     AllowIncomplete,
     AnswerOptions,
     Network,
+    Others,
     QuestionOptions,
     SearchOptions,
 )
@@ -35,6 +36,7 @@ def plan(
     *,
     question: QuestionOptions,
     search: SearchOptions = SEARCH,
+    others: Others = "apart",
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
 ) -> int:
@@ -44,7 +46,7 @@ def plan(
     multiply, or may, are in no layer.
     """
     check_output(answer.output, (".json", ".txt"))
-    asked = read_question(network, question, search, between="keep")
+    asked = read_question(network, question, search, others=others, between="keep")
 
     from picojoule.completeness import told
     from picojoule.estimation import price

@@ -25,6 +25,7 @@ def read_question(
     options: QuestionOptions,
     search: SearchOptions = SEARCH,
     between: str | None = None,
+    others: str = "apart",
 ) -> Question:
     """What the user asks: the network, the accelerator, and how mappings are searched.
 
@@ -56,6 +57,7 @@ def read_question(
         space=search.space,
         policy=search.mapping,
         between=between,
+        others=others,
         **settings,
     )
     idle = without_effect(asked, settings["density"])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from picojoule.accelerator import Accelerator
 from picojoule.graph import Graph, Node
 from picojoule.legality import tile_bits
-from picojoule.plan.placement import near_memories
+from picojoule.plan.placement import places
 from picojoule.workload import Layer, Operand
 
 
@@ -43,12 +43,14 @@ class Step:
     """A node that runs, and the blocks that it reads and makes.
 
     Args:
+        tensors: the blocks of each tensor that it reads or makes.
         operands: of a node that is one whole layer, the blocks of each operand that other nodes
             make or read.
         makes: the blocks made here.
     """
 
     node: Node
+    tensors: Mapping[str, tuple[str, ...]]
     operands: Mapping[Operand, tuple[str, ...]]
     makes: tuple[Block, ...]
 
@@ -88,6 +90,7 @@ def lifetimes_of(
     steps = (
         Step(
             node=node,
+            tensors={name: lives.inside[name] for name in (*node.reads, *node.makes)},
             operands={o: lives.inside[tensor] for o, tensor in _operands(node, layers)},
             makes=tuple(lives.block(name, node) for name in node.makes),
         )
@@ -122,7 +125,7 @@ class _Lives:
         room = size * max(self._stretch(x, parts) for x in readers)
         readable = [
             memory
-            for memory in near_memories(self._accelerator)
+            for memory in places(self._accelerator)
             if (maker is None or (_whole(maker) and Operand.OUTPUT in memory.keeps))
             and all(self._can_read(x, parts, memory.keeps) for x in readers)
         ]

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from picojoule.accelerator import Accelerator, Array, Level, Memory
+from picojoule.plan.transfers import near_memories
 from picojoule.workload import OPERANDS, Operand
 
 Homes = Mapping[Operand, str]
@@ -58,14 +59,9 @@ def seen_from(accelerator: Accelerator, homes: Homes, room: Mapping[str, float])
     return replace(accelerator, nest=tuple(nest))
 
 
-def near_memories(accelerator: Accelerator) -> tuple[Memory, ...]:
-    """The memories in which a tensor may lie whole, outermost first: those outside every array."""
-    memories: list[Memory] = []
-    for part in accelerator.nest[1:]:
-        if isinstance(part, Array):
-            break
-        memories += part.memories
-    return tuple(memories)
+def places(accelerator: Accelerator) -> tuple[Memory, ...]:
+    """The memories in which a tensor may lie whole, outermost first."""
+    return tuple(near.memory for near in near_memories(accelerator))
 
 
 def _named(level: Level, name: str) -> Memory | None:

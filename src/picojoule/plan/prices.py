@@ -22,7 +22,7 @@ from picojoule.accelerator import Accelerator, Format
 from picojoule.errors import MappingError, NoMappingError
 from picojoule.legality import violations
 from picojoule.mapper.found import Found
-from picojoule.plan.placement import near_memories, seen_from
+from picojoule.plan.placement import places, seen_from
 from picojoule.workload import OPERANDS, Layer, Operand, PerOperand
 
 Homes: TypeAlias = PerOperand[str]
@@ -111,7 +111,7 @@ class Prices:
     ) -> None:
         self._parts, self._accelerator, self._objective = parts, accelerator, objective
         self._search, self._progress = search, progress
-        self._memories = near_memories(accelerator)
+        self._memories = places(accelerator)
         self._none: Rooms = (0.0,) * len(self._memories)
         self._problems: dict[tuple[object, ...], _Problem] = {}
         self.searched = 0

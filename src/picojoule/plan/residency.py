@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from picojoule.accelerator import Accelerator
 from picojoule.graph import Graph, Node
 from picojoule.plan.lifetimes import Block, Lifetimes, Step, lifetimes_of
-from picojoule.plan.placement import near_memories
+from picojoule.plan.placement import places
 from picojoule.plan.prices import OUTSIDE, Homes, Part, Placed, Prices, Rooms, Search
 from picojoule.plan.records import Stay
 from picojoule.workload import OPERANDS
 
+Operators = Callable[[Node, Collection[str]], float]
+"""What a node without layers takes of the objective, where these tensors lie on the chip."""
 State = tuple[tuple[str, str], ...]
 """Blocks that lie in near memories, and in which."""
 
@@ -40,6 +42,7 @@ class Residency:
         layers: by name, in the order they run.
         outside: the same where nothing stays.
         stays: tensors that lie in near memories, in the order they are made.
+        kept: all tensors that lie there, parts of others as well.
         steps: the nodes that run, each with the bits that tensors take in each near memory.
         value: of the objective, all layers, per inference.
         lower_bound: no plan of the space is below.
@@ -50,6 +53,7 @@ class Residency:
     layers: Mapping[str, Placed]
     outside: Mapping[str, Placed]
     stays: tuple[Stay, ...]
+    kept: frozenset[str]
     steps: tuple[tuple[Node, Mapping[str, float]], ...]
     value: float
     lower_bound: float
@@ -71,6 +75,7 @@ def reside(
     accelerator: Accelerator,
     objective: str,
     search: Search,
+    operators: Operators,
     progress: Callable[[str], None],
 ) -> Residency:
     """The plan with the least objective.
@@ -78,6 +83,7 @@ def reside(
     Args:
         parts: the layers by name.
         search: raises NoMappingError where none fits, MappingError where a given one does not.
+        operators: what those without products take.
         progress: called with the name of each layer that is searched.
 
     Raises:
@@ -90,7 +96,8 @@ def reside(
     outside = {name: prices.outside(name) for name in parts}
     for name, choices in _places(planned):
         prices.relax(name, Homes(*(x[-1] for x in choices)))
-    programme = _Programme(planned, prices, accelerator)
+    programme = _Programme(planned, prices, operators, accelerator)
+    idle = [step for step in planned.steps if not step.node.layers]
     proved = programme.least(prices.lower_bound)
     best = programme.least(prices.value)
     return Residency(
@@ -100,7 +107,9 @@ def reside(
         steps=best.steps,
         value=best.value,
         lower_bound=min(proved.value, best.value),
-        least=math.fsum(prices.least(*x) for x in _reach(planned, accelerator)),
+        kept=programme.kept(best.stays),
+        least=math.fsum(prices.least(*x) for x in _reach(planned, accelerator))
+        + math.fsum(operators(x.node, _readable(x, planned.blocks)) for x in idle),
         searched=prices.searched,
     )
 
@@ -119,13 +128,23 @@ def _places(planned: Lifetimes) -> Iterator[_Choices]:
 def _reach(planned: Lifetimes, accelerator: Accelerator) -> Iterator[_Choices]:
     """The same of operands that may lie there by parts, or of layers that take parts of tensors."""
     blocks = planned.blocks
-    near = near_memories(accelerator)
+    near = places(accelerator)
     for step in planned.steps:
         choices = _shared(step, lambda x: blocks[x].readable)
         if not step.operands:
             choices = [("", *(x.name for x in near if o in x.keeps)) for o in OPERANDS]
         for name in step.node.layers:
             yield name, choices
+
+
+def _readable(step: Step, blocks: Mapping[str, Block]) -> frozenset[str]:
+    """The tensors at a node that may lie near by, whole or by parts."""
+    return _within(step, {name for name, block in blocks.items() if block.readable})
+
+
+def _within(step: Step, near: Collection[str]) -> frozenset[str]:
+    """The tensors at a node all of whose blocks are *near*."""
+    return frozenset(x for x, parts in step.tensors.items() if all(y in near for y in parts))
 
 
 def _shared(step: Step, places: Callable[[str], tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -168,9 +187,15 @@ class _Arrival(NamedTuple):
 class _Programme:
     """The least sum over all layers, by the order of steps."""
 
-    def __init__(self, planned: Lifetimes, prices: Prices, accelerator: Accelerator) -> None:
-        self._steps, self._prices = planned.steps, prices
-        self._memories = near_memories(accelerator)
+    def __init__(
+        self,
+        planned: Lifetimes,
+        prices: Prices,
+        operators: Operators,
+        accelerator: Accelerator,
+    ) -> None:
+        self._steps, self._prices, self._operators = planned.steps, prices, operators
+        self._memories = places(accelerator)
         self._blocks = planned.blocks
 
     def least(self, price: Price) -> _Best:
@@ -184,6 +209,11 @@ class _Programme:
             for use in missing:
                 self._prices.ask(*use)
 
+    def kept(self, stays: Collection[Stay]) -> frozenset[str]:
+        """All tensors whose blocks stay."""
+        near = {stay.tensor for stay in stays}
+        return frozenset().union(*(_within(step, near) for step in self._steps))
+
     def _path(self, price: Price) -> tuple[float, list[tuple[Step, State]]]:
         """The least value, and what lies in near memories while each step runs."""
         layers: list[dict[State, _Arrival]] = [{(): _Arrival(0.0, (), ())}]
@@ -195,6 +225,8 @@ class _Programme:
                     if uses is None:
                         continue
                     value = arrival.value + math.fsum(price(*use) for use in uses)
+                    if not step.node.layers:
+                        value += self._operators(step.node, _within(step, dict(during)))
                     after = tuple(x for x in during if self._blocks[x[0]].last > n)
                     if after not in arrivals or value < arrivals[after].value:
                         arrivals[after] = _Arrival(value, before, during)

@@ -12,6 +12,7 @@ from picojoule.completeness import left_out, listed
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.eyexam.examination import Examination
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.reports.between import saving_line
 from picojoule.reports.page import comparison_words
 from picojoule.reports.palette import OPERAND_COLORS, memory_colors, place_colors
 from picojoule.reports.scale import percent
@@ -73,6 +74,7 @@ def estimate_fragment(estimate: Estimate) -> str:
         f"objective {estimate.objective}; not counted: {operators}; "
         "control, clock and undeclared leakage are not modelled."
     )
+    saving = saving_line(estimate)
     dear = sorted(estimate.layers, key=lambda x: -x.energy)[:_MANY]
     drawn = [x for x in estimate.layers if x in dear]
     picture = bars(
@@ -86,6 +88,7 @@ def estimate_fragment(estimate: Estimate) -> str:
         picture,
         f"<details><summary>{len(rows)} layers</summary>{_table(heads, rows, totals)}</details>",
         *(f"<p>Remark: {escape(remark)}</p>" for remark in estimate.remarks),
+        f"<p>{escape(saving)}</p>" if saving else "",
         f"<p>{escape(note)}</p>",
         warning=warning,
     )

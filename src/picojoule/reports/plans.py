@@ -84,9 +84,11 @@ def plan_sentences(estimate: Estimate) -> Iterator[str]:
         f"{value} than {_value(plan.least, plan, estimate)}: each layer with all near by that may "
         f"be, and all room its own. The plan is {100 * max(above, 0.0):.3g} % above that."
     )
+    counted = estimate.others is not None and estimate.others.counted
     yield (
         "Inputs of the network are loaded and outputs stored all the same; weights are loaded in "
-        "every inference. Operators without products take room, but nothing else of them counts."
+        "every inference. What operators without products make takes room"
+        + (", and what they move is counted." if counted else "; what they move is not counted.")
     )
 
 
