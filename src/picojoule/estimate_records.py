@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -147,14 +147,7 @@ class LayerEstimate(Displayed):
             "limited_by": self.limited_by,
             **({"homes": dict(self.homes)} if self.homes else {}),
             "mapping": self.mapping.to_dict(),
-            "search": {
-                "status": self.search.status,
-                "lower_bound": self.search.lower_bound,
-                "explored": self.search.explored,
-                "pruned": self.search.pruned,
-                "seconds": self.search.seconds,
-                "space": self.search.space,
-            },
+            "search": asdict(self.search),
             **({} if self.layer is None else layer_record(self.layer)),
         }
 
@@ -221,7 +214,7 @@ class Estimate(MaybeIncomplete, Plotted):
     multiply, or may, and are not in the figures; ``remarks`` say what the network's reader assumed.
     ``graph`` says what lies between the layers, and ``others`` what operators without products move
     there, in the totals only if they are ``counted``; both None where nobody says.
-    ``plan`` says which tensors stay on the chip between layers, where that was asked for.
+    ``plan`` says which tensors stay on the chip, where that was asked for.
     """
 
     network: str
@@ -373,13 +366,15 @@ class Estimate(MaybeIncomplete, Plotted):
     def between(self) -> NetworkBounds | None:
         """What each tensor saves at most if it stays on the chip; None where nobody says.
 
-        Nor is there any where a ``plan`` keeps tensors there. Worked out anew each time, from the
-        graph, the layers and the machine.
+        Nor where a ``plan`` keeps tensors there. Worked out anew, from graph, layers and machine.
         """
         layers = {x.name: x.layer for x in self.layers if x.layer is not None}
-        if self.graph is None or self.machine is None or len(layers) < len(self.layers):
-            return None
-        if self.plan is not None:
+        if (
+            self.graph is None
+            or self.machine is None
+            or len(layers) < len(self.layers)
+            or self.plan
+        ):
             return None
         from picojoule.plan.bounds import bound_graph  # most estimates are not asked for it
 

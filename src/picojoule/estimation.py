@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
 
 
+# 84 lines: 63 of them are the arguments and what they mean, the rest hands them on.
 def estimate(
     source: object,
     accelerator: str | os.PathLike[str] | Accelerator,

@@ -58,7 +58,7 @@ class Found:
         return self.value / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
 
 
-class Priced(Protocol):
+class _Priced(Protocol):
     """What has an energy and takes cycles."""
 
     @property
@@ -67,7 +67,7 @@ class Priced(Protocol):
     def cycles(self) -> float: ...
 
 
-def value_of(cost: Priced, objective: str) -> float:
+def value_of(cost: _Priced, objective: str) -> float:
     """What *objective* minimises: the energy, the cycles, or their product."""
     return {
         "energy": cost.energy,

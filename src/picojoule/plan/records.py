@@ -71,6 +71,10 @@ class Plan:
         """How far the value may be above the best plan of the space, relative to the bound."""
         return max(0.0, self.value / self.lower_bound - 1) if self.lower_bound > 0 else math.inf
 
+    def rooms(self, layer: str) -> Mapping[str, float]:
+        """Bits that tensors take in each memory while a layer runs."""
+        return next(step.rooms for step in self.steps if layer in step.layers)
+
     def scaled(self, factor: float) -> Plan:
         """The same with energies in another unit, of which the present one is *factor*."""
         each = 1.0 if self.objective == "latency" else factor

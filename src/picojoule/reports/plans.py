@@ -7,14 +7,21 @@ from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 
-from picojoule.estimate_records import Estimate
+from picojoule.accelerator import Accelerator
+from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.plan.placement import seen_from
 from picojoule.plan.records import Plan, PlanStep
 from picojoule.reports.graph import repeats
 from picojoule.reports.tables import Column, Grid
 from picojoule.reports.tables import cell as _text
 from picojoule.reports.tables import prose as _prose
 from picojoule.units import show_capacity, show_count, show_energy, show_seconds
+from picojoule.workload import Operand
 
+LEGEND = (
+    "A lane is a tensor that lies in the memory, from the node that makes it (┌) to the last that "
+    "reads it (└). A bar shows tensors (█), tiles of the layer that runs (▒) and what is free (·)."
+)
 BAR = 10
 """Cells of the bar that shows how full a memory is."""
 
@@ -26,6 +33,23 @@ class _Row(NamedTuple):
     reads: str
     makes: str
     memories: tuple[tuple[str, str], ...]
+
+
+def seen_by(estimate: Estimate, layer: LayerEstimate) -> Accelerator | None:
+    """The machine as a layer sees it from where its operands lie."""
+    machine, plan = estimate.machine, estimate.plan
+    if machine is None or plan is None or not layer.homes:
+        return machine
+    homes = {Operand(name): memory for name, memory in layer.homes.items()}
+    return seen_from(machine, homes, plan.rooms(layer.name))
+
+
+def plan_words(estimate: Estimate, plan: Plan) -> str:
+    """In a few words, what stays on the chip and what that saves."""
+    count = len(plan.stays)
+    stay = f"{count} tensor{' stays' if count == 1 else 's stay'} on chip"
+    less = _less(estimate.energy, plan.outside["energy"])
+    return f"{stay}: {less} energy than where nothing stays, {plan.status}"
 
 
 def plan_headline(estimate: Estimate) -> str:
@@ -43,14 +67,7 @@ def plan_report(estimate: Estimate) -> Group:
     plan = _plan(shown)
     parts: list[RenderableType] = [_text(plan_headline(estimate), "bold")]
     if plan.stays:
-        parts.append(_picture(plan))
-        parts.append(
-            _prose(
-                "A lane is a tensor that lies in the memory, from the node that makes it (┌) to "
-                "the last that reads it (└). A bar shows tensors (█), tiles of the layer that runs "
-                "(▒) and what is free (·)."
-            )
-        )
+        parts += [picture(plan), _prose(LEGEND)]
     parts += map(_prose, plan_sentences(shown))
     return Group(*parts)
 
@@ -120,7 +137,8 @@ def _value(value: float, plan: Plan, estimate: Estimate) -> str:
     return _time(value, estimate) if plan.objective == "latency" else show_count(value)
 
 
-def _picture(plan: Plan) -> Grid:
+def picture(plan: Plan) -> Grid:
+    """Node by node what lies in which memory, and how full that is; repeated blocks once."""
     used = [name for name in plan.capacities if any(stay.memory == name for stay in plan.stays)]
     columns = [
         Column(head="node", words=True),
