@@ -386,10 +386,7 @@ class Estimate(MaybeIncomplete, Plotted):
             batch=self.batch,
             others=self.others is not None and self.others.counted,
         )
-        joules = self.joules
-        if bounds.energy_unit == self.energy_unit or joules is None:
-            return bounds
-        return bounds.scaled(self.machine.unit_picojoules or 1.0, self.energy_unit)
+        return bounds.in_picojoules() if self.energy_unit == "pJ" else bounds
 
     def least_kept(self, between: NetworkBounds) -> float | None:
         """What no schedule is below that keeps tensors on the chip and computes nothing twice.

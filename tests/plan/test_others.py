@@ -62,12 +62,15 @@ def test_by_hand() -> None:
     assert add.energy == 206 * (256 + 128)
     assert add.by_memory == {"dram": 200 * 384, "buffer": 6 * 384}
     assert add.bytes_moved == {"dram": 768, "buffer": 768}
+    each = {"dram": {"read": 256, "write": 128}, "buffer": {"read": 128, "write": 256}}
+    assert add.accesses == each
     assert add.by_operand == {"other": add.energy}
     assert (pool.operator, pool.energy) == ("MaxPool", 206 * (128 + 32))
     # At the dearer end only: what the buffer takes is not charged.
     once = priced(residual(), replace(FLAT, charging=Charging.DEARER_END))
     assert [x.energy for x in once.operators] == [200 * 384, 200 * 160]
     assert (once.energy, once.words, once.cycles) == (200 * 544, 544, 0)
+    assert once.operators[0].accesses["buffer"] == {"read": 0, "write": 0}
 
 
 @pytest.mark.parametrize("charging", list(Charging))

@@ -13,6 +13,7 @@ from picojoule.cli import main
 from picojoule.comparison import compare
 from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
+from picojoule.reports.accesses import network_table
 from picojoule.reports.between import others_words
 from picojoule.reports.between_tables import between
 from picojoule.reports.csv_text import csv_text
@@ -70,6 +71,9 @@ def test_the_terminal(apart: Estimate, counted: Estimate) -> None:
     assert not re.search(r"^ other ", plain(estimate_report(apart)), re.MULTILINE)
     text = plain(estimate_report(counted))
     assert len(re.findall(r"^ other ", text, re.MULTILINE)) == 2  # a row in both tables
+    for kind, both in (("charged", "544 544"), ("physical", "1.06 KiB 1.06 KiB")):
+        (row,) = re.findall(r"^ other .*", plain(network_table(counted, kind)), re.MULTILINE)
+        assert words(row) == f"other {both}"
     assert "not counted: the arithmetic of Relu x2" in not_counted_line(
         {"Relu": 2}, None, counted.others
     )

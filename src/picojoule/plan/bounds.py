@@ -75,12 +75,14 @@ class NetworkBounds:
     Args:
         energy, other, cycles: of all tensors together, each end of a layer counted once.
         fitting: the part of that energy that tensors save which fit whole, each for itself.
+        unit_picojoules: of one unit of energy; None where the accelerator does not say.
         by_parts: whether they hold of tensors that stay by parts as well.
     """
 
     network: str
     accelerator: str
     energy_unit: str
+    unit_picojoules: float | None
     clock: float | None
     batch: int
     tensors: tuple[TensorBound, ...]
@@ -90,11 +92,15 @@ class NetworkBounds:
     other: float
     cycles: float
 
-    def scaled(self, factor: float, energy_unit: str) -> NetworkBounds:
-        """The same with energies in another unit, of which the present one is *factor*."""
+    def in_picojoules(self) -> NetworkBounds:
+        """The same in picojoules where the machine says what a MAC costs, else as it is."""
+        factor = self.unit_picojoules
+        if self.energy_unit == "pJ" or factor is None:
+            return self
         return replace(
             self,
-            energy_unit=energy_unit,
+            energy_unit="pJ",
+            unit_picojoules=1.0,
             tensors=tuple(
                 replace(each, energy=factor * each.energy, other=factor * each.other)
                 for each in self.tensors
@@ -229,6 +235,7 @@ def bound_graph(
         network=network,
         accelerator=accelerator.name,
         energy_unit=accelerator.energy_unit,
+        unit_picojoules=accelerator.unit_picojoules,
         clock=accelerator.clock,
         batch=batch,
         tensors=tuple(bounds),

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from picojoule.accelerator import Accelerator
 from picojoule.cost import Ledger
 from picojoule.graph import Graph, Node, Tensor
-from picojoule.plan.transfers import near_memories, one_word, transfer, way_to
+from picojoule.plan.transfers import Transfer, near_memories, one_word, transfer, way_to
 from picojoule.units import whole
 from picojoule.workload import Operand
 
@@ -37,6 +37,7 @@ class OperatorEstimate:
         operator: by the name of its file.
         words: values that it reads, and writes.
         by_memory: energy by place; sums to ``energy``.
+        accesses: words that are charged: memory -> (read, write).
         bytes_moved: that enter or leave each memory, whichever end is charged.
         sized: whether all of its tensors have a size; the figures leave out those that have none.
     """
@@ -46,6 +47,7 @@ class OperatorEstimate:
     words: Mapping[str, float]
     energy: float
     by_memory: Mapping[str, float]
+    accesses: Mapping[str, Mapping[str, float]]
     bytes_moved: Mapping[str, float]
     cycles: float
     limited_by: str
@@ -71,6 +73,7 @@ class OperatorEstimate:
             "words": {way: whole(count) for way, count in self.words.items()},
             "energy": self.energy,
             "by_memory": dict(self.by_memory),
+            "accesses": {name: dict(words) for name, words in self.accesses.items()},
             "bytes_moved": dict(self.bytes_moved),
             "cycles": whole(self.cycles),
             "limited_by": self.limited_by,
@@ -178,13 +181,6 @@ def price_others(
     return Others(operators=operators, counted=counted)
 
 
-class _Toll(NamedTuple):
-    """What a tensor takes on its way, for one inference."""
-
-    energy: Mapping[str, float]
-    bits: Mapping[str, float]
-
-
 class OperatorPrices:
     """Operators of equal ends are priced once: most of a network's are alike."""
 
@@ -195,7 +191,7 @@ class OperatorPrices:
         # Where a tensor may stay: to there a layer before it brings it, or one after it takes it.
         self._level = next((x.level for x in near if able <= x.memory.keeps), 0)
         self._alike: dict[tuple[object, ...], OperatorEstimate] = {}
-        self._tolls: dict[tuple[object, ...], _Toll] = {}
+        self._each: dict[tuple[object, ...], Transfer] = {}
         self._drawn = {
             name: each
             for name, each in (
@@ -227,14 +223,18 @@ class OperatorPrices:
         rows = _rows(operator, reads, makes)
         read = [*reads, *rows]
         brought = [*(tensor for tensor in reads if tensor not in near), *rows]
-        tolls = [self._toll(tensor, Operand.INPUT) for tensor in brought]
-        tolls += [self._toll(tensor, Operand.OUTPUT) for tensor in makes if tensor not in near]
-        bits = _added(toll.bits for toll in tolls)
+        moves = [
+            *(self._moved(tensor, Operand.INPUT) for tensor in brought),
+            *(self._moved(tensor, Operand.OUTPUT) for tensor in makes if tensor not in near),
+        ]
+        words = _added(move.words for move in moves)
+        bits = {name: count * self._accelerator.word_bits for name, count in words.items()}
         cycles, limit = 0.0, "nothing"
         for memory in self._accelerator.memories.values():
             if memory.bandwidth and bits.get(memory.name, 0.0) / memory.bandwidth > cycles:
                 cycles, limit = bits[memory.name] / memory.bandwidth, memory.name
-        by_memory = _added(toll.energy for toll in tolls)
+        by_memory = _added(move.energy for move in moves)
+        writes = _added(move.writes for move in moves)
         by_memory |= {name: each * cycles for name, each in self._drawn.items()}
         return OperatorEstimate(
             name="",
@@ -245,29 +245,32 @@ class OperatorPrices:
             },
             energy=math.fsum(by_memory.values()),
             by_memory=by_memory,
+            accesses={
+                name: {"read": whole(reads), "write": whole(writes[name])}
+                for name, reads in _added(move.reads for move in moves).items()
+            },
             bytes_moved={name: whole(each / 8) for name, each in bits.items()},
             cycles=cycles,
             limited_by=limit,
             sized=all(tensor.words is not None for tensor in (*reads, *makes)),
         )
 
-    def _toll(self, tensor: Tensor, operand: Operand) -> _Toll:
-        """What one load, or one store, of a tensor takes."""
+    def _moved(self, tensor: Tensor, operand: Operand) -> Transfer:
+        """One load, or one store, of a tensor, for one inference."""
         key = (operand, tensor.bits, tensor.density, tensor.scale_bits)
-        if key not in self._tolls:
-            self._tolls[key] = self._per_value(tensor, operand)
-        each, count = self._tolls[key], (tensor.words or 0) / self._batch
-        return _Toll(*({name: x * count for name, x in part.items()} for part in each))
+        if key not in self._each:
+            self._each[key] = self._of_one(tensor, operand)
+        each, count = self._each[key], (tensor.words or 0) / self._batch
+        return Transfer(*({name: x * count for name, x in part.items()} for part in each))
 
-    def _per_value(self, tensor: Tensor, operand: Operand) -> _Toll:
+    def _of_one(self, tensor: Tensor, operand: Operand) -> Transfer:
+        """The same of one of its values."""
         accelerator, value = self._accelerator, one_word(tensor)
         ledger = Ledger(value, accelerator, one=1.0)
         way = way_to(accelerator, self._level, operand)
         coded = {memory.name: ledger.coded_words(memory, operand) for memory in way}
         plain = value.stored_bits(operand) / accelerator.word_bits
-        moved = transfer(way, operand, coded, plain, accelerator.charging)
-        bits = {name: words * accelerator.word_bits for name, words in moved.words.items()}
-        return _Toll(moved.energy, bits)
+        return transfer(way, operand, coded, plain, accelerator.charging)
 
 
 def _rows(operator: str, reads: Sequence[Tensor], makes: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -19,10 +19,18 @@ class Near(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """Of one value: the energy at each memory of its way, and the words in or out of each."""
+    """Of one value, at each memory of its way.
+
+    Args:
+        energy: of what is charged there.
+        words: of the accelerator, in and out, whichever end is charged.
+        reads, writes: how often they are charged.
+    """
 
     energy: Mapping[str, float]
     words: Mapping[str, float]
+    reads: Mapping[str, float]
+    writes: Mapping[str, float]
 
 
 def one_word(tensor: Tensor) -> Layer:
@@ -65,25 +73,29 @@ def transfer(
         coded: words of the accelerator that the value takes as each memory codes it.
         plain: the same uncoded, of outputs as a partial sum.
     """
-    both = charging is Charging.BOTH_ENDS
-    energy, words = dict.fromkeys(coded, 0.0), dict.fromkeys(coded, 0.0)
-    outermost = way[0]
-    if operand is Operand.OUTPUT:
-        # What reaches the outermost memory is finished: coded, and written whoever is charged.
-        energy[outermost.name] += coded[outermost.name] * outermost.write_energy
+    both = float(charging is Charging.BOTH_ENDS)
+    outermost, outward = way[0], operand is Operand.OUTPUT
+    # What is in the outermost memory is finished, and coded; further in an output is a sum.
+    size = {x.name: plain if outward and x is not outermost else coded[x.name] for x in way}
+    passes, reads, writes = (dict.fromkeys(size, 0.0) for _ in range(3))
+    if outward:
+        writes[outermost.name] = 1.0
     elif len(way) == 1:
-        energy[outermost.name] += coded[outermost.name] * outermost.read_energy
+        reads[outermost.name] = 1.0
     if len(way) == 1:
-        words[outermost.name] += coded[outermost.name]
+        passes[outermost.name] = 1.0
     for outer, inner in pairwise(way):
-        if operand is not Operand.OUTPUT:
-            energy[outer.name] += coded[outer.name] * outer.read_energy
-            energy[inner.name] += coded[inner.name] * inner.write_energy * both
-            sizes = coded[outer.name], coded[inner.name]
+        passes[outer.name] += 1.0
+        passes[inner.name] += 1.0
+        if not outward:
+            reads[outer.name] = 1.0
+            writes[inner.name] = both
         else:
-            energy[outer.name] += plain * outer.write_energy * (both and outer is not outermost)
-            energy[inner.name] += plain * inner.read_energy * (both and inner.charge_drains)
-            sizes = coded[outer.name] if outer is outermost else plain, plain
-        words[outer.name] += sizes[0]
-        words[inner.name] += sizes[1]
-    return Transfer(energy, words)
+            writes[outer.name] = 1.0 if outer is outermost else both
+            reads[inner.name] = both * inner.charge_drains
+    energy = {
+        x.name: size[x.name] * (reads[x.name] * x.read_energy + writes[x.name] * x.write_energy)
+        for x in way
+    }
+    words = {name: size[name] * count for name, count in passes.items()}
+    return Transfer(energy, words, reads, writes)
