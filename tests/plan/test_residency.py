@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,6 +21,7 @@ from picojoule.plan.others import OperatorPrices
 from picojoule.plan.placement import seen_from
 from picojoule.workload import OPERANDS, Layer, Operand, Workload
 from tests.plan.networks import random_network
+from tests.plan.test_bounds import FLAT, attention, chain, fc, window
 
 EVERYTHING = frozenset(OPERANDS)
 
@@ -219,3 +220,31 @@ def total(estimated: Estimate, objective: str) -> float:
         {"energy": x.energy, "latency": x.cycles, "edp": x.energy * x.cycles}[objective]
         for x in (*estimated.layers, *operators)
     )
+
+
+# Each layer alone and the chain, free to fuse, on the same machine: AccelForge 1.0.467.
+@pytest.mark.parametrize(
+    ("layers", "fused"),
+    [
+        ((fc("a", 64, 64, 64), fc("b", 64, 64, 64)), 16_433_152),
+        ([fc(name, 64, 64, 64) for name in "abc"], 23_805_952),
+        (attention(), 59_031_552),
+        ((window("a", 12), window("b", 10)), 2_933_824),
+    ],
+)
+def test_where_tensors_fit_nothing_that_fuses_is_better(
+    layers: Sequence[Layer], fused: int
+) -> None:
+    plan = estimate(chain(*layers), FLAT, between="keep", cache=False).plan
+    assert plan is not None
+    assert plan.value == plan.lower_bound == plan.least == fused
+    assert plan.status == "optimal"
+
+
+def test_where_they_do_not_fit_bands_could_help() -> None:
+    # DeiT-tiny's FFN on 65,536 words; AccelForge gets 1,566,600,960 band by band.
+    layers = (fc("a", 197, 192, 768), fc("b", 197, 768, 192))
+    plan = estimate(chain(*layers), FLAT, between="keep", cache=False).plan
+    assert plan is not None
+    assert not plan.stays
+    assert plan.least < 1_566_600_960 < plan.value == 1_589_976_192
