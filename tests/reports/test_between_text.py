@@ -49,7 +49,7 @@ def test_rows_are_the_largest_first(apart: Estimate) -> None:
         ("a", "52.7 k x E_MAC", "256 B"),
         ("b", "26.4 k x E_MAC", "256 B"),
     ]
-    assert (lying.total.energy, lying.timed, lying.apart) == ("79.1 k x E_MAC", False, False)
+    assert (lying.total.energy, lying.timed, lying.repeated) == ("79.1 k x E_MAC", False, False)
     assert [(x.operator, x.count, x.read, x.written) for x in lying.operators] == [
         ("Add", 1, "256", "128"),
         ("MaxPool", 1, "128", "32"),
@@ -124,9 +124,20 @@ def test_pages_and_markdown_have_the_tables(apart: Estimate, counted: Estimate) 
 
 
 def test_a_long_table_is_folded_after_its_largest() -> None:
-    network = chain(*(fc(f"fc{n}", 4, 4, 4) for n in range(16)))
+    network = chain(*(fc(f"fc{n}", 4, 4, 4) for n in "abcdefghijklmno"))
     page = estimate_page(estimate(network, FLAT, dataflow="flexible"))
-    assert "<summary>3 more tensors, which save less</summary>" in page
+    assert "<summary>2 more tensors, which save less</summary>" in page
+
+
+def test_blocks_that_repeat_are_one_row() -> None:
+    network = chain(*(fc(f"block{n}/fc", 4, 4, 4) for n in range(5)), fc("last", 4, 4, 4))
+    lying = between(estimate(network, FLAT, dataflow="flexible"))
+    assert lying is not None
+    (row,) = lying.rows
+    assert (row.tensor, row.times) == ("block0/fc … block4/fc", 5)
+    assert (row.energy, row.read_by) == ("33 k x E_MAC", "block1/fc, …")  # 5 x 412 x 16
+    assert lying.total.energy == row.energy
+    assert (lying.repeated, lying.tensors, lying.total.times) == (True, 5, 5)
 
 
 def test_two_that_count_otherwise_are_compared(apart: Estimate, counted: Estimate) -> None:

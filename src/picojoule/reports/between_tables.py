@@ -6,6 +6,7 @@ What it could save that each tensor stays on the chip, and what operators withou
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,10 +20,17 @@ from picojoule.units import show_capacity, show_count, show_energy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRow:
-    """A tensor that may stay on the chip, as a table shows it; ``made_by`` if called otherwise."""
+    """Tensors that may stay on the chip and are alike, as a table shows them.
+
+    Args:
+        tensor: its name, and who makes it if that is called otherwise; of several first and last.
+        times: how many there are.
+        energy, share, time: of all of them.
+        room, read_by: of the first.
+    """
 
     tensor: str
-    made_by: str
+    times: int
     read_by: str
     room: str
     stays: str
@@ -50,7 +58,7 @@ class Between:
 
     Args:
         sentences: what all tensors together save at most if they stay, and what that rests on.
-        rows: the tensors that save something, largest first.
+        rows: the tensors that save something, largest first; those that are alike in one.
         total: the last row: all of them together.
         others: in a sentence, what operators without products move; empty if there are none.
         operators: the same by kind, the dearest first.
@@ -68,9 +76,14 @@ class Between:
         return bool(self.total.time)
 
     @property
-    def apart(self) -> bool:
-        """Whether some tensor is called otherwise than who makes it."""
-        return any(row.made_by for row in self.rows)
+    def repeated(self) -> bool:
+        """Whether some row stands for several tensors."""
+        return any(row.times > 1 for row in self.rows)
+
+    @property
+    def tensors(self) -> int:
+        """How many tensors the rows are of."""
+        return sum(row.times for row in self.rows)
 
 
 def between(estimate: Estimate) -> Between | None:
@@ -84,10 +97,10 @@ def between(estimate: Estimate) -> Between | None:
     moved = others is not None and bool(others.operators)
     return Between(
         sentences=tuple(_sentences(estimate, bounds, saving)),
-        rows=tuple(_row(each, estimate, bounds) for each in saving),
+        rows=tuple(_row(alike, estimate, bounds) for alike in _alike(saving)),
         total=TensorRow(
             tensor="together, at most",
-            made_by="",
+            times=len(saving),
             read_by="",
             room="",
             stays="",
@@ -144,17 +157,39 @@ def _operator_rows(
         )
 
 
-def _row(tensor: TensorBound, estimate: Estimate, bounds: NetworkBounds) -> TensorRow:
+def _alike(saving: list[TensorBound]) -> list[list[TensorBound]]:
+    """The tensors of a network's repeated blocks together; what saves most, in all, first.
+
+    Alike are those that say the same of all but their names, which differ in numbers only.
+    """
+    groups: dict[tuple[object, ...], list[TensorBound]] = {}
+    for each in saving:
+        name = re.sub(r"[0-9]+", "0", each.tensor)
+        key = (name, each.energy, each.cycles, each.room, each.memory, len(each.read_by))
+        groups.setdefault(key, []).append(each)
+    return sorted(groups.values(), key=lambda x: (-len(x) * x[0].energy, -len(x) * x[0].cycles))
+
+
+def _row(alike: list[TensorBound], estimate: Estimate, bounds: NetworkBounds) -> TensorRow:
+    first, times = alike[0], len(alike)
+    names = [each.tensor if times > 2 else _name(each) for each in alike]
     stays = ""
-    if tensor.memory:
-        stays = f"{tensor.memory}, {'whole' if tensor.fits else 'by parts'}"
+    if first.memory:
+        stays = f"{first.memory}, {'whole' if first.fits else 'by parts'}"
     return TensorRow(
-        tensor=tensor.tensor,
-        made_by="" if tensor.made_by == tensor.tensor else tensor.made_by or "an input",
-        read_by=", ".join(tensor.read_by),
-        room="unknown" if tensor.room is None else show_capacity(tensor.room),
+        tensor=f"{names[0]} … {names[-1]}" if times > 2 else ", ".join(names),
+        times=times,
+        read_by=", ".join(first.read_by) + (", …" if times > 1 else ""),
+        room="unknown" if first.room is None else show_capacity(first.room),
         stays=stays,
-        energy=show_energy(tensor.energy, bounds.energy_unit),
-        share=saved_share(tensor.energy, estimate.energy),
-        time=time_of(tensor.cycles, bounds),
+        energy=show_energy(times * first.energy, bounds.energy_unit),
+        share=saved_share(times * first.energy, estimate.energy),
+        time=time_of(times * first.cycles, bounds),
     )
+
+
+def _name(tensor: TensorBound) -> str:
+    """A tensor, and who makes it where that is called otherwise."""
+    if tensor.made_by == tensor.tensor:
+        return tensor.tensor
+    return f"{tensor.tensor}, {f'by {tensor.made_by}' if tensor.made_by else 'an input'}"
