@@ -18,8 +18,11 @@ from picojoule.estimation import estimate
 from picojoule.frontends import load
 from picojoule.plan.placement import seen_from
 from picojoule.question import ask
+from picojoule.reports.document import document
+from picojoule.reports.markdown import estimate_markdown
+from picojoule.reports.page import estimate_page
 from picojoule.reports.plans import plan_report
-from picojoule.reports.text import plain
+from picojoule.reports.text import estimate_report, plain
 from picojoule.specs import dump_accelerator, load_accelerator, parse_accelerator
 from picojoule.workload import OPERANDS, Operand, Workload, linear
 from tests.plan.networks import Sketch
@@ -229,6 +232,16 @@ def test_the_picture(kept: Estimate) -> None:
     assert "stage1.conv2       unified-buffer  unified-buffer  │└┌" in text
     assert "Optimal: no plan that keeps tensors whole takes less energy" in text
     assert "48.5 % less than where nothing stays" in text
+
+
+def test_reports_have_the_picture(kept: Estimate) -> None:
+    for text in (estimate_markdown(kept), estimate_page(kept)):
+        assert "unified-buffer  │└┌" in text
+        assert "--between keep" in text
+        assert "14 tensors stay on chip: 48.5 % less energy" in text
+    nests = {page.name: page.loop_nest for page in document(kept).layers}
+    assert nests["stage1.conv1"].startswith("weight-dram+host-memory+unified-buffer [")
+    assert "14 tensors stay on chip" in plain(estimate_report(kept))
 
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
