@@ -238,7 +238,7 @@ def test_reports_have_the_picture(kept: Estimate) -> None:
     for text in (estimate_markdown(kept), estimate_page(kept)):
         assert "unified-buffer  │└┌" in text
         assert "--between keep" in text
-        assert "14 tensors stay on chip: 48.5 % less energy" in text
+        assert "14 tensors stay on chip" in text
     nests = {page.name: page.loop_nest for page in document(kept).layers}
     assert nests["stage1.conv1"].startswith("weight-dram+host-memory+unified-buffer [")
     assert "14 tensors stay on chip" in plain(estimate_report(kept))
