@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,6 +26,7 @@ from picojoule.graph import Graph
 from picojoule.mapping import parse_mapping
 from picojoule.network_records import graph_of, graph_record, layer_of, layer_record
 from picojoule.plan.others import Others, others_of
+from picojoule.plan.records import Plan, plan_of
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
@@ -58,7 +59,8 @@ class LayerEstimate(Displayed):
     ``accesses`` are charged words per inference: memory -> operand -> (read, write).
     ``bytes_moved`` are those that enter or leave a memory or an array's network, whichever end is
     charged, as counters on the chip would see them. ``layer`` is what was priced, for the whole
-    batch. The last two are not in files of before they were recorded.
+    batch. The last two are not in files of before they were recorded. ``homes`` names the memory of
+    each operand that lies on the chip before and after the layer runs: none goes further out.
     """
 
     name: str
@@ -75,6 +77,7 @@ class LayerEstimate(Displayed):
     search: SearchRecord
     layer: Layer | None = None
     bytes_moved: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -142,15 +145,9 @@ class LayerEstimate(Displayed):
             "cycles": whole(self.cycles),
             "utilization": self.utilization,
             "limited_by": self.limited_by,
+            **({"homes": dict(self.homes)} if self.homes else {}),
             "mapping": self.mapping.to_dict(),
-            "search": {
-                "status": self.search.status,
-                "lower_bound": self.search.lower_bound,
-                "explored": self.search.explored,
-                "pruned": self.search.pruned,
-                "seconds": self.search.seconds,
-                "space": self.search.space,
-            },
+            "search": asdict(self.search),
             **({} if self.layer is None else layer_record(self.layer)),
         }
 
@@ -217,6 +214,7 @@ class Estimate(MaybeIncomplete, Plotted):
     multiply, or may, and are not in the figures; ``remarks`` say what the network's reader assumed.
     ``graph`` says what lies between the layers, and ``others`` what operators without products move
     there, in the totals only if they are ``counted``; both None where nobody says.
+    ``plan`` says which tensors stay on the chip, where that was asked for.
     """
 
     network: str
@@ -234,6 +232,7 @@ class Estimate(MaybeIncomplete, Plotted):
     rules: tuple[Provenance, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
     others: Others | None = field(default=None, repr=False)
+    plan: Plan | None = None
 
     def __repr__(self) -> str:
         shown = self.in_picojoules()
@@ -303,6 +302,7 @@ class Estimate(MaybeIncomplete, Plotted):
             self,
             layers=tuple(layer.scaled(factor, self.objective) for layer in self.layers),
             others=self.others and self.others.scaled(factor),
+            plan=self.plan and self.plan.scaled(factor),
             energy_unit="pJ",
         )
 
@@ -366,10 +366,15 @@ class Estimate(MaybeIncomplete, Plotted):
     def between(self) -> NetworkBounds | None:
         """What each tensor saves at most if it stays on the chip; None where nobody says.
 
-        Worked out anew each time, from the graph, the layers and the machine.
+        Nor where a ``plan`` keeps tensors there. Worked out anew, from graph, layers and machine.
         """
         layers = {x.name: x.layer for x in self.layers if x.layer is not None}
-        if self.graph is None or self.machine is None or len(layers) < len(self.layers):
+        if (
+            self.graph is None
+            or self.machine is None
+            or len(layers) < len(self.layers)
+            or self.plan
+        ):
             return None
         from picojoule.plan.bounds import bound_graph  # most estimates are not asked for it
 
@@ -486,6 +491,7 @@ class Estimate(MaybeIncomplete, Plotted):
             "between": self._between_record(),
             "not_counted": operator_records(self.not_counted),
             **({} if self.graph is None else {"graph": graph_record(self.graph)}),
+            **({} if self.plan is None else {"plan": self.plan.to_dict()}),
             **({} if self.machine is None else {"machine": dump_accelerator(self.machine)}),
         }
 
@@ -544,6 +550,7 @@ def parse_estimate(raw: object, source: str) -> Estimate:
             rules=tuple(Provenance(**x) for x in raw.get("mapping_rules", ())),
             graph=graph_of(raw["graph"]) if "graph" in raw else None,
             others=others_of(raw["others"]) if raw.get("others") else None,
+            plan=plan_of(raw["plan"]) if "plan" in raw else None,
             machine=parse_accelerator(raw["machine"], f"{source}: $.machine")
             if "machine" in raw
             else None,
@@ -556,7 +563,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
     fields = {
         name: raw[name]
         for name in LayerEstimate.__dataclass_fields__
-        if name not in ("mapping", "search", "layer", "bytes_moved")
+        if name not in ("mapping", "search", "layer", "bytes_moved", "homes")
     }
     return LayerEstimate(
         **fields,
@@ -564,6 +571,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
         search=SearchRecord(**raw["search"]),
         layer=layer_of(raw) if "shape" in raw else None,
         bytes_moved=raw.get("bytes_moved", {}),
+        homes=raw.get("homes", {}),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from picojoule.cli.completion import (
+    complete_between,
     complete_chips,
     complete_dataflows,
     complete_layers,
@@ -106,6 +107,14 @@ Policy = Annotated[
         completer=complete_policies,
         help="best: a bound for the machine; or published: what a chip does whose mappings keep to "
         "the published rules of its dataflow and machine.",
+    ),
+]
+Between = Annotated[
+    str | None,
+    Parameter(
+        completer=complete_between,
+        help="Where tensors between layers lie: dram, the outermost memory; or keep: on the chip "
+        "where that is best. By default what the machine's file says, else dram.",
     ),
 ]
 TileSizes = Annotated[

@@ -40,7 +40,7 @@ class Bank:
         """Every column asked for so far."""
         count = (len(self._numbers), len(self.blocks))
         where, same, least = np.empty(count, np.int64), np.empty(count), np.empty(count)
-        for b, block in enumerate(self.blocks):
+        for b, block in enumerate(self.blocks if count[0] else ()):  # nothing is kept inside
             places = block.places(list(self._numbers))
             where[:, b], same[:, b], least[:, b] = zip(*places, strict=True)
         return Columns(where=where, same=same, scale=same.prod(axis=1), least=least.prod(axis=1))

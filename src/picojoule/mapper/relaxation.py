@@ -232,7 +232,8 @@ def _starts(families: Families, mode: int, blocks: int) -> Starts:
     count = int(families.start.max(initial=-1)) + 1
     columns = np.diff(families.columns)
     times = np.diff(families.times) // (columns + 1)
-    limits = np.diff(families.limits) // columns + times  # each time may be limited as well
+    limits = np.diff(families.limits) // np.maximum(columns, 1)  # where nothing is kept inside: 0
+    limits += times  # each time may be limited as well
     rates = np.full((count, 1 + int((times + limits).max(initial=0))), TUNING.first_price)
     rates[:, 0] = mode != LATENCY
     for start, number in zip(families.start, times, strict=True):

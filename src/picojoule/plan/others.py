@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, ClassVar
@@ -160,17 +160,28 @@ def others_of(record: Mapping[str, Any]) -> Others:
 
 
 def price_others(
-    graph: Graph, accelerator: Accelerator, batch: int, *, counted: bool = False
+    graph: Graph,
+    accelerator: Accelerator,
+    batch: int,
+    *,
+    counted: bool = False,
+    kept: Collection[str] = (),
 ) -> Others:
-    """Price what the operators without products of *graph* move on *accelerator*, per inference."""
-    prices = _Prices(accelerator, batch)
+    """Price what the operators without products of *graph* move on *accelerator*, per inference.
+
+    Args:
+        kept: names of tensors that lie on the chip: they come from nowhere else, nor go.
+    """
+    prices = OperatorPrices(accelerator, batch)
     operators = tuple(
-        prices.of(node, graph) for node in graph.nodes if not node.layers and not node.in_place
+        prices.of(node, graph, kept)
+        for node in graph.nodes
+        if not node.layers and not node.in_place
     )
     return Others(operators=operators, counted=counted)
 
 
-class _Prices:
+class OperatorPrices:
     """Operators of equal ends are priced once: most of a network's are alike."""
 
     def __init__(self, accelerator: Accelerator, batch: int) -> None:
@@ -190,22 +201,31 @@ class _Prices:
             if each
         }
 
-    def of(self, node: Node, graph: Graph) -> OperatorEstimate:
+    def of(self, node: Node, graph: Graph, kept: Collection[str] = ()) -> OperatorEstimate:
+        """What an operator moves where these tensors are *kept* on the chip."""
         reads = [graph.tensors[name] for name in node.reads]
         makes = [graph.tensors[name] for name in node.makes]
         operator = node.operators[0]
-        key = (operator, *map(_size, reads), None, *map(_size, makes))
+        near = [tensor for tensor in (*reads, *makes) if tensor.name in kept]
+        places = (tensor.name in kept for tensor in (*reads, *makes))
+        key = (operator, *map(_size, reads), None, *map(_size, makes), *places)
         if key not in self._alike:
-            self._alike[key] = self._priced(operator, reads, makes)
+            self._alike[key] = self._priced(operator, reads, makes, near)
         return replace(self._alike[key], name=node.name)
 
     def _priced(
-        self, operator: str, reads: Sequence[Tensor], makes: Sequence[Tensor]
+        self,
+        operator: str,
+        reads: Sequence[Tensor],
+        makes: Sequence[Tensor],
+        near: Sequence[Tensor],
     ) -> OperatorEstimate:
-        read = [*reads, *_rows(operator, reads, makes)]
+        rows = _rows(operator, reads, makes)
+        read = [*reads, *rows]
+        brought = [*(tensor for tensor in reads if tensor not in near), *rows]
         moves = [
-            *(self._moved(tensor, Operand.INPUT) for tensor in read),
-            *(self._moved(tensor, Operand.OUTPUT) for tensor in makes),
+            *(self._moved(tensor, Operand.INPUT) for tensor in brought),
+            *(self._moved(tensor, Operand.OUTPUT) for tensor in makes if tensor not in near),
         ]
         words = _added(move.words for move in moves)
         bits = {name: count * self._accelerator.word_bits for name, count in words.items()}

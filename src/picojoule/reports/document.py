@@ -14,12 +14,15 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.estimate_records import Estimate, LayerEstimate, Part
 from picojoule.legality import contents
 from picojoule.question import images_at_once
+from picojoule.reports.between import sentence
 from picojoule.reports.between_tables import Between, between
 from picojoule.reports.explanation import control_facts, edges, loop_nest, unsaid
 from picojoule.reports.network_table import format_table
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
+from picojoule.reports.plans import LEGEND, picture, plan_sentences, plan_words, seen_by
 from picojoule.reports.roofs import Roofline, rooflines
 from picojoule.reports.scale import percent
+from picojoule.reports.tables import plain
 from picojoule.specs import dump_accelerator
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer
@@ -72,6 +75,7 @@ class Report:
     layers: tuple[LayerPage, ...]
     rooflines: tuple[Roofline, ...]
     between: Between | None
+    plan: tuple[str, str] | None  # what is said of it, and its picture
     assumptions: tuple[str, ...]
     not_counted: tuple[tuple[str, int], ...]
     not_modelled: tuple[str, ...]
@@ -88,17 +92,24 @@ def document(estimate: Estimate) -> Report:
     Energies are in joules where the machine says what a MAC costs.
     """
     estimate = estimate.in_picojoules()
-    lying = between(estimate)
+    lying, plan = between(estimate), estimate.plan
     return Report(
         warnings=estimate.warnings,
         title=f"{estimate.network} on {estimate.accelerator}",
         remarks=estimate.remarks,
         estimate=estimate,
-        summary=(*_summary(estimate), *(lying.sentences[:1] if lying is not None else ())),
+        summary=(
+            *_summary(estimate),
+            *(lying.sentences[:1] if lying is not None else ()),
+            *([] if plan is None else [sentence(plan_words(estimate, plan))]),
+        ),
         facts=tuple(_facts(estimate)),
         layers=tuple(_page(estimate, layer) for layer in estimate.layers),
         rooflines=rooflines(estimate),
         between=lying,
+        plan=None
+        if plan is None
+        else (" ".join((*plan_sentences(estimate), LEGEND)), plain(picture(plan)).strip("\n")),
         assumptions=tuple(_assumptions(estimate)),
         not_counted=tuple(sorted(estimate.not_counted.items())),
         not_modelled=(*unsaid(estimate.machine), *NOT_MODELLED),
@@ -235,7 +246,7 @@ def _pair(values: tuple[int, int]) -> str:
 
 
 def _page(estimate: Estimate, priced: LayerEstimate) -> LayerPage:
-    accelerator, layer = estimate.machine, priced.layer
+    accelerator, layer = seen_by(estimate, priced), priced.layer
     if accelerator is None or layer is None:
         nest, held, moved = priced.mapping.text(priced.mapping.titles), [], []
     else:
@@ -357,6 +368,8 @@ def command(estimate: Estimate) -> str:
         words.append(f"--mapping {estimate.policy}")
     if estimate.others is not None and estimate.others.counted:
         words.append("--others count")
+    if estimate.plan is not None:
+        words.append("--between keep")
     if not estimate.complete:
         words.append("--allow-incomplete")
     return " ".join([*words, "-o run.json"])

@@ -190,7 +190,7 @@ def folded(graph: Graph) -> list[Run]:
     single: list[Node] = []
     at = 0
     while at < len(alike):
-        period, more = _repeats(alike, at)
+        period, more = repeats(alike, at)
         if not more:
             single.append(graph.nodes[at])
             at += 1
@@ -203,7 +203,7 @@ def folded(graph: Graph) -> list[Run]:
     return [*runs, Run(tuple(single), 0)] if single else runs
 
 
-def _repeats(alike: Sequence[object], at: int) -> tuple[int, int]:
+def repeats(alike: Sequence[object], at: int) -> tuple[int, int]:
     """How long the block is that begins at *at*, and how often it follows itself; (0, 0) if never.
 
     Of several the one that spares most rows, and of these the shortest.

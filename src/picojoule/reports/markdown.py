@@ -49,7 +49,12 @@ def estimate_markdown(estimate: Estimate) -> str:
             for page in doc.layers
         ],
     )
-    lines += ["Bits and densities: input/weight/output.", "", *_between(doc.between)]
+    lines += [
+        "Bits and densities: input/weight/output.",
+        "",
+        *_between(doc.between),
+        *_plan(doc.plan),
+    ]
     lines += ["## Loop nests", ""]
     for page in doc.layers:
         lines += [f"### {_text(page.name)}", "", *_fenced(page.loop_nest), ""]
@@ -85,6 +90,12 @@ def _between(between: Between | None) -> Iterator[str]:
                 for x in between.operators
             ],
         )
+
+
+def _plan(plan: tuple[str, str] | None) -> Iterator[str]:
+    if plan is not None:
+        said, picture = plan
+        yield from ("## Between the layers", "", _text(said), "", *_fenced(picture), "")
 
 
 def tradeoff_markdown(tradeoff: TradeOff) -> str:

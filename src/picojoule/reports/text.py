@@ -30,6 +30,7 @@ from picojoule.reports.explanation import (
     unsaid,
 )
 from picojoule.reports.palette import OF_NO_OPERAND
+from picojoule.reports.plans import plan_words
 from picojoule.reports.scale import Scale
 from picojoule.reports.tables import Column, Grid, Picture, facts_table, grid
 from picojoule.reports.tables import cell as _text
@@ -173,6 +174,8 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if others is not None and others.operators:
         hint = "" if others.counted else f"; {COUNT}"
         yield "other", others_words(others, estimate) + hint
+    if estimate.plan is not None:
+        yield "between", f"{plan_words(estimate, estimate.plan)}: picojoule plan NET -a CHIP"
     if bounds is not None:
         hint = f": {ASK}" if bounds.energy else ""
         yield "between", saving_words(estimate, bounds) + hint
