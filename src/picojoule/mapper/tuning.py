@@ -17,7 +17,7 @@ class Tuning(NamedTuple):
         dual_rounds, dual_turns: of a class's dual bound: passes over all options, and steps on the
             candidates between two passes.
         dual_candidates: options of each block that those steps know.
-        box_rounds, box_turns, box_candidates: the same for each choice of outermost tile counts.
+        box_rounds, box_turns, box_candidates: the same for each half of what is left of a class.
         fewest_rounds, fewest_turns, fewest_candidates: the same for the fewest steps of a space.
         fewest_gaps: how far above that bound the fewest steps are looked for, one after the other.
         rivals: options of a block that others are compared with, to leave out those beaten.
