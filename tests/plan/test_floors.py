@@ -73,8 +73,8 @@ def test_by_hand() -> None:
     network = chain(*layers)
     assert network.graph is not None
     least = floor(network.graph, {x.name: x for x in layers}, FLAT, batch=1)
-    # Out of DRAM, into the buffer and out of it: an input and two weights; and one output back. What
-    # lies between is written to the buffer once, and read.
+    # Out of DRAM, into the buffer and out of it: an input and two weights; one output goes back.
+    # What lies between is written to the buffer once, and read.
     assert least == 2 * 64**3 + 4096 * ((200 + 6 + 6) * 4 + 6 + 6)
 
 
