@@ -25,6 +25,9 @@ def _python(function: object) -> CompiledFunction:
     return function
 
 
+ASKED = listings.Asked(turns=True)
+
+
 def _ints(*shape: int) -> kernels.Ints:
     return np.ones(shape, np.int64)
 
@@ -33,9 +36,9 @@ def _ints(*shape: int) -> kernels.Ints:
 def test_machine_code_does_what_python_does(seed: int) -> None:
     rng = random.Random(seed)
     asked = rng.randint(2, 20), 1, rng.randint(1, 8), rng.randint(1, 8)
-    for more in (False, True):
-        listed = listings.wider_chains(*asked, more)
-        plain = _python(listings.wider_chains).function(*asked, more)
+    for also in (ASKED, listings.Asked(turns=True, more=True), listings.Asked(reach=3, steps=True)):
+        listed = listings.counted_chains(*asked, also)
+        plain = _python(listings.counted_chains).function(*asked, also)
         assert listed.dtype == plain.dtype == np.int64
         assert np.array_equal(listed, plain)
 
@@ -65,7 +68,6 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
         runs=_ints(2),
         fans=_ints(2, 1, 2),
         dims=_ints(1, 2),
-        groups=_ints(2),
     )
     problem = programme.Programme(
         where=np.zeros((1, 1), np.int64),
@@ -78,6 +80,7 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
         times=np.zeros((0, 2)),
         relief=np.zeros(0),
         cycle_limit=math.inf,
+        beyond=programme.NOTHING_BEYOND,
         limits=np.zeros((0, 1)),
         axes=_ints(1, 1),
         allowed=_ints(1, 1),
@@ -115,7 +118,7 @@ def test_other_mistakes_are_type_errors() -> None:
         ceiling(1)
     with pytest.raises(TypeError):
         ceiling("one", 2)
-    with pytest.raises(TypeError, match="argument 1 has 13 values"):
+    with pytest.raises(TypeError, match="argument 1 has 14 values"):
         value_of((1, 2), np.zeros(1))
 
 
@@ -125,8 +128,8 @@ def test_too_large_a_number_is_an_overflow() -> None:
 
 
 def test_memory_that_cannot_be_had() -> None:
-    with pytest.raises(MemoryError, match="wider_chains"):
-        listings.wider_chains(1 << 58, 1, 1, 1, False)
+    with pytest.raises(MemoryError, match="counted_chains"):
+        listings.counted_chains(1 << 58, 1, 1, 1, ASKED)
 
 
 def test_what_was_returned_is_released() -> None:
@@ -142,7 +145,7 @@ def test_threads_run_beside_each_other() -> None:
     results: list[int] = []
     threads = [
         threading.Thread(
-            target=lambda: results.append(len(listings.wider_chains(60, 1, 8, 8, False)))
+            target=lambda: results.append(len(listings.counted_chains(60, 1, 8, 8, ASKED)))
         )
         for _ in range(4)
     ]

@@ -19,6 +19,7 @@ from picojoule.mapper.best_first import Solver
 from picojoule.mapper.boxes import UNLIMITED
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.compulsory import least_cycles, least_energy
+from picojoule.mapper.listings import Asked
 from picojoule.mapper.patience import HURRIED, OutOfTimeError, Patience, check, pieces
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.solver import search
@@ -108,7 +109,7 @@ def test_chains_are_listed_only_while_there_is_time(cuts: Cuts) -> None:
 
 
 def test_chains_in_pieces_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuts = Cuts((90, 90, 40), (0, 6, 0), 2, False, None, wider=(True, False))
+    cuts = Cuts((90, 90, 40), (0, 6, 0), 2, False, None, asked=Asked(turns=True), more=True)
     whole = chains(cuts)
     monkeypatch.setattr("picojoule.mapper.chains.AT_A_TIME", 1)
     for table, part in zip(whole, chains(cuts), strict=True):
@@ -204,7 +205,8 @@ from picojoule.mapper import best_first, blocks, chains, dive, frontier, program
 from picojoule.mapper import solver
 solver._load_compiled()
 called = (
-    chains.complete_chains, chains.wider_chains, blocks.repeats, blocks.window_words,
+    chains.complete_chains, chains.counted_chains, chains.weighed, chains.front,
+    blocks.repeats, blocks.window_words,
     best_first.least_values, frontier.advance, relaxation.assemble, relaxation.forbid,
     programme.dual, dive.packable,
 )

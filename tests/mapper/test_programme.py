@@ -14,6 +14,7 @@ from picojoule.mapper.programme import (
     ENERGY,
     LATENCY,
     NO_LOWS,
+    NOTHING_BEYOND,
     Multipliers,
     Options,
     PerBlock,
@@ -39,7 +40,6 @@ def options() -> Options:
         runs=np.zeros(6, np.int64),
         fans=np.ones((6, 0, 2), np.int64),
         dims=np.array([[2, -1], [3, -1]]),
-        groups=np.arange(6),
     )
 
 
@@ -56,6 +56,7 @@ def programme(mode: int = ENERGY, room: float = 16.0) -> Programme:
         times=np.array([[1.0, 0.0, 0.0]]),
         relief=np.ones(1),
         cycle_limit=math.inf,
+        beyond=NOTHING_BEYOND,
         limits=np.array([[0.0, 1 / room]]),
         axes=np.ones((0, 1), np.int64),
         allowed=np.zeros((0, 1), np.int64),
@@ -147,7 +148,6 @@ def test_buckets_bound_their_options() -> None:
         runs=np.zeros(count, np.int64),
         fans=np.ones((count, 0, 2), np.int64),
         dims=np.full((4, 2), -1),
-        groups=np.zeros(count, np.int64),
     )
     where = np.outer(sizes, np.arange(columns))
     weights = np.array([0.5, 0.0, 2.0, 0.0])

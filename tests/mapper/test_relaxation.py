@@ -16,6 +16,7 @@ from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
 from picojoule.legality import violations
 from picojoule.mapper.boxes import packable
+from picojoule.mapper.families import unlike
 from picojoule.mapper.found import value_of as value_of_cost
 from picojoule.mapper.kernels import Ints
 from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, value_of
@@ -150,7 +151,7 @@ def test_the_price_of_a_class_by_hand() -> None:
     # once, 2 x (6 + 250). The multipliers read 6 inputs, 6 weights, and 6 - 2 sums, and write 6:
     # 16 x 6 + 6 x 7.5. Compute: 6.
     layer = linear("fc", in_features=3, out_features=2)
-    accelerator = machine([OPERANDS] * 2, [[], []])
+    accelerator = machine([OPERANDS] * 2, [[], []], capacities=[None, 160])
     space = Space(layer, accelerator, DATAFLOWS["flexible"], timed=False)
     relaxation = Relaxation(space)
     cls = next(c for c in space.classes() if c.orders[0].stays is OUTPUT)
@@ -166,3 +167,25 @@ def test_the_price_of_a_class_by_hand() -> None:
     assert mapping.stages[1].tile == Extents()
     assert mapping.stages[0].order == Order(OUTPUT, cls.orders[0].slides).loops()
     assert evaluate(layer, accelerator, mapping).energy == value
+
+
+@pytest.mark.parametrize("mode", [ENERGY, LATENCY])
+def test_of_classes_that_are_alike_one_is_kept(mode: int) -> None:
+    layer = linear("fc", in_features=6, out_features=1)
+    accelerator = machine([OPERANDS] * 3, [[], [2], []], capacities=[None, 160, 80])
+    space = Space(layer, accelerator, DATAFLOWS["flexible"], timed=True)
+    relaxation = Relaxation(space)
+    classes = relaxation.classes(0, mode, math.inf)
+    kept = unlike(classes.families, classes.columns, classes.options, classes.members)
+    assert 0 < len(kept) < len(classes.members.family)
+
+    def content(member: int) -> list[object]:
+        """Bounds and options of a class, with every way to price its hops."""
+        relaxed = relaxation.relax(relaxation.cls(0, member), mode, math.inf)
+        assert relaxed is not None
+        ways = (relaxed, *(relaxation.relax(relaxed.cls, mode, math.inf, way) for way in
+                           relaxation.variants(relaxed)))  # fmt: skip
+        return [one and (one.least, one.penalty.tolist()) for one in ways]
+
+    known = [content(member) for member in kept.tolist()]
+    assert all(content(member) in known for member in range(len(classes.members.family)))

@@ -373,6 +373,39 @@ def test_exhaustive(seed: int) -> None:
     _compare_with_all(random.Random(seed), MAPPINGS)
 
 
+def _deep_layer(rng: random.Random) -> Layer:
+    """One dimension or two, so that all mappings of a deep machine can be walked."""
+    names = rng.choice(["M", "C", "P", "MC", "PR", "PM", "CR", "NC"])
+    bounds = dict.fromkeys("NGMCPQRS", 1)
+    for name in names:
+        bounds[name] = rng.randint(4, 9) if len(names) == 1 else rng.randint(2, 3)
+    shape = Extents(**bounds)
+    return Layer("x", shape, time_steps=rng.choice([1, 1, 1, 2]))
+
+
+def _deep_machine(rng: random.Random) -> Accelerator:
+    """Three levels with two arrays, or four; memories keep some operands, or may pass them by."""
+    depth = rng.choice([3, 4])
+    arrays: list[list[int]] = [[] for _ in range(depth)]
+    for level in rng.sample(range(depth), 2 if depth == 3 else rng.choice([0, 1])):
+        arrays[level] = rng.choice([[2], [3], [4], [2, 2]])
+    inside = [rng.choice([OPERANDS, OPERANDS, OPERANDS[:2], OPERANDS[1:]]) for _ in range(depth)]
+    found = machine(
+        [OPERANDS, *inside[1:]],
+        arrays,
+        charging=rng.choice(list(Charging)),
+        hop_charge=rng.choice(list(HopCharge)),
+        capacities=[None] + [rng.choice([3, 5, 9, 16, 40]) * 16 for _ in range(depth - 1)],
+        bypass=rng.choice([(), (), (Operand.WEIGHT,)]),
+    )
+    return replace(found, nest=tuple(_narrowed(part, rng) for part in found.nest))
+
+
+@pytest.mark.parametrize("seed", range(PROBLEMS))
+def test_exhaustive_on_deep_machines(seed: int) -> None:
+    _compare_with_all(random.Random(5000 + seed), 2 * MAPPINGS, _deep_layer, _deep_machine)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_exhaustive_larger(seed: int) -> None:

@@ -10,8 +10,10 @@ UNITS = {
     "search": (
         "picojoule.mapper.kernels",
         "picojoule.mapper.listings",
+        "picojoule.mapper.deep_listings",
         "picojoule.mapper.programme",
         "picojoule.mapper.boxes",
+        "picojoule.mapper.halving",
         "picojoule.mapper.families",
         "picojoule.mapper.frontier",
     ),

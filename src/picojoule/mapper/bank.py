@@ -63,7 +63,6 @@ class Bank:
             runs=np.concatenate([block.runs for block in self.blocks]),
             fans=fans,
             dims=dims,
-            groups=np.concatenate([block.group for block in self.blocks]),
         )
 
     def fewest_steps(self) -> float:
@@ -97,7 +96,6 @@ class Bank:
                 runs=np.zeros(count, np.int64),
                 fans=np.concatenate(fans),
                 dims=options.dims,
-                groups=np.zeros(count, np.int64),
             ),
             where,
             limits,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from picojoule.mapper import boxes, frontier
-from picojoule.mapper.families import least_values
+from picojoule.mapper.families import Members, least_values, unlike
 from picojoule.mapper.frontier import Frontier, Pace, Standing
 from picojoule.mapper.patience import WATCHED, OutOfTimeError, Patience, clock
 from picojoule.mapper.relaxation import Relaxation
@@ -43,14 +43,18 @@ class _Part:
         self.relaxation, self.which = relaxation, which
         self.classes = classes = relaxation.classes(which, mode, cycle_limit)
         families, members = classes.families, classes.members
-        least = least_values(families, classes.columns, classes.goal, members)
-        order = np.argsort(least, kind="stable")
-        order = order[: np.count_nonzero(least < math.inf)]
+        kept = np.arange(len(members.family))
+        if len(kept) >= TUNING.many:
+            kept = unlike(families, classes.columns, classes.options, members)
+        some = Members(*(np.ascontiguousarray(part[kept]) for part in members))
+        least = least_values(families, classes.columns, classes.goal, some)
+        by_least = np.argsort(least, kind="stable")[: np.count_nonzero(least < math.inf)]
+        order = kept[by_least]
         count, columns = len(order), int(np.diff(families.columns).max(initial=0))
         self.frontier = Frontier(
             heap=np.arange(count),
             idle=np.zeros(count, np.int64),
-            bound=least[order],
+            bound=least[by_least],
             number=np.arange(count),
             knowledge=np.full(count, frontier.COLUMNS),
             member=order,
@@ -60,12 +64,13 @@ class _Part:
             weights=np.zeros((count, columns + 1)),
         )
         self.standing = Standing(
-            counts=np.zeros(7, np.int64),
+            counts=np.zeros(8, np.int64),
             best=np.full(2, math.inf),
             choice=np.full(len(relaxation.blocks(which)), -1),
         )
         self.standing.counts[frontier.HEAP] = self.standing.counts[frontier.PUSHED] = count
         self.standing.counts[frontier.MEMBER] = -1
+        self.standing.counts[frontier.PRUNED] = len(members.family) - len(kept)
 
     @property
     def bound(self) -> float:

@@ -12,6 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ POSITIONS = 1 << 20  # the same for a window: chains times the outputs that each
 COPIED = 1 << 22  # factors copied between two questions
 BLOCKS = ((Dim.P, Dim.R), (Dim.Q, Dim.S), (Dim.M,), (Dim.C,), (Dim.N,), (Dim.G,))
 """The dimensions that choose together: outputs and taps of a window share rows."""
+TINY = 1e-30
 ROOM = 192 << 20  # bytes of factors kept from one search to the next
 
 
@@ -43,6 +45,13 @@ class Words(NamedTuple):
     still: int  # bit mask of levels
     slide: tuple[int, Dim] | None
     handed: HandedOn | None = None  # taps that come all in one step
+
+
+class Ratio(NamedTuple):
+    """How many times some words are others, of which they are no fewer."""
+
+    words: Words
+    others: Words
 
 
 class Tile(NamedTuple):
@@ -69,7 +78,7 @@ class Total(Enum):
 class Column(NamedTuple):
     """A count, whose factors are known for every option of every block."""
 
-    what: Words | Tile | Elements | Total
+    what: Words | Ratio | Tile | Elements | Total
     divided: int = 0  # by the elements in use of that many of the outermost arrays
     inverse: bool = False  # the reciprocal: a larger count lowers what it enters
 
@@ -126,7 +135,6 @@ class Block:
     Attributes:
         tiles: for each dimension ``[options, levels + 1]``.
         fans: for each dimension ``[options, levels]``.
-        group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
         runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
         raw, logs: the factors of columns asked for so far, and their logarithms.
         lows: the least logarithm of each bucket of options, column by column.
@@ -145,14 +153,15 @@ class Block:
             pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
             picked = zip(self._chains, pick, strict=True)
             check()
-            group = _group([tiles[which] for (tiles, _), which in picked])
+            # Side by side those that cut the outermost level into as many tiles: they are alike.
+            cuts = _outermost([tiles[which] for (tiles, _), which in picked])
             check()
-            order = np.argsort(group, kind="stable")
+            order = np.argsort(cuts, kind="stable")
             check()
-            self.group, self._pick = group[order], [which[order] for which in pick]
+            self._pick = [which[order] for which in pick]
             self._windows = {}
         else:
-            self._chains, self._pick, self.group = twin._chains, twin._pick, twin.group
+            self._chains, self._pick = twin._chains, twin._pick
             self._windows = twin._windows
         check()
         chosen = list(zip(self._chains, self._pick, strict=True))
@@ -163,15 +172,16 @@ class Block:
         self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
+        self._alike: dict[bytes, Place] = {}  # many columns have the same factors
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
-        tables = (*self.tiles, *self.fans, *self._pick, self.group)
+        tables = (*self.tiles, *self.fans, *self._pick)
         self.nbytes = sum(table.nbytes for table in tables)
 
     @property
     def size(self) -> int:
         """How many options there are."""
-        return len(self.group)
+        return len(self._pick[0])
 
     def _running(self) -> Ints:
         runs = np.zeros(self.size, np.int64)
@@ -226,11 +236,14 @@ class Block:
                 if least == values.max():
                     self._places[column] = Place(-1, least, 1.0)
                     continue
-                raw[at : at + self.size] = values
-                np.log(values, out=logs[at : at + self.size])
-                lows.append(np.minimum.reduceat(logs[at : at + self.size], buckets))
-                self._places[column] = Place(at, 1.0, least)
-                at += self.size
+                content = blake2b(values.tobytes(), digest_size=16).digest()
+                if content not in self._alike:
+                    raw[at : at + self.size] = values
+                    np.log(values, out=logs[at : at + self.size])
+                    lows.append(np.minimum.reduceat(logs[at : at + self.size], buckets))
+                    self._alike[content] = Place(at, 1.0, least)
+                    at += self.size
+                self._places[column] = self._alike[content]
         finally:  # also what there is when the time is over
             self.raw, self.logs, self.lows = raw[:at], logs[:at], np.concatenate(lows)
             self.nbytes += 16 * (at - kept)
@@ -240,6 +253,10 @@ class Block:
         count = column.what
         if isinstance(count, Words):
             values = self.words(count)
+        elif isinstance(count, Ratio):
+            words, others = self.words(count.words), self.words(count.others)
+            # Where there are no others all words count; where there are none, none do.
+            values = np.where(words > 0, words / np.maximum(others, TINY), 1.0)
         elif isinstance(count, Tile):
             values = self._tile(count)
         elif isinstance(count, Elements):
@@ -438,8 +455,8 @@ def trim(room: int = ROOM) -> None:
             _kept.pop(key, None)
 
 
-def _group(tiles: Sequence[Ints]) -> Ints:
-    """Options share a group if they cut the outermost level into as many tiles."""
+def _outermost(tiles: Sequence[Ints]) -> Ints:
+    """A number for how many tiles the outermost level is cut into."""
     key = np.zeros(len(tiles[0]), np.int64)
     for table in tiles:
         counts = -(-table[:, 0] // table[:, 1])

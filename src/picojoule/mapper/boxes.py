@@ -1,9 +1,9 @@
 """Branch and bound over boxes of options: what the dual bound leaves of a programme.
 
-First which *group* each block takes (options alike in their outermost tile count, which decides
-the dearest traffic); then, with a dual bound of its own for each such choice, which option. Within
-a box, a node of each block's tree, every product is at least the product of the least factors. A
-box of single options has its exact value.
+Within a box, a node of each block's tree, every product is at least the product of the least
+factors. A box of single options has its exact value. Few of the nodes of a tree over thousands of
+options are ever looked at, so each is split, where its options differ most in the dual bound's
+terms, when it is first asked for.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.compiled.arrays import Floats1, Ints1
+from picojoule.compiled.arrays import Floats1, Floats2, Ints1
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
     LATENCY,
+    NOTHING_BEYOND,
+    Beyond,
     Multipliers,
     Options,
-    PerBlock,
     Programme,
     dual,
     living,
@@ -28,12 +29,18 @@ from picojoule.mapper.programme import (
 )
 from picojoule.mapper.tuning import TUNING
 
+SMALLEST_GAIN = 1e-12
+"""Relative: a better value by less is rounding."""
+
+ROUNDING = 1e-15
+"""Relative: of a root of a product."""
+
 UNLIMITED = 1 << 62
 """Work without an end."""
 
 A_BOX, A_BOUND, AN_OPTION = 12, 1500, 1
-"""The work of looking at a box, of a dual bound within a search, and of each of its options: about
-what they take in time, 30 ns each."""
+"""The work of looking at a box, of a dual bound, and of each option looked at: about what they take
+in time, 30 ns each."""
 
 
 @compiled()
@@ -97,57 +104,133 @@ def packable(fans: Ints1, dims: Ints1, axes: Ints1, allowed: Ints1) -> bool:
             i += 1
 
 
-class _Forest(NamedTuple):
-    """A binary tree over the leaves of each block.
+class Forest(NamedTuple):
+    """A binary tree over some options of each block; a node is split when it is first asked for.
 
-    Node i covers leaves ``begin[i]`` to ``end[i]``; the tree of its first half starts at i + 1,
-    that of the other half after it. A block's tree starts at twice its first leaf.
+    Nodes stand side by side, the roots of the blocks first.
     """
 
-    first: Ints  # [blocks + 1] first leaf of each block
-    begin: Ints
-    end: Ints
-    least: Floats  # [nodes, columns]
-    score: Floats  # [nodes] least of what its leaves add to the dual bound
-    spread: Floats  # [nodes] how far its leaves differ in the dual bound's terms
+    leaf: Ints1  # [leaves] the options, those of a node side by side
+    lift: Floats1  # [leaves] what each adds to the dual bound
+    block: Ints1  # [nodes]
+    begin: Ints1  # [nodes] first leaf
+    end: Ints1  # [nodes]
+    inner: Ints1  # [nodes] the first of the two nodes within; 0: it is not split yet
+    column: Ints1  # [nodes] the column in which its leaves differ most; -1: in none
+    middle: Floats1  # [nodes] where it is split there
+    least: Floats2  # [nodes, columns]
+    score: Floats1  # [nodes] least of what its leaves add to the dual bound
+    spread: Floats1  # [nodes] how far its leaves differ in the dual bound's terms
+    nodes: Ints1  # [1] how many there are so far
 
 
 @compiled()
-def _grow(first: Ints, factors: Floats, scores: Floats, weights: Floats) -> _Forest:
-    """Build the trees over leaves with these factors, ``[leaves, columns]``, and scores."""
-    columns = factors.shape[1]
-    nodes = 2 * len(factors)
-    begin, end = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
-    least, most = np.empty((nodes, columns)), np.empty((nodes, columns))
-    score, spread = np.empty(nodes), np.zeros(nodes)
-    for b in range(len(first) - 1):
-        root = 2 * first[b]
-        stop = root + 2 * (first[b + 1] - first[b]) - 1
-        begin[root], end[root] = first[b], first[b + 1]
-        for i in range(root, stop):
-            if end[i] - begin[i] > 1:
-                middle = (begin[i] + end[i]) // 2
-                other = i + 2 * (middle - begin[i])
-                begin[i + 1], end[i + 1] = begin[i], middle
-                begin[other], end[other] = middle, end[i]
-        for i in range(stop - 1, root - 1, -1):
-            if end[i] - begin[i] == 1:
-                score[i] = scores[begin[i]]
-                for k in range(columns):
-                    least[i, k] = most[i, k] = factors[begin[i], k]
-                continue
-            other = i + 2 * ((begin[i] + end[i]) // 2 - begin[i])
-            score[i] = min(score[i + 1], score[other])
-            for k in range(columns):
-                least[i, k] = min(least[i + 1, k], least[other, k])
-                most[i, k] = max(most[i + 1, k], most[other, k])
-                if weights[k] > 0 and most[i, k] > least[i, k]:
-                    spread[i] += weights[k] * np.log(most[i, k] / least[i, k])
-    return _Forest(first=first, begin=begin, end=end, least=least, score=score, spread=spread)
+def plant(
+    options: Options,
+    programme: Programme,
+    kept: Ints1,
+    first: Ints1,
+    lifts: Floats1,
+    weights: Floats1,
+) -> Forest:
+    """The trees over the options *kept*, of each block from *first* on.
+
+    Args:
+        lifts, weights: of the dual bound.
+    """
+    blocks, columns = programme.where.shape
+    leaves = len(kept)
+    nodes = 2 * leaves + blocks
+    forest = Forest(
+        leaf=kept.copy(),
+        lift=lifts.copy(),
+        block=np.empty(nodes, np.int64),
+        begin=np.empty(nodes, np.int64),
+        end=np.empty(nodes, np.int64),
+        inner=np.empty(nodes, np.int64),
+        column=np.empty(nodes, np.int64),
+        middle=np.empty(nodes),
+        least=np.empty((nodes, columns)),
+        score=np.empty(nodes),
+        spread=np.empty(nodes),
+        nodes=np.zeros(1, np.int64),
+    )
+    for b in range(blocks):
+        _add(options, programme, forest, weights, b, first[b], first[b + 1])
+    return forest
 
 
 @compiled()
-def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
+def _add(
+    options: Options,
+    programme: Programme,
+    forest: Forest,
+    weights: Floats,
+    b: int,
+    begin: int,
+    end: int,
+) -> None:
+    """Add a node over these leaves of a block."""
+    node = forest.nodes[0]
+    forest.nodes[0] += 1
+    forest.block[node], forest.begin[node], forest.end[node] = b, begin, end
+    forest.inner[node], forest.column[node] = 0, -1
+    leaf, raw = forest.leaf[begin:end], options.raw[b]
+    score = np.inf
+    for lift in forest.lift[begin:end]:
+        score = min(score, lift)
+    forest.score[node] = score
+    spread = widest = 0.0
+    for k in range(programme.where.shape[1]):
+        if programme.where[b, k] < 0:
+            forest.least[node, k] = 1.0
+            continue
+        shift = programme.where[b, k] - options.starts[b]
+        low, high = np.inf, -np.inf
+        for option in leaf:
+            value = raw[shift + option]
+            low, high = min(low, value), max(high, value)
+        forest.least[node, k] = low
+        if weights[k] > 0 and high > low:
+            wide = weights[k] * np.log(high / low)
+            spread += wide
+            if wide > widest:
+                widest = wide
+                forest.column[node] = k
+                forest.middle[node] = max(low, min(np.sqrt(low * high), high * (1 - ROUNDING)))
+    forest.spread[node] = spread
+
+
+@compiled()
+def _split(
+    options: Options, programme: Programme, forest: Forest, weights: Floats, node: int
+) -> int:
+    """The first of the two nodes within a node; the other follows it."""
+    if forest.inner[node] > 0:
+        return int(forest.inner[node])
+    b, begin, end = forest.block[node], forest.begin[node], forest.end[node]
+    middle, k = (begin + end) // 2, forest.column[node]
+    if k >= 0:
+        raw, shift = options.raw[b], programme.where[b, k] - options.starts[b]
+        leaf, lift, n = np.empty(end - begin, np.int64), np.empty(end - begin), 0
+        middle = begin
+        for i in range(begin, end):
+            if raw[shift + forest.leaf[i]] <= forest.middle[node]:
+                forest.leaf[middle], forest.lift[middle] = forest.leaf[i], forest.lift[i]
+                middle += 1
+            else:
+                leaf[n], lift[n] = forest.leaf[i], forest.lift[i]
+                n += 1
+        for i in range(n):
+            forest.leaf[middle + i], forest.lift[middle + i] = leaf[i], lift[i]
+    inner = forest.inner[node] = forest.nodes[0]
+    _add(options, programme, forest, weights, b, begin, middle)
+    _add(options, programme, forest, weights, b, middle, end)
+    return int(inner)
+
+
+@compiled()
+def _multiply(forest: Forest, box: Ints, line: Floats) -> None:
     """The least products within a box of one node of each block."""
     for k in range(len(line)):
         line[k] = 1.0
@@ -157,104 +240,82 @@ def _multiply(forest: _Forest, box: Ints, line: Floats) -> None:
             line[k] *= row[k]
 
 
-# 115 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
 @compiled()
-def _descend(
+def _fits(options: Options, programme: Programme, forest: Forest, box: Ints) -> bool:
+    """Whether a choice of options, a box of single leaves, finds a place on the arrays."""
+    blocks = len(box)
+    need, dims = np.empty(2 * blocks, np.int64), np.empty(2 * blocks, np.int64)
+    for a in range(len(programme.axes)):
+        for b in range(blocks):
+            option = forest.leaf[forest.begin[box[b]]]
+            for i in range(2):
+                need[2 * b + i] = options.fans[option, a, i]
+                dims[2 * b + i] = max(0, options.dims[b, i])
+        if not packable(need, dims, programme.axes[a], programme.allowed[a]):
+            return False
+    return True
+
+
+@compiled()
+def descend(
+    options: Options,
     programme: Programme,
-    forest: _Forest,
+    forest: Forest,
+    weights: Floats1,
     floor: float,
     incumbent: float,
     goal: float,
-    fans: Ints,
-    dims: Ints,
-    room: int,
     most: int,
-) -> tuple[float, Ints, Ints, Floats, int, int]:
+) -> tuple[float, Ints, int, int]:
     """Branch and bound over boxes of leaves.
 
     Args:
-        floor: the dual bound; a leaf's score is what it adds.
+        weights, floor: of the dual bound; a leaf's score is what it adds.
         goal: nothing is below: a choice this good ends the search.
-        fans: ``[leaves, arrays, 2]``, checked for a place on the array.
-        room: if not zero, return every single choice that may be below *incumbent*, that many at
-            first, instead of the best.
         most: boxes to look at; with as many the descent ends, whatever is left.
 
     Returns:
-        the best value and its leaf of each block (-1: none); the choices gathered and their
-        bounds; boxes looked at and discarded.
+        the best value and its option of each block (-1: none); boxes looked at and discarded.
     """
     blocks, columns = programme.where.shape
     chosen = np.empty(blocks, np.int64)
     stack, bounds = np.empty((64 * blocks, blocks), np.int64), np.empty(64 * blocks)
-    gathered, values = np.empty((room, blocks), np.int64), np.empty(room)
-    count = 0
     best, target = incumbent, log_of(programme, incumbent)
-    line = np.empty(columns)
-    box = np.empty(blocks, np.int64)
-    both = np.empty(2)
-    need, which_dim = np.empty(2 * blocks, np.int64), np.empty(2 * blocks, np.int64)
+    worth = incumbent  # what a choice must be below: less than rounding is no gain
+    line, box, both = np.empty(columns), np.empty(blocks, np.int64), np.empty(2)
     for b in range(blocks):
         chosen[b] = -1
-        stack[0, b] = box[b] = 2 * forest.first[b]
-        for i in range(2):
-            which_dim[2 * b + i] = max(0, dims[b, i])
+        stack[0, b] = box[b] = b
     _multiply(forest, box, line)
     bounds[0] = value_of(programme, line)
     explored = pruned = 0
     depth = 1
     while depth > 0 and explored < most:
         depth -= 1
-        if bounds[depth] >= best:
+        if bounds[depth] >= worth:
             pruned += 1
             continue
-        for b in range(blocks):
-            box[b] = stack[depth, b]
         which, widest = -1, -1.0
         for b in range(blocks):
-            i = box[b]
+            i = box[b] = stack[depth, b]
             if forest.end[i] - forest.begin[i] > 1 and forest.spread[i] > widest:
                 which, widest = b, forest.spread[i]
         if which < 0:
-            if room > 0:
-                if count == len(values):
-                    more, larger = np.empty((2 * count, blocks), np.int64), np.empty(2 * count)
-                    for i in range(count):
-                        larger[i] = values[i]
-                        for b in range(blocks):
-                            more[i, b] = gathered[i, b]
-                    gathered, values = more, larger
-                for b in range(blocks):
-                    gathered[count, b] = forest.begin[box[b]]
-                values[count] = bounds[depth]
-                count += 1
-                continue
-            fits = True
-            for a in range(len(programme.axes)):
-                for b in range(blocks):
-                    need[2 * b] = fans[forest.begin[box[b]], a, 0]
-                    need[2 * b + 1] = fans[forest.begin[box[b]], a, 1]
-                if not packable(need, which_dim, programme.axes[a], programme.allowed[a]):
-                    fits = False
-                    break
-            if not fits:
+            if not _fits(options, programme, forest, box):
                 pruned += 1
                 continue
             best = bounds[depth]
-            if best <= goal:
-                depth = 0
-            target = log_of(programme, best)
+            worth = best * (1 - SMALLEST_GAIN) if best > 0 else best
+            target = log_of(programme, worth)
             for b in range(blocks):
-                chosen[b] = forest.begin[box[b]]
+                chosen[b] = forest.leaf[forest.begin[box[b]]]
+            if best <= goal:
+                break
             continue
-        node = box[which]
-        halves = (
-            node + 1,
-            node + 2 * ((forest.begin[node] + forest.end[node]) // 2 - forest.begin[node]),
-        )
+        inner = _split(options, programme, forest, weights, box[which])
         for side in range(2):
             explored += 1
-            box[which] = halves[side]
+            box[which] = inner + side
             both[side] = np.inf
             total = floor
             for b in range(blocks):
@@ -265,87 +326,86 @@ def _descend(
             both[side] = value_of(programme, line)
         near = 0 if both[0] <= both[1] else 1
         for side in (1 - near, near):
-            if both[side] < best:
-                box[which] = halves[side]
+            if both[side] < worth:
+                box[which] = inner + side
                 for b in range(blocks):
                     stack[depth, b] = box[b]
                 bounds[depth] = both[side]
                 depth += 1
             else:
                 pruned += 1
-    return best, chosen, gathered[:count], values[:count], explored, pruned
+    return best, chosen, explored, pruned
 
 
 @compiled()
-def _part(
-    options: Options, programme: Programme, kept: Ints, first: Ints
-) -> tuple[Options, Programme, Floats]:
-    """The programme over some of its options, and their factors ``[options, columns]``."""
+def _counting(programme: Programme) -> Ints:
+    """The columns that count at all."""
+    columns, beyond = programme.where.shape[1], programme.beyond
+    counted, n = np.empty(columns, np.int64), 0
+    for k in range(columns):
+        counts = programme.energy[k] != 0.0
+        for t in range(len(programme.times)):
+            counts |= programme.times[t, k] != 0.0
+        for m in range(len(programme.limits)):
+            counts |= programme.limits[m, k] != 0.0
+        for part in range(len(beyond.words)):
+            counts |= beyond.words[part] == k or beyond.times[part] == k
+        if counts:
+            counted[n] = k
+            n += 1
+    return counted[:n]
+
+
+@compiled()
+def _narrowed(programme: Programme, counted: Ints) -> Programme:
+    """The programme over the columns that count."""
     blocks, columns = programme.where.shape
-    n = len(kept)
-    raw, logs = np.empty(n * columns), np.empty(n * columns)
-    where = np.empty((blocks, columns), np.int64)
-    factors = np.empty((n, columns))
-    fans = np.empty((n, options.fans.shape[1], 2), np.int64)
-    groups, none = np.empty(n, np.int64), np.empty(0)
-    for b in range(blocks):
-        values, logarithms = options.raw[b], options.logs[b]
-        for k in range(columns):
-            at = programme.where[b, k]
-            where[b, k] = -1 if at < 0 else k * n + first[b]
-            if at < 0:
-                for i in range(first[b], first[b + 1]):
-                    factors[i, k] = 1.0
-            else:
-                for i in range(first[b], first[b + 1]):
-                    o = at + kept[i] - options.starts[b]
-                    raw[k * n + i] = factors[i, k] = values[o]
-                    logs[k * n + i] = logarithms[o]
-    for i in range(n):
-        groups[i] = options.groups[kept[i]]
-        for a in range(fans.shape[1]):
-            for j in range(2):
-                fans[i, a, j] = options.fans[kept[i], a, j]
-    return (
-        Options(
-            starts=first,
-            raw=PerBlock(raw, raw, raw, raw, raw, raw),
-            logs=PerBlock(logs, logs, logs, logs, logs, logs),
-            lows=PerBlock(none, none, none, none, none, none),
-            runs=kept,
-            fans=fans,
-            dims=options.dims,
-            groups=groups,
+    count = len(counted)
+    place = np.empty(columns, np.int64)
+    where, energy = np.empty((blocks, count), np.int64), np.empty(count)
+    times = np.empty((len(programme.times), count + 1))
+    limits = np.empty((len(programme.limits), count))
+    for n in range(count):
+        k = counted[n]
+        place[k] = n
+        energy[n] = programme.energy[k]
+        for b in range(blocks):
+            where[b, n] = programme.where[b, k]
+        for t in range(len(times)):
+            times[t, n] = programme.times[t, k]
+        for m in range(len(limits)):
+            limits[m, n] = programme.limits[m, k]
+    for t in range(len(times)):
+        times[t, count] = programme.times[t, columns]
+    beyond = programme.beyond
+    words, against = np.empty(len(beyond.words), np.int64), np.empty(len(beyond.words), np.int64)
+    for n in range(len(words)):
+        words[n], against[n] = place[beyond.words[n]], place[beyond.times[n]]
+    return Programme(
+        where=where,
+        mode=programme.mode,
+        constant=programme.constant,
+        base=programme.base,
+        discount=programme.discount,
+        energy=energy,
+        drawn=programme.drawn,
+        times=times,
+        relief=programme.relief,
+        cycle_limit=programme.cycle_limit,
+        beyond=Beyond(
+            words=words,
+            times=against,
+            against=beyond.against,
+            coefficients=beyond.coefficients,
+            share=beyond.share,
         ),
-        Programme(
-            where=where,
-            mode=programme.mode,
-            constant=programme.constant,
-            base=programme.base,
-            discount=programme.discount,
-            energy=programme.energy,
-            drawn=programme.drawn,
-            times=programme.times,
-            relief=programme.relief,
-            cycle_limit=programme.cycle_limit,
-            limits=programme.limits,
-            axes=programme.axes,
-            allowed=programme.allowed,
-        ),
-        factors,
+        limits=limits,
+        axes=programme.axes,
+        allowed=programme.allowed,
     )
 
 
-@compiled()
-def _least(values: Floats) -> float:
-    least = np.inf
-    for i in range(len(values)):
-        least = min(least, values[i])
-    return least
-
-
 # It lets go of Python's lock, so that a clock on the terminal goes on.
-# 120 lines: one compiled loop; its parts share the boxes, the best choice and the counts.
 @compiled(releases_lock=True)
 def search(
     options: Options,
@@ -353,22 +413,15 @@ def search(
     penalty: Floats1,
     weights: Floats1,
     floor: float,
-    at: Multipliers,
-    rounds: int,
-    turns: int,
     incumbent: float,
     goal: float,
     most: int,
 ) -> tuple[float, Ints, int, int, int]:
     """The best choice below *incumbent*, if there is one.
 
-    First which group each block takes; then, with a dual bound of its own for each such choice,
-    the options.
-
     Args:
         penalty: of each option.
         weights, floor: of the dual bound.
-        rounds, turns: of the dual bound for each choice of groups.
         goal: nothing is below: a choice this good ends the search.
         most: work that may be done (:data:`A_BOX`).
 
@@ -377,103 +430,22 @@ def search(
         boxes and options discarded, and the work done. With *most* or more of it the search was
         broken off: what it returns may not be the best.
     """
-    blocks, columns = programme.where.shape
-    best, chosen = incumbent, np.empty(blocks, np.int64)
-    for b in range(blocks):
-        chosen[b] = -1
-    target = log_of(programme, best)
+    target = log_of(programme, incumbent)
     kept, first, lifts = living(options, programme.where, weights, penalty, floor, target)
-    nothing = int(np.int64(0))  # not a literal, for which the kernel would be compiled once more
-    explored, pruned, work = 0, len(penalty) - len(kept), 0
-    for b in range(blocks):
+    pruned = len(penalty) - len(kept)
+    for b in range(len(programme.where)):
         if first[b] == first[b + 1]:
-            return best, chosen, explored, pruned, work
-    # Groups: the least of their options.
-    edge = np.empty(len(kept) + 1, np.int64)
-    first_group = np.zeros(blocks + 1, np.int64)
-    groups = 0
-    for b in range(blocks):
-        for i in range(first[b], first[b + 1]):
-            if i == first[b] or options.groups[kept[i]] != options.groups[kept[i - 1]]:
-                edge[groups] = i
-                groups += 1
-        first_group[b + 1] = groups
-    edge[groups] = len(kept)
-    lowest, lift = np.empty((groups, columns)), np.empty(groups)
-    for b in range(blocks):
-        raw = options.raw[b]
-        for g in range(first_group[b], first_group[b + 1]):
-            lift[g] = _least(lifts[edge[g] : edge[g + 1]])
-            for k in range(columns):
-                lowest[g, k] = 1.0
-                if programme.where[b, k] >= 0:
-                    shift = programme.where[b, k] - options.starts[b]
-                    least = np.inf
-                    for i in range(edge[g], edge[g + 1]):
-                        least = min(least, raw[shift + kept[i]])
-                    lowest[g, k] = least
-    forest = _grow(first_group, lowest, lift, weights)
-    _, _, boxes, bounds, looked, cut = _descend(
-        *(programme, forest, floor, best, goal, options.fans, options.dims, len(lift)),
+            return incumbent, np.full(len(programme.where), -1), 0, pruned, 0
+    counted = _counting(programme)
+    narrow, narrow_weights = _narrowed(programme, counted), np.empty(len(counted))
+    for n in range(len(counted)):
+        narrow_weights[n] = weights[counted[n]]
+    forest = plant(options, narrow, kept, first, lifts, narrow_weights)
+    value, chosen, looked, cut = descend(
+        *(options, narrow, forest, narrow_weights, floor, incumbent, goal),
         ceiling(most, A_BOX),
     )
-    explored += looked
-    pruned += cut
-    work += A_BOX * looked
-    part = np.empty(len(kept), np.int64)
-    part_first = np.zeros(blocks + 1, np.int64)
-    inner_weights = np.empty(columns + 1)
-    for n in range(len(bounds)):
-        box = boxes[n]
-        if work >= most:
-            break
-        if bounds[n] >= best or best <= goal:
-            pruned += 1
-            continue
-        size = 0
-        for b in range(blocks):
-            for i in range(edge[box[b]], edge[box[b] + 1]):
-                part[size] = kept[i]
-                size += 1
-            part_first[b + 1] = size
-        inside, closer, _ = _part(options, programme, part[:size], part_first)
-        target = log_of(programme, best)
-        here = Multipliers(at.means.copy(), at.rates.copy())
-        free = np.zeros(size)
-        bound, _ = dual(
-            inside,
-            closer,
-            free,
-            here,
-            np.zeros((blocks, 1 + TUNING.box_candidates), np.int64),
-            rounds,
-            turns,
-            target,
-            inner_weights,
-        )
-        explored += 1
-        work += A_BOUND + AN_OPTION * size
-        if bound >= target:
-            pruned += 1
-            continue
-        alive, alive_first, alive_lifts = living(
-            inside, closer.where, inner_weights, free, bound, target
-        )
-        pruned += size - len(alive)
-        tiny, last, last_factors = _part(inside, closer, alive, alive_first)
-        forest = _grow(alive_first, last_factors, alive_lifts, inner_weights)
-        value, leaves, _, _, looked, cut = _descend(
-            *(last, forest, bound, best, goal, tiny.fans, tiny.dims, nothing),
-            ceiling(most - work, A_BOX),
-        )
-        explored += looked
-        pruned += cut
-        work += A_BOX * looked
-        if leaves[0] >= 0:
-            best = value
-            for b in range(blocks):
-                chosen[b] = part[alive[leaves[b]]]
-    return best, chosen, explored, pruned, work
+    return value, chosen, looked, pruned + cut, A_BOX * looked + AN_OPTION * len(kept)
 
 
 def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: Ints) -> float:
@@ -492,11 +464,12 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
         times=steps,
         relief=np.ones(1),
         cycle_limit=np.inf,
+        beyond=NOTHING_BEYOND,
         limits=limits,
         axes=axes,
         allowed=allowed,
     )
-    count = len(options.groups)
+    count = int(options.starts[-1])
     free, weights = np.zeros(count), np.empty(columns + 1)
     rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
     at = Multipliers(np.zeros(columns + 1), rates)
@@ -521,9 +494,6 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
             free,
             weights,
             bound,
-            at,
-            TUNING.box_rounds,
-            TUNING.box_turns,
             limit,
             0.0,
             UNLIMITED,

@@ -12,13 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from picojoule.mapper.deep_listings import RIVALS, deep_chains, front, unbeaten, undominated
 from picojoule.mapper.kernels import Bools, Ints
-from picojoule.mapper.listings import complete_chains, wider_chains
+from picojoule.mapper.listings import Asked, complete_chains, counted_chains, weighed
 from picojoule.mapper.patience import check, pieces
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 AT_A_TIME = 1 << 20  # tiles tried between two questions whether there is time
-SMALL = 12  # bound up to which even a naive list is short
+TRIED = 650_000  # chains looked at for a list
+FEW = 3_000  # of so many chains each is compared with every other
+MOST = 40_000  # chains of a list; of dimensions with more, only some are listed
 
 
 class Cuts(NamedTuple):
@@ -30,7 +33,12 @@ class Cuts(NamedTuple):
         edge: as for :func:`listings.complete_chains`.
         perfect: only tiles that divide the tile outside them.
         rules: what the dataflow asks for.
-        wider: the chains of :func:`listings.wider_chains` as well, with each of these for *more*.
+        asked: what :func:`listings.counted_chains` is to count; none: steps and elements are all.
+        more: the more elements the better, in some class (:class:`listings.Asked`).
+        wide: for each level, whether more elements beneath it may pay although they save no step.
+        counted: children and grains of the words that the dimension repeats, and the outermost
+            level of those inside which they stay in place.
+        free: for each level, whether a tile takes no room there.
         barred: for each level, whether no loop of the dimension may run there; none: all may.
             Only with perfect.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
@@ -42,7 +50,11 @@ class Cuts(NamedTuple):
     edge: int
     perfect: bool
     rules: Rules | None
-    wider: tuple[bool, ...] = ()
+    asked: Asked | None = None
+    more: bool = False
+    wide: tuple[bool, ...] = ()
+    counted: tuple[tuple[int, int, int], ...] = ()
+    free: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
     barred: tuple[bool, ...] = ()
 
@@ -54,16 +66,13 @@ class Cuts(NamedTuple):
     @property
     def complete(self) -> bool:
         """Whether the chains are all that could be better than another."""
-        return self.perfect or self.bound == 1 or self._listed or self._few
+        return self.perfect or self.bound == 1 or self.quick or _deep(self) is not None
 
     @property
-    def _listed(self) -> bool:
+    def quick(self) -> bool:
+        """Whether :func:`listings.complete_chains` has them: three levels, one array or none."""
         arrays = [level for level, fan in enumerate(self.fans) if fan]
         return len(self.limits) == 3 and arrays in ([1], []) and self.bound <= LONGEST
-
-    @property
-    def _few(self) -> bool:
-        return self.bound <= SMALL and len(self.limits) <= 3
 
 
 class Rules(NamedTuple):
@@ -88,6 +97,11 @@ class Rules(NamedTuple):
     spread: bool
     on_array: bool = False
     strip: int | None = None
+
+    @property
+    def restrict(self) -> bool:
+        """Whether they ask for anything."""
+        return self != Rules(self.gap, None, None, False, False, False)
 
     def allowed(self, tiles: Ints, fans: Ints) -> Bools:
         """Which chains they allow."""
@@ -124,10 +138,10 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
     """
     if cuts.perfect:
         tiles, fans = _dividing(cuts)
-    elif cuts._listed:
+    elif cuts.quick:
         tiles, fans = _complete(cuts)
     else:
-        tiles, fans = _balanced(cuts)
+        tiles, fans = _deep(cuts) or _balanced(cuts)
     if cuts.spans:
         tiles, fans = _exact(cuts, tiles, fans)
     check()
@@ -175,28 +189,44 @@ def products_of(axes: Sequence[int], most: int) -> Ints:
 
 def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
     bound, limits, fan = cuts.bound, cuts.limits, max(1, cuts.fans[1])
-    largest = min(bound, limits[2])
-    tiles = bound if cuts.edge >= bound else 2 * math.isqrt(bound)  # about as many are tried
-    listed = [
-        complete_chains(bound, 1 + part.start, part.stop, fan, cuts.edge)
-        for part in pieces(largest, max(1, AT_A_TIME // (fan * tiles)))
-    ]
-    listed += [
-        wider_chains(bound, 1 + part.start, part.stop, fan, more)
-        for more in cuts.wider
-        for part in pieces(largest, max(1, AT_A_TIME // (fan * bound)))
-    ]
-    raw = np.concatenate(listed)
+    largest, every = min(bound, limits[2]), cuts.edge >= bound
+    tiles = bound if every else 2 * math.isqrt(bound)  # about as many are tried
+    listed = []
+    if cuts.asked is None or cuts.edge:
+        listed = [
+            complete_chains(bound, 1 + part.start, part.stop, fan, cuts.edge)
+            for part in pieces(largest, max(1, AT_A_TIME // (fan * tiles)))
+        ]
+    if cuts.asked is not None and not every:
+        listed.append(_counted(cuts, cuts.asked))
+    if cuts.more and not every:
+        listed.append(_counted(cuts, Asked(turns=True, more=True)))
     check()
-    if cuts.wider:
-        raw = np.unique(raw, axis=0)
-        check()
+    raw = listed[0] if len(listed) == 1 else np.unique(np.concatenate(listed), axis=0)
+    check()
     raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
     sizes, fans = np.empty((len(raw), 4), np.int64), np.empty((len(raw), 3), np.int64)
     for part in pieces(len(raw), AT_A_TIME):
         sizes[part, 0], sizes[part, 1:3], sizes[part, 3] = bound, raw[part, :2], 1
         fans[part, 0], fans[part, 1], fans[part, 2] = 1, raw[part, 2], 1
     return sizes, fans
+
+
+def _counted(cuts: Cuts, asked: Asked) -> Ints:
+    """The chains of :func:`listings.counted_chains`; of few, those that no other beats."""
+    bound, fan = cuts.bound, max(1, cuts.fans[1])
+    listed = [
+        counted_chains(bound, 1 + part.start, part.stop, fan, asked)
+        for part in pieces(min(bound, cuts.limits[2]), max(1, AT_A_TIME // (4 * fan * bound)))
+    ]
+    raw = np.concatenate(listed)
+    # Axes may round an unrolling up (:func:`_exact`): then of two chains only one gets larger.
+    if asked.more or cuts.spans or len(raw) > FEW:
+        return raw
+    table = weighed(bound, raw, asked).astype(float)
+    check()
+    order = np.argsort(np.log1p(table).sum(axis=1), kind="stable")
+    return raw[np.sort(order[front(table[order], RIVALS)])]
 
 
 def _dividing(cuts: Cuts) -> tuple[Ints, Ints]:
@@ -236,6 +266,45 @@ def _dividing_chains(
     return tiles, fans
 
 
+@functools.lru_cache(maxsize=64)
+def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
+    """All chains that may be worth it, for any depth; None if they are too many."""
+    depth = len(cuts.limits)
+    if any(cuts.wide[1:]) and cuts.more:
+        return None  # a sum in an element may be cheaper for more tiles as well
+    counted = cuts.counted
+    turns = [
+        any(grain <= gap and child > gap + 1 for child, grain, _ in counted) for gap in range(depth)
+    ]
+    free, wide, unseen = np.zeros((3, depth), np.bool_)
+    if cuts.wide:
+        wide[:] = cuts.wide
+    widest = np.array(cuts.fans)
+    if cuts.rules is None or not cuts.rules.restrict:
+        free[1:] = np.array(cuts.free or [False] * depth)[1:] & (widest[:-1] < 2)
+        seen = {child for child, _, _ in counted} | {outer for _, _, outer in counted}
+        unseen[2:] = [n not in seen and fan < 2 for n, fan in enumerate(cuts.fans[1:-1], 2)]
+        unseen &= ~free & (cuts.edge == 0)
+    limits = np.array(cuts.limits)
+    for level in np.flatnonzero(unseen)[::-1]:  # a step of what is inside is enough
+        inside = 1 if level == depth - 1 else limits[level + 1]
+        limits[level] = min(limits[level], max(1, widest[level]) * inside)
+    raw = deep_chains(limits, widest, np.array(turns), free, unseen, wide, cuts.edge, TRIED)
+    check()
+    if len(raw) > TRIED:
+        return None
+    tiles = np.ones((len(raw), depth + 1), np.int64)
+    tiles[:, 0], tiles[:, 1:depth] = cuts.bound, raw[:, : depth - 1]
+    fans = raw[:, depth - 1 :].copy()
+    if cuts.edge == 0:
+        worth = unbeaten(tiles, fans, free, counted)
+        tiles, fans = tiles[worth], fans[worth]
+        if not wide.any() and (cuts.rules is None or not cuts.rules.restrict):
+            best = undominated(tiles, fans, free, counted)
+            tiles, fans = tiles[best], fans[best]
+    return (tiles, fans) if len(tiles) <= MOST else None
+
+
 def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     """Chains for other depths: every tile an even split of the one outside; few if small."""
     depth = len(cuts.limits)
@@ -245,9 +314,9 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
         check()
         level, size = len(tiles) - 1, tiles[-1]
         last = level == depth - 1
-        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size), cuts._few):
+        for piece in [1] if last else _pieces(size, min(cuts.limits[level + 1], size)):
             units = -(-size // piece)
-            for factor in _pieces(units, min(max(1, cuts.fans[level]), units), cuts._few):
+            for factor in _pieces(units, min(max(1, cuts.fans[level]), units)):
                 if last:
                     listed.append((tiles, (*fans, factor)))
                 else:
@@ -258,9 +327,9 @@ def _balanced(cuts: Cuts) -> tuple[Ints, Ints]:
     return tiles, np.array([fans for _, fans in listed], np.int64)
 
 
-def _pieces(size: int, most: int, every: bool) -> Sequence[int]:
-    """Sizes up to *most* of even splits, or *every* size."""
-    return range(1, most + 1) if every else [piece for piece in _even(size) if piece <= most]
+def _pieces(size: int, most: int) -> Sequence[int]:
+    """Sizes up to *most* of even splits."""
+    return [piece for piece in _even(size) if piece <= most]
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -8,14 +8,15 @@ numbers, when its turn comes (:func:`assemble`).
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, Programme
+from picojoule.mapper.kernels import Bools, Floats, Ints
+from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Beyond, Options, Programme
 
 
 class Columns(NamedTuple):
@@ -33,6 +34,8 @@ class Families(NamedTuple):
     columns: Ints1  # [families + 1] first column
     edge: Ints1  # [columns] edge whose pattern says which number a column has; -1: it has one
     numbers: Ints1  # [columns] where its numbers, by pattern, begin in *number*
+    other: Ints1  # [columns] another edge whose pattern says so as well; -1: none does
+    stride: Ints1  # [columns] how far apart numbers are where the pattern of *edge* is the next
     number: Ints1
     energy: Floats1  # [columns]
     inverse: Ints1  # [columns] 1 for a column of reciprocals
@@ -40,6 +43,10 @@ class Families(NamedTuple):
     drawn: float  # energy per cycle
     times: Ints1  # [families + 1] first entry in *time*
     time: Floats1  # of each time, one coefficient per column, then the constant
+    parts: Ints1  # [families + 1] first words that count only beyond others
+    part: Ints2  # [parts, 2] column of the words, and of how many times those others they are
+    worths: Ints1  # [families + 1] first entry in *worth*
+    worth: Floats1  # of the energy and of each time, one coefficient per part
     limits: Ints1  # [families + 1] first entry in *limit*
     limit: Floats1  # of each limit, one coefficient per column
     hops: Ints1  # [families + 1] first hop that is not priced: no option may share words there
@@ -77,7 +84,12 @@ def _slots(families: Families, family: int, pattern: Ints) -> Ints:
     slots = np.empty(end - first, np.int64)
     for k in range(end - first):
         at, edge = families.numbers[first + k], families.edge[first + k]
-        slots[k] = families.number[at + (pattern[edge] if edge >= 0 else 0)]
+        other = families.other[first + k]
+        if edge >= 0:
+            at += pattern[edge] * families.stride[first + k]
+        if other >= 0:
+            at += pattern[other]
+        slots[k] = families.number[at]
     return slots
 
 
@@ -114,6 +126,31 @@ def _plain(time: Floats) -> bool:
 
 
 @compiled()
+def _beyond(families: Families, family: int, scale: Floats, least: Floats) -> Beyond:
+    """A programme's words that count only beyond others.
+
+    Args:
+        scale: the factor of each column that does not vary.
+        least: the least product of the others.
+    """
+    first, at = families.parts[family], families.worths[family]
+    count = families.parts[family + 1] - first
+    rows = (families.worths[family + 1] - at) // count if count else 0
+    words, times = np.empty(count, np.int64), np.empty(count, np.int64)
+    against, share = np.empty(count), np.empty(count)
+    coefficients = np.empty((rows, count))
+    for n in range(count):
+        words[n], times[n] = families.part[first + n, 0], families.part[first + n, 1]
+        against[n] = 1 / scale[times[n]]
+        share[n] = max(0.0, 1 - against[n] / least[times[n]])
+    for row in range(rows):
+        for n in range(count):
+            coefficients[row, n] = families.worth[at] * scale[words[n]]
+            at += 1
+    return Beyond(words, times, against, coefficients, share)
+
+
+@compiled()
 def _limits(
     families: Families, family: int, by: Floats, cycle_limit: float, times: Floats
 ) -> Floats:
@@ -146,6 +183,7 @@ def assemble(
     count, blocks = len(slots), columns.where.shape[1]
     where = np.empty((blocks, count), np.int64)
     energy, by, least = np.empty(count), np.empty(count), np.empty(count)
+    scale = np.empty(count)
     base = families.constant[family]
     varies = 0.0
     for k in range(count):
@@ -154,7 +192,7 @@ def assemble(
             where[b, k] = columns.where[n, b]
         # A column of reciprocals divides; another may be nothing at all, all of it padding.
         by[k] = 1 / columns.scale[n] if families.inverse[first + k] else columns.scale[n]
-        least[k] = columns.least[n]
+        scale[k], least[k] = columns.scale[n], columns.least[n]
         energy[k] = families.energy[first + k] * by[k]
         if energy[k] < 0:
             base += energy[k] / least[k]
@@ -163,10 +201,13 @@ def assemble(
     times, relief, longest = _times(families, family, by, least)
     longest = max(longest, goal.fewest)
     limits = _limits(families, family, by, goal.cycle_limit, times)
+    beyond = _beyond(families, family, scale, least)
     discount = 0.0
     if base < 0:
         discount = np.log1p(base / varies) if base > -varies else -np.inf
     bound = base + varies
+    for n in range(len(beyond.words)):
+        bound += beyond.coefficients[0, n] * least[beyond.words[n]] * beyond.share[n]
     if goal.mode != ENERGY or families.drawn > 0:
         bound += families.drawn * longest
         if goal.mode == LATENCY:
@@ -184,6 +225,7 @@ def assemble(
         times=times,
         relief=relief,
         cycle_limit=goal.cycle_limit,
+        beyond=beyond,
         limits=limits,
         axes=goal.axes,
         allowed=goal.allowed,
@@ -215,34 +257,109 @@ def forbid(
     Returns:
         whether every block has an option left.
     """
-    blocks = len(held)
-    for b in range(blocks):
+    for b in range(len(held)):
+        # Slices, so that loops have no index that might be negative: they vectorise.
         low, high = options.starts[b], options.starts[b + 1]
-        raw = options.raw[b]
-        for o in range(low, high):
-            penalty[o] = np.inf if options.runs[o] & held[b] else 0.0
+        size, raw, runs = high - low, options.raw[b], options.runs[low:high]
+        part, barred = penalty[low:high], held[b]
+        for o in range(size):
+            part[o] = np.inf if runs[o] & barred else 0.0
         for h in range(families.hops[family], families.hops[family + 1]):
             edge = pattern[families.hop[h, 0]]
             outside = families.number[families.hop[h, 1] + edge]
             inside = families.number[families.hop[h, 2] + edge]
             i, j = columns.where[outside, b], columns.where[inside, b]
-            for o in range(low, high):
-                before = columns.same[outside, b] if i < 0 else raw[i + o - low]
-                after = columns.same[inside, b] if j < 0 else raw[j + o - low]
-                if before != after:
-                    penalty[o] = np.inf
+            before, after = columns.same[outside, b], columns.same[inside, b]
+            if i == j:
+                if i < 0 and before != after:
+                    return False
+            elif i < 0 or j < 0:
+                single = before if i < 0 else after
+                _forbid_others(raw[max(i, j) : max(i, j) + size], single, part)
+            else:
+                one, other = raw[i : i + size], raw[j : j + size]
+                for o in range(size):
+                    part[o] = part[o] if one[o] == other[o] else np.inf
         for n in range(families.onces[family], families.onces[family + 1]):
             alone = families.alone[n, b]
             if np.isnan(alone):
                 continue
             number = families.number[families.once[n, 1] + pattern[families.once[n, 0]]]
             i = columns.where[number, b]
-            for o in range(low, high):
-                if (columns.same[number, b] if i < 0 else raw[i + o - low]) != alone:
-                    penalty[o] = np.inf
-        left = False
-        for o in range(low, high):
-            left |= penalty[o] == 0.0
-        if not left:
+            if i >= 0:
+                _forbid_others(raw[i : i + size], alone, part)
+            elif columns.same[number, b] != alone:
+                return False
+        least = np.inf
+        for o in range(size):
+            least = min(least, part[o])
+        if least > 0:
             return False
     return True
+
+
+@compiled()
+def _forbid_others(column: Floats, single: float, penalty: Floats) -> None:
+    """Forbid the options whose factor is another."""
+    for o in range(len(penalty)):
+        penalty[o] = penalty[o] if column[o] == single else np.inf
+
+
+def unlike(families: Families, columns: Columns, options: Options, members: Members) -> Ints:
+    """The members that are not like an earlier one in all that bounds and choices follow from.
+
+    Those are alike whose classes differ in loops that this layer has not, or that change no count.
+    """
+    table = np.concatenate([columns.where, columns.same.view(np.int64)], axis=1)
+    contents: dict[bytes, int] = {}
+    content = np.array([contents.setdefault(row.tobytes(), n) for n, row in enumerate(table)])
+    runs = [
+        int(np.bitwise_or.reduce(options.runs[low:high]))
+        for low, high in itertools.pairwise(options.starts.tolist())
+    ]
+    held = members.held & np.array(runs, np.int64)
+    kept: list[int] = []
+    for family in np.unique(members.family).tolist():
+        rows = np.flatnonzero(members.family == family)
+        numbers = content[families.number[_read(families, family, members.pattern[rows])]]
+        lines = np.concatenate([numbers, held[rows]], axis=1)
+        seen: dict[bytes, int] = {}
+        for n, line in zip(rows.tolist(), lines, strict=True):
+            seen.setdefault(line.tobytes(), n)
+        kept += seen.values()
+    return np.array(sorted(kept), np.int64)
+
+
+def _read(families: Families, family: int, patterns: Ints) -> Ints:
+    """Where the numbers of columns that count are, ``[members, columns]``, however hops are priced.
+
+    Args:
+        patterns: ``[members, edges]``.
+    """
+    part = slice(families.columns[family], families.columns[family + 1])
+    edge, other = families.edge[part], families.other[part]
+    places = families.numbers[part] + np.where(
+        edge >= 0, patterns[:, edge] * families.stride[part], 0
+    )
+    places += np.where(other >= 0, patterns[:, other], 0)
+    counts = np.zeros(len(edge), np.bool_)
+    more = []
+    for n in (family, *range(*families.variants[family].tolist())):
+        counts |= _counted(families, n)
+        for hop in families.hop[families.hops[n] : families.hops[n + 1]]:
+            more += [patterns[:, hop[0]] + hop[1], patterns[:, hop[0]] + hop[2]]
+    for once in families.once[families.onces[family] : families.onces[family + 1]]:
+        more.append(patterns[:, once[0]] + once[1])
+    return np.concatenate([places[:, counts], *(line[:, None] for line in more)], axis=1)
+
+
+def _counted(families: Families, family: int) -> Bools:
+    """Which columns of a family count anything."""
+    first, end = families.columns[family], families.columns[family + 1]
+    time = families.time[families.times[family] : families.times[family + 1]]
+    limit = families.limit[families.limits[family] : families.limits[family + 1]]
+    counts = families.energy[first:end] != 0
+    counts |= time.reshape(-1, end - first + 1)[:, :-1].any(axis=0)
+    counts |= limit.reshape(-1, end - first).any(axis=0)
+    counts[families.part[families.parts[family] : families.parts[family + 1]]] = True
+    return np.asarray(counts)

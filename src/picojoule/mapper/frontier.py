@@ -15,7 +15,7 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints3
 from picojoule.compiled.functions import compiled
-from picojoule.mapper import boxes
+from picojoule.mapper import boxes, halving
 from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, forbid
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.programme import ENERGY, Multipliers, Options, Programme, dual, log_of
@@ -56,14 +56,14 @@ class Frontier(NamedTuple):
 class Standing(NamedTuple):
     """How the search stands."""
 
-    counts: Ints1  # [7] see the constants below
+    counts: Ints1  # [8] see the constants below
     best: Floats1  # [2] the least value so far; the least settled dual bound so far
     choice: Ints1  # [blocks] the option of each block in the best choice; -1: none
 
 
-HEAP, IDLE, PUSHED, EXPLORED, PRUNED, WORK, MEMBER = range(7)
+HEAP, IDLE, PUSHED, EXPLORED, PRUNED, WORK, MEMBER, LARGE = range(8)
 """Entries in the heap and idle; pushed so far; boxes and options looked at and discarded; work done
-in all; class of the best choice."""
+in all; class of the best choice; 1 once boxes were too many for a class."""
 
 
 class Starts(NamedTuple):
@@ -291,6 +291,60 @@ def _decide(
 
 
 @compiled()
+def _in_boxes(
+    options: Options,
+    programme: Programme,
+    penalty: Floats,
+    weights: Floats,
+    height: float,
+    at: Multipliers,
+    limit: float,
+    goal: float,
+    most: int,
+    counts: Ints,
+) -> tuple[float, Ints, int]:
+    """What :func:`boxes.search` returns; where it does too much, :func:`halving.search`.
+
+    The first is quick where the dual bound is near the least. Where it was not, the other classes
+    of the layer are much the same, and go to the second at once.
+    """
+    done = 0
+    if counts[LARGE] == 0:
+        enough = min(most, TUNING.box_work)
+        value, choice, looked, cut, done = boxes.search(
+            options,
+            programme,
+            penalty,
+            weights,
+            height,
+            limit,
+            goal,
+            enough,
+        )
+        counts[EXPLORED] += looked
+        counts[PRUNED] += cut
+        if done < enough or enough == most:
+            return value, choice, done
+        counts[LARGE] = 1
+    value, choice, looked, cut, work = halving.search(
+        options,
+        programme,
+        penalty,
+        weights,
+        height,
+        at,
+        TUNING.box_rounds,
+        TUNING.box_turns,
+        limit,
+        goal,
+        most - done,
+    )
+    counts[EXPLORED] += looked
+    counts[PRUNED] += cut
+    return value, choice, done + work
+
+
+@compiled()
 def _search(
     classes: Classes,
     frontier: Frontier,
@@ -311,21 +365,18 @@ def _search(
     step = frontier.step[entry]
     limit = min(_limit(standing.best[0]), _above(bound, step, programme.base))
     goal = bound * (1 + SMALLEST_GAIN) if bound > 0 else -np.inf
-    value, choice, looked, cut, work = boxes.search(
+    value, choice, work = _in_boxes(
         options,
         programme,
         penalty,
         weights,
         frontier.height[entry],
         at,
-        TUNING.box_rounds,
-        TUNING.box_turns,
         limit,
         goal,
         most,
+        counts,
     )
-    counts[EXPLORED] += looked
-    counts[PRUNED] += cut
     counts[WORK] += work + boxes.AN_OPTION * len(penalty)
     priced = knowledge != DUAL  # else hops count as free, and what was met has no price yet
     if priced and choice[0] >= 0:

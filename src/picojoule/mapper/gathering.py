@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from picojoule.mapper.bank import Bank
-from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Column, Elements, Total
+from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Column, Elements, Ratio, Total, Words
 from picojoule.mapper.class_table import Kind
 from picojoule.mapper.coefficients import Model, model
 from picojoule.mapper.families import Families
@@ -24,11 +24,16 @@ INPUT, WEIGHT, OUTPUT = OPERANDS
 
 
 class Slot(NamedTuple):
-    """A column of every class of a model: a term under the class's own order of loops."""
+    """A column of every class of a model: a term under the class's own order of loops.
+
+    Args:
+        others: a term as well: then the column says how many times those words the term's are.
+    """
 
     term: int
     divided: int
     inverse: bool
+    others: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,8 @@ class Rows:
     constant: float
     energy: Floats  # [families, columns]
     times: Floats  # [families, times, columns + 1]
+    beyond: Ints  # [parts, 2] columns of words, and of how many times others they are
+    worth: Floats  # [families, 1 + times, parts] what those words count, all but those others
     limits: Floats  # [limits, columns]
 
 
@@ -65,7 +72,10 @@ def rows(space: Space, of: Model) -> Rows:
 
     vectors = [(of_terms(of.energy), 0)]
     vectors += [(of_terms(t), divided) for t, divided in zip(of.times, of.outside, strict=True)]
+    beyond = _taken_out(of, vectors)
     slots = _slots(vectors)
+    for words, _, others in beyond:
+        slots.setdefault(Slot(words, 0, False, others), len(slots))
     fixed: dict[Column, int] = {}
 
     def place(column: Column) -> int:
@@ -89,7 +99,7 @@ def rows(space: Space, of: Model) -> Rows:
     table = np.zeros((len(lines), len(ways), len(slots) + len(fixed) + 1))
     for line, (vector, divided, more, constant) in zip(table, lines, strict=True):
         for slot, at in slots.items():
-            if slot.divided == divided:
+            if slot.divided == divided and slot.others < 0:
                 clip = np.minimum if slot.inverse else np.maximum
                 line[:, at] = clip(vector[:, slot.term], 0.0)
         for at, value in more.items():
@@ -105,8 +115,68 @@ def rows(space: Space, of: Model) -> Rows:
         constant=float(of.energy[0]),
         energy=table[0, :, :-1],
         times=np.swapaxes(table[1:], 0, 1),
+        beyond=np.array(
+            [
+                (slots[Slot(words, divided, False)], slots[Slot(words, 0, False, others)])
+                for words, divided, others in beyond
+            ],
+            np.int64,
+        ).reshape(-1, 2),
+        worth=_worth(beyond, len(lines), len(ways)),
         limits=limits,
     )
+
+
+def _taken_out(
+    of: Model, vectors: list[tuple[Floats, int]]
+) -> dict[tuple[int, int, int], dict[tuple[int, int], float]]:
+    """What *vectors* ``[families, terms]`` have for words that count only beyond others.
+
+    It is taken out of them.
+
+    Returns:
+        For each such words, how they are divided, and the others: by line (energy, steps, each
+        time) and family, what they count.
+    """
+    beyond: dict[tuple[int, int, int], dict[tuple[int, int], float]] = {}
+    for n, (vector, divided) in enumerate(vectors):
+        for family, values in enumerate(vector):
+            for words, others, value in _beyond_others(of, values):
+                part = beyond.setdefault((words, divided, others), {})
+                part[n + (n > 0), family] = value
+    return beyond
+
+
+def _worth(
+    beyond: dict[tuple[int, int, int], dict[tuple[int, int], float]], lines: int, families: int
+) -> Floats:
+    worth = np.zeros((families, lines, len(beyond)))
+    for n, part in enumerate(beyond.values()):
+        for (line, family), value in part.items():
+            worth[family, line, n] = value
+    return worth
+
+
+def _beyond_others(of: Model, values: Floats) -> Iterator[tuple[int, int, float]]:
+    """Words that count only beyond others: what *values* has against words, from words inside them.
+
+    Sums are not read before their first touch, and what passes an array is what its elements get
+    beyond what came from outside. In both cases the others are no more, in every block: each visit
+    of a tile is at least one of its parts. What is told here is taken out of *values*.
+    """
+    edges = of.kind.edges
+    for others in np.flatnonzero(values < 0).tolist():
+        edge, grain = edges[of.terms[others].edge], of.terms[others].grain
+        for words in np.flatnonzero(values > 0).tolist():
+            inner = edges[of.terms[words].edge]
+            inside = inner == edge or (inner.operand is OUTPUT and inner.parent >= edge.child)
+            if inner.operand is not edge.operand or not inside or of.terms[words].grain < grain:
+                continue
+            value = min(-values[others], values[words])
+            if value > 0:
+                values[others] += value
+                values[words] -= value
+                yield words, others, float(value)
 
 
 def _slots(vectors: list[tuple[Floats, int]]) -> dict[Slot, int]:
@@ -150,11 +220,14 @@ class Gathering:
         self.space, self.bank = space, bank
         self.timed: list[bool] = []
         self._number: list[int] = []
-        self._columns: list[list[tuple[int, int, bool]]] = []  # edge, numbers, inverse
+        # Edge, numbers, inverse, other edge, stride.
+        self._columns: list[list[tuple[int, int, bool, int, int]]] = []
         self._energy: list[Floats] = []
         self._constant: list[float] = []
         self._times: list[Floats] = []
         self._limits: list[Floats] = []
+        self._parts: list[Ints] = []
+        self._worths: list[Floats] = []
         self._hops: list[list[tuple[int, int, int]]] = []
         self._onces: list[list[tuple[int, int]]] = []
         self._alone: list[list[float]] = []
@@ -167,10 +240,8 @@ class Gathering:
         check()
         of = model(self.space, kind)
         line, first = rows(self.space, of), len(self._start)
-        columns = [
-            (of.terms[s.term].edge, self._words(of, s.term, s.divided, s.inverse), s.inverse)
-            for s in line.slots
-        ] + [(-1, self._numbers([column]), column.inverse) for column in line.fixed]
+        columns = [self._column(of, slot) for slot in line.slots]
+        columns += [(-1, self._numbers([c]), c.inverse, -1, 1) for c in line.fixed]
         hops = [
             (of.terms[hop.outside].edge, self._words(of, hop.outside), self._words(of, hop.inside))
             for hop in of.hops
@@ -184,6 +255,8 @@ class Gathering:
             self._energy.append(line.energy[n])
             self._times.append(line.times[n])
             self._limits.append(line.limits)
+            self._parts.append(line.beyond)
+            self._worths.append(line.worth[n])
             self._hops.append([hop for hop, kept in zip(hops, way, strict=True) if not kept])
             self._onces.append([(edge, self._entering(kind, edge)) for edge in onces])
             self._alone += [self._once_through(kind.edges[edge]) for edge in onces]
@@ -200,15 +273,21 @@ class Gathering:
         space = self.space
         return Families(
             columns=_firsts(map(len, self._columns)),
-            edge=np.array([edge for edge, _, _ in columns], np.int64),
-            numbers=np.array([numbers for _, numbers, _ in columns], np.int64),
+            edge=np.array([edge for edge, *_ in columns], np.int64),
+            numbers=np.array([numbers for _, numbers, *_ in columns], np.int64),
+            other=np.array([other for *_, other, _ in columns], np.int64),
+            stride=np.array([stride for *_, stride in columns], np.int64),
             number=np.array(self._number, np.int64),
             energy=np.concatenate(self._energy),
-            inverse=np.array([inverse for _, _, inverse in columns], np.int64),
+            inverse=np.array([inverse for _, _, inverse, *_ in columns], np.int64),
             constant=np.array(self._constant),
             drawn=space.accelerator.drawn_per_cycle if space.timed else 0.0,
             times=_firsts(time.size for time in self._times),
             time=np.concatenate([time.ravel() for time in self._times]),
+            parts=_firsts(map(len, self._parts)),
+            part=np.concatenate(self._parts),
+            worths=_firsts(worth.size for worth in self._worths),
+            worth=np.concatenate([worth.ravel() for worth in self._worths]),
             limits=_firsts(limit.size for limit in self._limits),
             limit=np.concatenate([limit.ravel() for limit in self._limits]),
             hops=_firsts(map(len, self._hops)),
@@ -221,18 +300,28 @@ class Gathering:
             variants=np.array(self._variants, np.int64).reshape(-1, 2),
         )
 
-    def _numbers(self, columns: list[Column]) -> int:
+    def _numbers(self, columns: Iterable[Column]) -> int:
         """Where the numbers of these columns begin."""
-        self._number += [self.bank.number(column) for column in columns]
-        return len(self._number) - len(columns)
+        first = len(self._number)
+        self._number += map(self.bank.number, columns)
+        return first
+
+    def _column(self, of: Model, slot: Slot) -> tuple[int, int, bool, int, int]:
+        """The edge of a slot, where its numbers begin, and so on."""
+        term, divided, inverse, others = slot
+        edge = of.terms[term].edge
+        if others < 0:
+            return edge, self._words(of, term, divided, inverse), inverse, -1, 1
+        counts, less, other = _counts(of, term), _counts(of, others), of.terms[others].edge
+        if edge == other:
+            ratios = [Ratio(*both) for both in zip(counts, less, strict=True)]
+            return edge, self._numbers(map(Column, ratios)), inverse, -1, 1
+        ratios = list(itertools.starmap(Ratio, itertools.product(counts, less)))
+        return edge, self._numbers(map(Column, ratios)), inverse, other, len(less)
 
     def _words(self, of: Model, term: int, divided: int = 0, inverse: bool = False) -> int:
         """Where the numbers of a term begin, one for each way in which its edge's tile stays."""
-        edge, grain = of.terms[term]
-        stays, words = of.kind.stays[edge], of.kind.edges[edge]
-        return self._numbers(
-            [Column(words_of(words, grain, stay), divided, inverse) for stay in stays]
-        )
+        return self._numbers(Column(words, divided, inverse) for words in _counts(of, term))
 
     def _entering(self, kind: Kind, edge: int) -> int:
         """The same for all words of an edge that come from its parent."""
@@ -257,6 +346,12 @@ class Gathering:
             bounds = [self.space.layer.bounds[DIMS.index(d)] for d in block if d not in repeating]
             factors.append(float(math.prod(bounds)) if repeating else math.nan)
         return factors
+
+
+def _counts(of: Model, term: int) -> list[Words]:
+    """The words of a term, for each way in which its edge's tile stays."""
+    edge, grain = of.terms[term]
+    return [words_of(of.kind.edges[edge], grain, stay) for stay in of.kind.stays[edge]]
 
 
 def _firsts(sizes: Iterable[int]) -> Ints:

@@ -5,10 +5,37 @@ Chains that another beats in every count are left out; which those are is the ma
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from picojoule.compiled.arrays import Ints1, Ints2
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Ints, ceiling
+
+FIRST = 5
+"""Counts before those of rows: steps, turns, elements, those of the first step, and of the last
+tile's first step."""
+
+
+class Asked(NamedTuple):
+    """What is counted of a dimension besides steps and elements.
+
+    Args:
+        turns: how often the innermost loop turns, over all steps.
+        more: the more elements the better, over all steps and in the first: for a dimension summed
+            over where a sum passed on between elements costs less than one kept in an element.
+        stride, reach: elements that a window slides over share rows with what they held before, so
+            what each adds, up to so many rows, counts for all sizes above *stride* up to *reach*.
+        steps: as much of steps and of tiles counts as well: of taps, which leave rows out where a
+            stride is longer, and of outputs whose rows pass an array without a stop.
+    """
+
+    turns: bool = False
+    more: bool = False
+    stride: int = 1
+    reach: int = 0
+    steps: bool = False
 
 
 @compiled()
@@ -73,27 +100,22 @@ def complete_chains(bound: int, smallest: int, largest: int, fanout: int, edge: 
                             if x > low and x <= top:
                                 tiles[m] = x
                                 m += 1
-                                y = ceiling(x, z) * z
-                                if y <= high and y != x:
-                                    tiles[m] = y
-                                    m += 1
                             last -= 1
                         if top > low:
                             tiles[m] = top
                             m += 1
-                    if k > 1 and _total(bound, low, z) > ceiling(bound, z):
-                        top = min(high, ceiling(low, z) * z)
-                        last = ceiling(bound - (k - 1) * low, z)
-                        lowest = last - 3
-                        while last > lowest and last > 0:
-                            x = ceiling(bound - last * z, k - 1)
-                            if x > low and x <= top:
-                                tiles[m] = x
-                                m += 1
-                            last -= 1
-                        if top > low:
-                            tiles[m] = top
+                    # From each of these, tiles at which the last one needs one element tile less.
+                    for i in range(m if k > 1 else 0):
+                        x = tiles[i]
+                        top = min(high, ceiling(x, z) * z)
+                        last = ceiling(bound - (k - 1) * x, z) - 1
+                        while x < top:
+                            x = ceiling(bound - last * z, k - 1) if last > 0 else top
+                            if x > top:
+                                break
+                            tiles[m] = x
                             m += 1
+                            last -= 1
                     for last in range(1, edge + 1):  # cuts near the far end
                         if k > 1 and bound > last:
                             x = ceiling(bound - last, k - 1)
@@ -139,19 +161,61 @@ def complete_chains(bound: int, smallest: int, largest: int, fanout: int, edge: 
 
 
 @compiled()
-def wider_chains(bound: int, smallest: int, largest: int, fanout: int, more: bool) -> Ints:
-    """Chains (tile, element tile, unrolling) that may pay where a wider spread costs less energy.
+def _sums(bound: int, x: int, tile: int, most: int, stride: int) -> int:
+    """What all tiles of *tile* in all tiles of *x* count, each at its size or *most*."""
+    tail = (bound - 1) % x + 1
+    whole, result = min(tile * stride, most), 0
+    for times, size in ((ceiling(bound, x) - 1, x), (1, tail)):
+        result += times * (size // tile * whole + min(size % tile * stride, most))
+    return result
 
-    As :func:`complete_chains`, with turns of the innermost loop counted as well as steps; and with
-    *more*, for a dimension that is summed over where a partial sum passed on between elements costs
-    less than one kept in an element: the more element tiles the better, over all steps and in the
-    first one (where the sum stays in place for the others). A chain is left out if a smaller tile,
-    element tile or unrolling does as well in all of these.
+
+@compiled()
+def _weigh(bound: int, x: int, z: int, f: int, asked: Asked, into: Ints1) -> None:
+    """Write everything that a chain counts and that is asked: the fewer the better."""
+    k, tail, u = ceiling(bound, x), (bound - 1) % x + 1, z * f
+    sign = -1 if asked.more else 1
+    into[0] = _total(bound, x, u)
+    into[1] = (k - 1) * _turns(x, z, u) + _turns(tail, z, u) if asked.turns else 0
+    into[2] = sign * _total(bound, x, z)
+    into[3] = sign * min(f, ceiling(x, z))
+    into[4] = sign * min(f, ceiling(tail, z))
+    at = FIRST
+    for most in range(asked.stride + 1, asked.reach + 1):
+        into[at] = _sums(bound, x, z, most, asked.stride)
+        at += 1
+        if asked.steps:
+            into[at] = _sums(bound, x, min(u, x), most, asked.stride)
+            into[at + 1] = _sums(bound, x, x, most, asked.stride)
+            at += 2
+
+
+@compiled()
+def _width(asked: Asked) -> int:
+    return FIRST + max(0, asked.reach - asked.stride) * (3 if asked.steps else 1)
+
+
+@compiled()
+def _as_good(one: Ints1, other: Ints1) -> bool:
+    """Whether nothing of *one* is more than of the *other*."""
+    i = 0
+    while i < len(one) and one[i] <= other[i]:
+        i += 1
+    return i == len(one)
+
+
+@compiled()
+def counted_chains(bound: int, smallest: int, largest: int, fanout: int, asked: Asked) -> Ints2:
+    """Chains (tile, element tile, unrolling) of one dimension for two tiles and one array.
+
+    As :func:`complete_chains`, for more counts. A chain is left out if one with a smaller tile (cut
+    as often), with an element tile or an unrolling less by one does as well in all of them.
     """
     room, n = 1024, 0
-    sign = -1 if more else 1
     out = np.empty((room, 3), np.int64)
-    kept = np.empty((bound + 1, 5), np.int64)
+    width = _width(asked)
+    kept = np.empty((bound + 1, width), np.int64)
+    other = np.empty(width, np.int64)
     for z in range(smallest, min(bound, largest) + 1):
         for f in range(1, min(fanout, ceiling(bound, z)) + 1):
             u, t = z * f, 1
@@ -160,38 +224,21 @@ def wider_chains(bound: int, smallest: int, largest: int, fanout: int, more: boo
                 high = bound if k == 1 else ceiling(bound, k - 1) - 1
                 m = 0
                 for x in range(max(ceiling(bound, k), z, u - z + 1), high + 1):
-                    tail = (bound - 1) % x + 1
-                    steps, elements = _total(bound, x, u), _total(bound, x, z)
-                    turns = (k - 1) * _turns(x, z, u) + _turns(tail, z, u)
-                    if z > 1 and _total(bound, x, u - f) == steps:
-                        v = u - f
-                        fewer = (k - 1) * _turns(x, z - 1, v) + _turns(tail, z - 1, v)
-                        if fewer <= turns and (more or _total(bound, x, z - 1) == elements):
+                    counts = kept[m]
+                    _weigh(bound, x, z, f, asked, counts)
+                    if z > 1 and _total(bound, x, u - f) == counts[0]:
+                        _weigh(bound, x, z - 1, f, asked, other)
+                        if _as_good(other, counts):
                             continue
-                    if f > 1 and not more and _total(bound, x, u - z) == steps:
-                        v = u - z
-                        if (k - 1) * _turns(x, z, v) + _turns(tail, z, v) <= turns:
+                    if f > 1 and _total(bound, x, u - z) == counts[0]:
+                        _weigh(bound, x, z, f - 1, asked, other)
+                        if _as_good(other, counts):
                             continue
-                    # Fewer of each are better.
-                    counts = (
-                        steps,
-                        turns,
-                        sign * elements,
-                        sign * min(f, ceiling(x, z)),
-                        sign * min(f, ceiling(tail, z)),
-                    )
                     better = False
                     for j in range(m):
-                        better = True
-                        for i in range(5):
-                            if kept[j, i] > counts[i]:
-                                better = False
-                        if better:
-                            break
+                        better |= _as_good(kept[j], counts)
                     if better:
                         continue
-                    for i in range(5):
-                        kept[m, i] = counts[i]
                     m += 1
                     if n == room:
                         grown = np.empty((2 * room, 3), np.int64)
@@ -204,3 +251,14 @@ def wider_chains(bound: int, smallest: int, largest: int, fanout: int, more: boo
                     n += 1
                 t = high + 1
     return out[:n]
+
+
+@compiled()
+def weighed(bound: int, chains: Ints2, asked: Asked) -> Ints2:
+    """What chains are and count, ``[chains, counts]``: the fewer the better."""
+    table = np.empty((len(chains), 4 + _width(asked)), np.int64)
+    for n in range(len(chains)):
+        x, z, f = chains[n, 0], chains[n, 1], chains[n, 2]
+        table[n, 0], table[n, 1], table[n, 2], table[n, 3] = x, z, f, ceiling(bound, x)
+        _weigh(bound, x, z, f, asked, table[n, 4:])
+    return table

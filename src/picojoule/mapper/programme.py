@@ -48,10 +48,33 @@ class Options(NamedTuple):
     runs: Ints1  # [options] bit mask of the loops that run
     fans: Ints3  # [options, arrays, 2] unrolling of the block's dimensions
     dims: Ints2  # [blocks, 2] index of those dimensions (-1: none)
-    groups: Ints1  # [options] those alike in what counts most stand together, under one number
 
 
 NO_LOWS = PerBlock(*(np.empty(0) for _ in PerBlock._fields))
+
+
+class Beyond(NamedTuple):
+    """Words that count only as far as they are more than others: all but the first touches.
+
+    Of words ``x``, which are ``y`` times those others (at least once), ``x (1 - 1 / y)`` count.
+    Both factors grow with x and y, so the least of each bounds it.
+    """
+
+    words: Ints1  # [parts] column of the words
+    times: Ints1  # [parts] column of how many times the others they are
+    against: Floats1  # [parts] the reciprocal of the factor that does not vary of that column
+    coefficients: Floats2  # [1 + times, parts] of the energy and of each time
+    share: Floats1  # [parts] the least share of the words that counts
+
+
+NOTHING_BEYOND = Beyond(
+    words=np.empty(0, np.int64),
+    times=np.empty(0, np.int64),
+    against=np.empty(0),
+    coefficients=np.empty((2, 0)),
+    share=np.empty(0),
+)
+"""For a programme with one time in which all words count."""
 
 
 class Programme(NamedTuple):
@@ -70,6 +93,7 @@ class Programme(NamedTuple):
     times: Floats2  # [memories and networks, columns + 1] cycles; last: constant
     relief: Floats1  # [memories and networks] least share that negative parts leave; 0: unknown
     cycle_limit: float
+    beyond: Beyond
     limits: Floats2  # [limits, columns] coefficients of sums that may not exceed 1
     axes: Ints2  # [arrays, axes] length; 0: no such axis
     allowed: Ints2  # [arrays, axes] bit mask of dimensions
@@ -107,9 +131,9 @@ def _sums(programme: Programme) -> _Sums:
                 c = _energy_of(programme, k)
                 if programme.drawn > 0:
                     for t in range(times):
-                        c = max(c, programme.times[t, k] * programme.relief[t])
+                        c = max(c, _time_of(programme, t, k))
             elif r <= times:
-                c = programme.times[r - 1, k] * programme.relief[r - 1]
+                c = _time_of(programme, r - 1, k)
             else:
                 c = programme.limits[r - 1 - times, k] if k < columns else 0.0
             if c > 0:
@@ -123,8 +147,37 @@ def _sums(programme: Programme) -> _Sums:
 def _energy_of(programme: Programme, k: int) -> float:
     """What a column counts in the energy, but for what time takes."""
     if k < len(programme.energy):
-        return float(programme.energy[k])
+        return float(programme.energy[k]) + _beyond_of(programme, 0, k)
     return programme.base if programme.mode == EDP else 0.0
+
+
+@compiled()
+def _time_of(programme: Programme, t: int, k: int) -> float:
+    """What a column counts at least in a time."""
+    time = programme.times[t, k] + _beyond_of(programme, 1 + t, k)
+    return float(time * programme.relief[t])
+
+
+@compiled()
+def _beyond_of(programme: Programme, row: int, k: int) -> float:
+    """What a column counts at least in a sum for words that count only beyond others."""
+    beyond, total = programme.beyond, 0.0
+    for n in range(len(beyond.words)):
+        if beyond.words[n] == k:
+            total += beyond.coefficients[row, n] * beyond.share[n]
+    return total
+
+
+@compiled()
+def _beyond_at(programme: Programme, row: int, at: Floats) -> float:
+    """What words that count only beyond others add to a sum, its products *at* these."""
+    beyond, total = programme.beyond, 0.0
+    for n in range(len(beyond.words)):
+        words = at[beyond.words[n]]
+        total += (
+            beyond.coefficients[row, n] * words * (1.0 - beyond.against[n] / at[beyond.times[n]])
+        )
+    return total
 
 
 @compiled()
@@ -137,7 +190,7 @@ def _draw(programme: Programme, sums: _Sums, rates: Floats) -> None:
         k = sums.column[i]
         c = max(0.0, _energy_of(programme, k))
         for t in range(len(programme.times)):
-            time = programme.times[t, k] * programme.relief[t]
+            time = _time_of(programme, t, k)
             if time > 0:
                 c += programme.drawn * rates[1 + t] * time
         sums.log[i] = np.log(c) if c > 0 else -np.inf
@@ -303,26 +356,31 @@ def living(
     return kept[:n], first, lifts[:n]
 
 
+class _Plan(NamedTuple):
+    """What the steps of the dual bound read of a programme: a call copies what it passes."""
+
+    mode: int
+    discount: float
+    drawn: float
+    relief: Floats
+
+
 @compiled()
-def _constant(
-    programme: Programme, sums: _Sums, at: Multipliers, weights: Floats, room: Floats
-) -> float:
+def _constant(plan: _Plan, sums: _Sums, at: Multipliers, weights: Floats, room: Floats) -> float:
     """The part of the bound that no option adds to; *weights* receives what columns count."""
     for k in range(len(weights)):
         weights[k] = 0.0
-    if programme.drawn > 0:
-        _draw(programme, sums, at.rates)
-    bound = programme.discount if programme.mode == EDP else 0.0
+    bound = plan.discount if plan.mode == EDP else 0.0
     for r in range(len(at.rates)):
-        if at.rates[r] > 0 and (programme.mode != ENERGY or not 0 < r <= len(programme.times)):
+        if at.rates[r] > 0 and (plan.mode != ENERGY or not 0 < r <= len(plan.relief)):
             bound += _tangent(sums, r, at.means, at.rates[r], weights, room)
     return bound
 
 
 @compiled()
-def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats, turn: int) -> None:
+def _advance(plan: _Plan, sums: _Sums, at: Multipliers, picked: Floats, turn: int) -> None:
     """Move the multipliers towards what the options picked."""
-    times = len(programme.times)
+    times = len(plan.relief)
     pull = max(TUNING.least_pull, 1.0 / (turn + 2.0))
     for k in range(len(picked)):
         at.means[k] += pull * (picked[k] - at.means[k])
@@ -332,11 +390,11 @@ def _advance(programme: Programme, sums: _Sums, at: Multipliers, picked: Floats,
         at.rates[r] = max(
             0.0, at.rates[r] + step * min(TUNING.price_clip, max(-TUNING.price_clip, over))
         )
-    if programme.mode != ENERGY or programme.drawn > 0:
+    if plan.mode != ENERGY or plan.drawn > 0:
         longest, slowest = -np.inf, 1
         for r in range(1, 1 + times):
             time = _log_sum(sums, r, at.means)
-            if programme.relief[r - 1] > 0 and time > longest:
+            if plan.relief[r - 1] > 0 and time > longest:
                 longest, slowest = time, r
         for r in range(1, 1 + times):
             at.rates[r] *= 1 - pull
@@ -396,6 +454,7 @@ def dual(
     """
     blocks, columns = programme.where.shape
     sums = _sums(programme)
+    plan = _Plan(programme.mode, programme.discount, programme.drawn, programme.relief)
     best = -np.inf
     trial = np.zeros(columns + 1)
     picked = np.zeros(columns + 1)
@@ -407,7 +466,9 @@ def dual(
     top = Multipliers(at.means.copy(), at.rates.copy())
     settled = False
     for turn in range(rounds):
-        bound = _constant(programme, sums, at, trial, terms)
+        if programme.drawn > 0:
+            _draw(programme, sums, at.rates)
+        bound = _constant(plan, sums, at, trial, terms)
         new = False
         for b in range(blocks):
             scored = _terms(options, b, programme.where, trial)
@@ -444,7 +505,9 @@ def dual(
         count = first[blocks]
         inner, last, idle = -np.inf, -np.inf, 0
         for t in range(turns):
-            bound = _constant(programme, sums, at, trial, terms)
+            if programme.drawn > 0:
+                _draw(programme, sums, at.rates)
+            bound = _constant(plan, sums, at, trial, terms)
             # All blocks' candidates side by side: these are the innermost loops of the bound.
             scores = line[:count]
             for i in range(count):
@@ -472,7 +535,7 @@ def dual(
                 last, idle = inner, 0
             if idle == TUNING.patience or inner >= target + TUNING.stale:
                 break
-            _advance(programme, sums, at, picked, t)
+            _advance(plan, sums, at, picked, t)
         _copy(at.means, top.means)
         _copy(at.rates, top.rates)
     return best, settled
@@ -492,6 +555,7 @@ def value_of(programme: Programme, least: Floats1) -> float:
     for k in range(columns):
         c = programme.energy[k]
         energy += c * least[k] if c >= 0 else c / least[k]
+    energy += _beyond_at(programme, 0, least)
     if len(programme.times) == 0:
         return energy
     cycles = 0.0
@@ -500,6 +564,7 @@ def value_of(programme: Programme, least: Floats1) -> float:
         for k in range(columns):
             c = programme.times[t, k]
             time += c * least[k] if c >= 0 else c / least[k]
+        time += _beyond_at(programme, 1 + t, least)
         cycles = max(cycles, time)
     if cycles > programme.cycle_limit:
         return np.inf

@@ -26,10 +26,11 @@ from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
 from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Block, Key, Window, Words, block, trim
-from picojoule.mapper.chains import Cuts, Rules
+from picojoule.mapper.chains import LONGEST, Cuts, Rules
 from picojoule.mapper.kernels import Ints
+from picojoule.mapper.listings import Asked
 from picojoule.traffic import HandedOn, refetched
-from picojoule.workload import DIMS, OPERANDS, Dim, Extents, Layer, Operand, WindowAxis
+from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand, WindowAxis
 
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
@@ -137,13 +138,17 @@ class Space:
         padded = accelerator.charge_padding
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.reuse = accelerator.input_reuse
-        self.adding_up_pays = self._adding_up_pays()
+        self.adding_up_pays = any(map(self._adding_up_pays, self.array_gaps))
         self.mirrored = self._is_mirrored()
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
         self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
         self._keys = [tuple(self._keys_of(empty)) for empty in self.shapes]
-        self.complete = all(c.complete for keys in self._keys for key in keys for c in key.cuts)
+
+    @functools.cached_property
+    def complete(self) -> bool:
+        """Whether the options are all that could be better than another."""
+        return all(c.complete for keys in self._keys for key in keys for c in key.cuts)
 
     @functools.cached_property
     def blocks(self) -> list[tuple[Block, ...]]:
@@ -196,19 +201,17 @@ class Space:
             and dataflow.inner_loop not in MIRROR
         )
 
-    def _adding_up_pays(self) -> bool:
+    def _adding_up_pays(self, gap: int) -> bool:
         """Whether a hop between elements costs less than keeping a partial sum in one.
 
         Then spreading a sum wider may pay although it saves no step, so more chains of the
         dimensions summed over count: of the taps, which are few, all. For the others a wider spread
         only sends a word to more elements, which may save time.
         """
-        if self.accelerator.charging is not Charging.DEARER_END:
-            return False
-        return any(
+        array = self.arrays[gap]
+        assert array is not None
+        return self.accelerator.charging is Charging.DEARER_END and any(
             memory.read_energy + memory.write_energy > array.hop_energy
-            for gap, array in enumerate(self.arrays)
-            if array is not None
             for level in self.levels[gap + 1 :]
             for memory in level.memories
             if OUTPUT in memory.keeps
@@ -270,6 +273,8 @@ class Space:
         """How a dimension may be cut where nothing is kept at the *empty* levels."""
         bound, last = self.layer.bounds[DIMS.index(dim)], self.depth - 1
         single = dim is G and not self.timed and self.layer.time_steps == 1
+        quick = self.depth == 3 and self.array_gaps in ([1], []) and bound <= LONGEST
+        deep = not (quick or self.perfect)
         return Cuts(
             limits=(
                 bound,
@@ -283,22 +288,99 @@ class Space:
                 for n, array in enumerate(self.arrays)
             ),
             edge=bound if self.adding_up_pays and dim in (R, S) else self._edge(dim),
-            wider=self._wider(dim),
+            asked=self._asked(dim) if quick and not self.perfect else None,
+            more=self.adding_up_pays and dim is C,
             perfect=self.perfect,
             rules=self._rules(dim),
+            wide=self._wide(dim) if deep else (),
+            counted=self._counted(dim) if deep else (),
+            free=self._free(dim) if deep else (),
             spans=tuple(self._span(dim, array) for array in self.arrays) if self.exact else (),
         )
+
+    def _wide(self, dim: Dim) -> tuple[bool, ...]:
+        """Levels beneath which more elements may pay although they save no step.
+
+        They add up sums, or each of them has less to fetch through what limits it.
+        """
+        return tuple(
+            array is not None
+            and (
+                (dim is C and self._adding_up_pays(gap))
+                or (self.timed and any(self._limited(n) for n in range(gap + 1, self.depth)))
+            )
+            for gap, array in enumerate(self.arrays)
+        )
+
+    def _limited(self, level: int) -> bool:
+        """Whether the bandwidth of a memory of a level, or of the array beneath it, is limited."""
+        array = self.arrays[level]
+        return any(memory.bandwidth is not None for memory in self.levels[level].memories) or (
+            array is not None
+            and any(width is not None for width in (array.bandwidth, *array.bandwidths))
+        )
+
+    def _counted(self, dim: Dim) -> tuple[tuple[int, int, int], ...]:
+        """Words that the loops of a dimension repeat, if kept so: children, grains, and levels.
+
+        Inside those levels they stay in place; what goes to the multipliers never does.
+        """
+        counted = {(self.depth, 0, self.depth)} if self.timed else set()
+        for edge in {edge for keeps in self.keeps for edge in self.edges(keeps)}:
+            window = edge.operand is INPUT and dim in (P, Q, R, S)
+            if window or dim in IRRELEVANT[edge.operand]:
+                outer = range(edge.child + 1) if edge.child < self.depth else (self.depth,)
+                grains = range(edge.parent, edge.child + 1)
+                counted |= set(itertools.product((edge.child,), grains, outer))
+        return tuple(sorted(counted))
+
+    def _free(self, dim: Dim) -> tuple[bool, ...]:
+        """Levels at which a tile takes no room, whatever is kept there."""
+        free = [False] * self.depth
+        for level in range(1, self.depth):
+            free[level] = not any(
+                dim in RELEVANT[operand]
+                for memory in self.levels[level].memories
+                if memory.capacity is not None
+                for operand in memory.keeps
+                if any(operand in keeps[level] for keeps in self.keeps)
+            )
+        return tuple(free)
 
     def _span(self, dim: Dim, array: Array | None) -> tuple[int, ...]:
         """The lengths of an array's axes that a dimension may run along."""
         return () if array is None else tuple(x.size for x in array.axes if dim in x.dims)
 
-    def _wider(self, dim: Dim) -> tuple[bool, ...]:
-        """Whether more element tiles of a dimension count, or fewer, each with the fewest turns."""
-        if not self.adding_up_pays:
-            return ()
-        more = (True,) if dim is C else ()
-        return (*more, False) if self.timed else more
+    def _asked(self, dim: Dim) -> Asked | None:
+        """What of a dimension counts besides steps and elements.
+
+        Turns where time does, or where a memory outside the array feeds the multipliers; in a
+        window the first step's elements, and how many rows each of them adds.
+        """
+        turns = self.timed or any(
+            dim in IRRELEVANT[operand] or (operand is INPUT and dim in MIRROR)
+            for operand in self._passing
+        )
+        if dim not in MIRROR:
+            return Asked(turns=True) if turns else None
+        outputs, taps, stride, dilation, _ = self.axes[0 if dim in (P, R) else 1]
+        if taps == 1 or outputs == 1:
+            return Asked(turns=True) if turns else None
+        if dim in (R, S):
+            return Asked(turns=turns, reach=taps, steps=True)
+        passing = INPUT in self._passing
+        return Asked(turns=turns, stride=stride, reach=(taps - 1) * dilation, steps=passing)
+
+    @functools.cached_property
+    def _passing(self) -> frozenset[Operand]:
+        """Operands that may come from outside an array to the multipliers without a stop."""
+        return frozenset(
+            operand
+            for keeps in self.keeps
+            for operand in OPERANDS
+            for gap in self.array_gaps[:1]
+            if not any(operand in kept for kept in keeps[gap + 1 :])
+        )
 
     def _rules(self, dim: Dim) -> Rules | None:
         """What the dataflow asks of a dimension."""

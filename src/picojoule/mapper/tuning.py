@@ -17,9 +17,13 @@ class Tuning(NamedTuple):
         dual_rounds, dual_turns: of a class's dual bound: passes over all options, and steps on the
             candidates between two passes.
         dual_candidates: options of each block that those steps know.
-        box_rounds, box_turns, box_candidates: the same for each choice of outermost tile counts.
+        box_rounds, box_turns, box_candidates: the same for each half of what is left of a class.
         fewest_rounds, fewest_turns, fewest_candidates: the same for the fewest steps of a space.
         fewest_gaps: how far above that bound the fewest steps are looked for, one after the other.
+        rivals: options of a block that others are compared with, to leave out those beaten.
+        box_work: work on the boxes of a class after which it is halved instead.
+        leaf: choices of options that are walked, not halved.
+        sets: of options that are halved, at the same time.
         first_price: multiplier of a limit to begin with.
         price_step: how far a multiplier moves at most for a limit overrun e-fold.
         price_decay: how soon those steps get smaller.
@@ -35,6 +39,7 @@ class Tuning(NamedTuple):
         margin: the share of the time left that a search may take by what the last one did.
         least_work: what a search within a time budget is given at least.
         buckets: of the table in which a window's moments are found again; a power of two.
+        many: classes of which those that are alike are sought; of fewer that takes too long.
     """
 
     dual_rounds: int = 8
@@ -47,6 +52,10 @@ class Tuning(NamedTuple):
     fewest_turns: int = 100
     fewest_candidates: int = 32
     fewest_gaps: tuple[float, ...] = (0.01, 0.1, 1.0)
+    rivals: int = 512
+    box_work: int = 2_500_000
+    leaf: float = 1000.0
+    sets: int = 256
     first_price: float = 0.02
     price_step: float = 0.05
     price_decay: float = 0.2
@@ -61,6 +70,7 @@ class Tuning(NamedTuple):
     margin: float = 0.9
     least_work: int = 20_000
     buckets: int = 1 << 12
+    many: int = 500
 
 
 TUNING = Tuning()
