@@ -384,7 +384,7 @@ class Estimate(MaybeIncomplete, Plotted):
         return spared.in_picojoules() if self.energy_unit == "pJ" else spared
 
     def least_kept(self) -> float | None:
-        """Energy that no schedule is below, wherever tensors stay; None where nobody says.
+        """Energy that no schedule is below that keeps tensors outside arrays; None if nobody says.
 
         Whatever the mappings, and whether tensors stay whole or by parts: see ``plan.floors``.
         """

@@ -61,7 +61,9 @@ def test_rows_are_the_largest_first(apart: Estimate) -> None:
         "If a stays in buffer, stores and loads of 52.7 k x E_MAC are spared; it needs 256 B"
     )
     assert "they may take less still, or have no room" in rest
-    assert least.startswith("No schedule, whether tensors stay whole or by parts, is below ")
+    assert least.startswith(
+        "No schedule that keeps tensors outside the arrays, whole or by parts, is below "
+    )
     assert lying.others.startswith("Add x1, MaxPool x1 move 544 words: 112 k x E_MAC (")
 
 

@@ -33,6 +33,8 @@ def floor(
 ) -> float:
     """Energy per inference that no schedule is below, in the accelerator's unit.
 
+    Tensors may stay in memories outside every array; weights are loaded for every batch.
+
     Args:
         layers: by name, for the whole batch, as the accelerator runs them.
         others: whether what operators without products move is counted; all that may stay does.

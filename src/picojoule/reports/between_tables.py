@@ -136,7 +136,7 @@ def _sentences(
         least = estimate.least_kept()
         if least is not None:
             yield (
-                "No schedule, whether tensors stay whole or by parts, is below "
+                "No schedule that keeps tensors outside the arrays, whole or by parts, is below "
                 f"{show_energy(least, spared.energy_unit)}: the products, and every word once "
                 "wherever it must pass. picojoule plan has a nearer bound, by searches."
             )
