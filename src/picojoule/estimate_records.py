@@ -34,7 +34,7 @@ from picojoule.workload import Layer, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
-    from picojoule.plan.bounds import NetworkBounds
+    from picojoule.plan.spared import NetworkSpared
 
 
 _SAYS_NOTHING = 10.0  # times its lower bound, and more
@@ -363,22 +363,17 @@ class Estimate(MaybeIncomplete, Plotted):
         return _added(tables)
 
     @property
-    def between(self) -> NetworkBounds | None:
-        """What each tensor saves at most if it stays on the chip; None where nobody says.
+    def between(self) -> NetworkSpared | None:
+        """What each tensor is spared if it stays on the chip; None where nobody says.
 
         Nor where a ``plan`` keeps tensors there. Worked out anew, from graph, layers and machine.
         """
-        layers = {x.name: x.layer for x in self.layers if x.layer is not None}
-        if (
-            self.graph is None
-            or self.machine is None
-            or len(layers) < len(self.layers)
-            or self.plan
-        ):
+        layers = self._linked()
+        if self.graph is None or self.machine is None or layers is None or self.plan:
             return None
-        from picojoule.plan.bounds import bound_graph  # most estimates are not asked for it
+        from picojoule.plan.spared import spared_in  # most estimates are not asked for it
 
-        bounds = bound_graph(
+        spared = spared_in(
             self.graph,
             layers,
             self.machine,
@@ -386,20 +381,27 @@ class Estimate(MaybeIncomplete, Plotted):
             batch=self.batch,
             others=self.others is not None and self.others.counted,
         )
-        return bounds.in_picojoules() if self.energy_unit == "pJ" else bounds
+        return spared.in_picojoules() if self.energy_unit == "pJ" else spared
 
-    def least_kept(self, between: NetworkBounds) -> float | None:
-        """What no schedule is below that keeps tensors on the chip and computes nothing twice.
+    def least_kept(self) -> float | None:
+        """Energy that no schedule is below that keeps tensors outside arrays; None if nobody says.
 
-        The energy that is proved of every layer alone, less what staying saves at most; of layers
-        whose mappings are of the space that was searched. None where energy was not minimised.
+        Whatever the mappings, and whether tensors stay whole or by parts: see ``plan.floors``.
         """
-        searched = all(layer.search.status != "given" for layer in self.layers)
-        if self.objective != "energy" or not searched:
+        layers = self._linked()
+        if self.graph is None or self.machine is None or layers is None:
             return None
-        alone = [layer.search.lower_bound for layer in self.layers]
-        alone += [others.energy for others in self.counted[len(self.layers) :]]
-        return max(0.0, math.fsum(alone) - between.energy)
+        from picojoule.plan.floors import floor  # most estimates are not asked for it
+
+        counted = self.others is not None and self.others.counted
+        least = floor(self.graph, layers, self.machine, batch=self.batch, others=counted)
+        other_unit = self.energy_unit != self.machine.energy_unit
+        return least * ((self.machine.unit_picojoules or 1.0) if other_unit else 1.0)
+
+    def _linked(self) -> dict[str, Layer] | None:
+        """The layers by name; None where the estimate does not hold them all."""
+        layers = {x.name: x.layer for x in self.layers if x.layer is not None}
+        return layers if len(layers) == len(self.layers) else None
 
     def __getitem__(self, name: str) -> LayerEstimate:
         for layer in self.layers:
@@ -496,10 +498,8 @@ class Estimate(MaybeIncomplete, Plotted):
         }
 
     def _between_record(self) -> dict[str, Any] | None:
-        bounds = self.between
-        if bounds is None:
-            return None
-        return {**bounds.to_dict(), "lower_bound": self.least_kept(bounds)}
+        spared = self.between
+        return None if spared is None else {**spared.to_dict(), "lower_bound": self.least_kept()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimate as JSON; the file is replaced whole or not at all."""

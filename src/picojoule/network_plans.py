@@ -16,12 +16,12 @@ from picojoule.errors import WorkloadError
 from picojoule.graph import Node
 from picojoule.legality import contents
 from picojoule.mapper.found import Found, value_of
-from picojoule.plan.bounds import no_graph
 from picojoule.plan.others import OperatorPrices, Others, price_others
 from picojoule.plan.placement import places
 from picojoule.plan.prices import OUTSIDE, Part
 from picojoule.plan.records import Plan, PlanStep
 from picojoule.plan.residency import Residency, reside
+from picojoule.plan.spared import no_graph
 from picojoule.question import Progress, Question, Share
 from picojoule.workload import OPERANDS, Layer
 

@@ -221,7 +221,7 @@ def ask(
         network = replace(network, remarks=(*network.remarks, UNMEASURED))
     network = prepared(network, batch=batch, bits=bits, density=density)
     if others == "count" and network.graph is None:
-        from picojoule.plan.bounds import no_graph
+        from picojoule.plan.spared import no_graph
 
         raise WorkloadError(f"network {network.name!r}: {no_graph(network)}")
     question = Question(

@@ -1,4 +1,4 @@
-"""The bounds of an estimate: of what was priced, in its unit, and below every schedule."""
+"""What an estimate says of tensors that stay: of what was priced, in its unit, and saved."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from picojoule.accelerator import Accelerator
 from picojoule.estimate_records import Estimate, load_estimate, parse_estimate
 from picojoule.estimation import estimate
 from picojoule.frontends import load
-from picojoule.plan.bounds import bound
+from picojoule.plan.spared import spared
 from picojoule.specs import load_accelerator
 from picojoule.workload import Layer, Workload
-from tests.plan.test_bounds import FLAT, chain, fc
 from tests.plan.test_others import residual
+from tests.plan.test_spared import FLAT, chain, fc
 
 
 def measured(network: Workload, machine: Accelerator = FLAT, **more: str) -> Estimate:
@@ -31,18 +31,19 @@ def measured(network: Workload, machine: Accelerator = FLAT, **more: str) -> Est
         (tuple(fc(name, 64, 64, 64) for name in "abc"), 23_805_952),
     ],
 )
-def test_no_schedule_is_below_and_a_mapper_that_fuses_is_there(
-    layers: tuple[Layer, ...], fused: int
-) -> None:
+def test_a_mapper_that_fuses_saves_what_is_spared(layers: tuple[Layer, ...], fused: int) -> None:
     result = measured(chain(*layers))
-    bounds = result.between
-    assert bounds is not None
-    assert bounds == bound(chain(*layers), FLAT)
-    assert bounds.fitting == bounds.energy
-    assert result.least_kept(bounds) == fused  # AccelForge 1.0.467
+    kept = result.between
+    assert kept is not None
+    assert kept == spared(chain(*layers), FLAT)
+    assert kept.fitting == kept.energy
+    assert result.energy - kept.energy == fused  # AccelForge 1.0.467
+    least = result.least_kept()
+    assert least is not None
+    assert 0 < least < fused
 
 
-def test_what_is_no_least_energy_bounds_none() -> None:
+def test_what_no_schedule_is_below_rests_on_no_mapping() -> None:
     network = chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64))
     best = measured(network)
     fast = measured(network, objective="latency")
@@ -50,14 +51,14 @@ def test_what_is_no_least_energy_bounds_none() -> None:
     for result in (fast, replayed):
         assert result.between is not None
         assert result.between == best.between
-        assert result.least_kept(result.between) is None
+        assert result.least_kept() == best.least_kept()
 
 
 def test_a_tensor_that_does_not_fit_saves_nothing_whole() -> None:
     small = replace(FLAT.levels[1].memories[0], capacity=4096.0 * 8)
     machine = replace(FLAT, nest=(FLAT.nest[0], replace(FLAT.levels[1], memories=(small,))))
-    bounds = bound(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)), machine)
-    assert (bounds.fitting, bounds.energy) == (0.0, 412 * 4096)
+    kept = spared(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)), machine)
+    assert (kept.fitting, kept.energy) == (0.0, 412 * 4096)
 
 
 def test_with_others_counted_what_they_would_be_spared_is_in() -> None:
@@ -67,9 +68,9 @@ def test_with_others_counted_what_they_would_be_spared_is_in() -> None:
     assert (apart.between.other > 0, counted.between.other) == (True, 0)
     together = apart.between.energy + apart.between.other
     assert math.isclose(counted.between.energy, together)
-    least = [x.least_kept(x.between) for x in (apart, counted)]  # type: ignore[arg-type]
+    least = [x.least_kept() for x in (apart, counted)]
     # Only the pooled output, 32 words, must be stored by an operator.
-    assert least[1] == pytest.approx(least[0] + 206 * 32)  # type: ignore[operator]
+    assert least[1] == pytest.approx(least[0] + 206 * 32)
 
 
 def test_the_same_in_joules() -> None:
@@ -82,6 +83,7 @@ def test_the_same_in_joules() -> None:
     assert (own.energy_unit, scaled.energy_unit) == ("MAC", "pJ")
     assert math.isclose(own.energy / result.energy, scaled.energy / shown.energy)
     assert math.isclose(scaled.tensors[3].energy, 2 * own.tensors[3].energy)
+    assert math.isclose(shown.least_kept() or 0, 2 * (result.least_kept() or 0))
     assert shown.others is not None
     assert math.isclose(shown.by_operand["other"], shown.others.energy)
 
@@ -107,16 +109,17 @@ def test_a_saved_estimate_says_the_same(others: str, tmp_path: Path) -> None:
     assert again.energy == result.energy
     assert again.between == result.between
     record = json.loads((tmp_path / "run.json").read_text())
-    bounds = result.between
-    assert bounds is not None
-    assert record["between"]["lower_bound"] == result.least_kept(bounds)
-    assert record["between"]["energy"] == bounds.energy
+    kept = result.between
+    assert kept is not None
+    assert record["between"]["lower_bound"] == result.least_kept()
+    assert record["between"]["energy"] == kept.energy
     assert record["others"]["counted"] == (others == "count")
 
 
 def test_nobody_says() -> None:
     result = measured(replace(residual(), graph=None))
     assert (result.between, result.others, result.graph) == (None, None, None)
+    assert result.least_kept() is None
     record = result.to_dict()
     assert (record["between"], record["others"]) == (None, None)
     assert "graph" not in record

@@ -21,7 +21,7 @@ from picojoule.plan.others import OperatorPrices
 from picojoule.plan.placement import seen_from
 from picojoule.workload import OPERANDS, Layer, Operand, Workload
 from tests.plan.networks import random_network
-from tests.plan.test_bounds import FLAT, attention, chain, fc, window
+from tests.plan.test_spared import FLAT, attention, chain, fc, window
 
 EVERYTHING = frozenset(OPERANDS)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from picojoule.frontends import load, shipped_networks
 from picojoule.graph import Graph, Node, Tensor
-from picojoule.plan.bounds import bound
-from picojoule.reports.graph import bound_sentences, folded, graph_dot, graph_report
+from picojoule.plan.spared import spared
+from picojoule.reports.graph import folded, graph_dot, graph_report, spared_sentences
 from picojoule.reports.tables import plain
 from picojoule.specs import load_accelerator
 
@@ -24,8 +24,8 @@ from picojoule.specs import load_accelerator
 def report(name: str, chip: str | None = None) -> str:
     network = load(name)
     assert network.graph is not None
-    bounds = None if chip is None else bound(network, load_accelerator(chip))
-    return plain(graph_report(network, network.graph, bounds))
+    kept = None if chip is None else spared(network, load_accelerator(chip))
+    return plain(graph_report(network, network.graph, kept))
 
 
 def test_a_table() -> None:
@@ -71,19 +71,20 @@ def test_folding_of_any_chain(operators: str) -> None:
     assert shown == operators
 
 
-def test_bounds_in_words() -> None:
+def test_what_is_spared_in_words() -> None:
     network = load("mlperf-tiny-ic")
-    bounds = bound(network, load_accelerator("tpu-v1-like"))
-    first, total, other = bound_sentences(bounds)
+    kept = spared(network, load_accelerator("tpu-v1-like"))
+    first, total, other = spared_sentences(kept)
     assert first == (
-        "If stem stays in unified-buffer, at most 6.27 µJ and 2.18 µs are saved; it needs 16 KiB."
+        "If stem stays in unified-buffer, stores and loads of 6.27 µJ and 2.18 µs are spared; it "
+        "needs 16 KiB."
     )
-    assert total.startswith("All tensors together: at most 34.3 µJ and 12 µs of an inference.")
+    assert total.startswith("All tensors together: 34.3 µJ and 12 µs of an inference.")
     assert other.startswith("Operators without products would move 15.6 µJ")
     assert "whole" in report("mlperf-tiny-ic", "tpu-v1-like")
-    (nothing,) = bound_sentences(bound(network, load_accelerator("nvdla-like")))
+    (nothing,) = spared_sentences(spared(network, load_accelerator("nvdla-like")))
     assert nothing == "On nvdla-like nothing can stay: no memory holds both inputs and outputs."
-    small = bound_sentences(bound(load("resnet18"), load_accelerator("eyeriss-isca16")))
+    small = spared_sentences(spared(load("resnet18"), load_accelerator("eyeriss-isca16")))
     assert "more than there is: it can stay by parts only." in next(iter(small))
 
 
@@ -111,7 +112,7 @@ def test_the_command_line(
     record = json.loads(capsys.readouterr().out)
     assert record["batch"] == 2
     assert len(record["graph"]["nodes"]) == 31
-    kept = {each["tensor"]: each for each in record["bounds"]["tensors"]}
+    kept = {each["tensor"]: each for each in record["spared"]["tensors"]}
     # The machine's words are bytes: 64 x 112 x 112 of them for one inference.
     assert kept["conv1"]["room"] == 64 * 112 * 112 * 8
     assert kept["conv1"]["memory"] == "unified-buffer"

@@ -138,7 +138,7 @@ def show(
     """Show a machine: memories, arrays, energies, area, and the source of each number.
 
     Or, with --graph, a network: which layer's output is which layer's input, how large it is, and
-    on a machine what it saves at most that it stays on the chip.
+    on a machine which stores and loads it is spared that stays on the chip.
     """
     if between.graph:
         return show_graph(what, between, node, as_json, wide)

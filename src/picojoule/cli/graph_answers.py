@@ -29,7 +29,7 @@ from picojoule.cli.questions import read_bits, read_densities, read_dims, read_s
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from picojoule.plan.bounds import NetworkBounds
+    from picojoule.plan.spared import NetworkSpared
     from picojoule.workload import Workload
 
 ENDINGS = (".txt", ".json", ".dot")
@@ -48,8 +48,8 @@ class GraphOptions:
         Parameter(
             name=["--accelerator", "-a"],
             completer=complete_chips,
-            help="Of a network: also say what it saves at most, on this machine, that a tensor "
-            "stays on the chip.",
+            help="Of a network: also say which stores and loads a tensor is spared, on this "
+            "machine, that stays on the chip.",
         ),
     ] = None
     output: Annotated[
@@ -71,13 +71,13 @@ NO_GRAPH = GraphOptions()
 
 
 def show_graph(source: str, options: GraphOptions, node: Node, as_json: bool, wide: bool) -> int:
-    """Show the graph of the network *source*; with a machine, the bounds of its tensors."""
+    """Show the graph of the network *source*; with a machine, what tensors are spared."""
     check_output(options.output, ENDINGS)
-    network, bounds = _answered(source, options, node)
+    network, spared = _answered(source, options, node)
     graph = network.graph
     if graph is None:
         from picojoule.errors import WorkloadError
-        from picojoule.plan.bounds import no_graph
+        from picojoule.plan.spared import no_graph
 
         raise WorkloadError(f"network {network.name!r}: {no_graph(network)}")
 
@@ -88,13 +88,13 @@ def show_graph(source: str, options: GraphOptions, node: Node, as_json: bool, wi
         "network": network.name,
         "batch": network.batch,
         "graph": graph_record(graph),
-        **({} if bounds is None else {"bounds": bounds.to_dict()}),
+        **({} if spared is None else {"spared": spared.to_dict()}),
     }
 
     def text() -> RenderableType:
         from picojoule.reports.graph import graph_report
 
-        return graph_report(network, graph, bounds)
+        return graph_report(network, graph, spared)
 
     def dot() -> str:
         from picojoule.reports.graph import graph_dot
@@ -114,8 +114,8 @@ def show_graph(source: str, options: GraphOptions, node: Node, as_json: bool, wi
 
 def _answered(
     source: str, options: GraphOptions, node: str | None
-) -> tuple[Workload, NetworkBounds | None]:
-    """The network as it is asked for, and its bounds where a machine is."""
+) -> tuple[Workload, NetworkSpared | None]:
+    """The network as it is asked for, and what is spared where a machine is."""
     reading: dict[str, Any] = {
         "dims": read_dims(options.dims),
         "trips": read_dims(options.trips, "--trips"),
@@ -128,7 +128,7 @@ def _answered(
 
     from picojoule.equivalents import as_run
     from picojoule.frontends import load
-    from picojoule.plan.bounds import bound
+    from picojoule.plan.spared import spared
     from picojoule.question import narrowed, prepared
 
     network = load(source, **reading)
@@ -141,4 +141,4 @@ def _answered(
     network = network if bits else narrowed(network, accelerator)
     network = prepared(network, batch=options.batch, bits=bits, density=density)
     run = {layer.name: layer for layer in as_run(network, accelerator)}
-    return network, bound(network, accelerator, run)
+    return network, spared(network, accelerator, run)

@@ -91,7 +91,7 @@ def lifetimes_of(
         Step(
             node=node,
             tensors={name: lives.inside[name] for name in (*node.reads, *node.makes)},
-            operands={o: lives.inside[tensor] for o, tensor in _operands(node, layers)},
+            operands={o: lives.inside[tensor] for o, tensor in operands_of(node, layers)},
             makes=tuple(lives.block(name, node) for name in node.makes),
         )
         for node in lives.running
@@ -141,14 +141,14 @@ class _Lives:
 
     def _can_read(self, node: Node, parts: list[str], keeps: frozenset[Operand]) -> bool:
         """Whether a node can read these tensors from a memory that keeps such operands."""
-        operands = _operands(node, self._layers)
+        operands = operands_of(node, self._layers)
         needed = {o for o, x in operands if x in parts and o is not Operand.OUTPUT}
         return _whole(node) and (needed or {Operand.INPUT}) <= keeps
 
     def _stretch(self, node: Node, parts: list[str]) -> float:
         """By how much more of a tensor a node stores than there is of it: padding, folded rows."""
         stretch = 1.0
-        for operand, tensor in _operands(node, self._layers):
+        for operand, tensor in operands_of(node, self._layers):
             size = self._graph.tensors[tensor].size
             if tensor in parts and operand is not Operand.OUTPUT and size:
                 layer = self._layers[node.layers[0]]
@@ -175,7 +175,7 @@ def _whole(node: Node) -> bool:
     return len(node.layers) < 2 and not node.partial
 
 
-def _operands(node: Node, layers: Mapping[str, Layer]) -> Iterator[tuple[Operand, str]]:
+def operands_of(node: Node, layers: Mapping[str, Layer]) -> Iterator[tuple[Operand, str]]:
     """The tensors that are operands of a node's layer, if it is one whole layer."""
     if not node.layers or not _whole(node):
         return

@@ -46,7 +46,7 @@ class Residency:
         steps: the nodes that run, each with the bits that tensors take in each near memory.
         value: of the objective, all layers, per inference.
         lower_bound: no plan of the space is below.
-        least: no schedule is below, if tensors may also stay by parts.
+        least: no schedule of such mappings is below, if tensors may also stay by parts.
         searched: problems that were searched.
     """
 

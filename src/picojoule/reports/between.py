@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from picojoule.completeness import listed
 from picojoule.estimate_records import Estimate
-from picojoule.plan.bounds import NetworkBounds
 from picojoule.plan.others import Others
+from picojoule.plan.spared import NetworkSpared
 from picojoule.units import show_count, show_energy
 
 ASK = "picojoule show NET --graph -a CHIP"
@@ -15,9 +15,9 @@ COUNT = "--others count has it there"
 
 
 def saving_line(estimate: Estimate) -> str:
-    """In one sentence, what keeping tensors on the chip could save; empty where nobody says."""
-    bounds = estimate.between
-    return "" if bounds is None else sentence(saving_words(estimate, bounds))
+    """In one sentence, what keeping tensors on the chip spares; empty where nobody says."""
+    spared = estimate.between
+    return "" if spared is None else sentence(saving_words(estimate, spared))
 
 
 def sentence(words: str) -> str:
@@ -25,16 +25,16 @@ def sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def saving_words(estimate: Estimate, bounds: NetworkBounds) -> str:
-    """In a few words, what keeping tensors on the chip could save at most."""
-    if not bounds.energy:
-        able = any(each.memory for each in bounds.tensors)
+def saving_words(estimate: Estimate, spared: NetworkSpared) -> str:
+    """In a few words, the stores and loads that keeping tensors on the chip spares."""
+    if not spared.energy:
+        able = any(each.memory for each in spared.tensors)
         why = "none lies between two layers" if able else "no memory holds inputs and outputs there"
-        return f"no tensor saves anything by staying on chip: {why}"
-    words = "keeping tensors on chip could save at most "
-    words += saved_share(bounds.energy, estimate.energy)
-    if 0 < bounds.fitting < bounds.energy:
-        words += f" ({saved_share(bounds.fitting, estimate.energy)} by those that fit whole)"
+        return f"no tensor is spared anything by staying on chip: {why}"
+    words = "keeping tensors on chip would spare stores and loads worth "
+    words += saved_share(spared.energy, estimate.energy)
+    if 0 < spared.fitting < spared.energy:
+        words += f" ({saved_share(spared.fitting, estimate.energy)} by those that fit whole)"
     return words
 
 

@@ -1,6 +1,6 @@
 """What lies between the layers of an estimate, as the tables of a report.
 
-What it could save that each tensor stays on the chip, and what operators without products move.
+What each tensor is spared if it stays on the chip, and what operators without products move.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from picojoule.estimate_records import Estimate
-from picojoule.plan.bounds import NetworkBounds, TensorBound
 from picojoule.plan.others import Others
+from picojoule.plan.spared import NetworkSpared, TensorSpared
 from picojoule.reports.between import others_words, saved_share, saving_words, sentence
 from picojoule.reports.graph import of_tensor, time_of
 from picojoule.units import show_capacity, show_count, show_energy
@@ -57,8 +57,8 @@ class Between:
     """What a report says of what lies between the layers.
 
     Args:
-        sentences: what all tensors together save at most if they stay, and what that rests on.
-        rows: the tensors that save something, largest first; those that are alike in one.
+        sentences: what all tensors together are spared if they stay, and what no schedule is below.
+        rows: the tensors that are spared something, largest first; those that are alike in one.
         total: the last row: all of them together.
         others: in a sentence, what operators without products move; empty if there are none.
         operators: the same by kind, the dearest first.
@@ -72,7 +72,7 @@ class Between:
 
     @property
     def timed(self) -> bool:
-        """Whether that a tensor stays saves time."""
+        """Whether that a tensor stays spares time."""
         return bool(self.total.time)
 
     @property
@@ -88,60 +88,62 @@ class Between:
 
 def between(estimate: Estimate) -> Between | None:
     """What there is to say of *estimate*; None where nobody says what lies between its layers."""
-    bounds = estimate.between
-    if bounds is None:
+    spared = estimate.between
+    if spared is None:
         return None
-    saving = [x for x in bounds.tensors if x.energy > 0 or x.cycles > 0]
+    saving = [x for x in spared.tensors if x.energy > 0 or x.cycles > 0]
     saving.sort(key=lambda x: (-x.energy, -x.cycles))
     others = estimate.others
     moved = others is not None and bool(others.operators)
     return Between(
-        sentences=tuple(_sentences(estimate, bounds, saving)),
-        rows=tuple(_row(alike, estimate, bounds) for alike in _alike(saving)),
+        sentences=tuple(_sentences(estimate, spared, saving)),
+        rows=tuple(_row(alike, estimate, spared) for alike in _alike(saving)),
         total=TensorRow(
-            tensor="together, at most",
+            tensor="together",
             times=len(saving),
             read_by="",
             room="",
             stays="",
-            energy=show_energy(bounds.energy, bounds.energy_unit),
-            share=saved_share(bounds.energy, estimate.energy),
-            time=_time(estimate, bounds),
+            energy=show_energy(spared.energy, spared.energy_unit),
+            share=saved_share(spared.energy, estimate.energy),
+            time=_time(estimate, spared),
         ),
         others=sentence(others_words(others, estimate)) if others is not None and moved else "",
-        operators=() if others is None else tuple(_operator_rows(others, estimate, bounds)),
+        operators=() if others is None else tuple(_operator_rows(others, estimate, spared)),
     )
 
 
-def _time(estimate: Estimate, bounds: NetworkBounds) -> str:
-    """What all tensors together save at most: transfers side by side cannot save more than all."""
-    return time_of(min(bounds.cycles, estimate.cycles), bounds)
+def _time(estimate: Estimate, spared: NetworkSpared) -> str:
+    """Of all tensors together: transfers side by side cannot spare more than all."""
+    return time_of(min(spared.cycles, estimate.cycles), spared)
 
 
 def _sentences(
-    estimate: Estimate, bounds: NetworkBounds, saving: list[TensorBound]
+    estimate: Estimate, spared: NetworkSpared, saving: list[TensorSpared]
 ) -> Iterator[str]:
-    words = saving_words(estimate, bounds)
+    words = saving_words(estimate, spared)
     if saving:
-        words += f": {show_energy(bounds.energy, bounds.energy_unit)}"
-        words += f" and {_time(estimate, bounds)}" if bounds.cycles else ""
+        words += f": {show_energy(spared.energy, spared.energy_unit)}"
+        words += f" and {_time(estimate, spared)}" if spared.cycles else ""
         words += " of an inference"
     yield sentence(words)
     if saving:
-        yield of_tensor(saving[0], bounds)
-        least = estimate.least_kept(bounds)
-        parts = "whole or by parts" if bounds.by_parts else "whole"
-        below = "the sum of what is proved of the layers alone less that together"
-        if least is not None:
-            below = show_energy(least, bounds.energy_unit)
+        yield of_tensor(saving[0], spared)
         yield (
-            f"No schedule that keeps tensors on the chip {parts}, and computes nothing twice, is "
-            f"below {below}, with mappings of the space that was searched."
+            "That is a store and one load by each reader, the layers mapped as they could be "
+            "alone; mapped anew around what stays, they may take less still, or have no room."
         )
+        least = estimate.least_kept()
+        if least is not None:
+            yield (
+                "No schedule that keeps tensors outside the arrays, whole or by parts, is below "
+                f"{show_energy(least, spared.energy_unit)}: the products, and every word once "
+                "wherever it must pass. picojoule plan has a nearer bound, by searches."
+            )
 
 
 def _operator_rows(
-    others: Others, estimate: Estimate, bounds: NetworkBounds
+    others: Others, estimate: Estimate, spared: NetworkSpared
 ) -> Iterator[OperatorRow]:
     kinds = {kind: [x for x in others.operators if x.operator == kind] for kind in others.kinds}
     for kind, each in sorted(kinds.items(), key=lambda x: -sum(y.energy for y in x[1])):
@@ -153,16 +155,16 @@ def _operator_rows(
             written=show_count(math.fsum(x.words["write"] for x in each)),
             energy=show_energy(energy, estimate.energy_unit),
             share=saved_share(energy, estimate.energy),
-            time=time_of(math.fsum(x.cycles for x in each), bounds),
+            time=time_of(math.fsum(x.cycles for x in each), spared),
         )
 
 
-def _alike(saving: list[TensorBound]) -> list[list[TensorBound]]:
+def _alike(saving: list[TensorSpared]) -> list[list[TensorSpared]]:
     """The tensors of a network's repeated blocks together; what saves most, in all, first.
 
     Alike are those that say the same of all but their names, which differ in numbers only.
     """
-    groups: dict[tuple[object, ...], list[TensorBound]] = {}
+    groups: dict[tuple[object, ...], list[TensorSpared]] = {}
     for each in saving:
         name = re.sub(r"[0-9]+", "0", each.tensor)
         key = (name, each.energy, each.cycles, each.room, each.memory, len(each.read_by))
@@ -170,7 +172,7 @@ def _alike(saving: list[TensorBound]) -> list[list[TensorBound]]:
     return sorted(groups.values(), key=lambda x: (-len(x) * x[0].energy, -len(x) * x[0].cycles))
 
 
-def _row(alike: list[TensorBound], estimate: Estimate, bounds: NetworkBounds) -> TensorRow:
+def _row(alike: list[TensorSpared], estimate: Estimate, spared: NetworkSpared) -> TensorRow:
     first, times = alike[0], len(alike)
     names = [each.tensor if times > 2 else _name(each) for each in alike]
     stays = ""
@@ -182,13 +184,13 @@ def _row(alike: list[TensorBound], estimate: Estimate, bounds: NetworkBounds) ->
         read_by=", ".join(first.read_by) + (", …" if times > 1 else ""),
         room="unknown" if first.room is None else show_capacity(first.room),
         stays=stays,
-        energy=show_energy(times * first.energy, bounds.energy_unit),
+        energy=show_energy(times * first.energy, spared.energy_unit),
         share=saved_share(times * first.energy, estimate.energy),
-        time=time_of(times * first.cycles, bounds),
+        time=time_of(times * first.cycles, spared),
     )
 
 
-def _name(tensor: TensorBound) -> str:
+def _name(tensor: TensorSpared) -> str:
     """A tensor, and who makes it where that is called otherwise."""
     if tensor.made_by == tensor.tensor:
         return tensor.tensor

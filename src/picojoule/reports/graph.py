@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Group, RenderableType
 
 from picojoule.graph import Graph, Node, Tensor
-from picojoule.plan.bounds import NetworkBounds, TensorBound
+from picojoule.plan.spared import NetworkSpared, TensorSpared
 from picojoule.reports.tables import Column, Grid
 from picojoule.reports.tables import cell as _text
 from picojoule.reports.tables import prose as _prose
@@ -29,11 +29,11 @@ class Run(NamedTuple):
     more: int
 
 
-def graph_report(network: Workload, graph: Graph, bounds: NetworkBounds | None = None) -> Group:
+def graph_report(network: Workload, graph: Graph, spared: NetworkSpared | None = None) -> Group:
     """The nodes of a graph in the order they run, with what each makes.
 
     Args:
-        bounds: what each tensor saves at most if it stays on the chip.
+        spared: by each tensor if it stays on the chip.
     """
     each = f", {network.batch} inferences at once" if network.batch > 1 else ""
     ends = "".join(
@@ -42,63 +42,64 @@ def graph_report(network: Workload, graph: Graph, bounds: NetworkBounds | None =
         if names
     )
     head = f"{network.name}: {len(network)} layers in {len(graph.nodes)} nodes{each}{ends}"
-    parts: list[RenderableType] = [_text(head, "bold"), _table(graph, bounds)]
+    parts: list[RenderableType] = [_text(head, "bold"), _table(graph, spared)]
     parts.append(
         _prose(
             "A node without a name under reads reads what the one above makes. Activations and "
             "other operators that work value by value are part of the node that makes the values."
         )
     )
-    if bounds is not None:
-        parts += map(_prose, bound_sentences(bounds))
+    if spared is not None:
+        parts += map(_prose, spared_sentences(spared))
     return Group(*parts)
 
 
-def bound_sentences(bounds: NetworkBounds) -> Iterator[str]:
-    """What the bounds say, and what they rest on."""
-    best = max(bounds.tensors, key=lambda each: each.energy, default=None)
+def spared_sentences(spared: NetworkSpared) -> Iterator[str]:
+    """What tensors are spared if they stay, and what that rests on."""
+    best = max(spared.tensors, key=lambda each: each.energy, default=None)
     if best is None or not best.energy:
-        yield f"On {bounds.accelerator} nothing can stay: no memory holds both inputs and outputs."
+        yield f"On {spared.accelerator} nothing can stay: no memory holds both inputs and outputs."
         return
-    yield of_tensor(best, bounds)
-    total = show_energy(bounds.energy, bounds.energy_unit) + _and_time(bounds.cycles, bounds)
+    yield of_tensor(best, spared)
+    total = show_energy(spared.energy, spared.energy_unit) + _and_time(spared.cycles, spared)
     yield (
-        f"All tensors together: at most {total} of an inference. No schedule that keeps tensors "
-        f"there {'whole or by parts' if bounds.by_parts else 'whole'}, and computes nothing twice, "
-        "is below the sum of the layers' proved optima less that."
+        f"All tensors together: {total} of an inference"
+        f"{'' if spared.by_parts else ', if they stay whole'}. That is a store and one load by "
+        "each reader, the layers mapped as they could be alone; mapped anew around what stays, "
+        "they may take less still, or have no room."
     )
-    if bounds.other:
-        other = show_energy(bounds.other, bounds.energy_unit)
+    if spared.other:
+        other = show_energy(spared.other, spared.energy_unit)
         yield (
             f"Operators without products would move {other} to and from the outermost memory for "
             "tensors that may stay; that is in none of these figures."
         )
 
 
-def of_tensor(tensor: TensorBound, bounds: NetworkBounds) -> str:
+def of_tensor(tensor: TensorSpared, spared: NetworkSpared) -> str:
     """In a sentence, what it saves that a tensor stays, and the room that it needs."""
-    saved = show_energy(tensor.energy, bounds.energy_unit) + _and_time(tensor.cycles, bounds)
+    saved = show_energy(tensor.energy, spared.energy_unit) + _and_time(tensor.cycles, spared)
     room = "an unknown room" if tensor.room is None else show_capacity(tensor.room)
     text = f"If {tensor.tensor} stays"
     text += f" in {tensor.memory}" if tensor.memory else " on the chip as well"
-    text += f", at most {saved} are saved; it needs {room}"
+    text += f", stores and loads of {saved} are spared; it needs {room}"
     return text + ("." if tensor.fits else ", more than there is: it can stay by parts only.")
 
 
-def time_of(cycles: float, bounds: NetworkBounds) -> str:
+def time_of(cycles: float, spared: NetworkSpared) -> str:
     """A time in seconds where the machine has a clock, else in cycles; empty if there is none."""
     if not cycles:
         return ""
-    if bounds.clock:
-        return show_seconds(cycles / bounds.clock)
+    if spared.clock:
+        return show_seconds(cycles / spared.clock)
     return f"{show_count(cycles)} cycles"
 
 
-def _and_time(cycles: float, bounds: NetworkBounds) -> str:
-    return f" and {time_of(cycles, bounds)}" if cycles else ""
+def _and_time(cycles: float, spared: NetworkSpared) -> str:
+    return f" and {time_of(cycles, spared)}" if cycles else ""
 
 
-def _table(graph: Graph, bounds: NetworkBounds | None) -> Grid:
+def _table(graph: Graph, spared: NetworkSpared | None) -> Grid:
     columns = [
         Column(head="node", words=True),
         Column(head="operator", words=True, spare=2),
@@ -106,21 +107,21 @@ def _table(graph: Graph, bounds: NetworkBounds | None) -> Grid:
         Column(head="words"),
         Column(head="size"),
     ]
-    by_tensor: Mapping[str, TensorBound] = {}
-    if bounds is not None:
+    by_tensor: Mapping[str, TensorSpared] = {}
+    if spared is not None:
         columns += [
             Column(head="can stay", spare=3),
-            Column(head="saves at most"),
-            *([Column(head="and", spare=1)] if bounds.cycles else []),
+            Column(head="is spared"),
+            *([Column(head="and", spare=1)] if spared.cycles else []),
         ]
-        by_tensor = {each.tensor: each for each in bounds.tensors}
+        by_tensor = {each.tensor: each for each in spared.tensors}
     table = Grid(columns)
 
     def row(name: str, operator: str, reads: str, tensor: Tensor | None) -> None:
         words, size = _sizes(tensor)
         cells = [name, operator, reads, words, size]
-        if bounds is not None and tensor is not None:
-            cells += _saved(by_tensor[tensor.name], bounds)
+        if spared is not None and tensor is not None:
+            cells += _saved(by_tensor[tensor.name], spared)
         table.add_row(*cells)
 
     above: tuple[str, ...] = ()
@@ -159,13 +160,13 @@ def _sizes(tensor: Tensor | None) -> tuple[str, str]:
     return show_count(tensor.words), show_capacity(tensor.size)
 
 
-def _saved(tensor: TensorBound, bounds: NetworkBounds) -> list[str]:
+def _saved(tensor: TensorSpared, spared: NetworkSpared) -> list[str]:
     where = "" if not tensor.memory else "whole" if tensor.fits else "by parts"
     if not tensor.energy:
         return [where] if tensor.other else []
-    saved = [where, show_energy(tensor.energy, bounds.energy_unit)]
-    if bounds.cycles:
-        saved.append(time_of(tensor.cycles, bounds))
+    saved = [where, show_energy(tensor.energy, spared.energy_unit)]
+    if spared.cycles:
+        saved.append(time_of(tensor.cycles, spared))
     return saved
 
 

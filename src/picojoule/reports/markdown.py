@@ -75,7 +75,7 @@ def _between(between: Between | None) -> Iterator[str]:
     yield from ("## Between the layers", "", _text(" ".join(between.sentences)), "")
     if between.rows:
         yield from _table(
-            ["tensor", "times", "saves at most", "share", "and", "needs", "can stay in", "read by"],
+            ["tensor", "times", "is spared", "share", "and", "needs", "can stay in", "read by"],
             [
                 [x.tensor, str(x.times), x.energy, x.share, x.time, x.room, x.stays, x.read_by]
                 for x in (*between.rows, between.total)

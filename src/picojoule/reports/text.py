@@ -170,15 +170,15 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
         macs += f", {show_count(estimate.effectual_macs)} of them done ({share})"
     yield "MACs", macs
     yield "cycles", show_count(estimate.cycles)
-    others, bounds = estimate.others, estimate.between
+    others, spared = estimate.others, estimate.between
     if others is not None and others.operators:
         hint = "" if others.counted else f"; {COUNT}"
         yield "other", others_words(others, estimate) + hint
     if estimate.plan is not None:
         yield "between", f"{plan_words(estimate, estimate.plan)}: picojoule plan NET -a CHIP"
-    if bounds is not None:
-        hint = f": {ASK}" if bounds.energy else ""
-        yield "between", saving_words(estimate, bounds) + hint
+    if spared is not None:
+        hint = f": {ASK}" if spared.energy else ""
+        yield "between", saving_words(estimate, spared) + hint
 
 
 def _rests_on(joules: Joules) -> str:

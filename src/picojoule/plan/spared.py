@@ -1,12 +1,15 @@
-"""What staying on the chip can save at most: a bound for every tensor, at no search.
+"""What a tensor is spared that stays on the chip: a store and, for each reader, a load.
 
-A layer alone starts from and ends in the outermost memory. Let a schedule keep its input in a
-memory nearer by: with one load of the whole input more it would be a mapping of the layer alone,
-so the best of those is at most that load dearer. The same holds of its output and one store. So a
-tensor that stays saves at most one store and, for each reader, one load, whatever mappings the
-layers have, whole or band by band; and the layers' proved optima less these, summed, are below
-every schedule that keeps tensors so and computes nothing twice to spare a load. Where a memory
-fetches inputs anew though parts of them are there, or each transfer takes a command, that holds of
+A layer alone starts from and ends in the outermost memory, so a tensor between layers is stored
+there, and loaded by each that reads it. Priced is one store and, for each, one load of the whole,
+between there and the outermost memory on the chip in which it may stay.
+
+No more is saved, against the layers' optima, by a schedule of which each layer is a mapping of the
+layer alone once these loads and stores are put back. Others can save more: an even mapping of a
+layer alone cannot hold a tensor whole beside tiles of the others that are cut in all directions,
+and a memory further in spares more transfers. So this bounds no schedule of every kind;
+:mod:`picojoule.plan.floors` does, and :attr:`picojoule.plan.records.Plan.least`. Where a memory
+fetches inputs anew though parts of them are there, or each transfer takes a command, it is of
 tensors that stay whole.
 
 Sizes, coding and both charging conventions are those of :mod:`picojoule.cost`.
@@ -28,8 +31,8 @@ from picojoule.workload import Layer, Operand, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorBound:
-    """What it saves at most, per inference, that a tensor stays where it is made.
+class TensorSpared:
+    """One store and one load for each reader, per inference, that a tensor is spared if it stays.
 
     Args:
         made_by: the node that makes it; empty of an input of the network.
@@ -69,14 +72,14 @@ class TensorBound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkBounds:
-    """The bounds of all tensors of a network on an accelerator.
+class NetworkSpared:
+    """What all tensors of a network are spared on an accelerator if they stay.
 
     Args:
         energy, other, cycles: of all tensors together, each end of a layer counted once.
-        fitting: the part of that energy that tensors save which fit whole, each for itself.
+        fitting: the part of that energy of tensors which fit whole, each for itself.
         unit_picojoules: of one unit of energy; None where the accelerator does not say.
-        by_parts: whether they hold of tensors that stay by parts as well.
+        by_parts: whether it holds of tensors that stay by parts as well.
     """
 
     network: str
@@ -85,14 +88,14 @@ class NetworkBounds:
     unit_picojoules: float | None
     clock: float | None
     batch: int
-    tensors: tuple[TensorBound, ...]
+    tensors: tuple[TensorSpared, ...]
     by_parts: bool
     energy: float
     fitting: float
     other: float
     cycles: float
 
-    def in_picojoules(self) -> NetworkBounds:
+    def in_picojoules(self) -> NetworkSpared:
         """The same in picojoules where the machine says what a MAC costs, else as it is."""
         factor = self.unit_picojoules
         if self.energy_unit == "pJ" or factor is None:
@@ -118,7 +121,7 @@ class NetworkBounds:
             "energy_unit": self.energy_unit,
             "clock": self.clock,
             "batch": self.batch,
-            "tensors": [bound.to_dict() for bound in self.tensors],
+            "tensors": [each.to_dict() for each in self.tensors],
             "by_parts": self.by_parts,
             "energy": self.energy,
             "fitting": self.fitting,
@@ -164,10 +167,10 @@ class _Rate(NamedTuple):
     latency: float
 
 
-def bound(
+def spared(
     network: Workload, accelerator: Accelerator, run: Mapping[str, Layer] | None = None
-) -> NetworkBounds:
-    """What each tensor of *network* saves at most if it stays on the chip.
+) -> NetworkSpared:
+    """The store and loads that each tensor of *network* is spared if it stays on the chip.
 
     Args:
         run: the layers as the accelerator runs them, by name, where it runs other ones
@@ -180,10 +183,10 @@ def bound(
     if graph is None:
         raise WorkloadError(f"network {network.name!r}: {no_graph(network)}")
     layers = {layer.name: layer for layer in network} | dict(run or {})
-    return bound_graph(graph, layers, accelerator, network=network.name, batch=network.batch)
+    return spared_in(graph, layers, accelerator, network=network.name, batch=network.batch)
 
 
-def bound_graph(
+def spared_in(
     graph: Graph,
     layers: Mapping[str, Layer],
     accelerator: Accelerator,
@@ -191,8 +194,8 @@ def bound_graph(
     network: str,
     batch: int,
     others: bool = False,
-) -> NetworkBounds:
-    """What each tensor of *graph* saves at most if it stays on the chip.
+) -> NetworkSpared:
+    """The store and loads that each tensor of *graph* is spared if it stays on the chip.
 
     Args:
         layers: by name, as the accelerator runs them.
@@ -202,7 +205,7 @@ def bound_graph(
     ends = _Ends(graph, layers, accelerator)
     savings: dict[tuple[str, Operand, str], _Saving] = {}
     of_fitting: dict[tuple[str, Operand, str], _Saving] = {}
-    bounds = []
+    tensors = []
     for tensor in graph.tensors.values():
         memory, saved = ends.saved(tensor)
         made = graph.maker.get(tensor.name)
@@ -217,8 +220,8 @@ def bound_graph(
                 if key not in sums or sums[key] < saving:
                     sums[key] = saving
         energy, other, cycles = _summed(saved.values(), batch, others)
-        bounds.append(
-            TensorBound(
+        tensors.append(
+            TensorSpared(
                 tensor=tensor.name,
                 made_by="" if made is None else made.name,
                 read_by=tuple(node.name for node in graph.readers[tensor.name]),
@@ -231,14 +234,14 @@ def bound_graph(
             )
         )
     energy, other, cycles = _summed(savings.values(), batch, others)
-    return NetworkBounds(
+    return NetworkSpared(
         network=network,
         accelerator=accelerator.name,
         energy_unit=accelerator.energy_unit,
         unit_picojoules=accelerator.unit_picojoules,
         clock=accelerator.clock,
         batch=batch,
-        tensors=tuple(bounds),
+        tensors=tuple(tensors),
         by_parts=not accelerator.control.per_command
         and not any(near.memory.refetches for near in near_memories(accelerator)),
         energy=energy,

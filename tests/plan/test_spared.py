@@ -1,4 +1,4 @@
-"""What staying saves at most: by hand, by the price, and by a mapper that may fuse."""
+"""What tensors are spared that stay: by hand, by the price, and by a mapper that may fuse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from picojoule.errors import WorkloadError
 from picojoule.frontends import load
 from picojoule.graph import Graph, Node, Tensor
 from picojoule.mapping import Mapping, Stage
-from picojoule.plan.bounds import bound
+from picojoule.plan.spared import spared
 from picojoule.specs import load_accelerator
 from picojoule.workload import Dim, Layer, Operand, PerOperand, Workload, conv, linear, matmul
 
@@ -68,24 +68,24 @@ def attention() -> tuple[Layer, Layer]:
         ((window("a", 12), window("b", 10)), 3_263_424, 2_933_824),
     ],
 )
-def test_a_mapper_that_fuses_reaches_the_bound(
+def test_a_mapper_that_fuses_is_spared_as_much(
     layers: tuple[Layer, ...], alone: int, fused: int
 ) -> None:
-    bounds = bound(chain(*layers), FLAT)
-    assert alone - bounds.energy == fused
-    assert bounds.other == bounds.cycles == 0
+    kept = spared(chain(*layers), FLAT)
+    assert alone - kept.energy == fused
+    assert kept.other == kept.cycles == 0
 
 
 def test_where_the_buffer_is_too_small_it_does_not() -> None:
-    # DeiT-tiny's FFN: 23.4 M of at most 62.3 M are saved there (1,589,976,192 - 1,566,600,960).
-    bounds = bound(chain(fc("a", 197, 192, 768), fc("b", 197, 768, 192)), FLAT)
-    hidden = bounds.tensors[1]
-    assert bounds.energy == 412 * 197 * 768
-    assert 1_589_976_192 - bounds.energy < 1_566_600_960
+    # DeiT-tiny's FFN: 23.4 M of 62.3 M are saved there (1,589,976,192 - 1,566,600,960).
+    kept = spared(chain(fc("a", 197, 192, 768), fc("b", 197, 768, 192)), FLAT)
+    hidden = kept.tensors[1]
+    assert kept.energy == 412 * 197 * 768
+    assert 1_589_976_192 - kept.energy < 1_566_600_960
     assert (hidden.made_by, hidden.read_by, hidden.memory) == ("a", ("b",), "buffer")
     assert hidden.room == 197 * 768 * 16
     assert not hidden.fits  # 295 KiB in 128
-    assert bounds.tensors[0].energy == bounds.tensors[2].energy == 0  # the network's own ends
+    assert kept.tensors[0].energy == kept.tensors[2].energy == 0  # the network's own ends
 
 
 def _all_at_once(layer: Layer) -> Mapping:
@@ -153,8 +153,8 @@ def test_a_store_and_a_load_cost_what_the_price_says(
         words = loaded.accesses["buffer"][Operand.INPUT]
         each_read = 8 / 16 * buffer.read_energy  # to the multiplier, uncoded
         expected += words.energy - words.read * each_read
-    bounds = bound(chain(first, second), machine)
-    assert math.isclose(bounds.energy, expected, rel_tol=1e-12)
+    kept = spared(chain(first, second), machine)
+    assert math.isclose(kept.energy, expected, rel_tol=1e-12)
     assert dram.write_energy != dram.read_energy
 
 
@@ -164,29 +164,29 @@ def test_time_and_what_is_drawn_in_it() -> None:
     slow = replace(dram, memories=(replace(dram.memories[0], bandwidth=100.0),))
     machine = replace(FLAT, nest=(slow, buffer), control=Control(per_cycle=3.0), clock=1e6)
     network = chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64))
-    bounds = bound(network, machine)
-    assert math.isclose(bounds.cycles, 2 * 655.36)
-    assert math.isclose(bounds.energy, 412 * 4096 + 3 * bounds.cycles)
+    kept = spared(network, machine)
+    assert math.isclose(kept.cycles, 2 * 655.36)
+    assert math.isclose(kept.energy, 412 * 4096 + 3 * kept.cycles)
     # Ten cycles until the first word of either transfer, and a command for it.
     late = replace(buffer, memories=(replace(buffer.memories[0], latency=10.0),))
     commanded = Control(per_cycle=3.0, per_command=7.0)
-    slower = bound(network, replace(machine, nest=(slow, late), control=commanded))
+    slower = spared(network, replace(machine, nest=(slow, late), control=commanded))
     assert math.isclose(slower.cycles, 2 * 665.36)
     assert math.isclose(slower.energy, 412 * 4096 + 3 * slower.cycles + 2 * 7)
-    assert (bounds.by_parts, slower.by_parts) == (True, False)
+    assert (kept.by_parts, slower.by_parts) == (True, False)
 
 
-def test_a_machine_that_fetches_anew_has_bounds_of_whole_tensors() -> None:
+def test_a_machine_that_fetches_anew_is_spared_by_whole_tensors() -> None:
     dram, buffer = FLAT.levels
     anew = replace(buffer.memories[0], refetches=frozenset({Dim.M}))
     network = chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64))
     machine = replace(FLAT, nest=(dram, replace(buffer, memories=(anew,))))
-    assert [bound(network, x).by_parts for x in (FLAT, machine)] == [True, False]
+    assert [spared(network, x).by_parts for x in (FLAT, machine)] == [True, False]
 
 
 def test_a_batch_is_told_per_inference() -> None:
-    one = bound(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)), FLAT)
-    four = bound(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)).with_batch(4), FLAT)
+    one = spared(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)), FLAT)
+    four = spared(chain(fc("a", 64, 64, 64), fc("b", 64, 64, 64)).with_batch(4), FLAT)
     assert (four.energy, four.tensors[1].room) == (one.energy, one.tensors[1].room)
     assert four.batch == 4
 
@@ -194,15 +194,15 @@ def test_a_batch_is_told_per_inference() -> None:
 def test_nothing_stays_where_no_memory_holds_both() -> None:
     network = load("resnet18")
     for name in ("nvdla-like", "eyeriss-v2"):
-        bounds = bound(network, load_accelerator(name))
-        assert bounds.energy == bounds.other == 0
-        assert {each.memory for each in bounds.tensors} == {""}
+        kept = spared(network, load_accelerator(name))
+        assert kept.energy == kept.other == 0
+        assert {each.memory for each in kept.tensors} == {""}
 
 
 def test_a_second_operand_stays_only_where_weights_can_be_read() -> None:
     # The chip's buffer keeps inputs and outputs; weights pass through another memory.
-    bounds = bound(load("bert-base"), load_accelerator("eyeriss"))
-    by_name = {each.tensor: each for each in bounds.tensors}
+    kept = spared(load("bert-base"), load_accelerator("eyeriss"))
+    by_name = {each.tensor: each for each in kept.tensors}
     assert by_name["encoder.0.attention.query"].memory == "buffer"
     key = by_name["encoder.0.attention.key"]
     assert (key.memory, key.energy) == ("", 0.0)
@@ -210,8 +210,8 @@ def test_a_second_operand_stays_only_where_weights_can_be_read() -> None:
 
 def test_decode_is_told_that_its_cache_comes_from_outside() -> None:
     """Keys and values of earlier tokens are loaded anyway: little is left to save."""
-    bounds = bound(load("gpt2-decode"), load_accelerator("eyeriss-isca16"))
-    by_name = {each.tensor: each for each in bounds.tensors}
+    kept = spared(load("gpt2-decode"), load_accelerator("eyeriss-isca16"))
+    by_name = {each.tensor: each for each in kept.tensors}
     words = 768  # of the one new token, at 200 each
     assert math.isclose(by_name["concat_1"].energy, words * 200)
     # Of the new queries, keys and values the latter two are stored anyway.
@@ -220,13 +220,13 @@ def test_decode_is_told_that_its_cache_comes_from_outside() -> None:
 
 def test_weights_are_no_tensors_and_ends_of_the_network_stay_outside() -> None:
     network = load("vgg16")
-    bounds = bound(network, FLAT)
-    by_name = {each.tensor: each for each in bounds.tensors}
+    kept = spared(network, FLAT)
+    by_name = {each.tensor: each for each in kept.tensors}
     assert by_name["input"].energy == by_name["fc8"].energy == 0
     words = sum(layer.size(Operand.OUTPUT) for layer in list(network)[:-1])
     loads = sum(layer.size(Operand.INPUT) + 2 * _border(layer) for layer in list(network)[1:])
     # A store is 200 + 6, a load 200 + 6; the machine stores the padding.
-    assert bounds.energy == 206 * (words + loads)
+    assert kept.energy == 206 * (words + loads)
 
 
 def _border(layer: Layer) -> int:
@@ -240,4 +240,4 @@ def _border(layer: Layer) -> int:
 def test_without_a_graph_it_says_who_tells() -> None:
     plain = replace(load("vgg16"), graph=None)
     with pytest.raises(WorkloadError, match="an ONNX or TFLite file or a torch module does"):
-        bound(plain, FLAT)
+        spared(plain, FLAT)
