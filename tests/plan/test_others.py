@@ -26,8 +26,11 @@ def tensor(name: str, words: int | None, bits: int = 16, density: float = 1.0) -
     return Tensor(name=name, words=words, bits=bits, density=density)
 
 
-def operator(kind: str, reads: tuple[str, ...], makes: tuple[str, ...], **more: bool) -> Node:
-    return Node(name=f"{kind} of {reads[0]}", operators=(kind,), reads=reads, makes=makes, **more)
+def operator(
+    kind: str, reads: tuple[str, ...], makes: tuple[str, ...], in_place: bool = False
+) -> Node:
+    name = f"{kind} of {reads[0]}"
+    return Node(name=name, operators=(kind,), reads=reads, makes=makes, in_place=in_place)
 
 
 def graph(*nodes: Node, tensors: tuple[Tensor, ...]) -> Graph:

@@ -75,7 +75,7 @@ def test_a_whole_input_near_by_is_spared_its_load() -> None:
     layer = linear("x", rows=3, in_features=4, out_features=2)
     outside = Stage(layer.bounds)
     inside = Stage(layer.bounds, (Dim.M, Dim.P))
-    nest = (outside, inside, Stage(replace_dims(layer.bounds, M=1, P=1)))
+    nest = (outside, inside, Stage(layer.bounds._replace(M=1, P=1)))
     alone = evaluate(layer, small(), Mapping(nest))
     passed = replace(inside, keeps=frozenset({WEIGHT, OUTPUT}))
     near = seen_from(small(), {INPUT: "m1"}, {"m1": 12 * 16})
@@ -83,10 +83,6 @@ def test_a_whole_input_near_by_is_spared_its_load() -> None:
     assert alone.energy - there.energy == pytest.approx(12 * (200 + 7.5))
     assert there.accesses["m1"][INPUT].read == alone.accesses["m1"][INPUT].read
     assert INPUT not in there.accesses["m0"]
-
-
-def replace_dims(bounds: object, **sizes: int) -> object:
-    return bounds._replace(**sizes)  # type: ignore[attr-defined]
 
 
 def test_what_lies_there_takes_room_from_tiles() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
@@ -193,12 +194,13 @@ def check_all_plans(seed: int, products: int) -> None:
     rng = random.Random(seed)
     network, chip = random_network(rng, products), random_machine(rng)
     objective = rng.choice(["energy", "energy", "latency", "edp"])
-    asked = {"objective": objective, "others": rng.choice(["apart", "count"]), "cache": False}
+    others = rng.choice(["apart", "count"])
+    ask = functools.partial(estimate, objective=objective, others=others, cache=False)
     try:
-        alone = estimate(network, chip, **asked)
+        alone = ask(network, chip)
     except NoMappingError:
         return
-    kept = estimate(network, chip, between="keep", **asked)
+    kept = ask(network, chip, between="keep")
     assert kept.plan is not None
     assert kept.plan.value <= total(alone, objective) * (1 + 1e-9)
     assert kept.plan.value >= kept.plan.lower_bound * (1 - 1e-9)
@@ -207,7 +209,7 @@ def check_all_plans(seed: int, products: int) -> None:
     if chip.priced_in_time:
         return  # what a search finds is priced at the time that it takes
     assert kept.plan.status == "optimal"
-    least = least_of_all(network, chip, objective, asked["others"])
+    least = least_of_all(network, chip, objective, others)
     assert kept.plan.value == pytest.approx(least, rel=1e-9)
     assert total(kept, objective) == pytest.approx(least, rel=1e-9)
 
@@ -216,9 +218,11 @@ def total(estimated: Estimate, objective: str) -> float:
     """The objective summed over all that counts."""
     others = estimated.others
     operators = others.operators if others is not None and others.counted else ()
+    prices = [(layer.energy, layer.cycles) for layer in estimated.layers]
+    prices += [(operator.energy, operator.cycles) for operator in operators]
     return math.fsum(
-        {"energy": x.energy, "latency": x.cycles, "edp": x.energy * x.cycles}[objective]
-        for x in (*estimated.layers, *operators)
+        {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
+        for energy, cycles in prices
     )
 
 

