@@ -19,7 +19,7 @@ from picojoule.mapper.patience import check, pieces
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 AT_A_TIME = 1 << 20  # tiles tried between two questions whether there is time
-TRIED = 650_000  # chains looked at for a list
+TRIED = 750_000  # chains looked at for a list
 FEW = 3_000  # of so many chains each is compared with every other
 MOST = 40_000  # chains of a list; of dimensions with more, only some are listed
 
@@ -272,20 +272,17 @@ def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
     turns = [
         any(grain <= gap and child > gap + 1 for child, grain, _ in counted) for gap in range(depth)
     ]
-    free, wide, unseen = np.zeros((3, depth), np.bool_)
+    free, wide, tied = np.zeros((3, depth), np.bool_)
     if cuts.wide:
         wide[:] = cuts.wide
     widest = np.array(cuts.fans)
     if cuts.rules is None or not cuts.rules.restrict:
         free[1:] = np.array(cuts.free or [False] * depth)[1:] & (widest[:-1] < 2)
         seen = {child for child, _, _ in counted} | {outer for _, _, outer in counted}
-        unseen[2:] = [n not in seen and fan < 2 for n, fan in enumerate(cuts.fans[1:-1], 2)]
-        unseen &= ~free & (cuts.edge == 0)
+        tied[2:] = [n not in seen and fan < 2 for n, fan in enumerate(cuts.fans[1:-1], 2)]
+        tied = free | (tied & (cuts.edge == 0))
     limits = np.array(cuts.limits)
-    for level in np.flatnonzero(unseen)[::-1]:  # a step of what is inside is enough
-        inside = 1 if level == depth - 1 else limits[level + 1]
-        limits[level] = min(limits[level], max(1, widest[level]) * inside)
-    raw = deep_chains(limits, widest, np.array(turns), free, unseen, wide, cuts.edge, TRIED)
+    raw = deep_chains(limits, widest, np.array(turns), tied, wide, cuts.edge, TRIED)
     check()
     if len(raw) > TRIED:
         return None
@@ -293,10 +290,10 @@ def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
     tiles[:, 0], tiles[:, 1:depth] = cuts.bound, raw[:, : depth - 1]
     fans = raw[:, depth - 1 :].copy()
     if cuts.edge == 0:
-        worth = unbeaten(tiles, fans, free, counted)
+        worth = unbeaten(tiles, fans, tied, counted)
         tiles, fans = tiles[worth], fans[worth]
-        if not wide.any() and (cuts.rules is None or not cuts.rules.restrict):
-            best = undominated(tiles, fans, free, counted)
+        if cuts.rules is None or not cuts.rules.restrict:
+            best = undominated(tiles, fans, free, wide, counted)
             tiles, fans = tiles[best], fans[best]
     return (tiles, fans) if len(tiles) <= MOST else None
 

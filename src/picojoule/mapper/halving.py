@@ -327,9 +327,7 @@ def search(
         leverage = _leverage(last, left_first, factors, bound, inner_weights)
         block, column = _widest(left_first, factors, leverage)
         if choices <= TUNING.leaf or block < 0 or depth + 2 > TUNING.sets:
-            forest = plant(
-                tiny, last, np.arange(len(left)), left_first, left_lifts, inner_weights
-            )
+            forest = plant(tiny, last, np.arange(len(left)), left_first, left_lifts, inner_weights)
             value, leaves, looked, cut = descend(
                 tiny, last, forest, inner_weights, bound, best, goal, most - work
             )
