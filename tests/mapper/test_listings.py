@@ -148,7 +148,7 @@ def test_strides(one: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not unlisted(space, monkeypatch)
 
 
-@pytest.mark.parametrize("one", LAYERS[:3])
+@pytest.mark.parametrize("one", [*LAYERS[:3], layer(P=6, R=3, padding=2)])
 def test_padding_that_is_not_charged(one: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = replace(load_accelerator("eyeriss"), charge_padding=False)
     space = Space(one, accelerator, accelerator.dataflow("flexible"), timed=False)
@@ -163,7 +163,7 @@ def test_memories_that_may_be_passed_by(one: Layer, monkeypatch: pytest.MonkeyPa
     assert not unlisted(space, monkeypatch)
 
 
-DEEP = [layer(M=6, C=5), layer(N=3, M=4, P=5)]
+DEEP = [layer(M=6, C=5), layer(M=5, P=4, R=3), layer(P=6, R=3, padding=1)]
 
 
 @pytest.mark.parametrize("timed", [False, True])

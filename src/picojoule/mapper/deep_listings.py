@@ -175,8 +175,45 @@ def deep_chains(
     return out[:n]
 
 
+@compiled()
+def shared_rows(tiles: Ints2, fans: Ints2, stride: int, reach: int) -> Ints2:
+    """Rows that tiles and steps of a window add, each at its size or at most so many.
+
+    Args:
+        tiles, fans: as :func:`kernels.repeats` takes them.
+        stride: rows from one to the next.
+        reach: for all sizes above *stride* up to this, the same is asked.
+
+    Returns:
+        ``[chains, counts]``: level by level, of steps and then of tiles, size by size.
+    """
+    depth, sizes = fans.shape[1], reach - stride
+    result = np.zeros((len(tiles), 2 * (depth - 1) * sizes), np.int64)
+    pieces, times = np.empty(1 << depth, np.int64), np.empty(1 << depth, np.int64)
+    for n in range(len(tiles)):
+        pieces[0], times[0], count, at = tiles[n, 0], 1, 1, 0
+        for level in range(1, depth):
+            t = tiles[n, level]
+            for size in (t * fans[n, level - 1], t):
+                for most in range(stride + 1, reach + 1):
+                    whole = min(size * stride, most)
+                    for j in range(count):
+                        rest = min(pieces[j] % size * stride, most)
+                        result[n, at] += times[j] * (pieces[j] // size * whole + rest)
+                    at += 1
+            for j in range(count):
+                pieces[count + j], times[count + j] = pieces[j] % t, times[j]
+                pieces[j], times[j] = t, times[j] * (pieces[j] // t)
+            count *= 2
+    return result
+
+
 def unbeaten(
-    tiles: Ints, fans: Ints, tied: Bools, counted: Iterable[tuple[int, int, int]]
+    tiles: Ints,
+    fans: Ints,
+    tied: Bools,
+    counted: Iterable[tuple[int, int, int]],
+    window: tuple[int, int],
 ) -> Bools:
     """Which chains do something that they would not with one tile smaller by one.
 
@@ -185,8 +222,10 @@ def unbeaten(
         tied: as for :func:`deep_chains`; tiles of the size of the one above get smaller with it.
         counted: children and grains of the words that the dimension repeats, and the outermost
             level of those inside which they stay in place.
+        window: stride and reach as :func:`shared_rows` takes them.
     """
     keep = np.ones(len(tiles), np.bool_)
+    shared = shared_rows(tiles, fans, *window)
     depth = fans.shape[1]
     for level, end in itertools.combinations(range(1, depth + 1), 2):
         if not tied[level + 1 : end].all():
@@ -196,6 +235,10 @@ def unbeaten(
         # Nor may the loop above come to run, which a class may bar.
         above, covered = tiles[rows, level - 1], tiles[rows, level] * fans[rows, level - 1]
         rows = rows[(covered < above) | (covered - fans[rows, level - 1] >= above)]
+        if shared.shape[1]:
+            smaller = tiles[rows]
+            smaller[:, level:end] -= 1
+            rows = rows[(shared_rows(smaller, fans[rows], *window) <= shared[rows]).all(axis=1)]
         for child, grain, outer in counted:
             check()
             if child >= level:
@@ -209,19 +252,25 @@ def unbeaten(
 
 
 def undominated(
-    tiles: Ints, fans: Ints, free: Bools, wide: Bools, counted: Iterable[tuple[int, int, int]]
+    tiles: Ints,
+    fans: Ints,
+    free: Bools,
+    wide: Bools,
+    counted: Iterable[tuple[int, int, int]],
+    window: tuple[int, int],
 ) -> Ints:
     """The chains that no other is as good as in every count, size, unrolling and loop that runs.
 
     Args:
-        tiles, fans, counted: as :func:`unbeaten` takes them.
+        tiles, fans, counted, window: as :func:`unbeaten` takes them.
         free: for each level, whether a tile takes no room there.
         wide: for each level, whether more elements beneath it may pay: only chains with as many
             are compared.
     """
     sizes = [tiles[:, n] for n in range(1, fans.shape[1]) if not free[n]]
     runs = 1 + (tiles[:, 1:] * fans < tiles[:, :-1])
-    columns = [column.astype(float) for column in (*sizes, *fans.T, *runs.T)]
+    shared = shared_rows(tiles, fans, *window)
+    columns = [column.astype(float) for column in (*sizes, *fans.T, *runs.T, *shared.T)]
     for child, grain, outer in counted:
         check()
         columns.append(repeats(tiles, fans, child, grain, (1 << child) - (1 << outer)))
