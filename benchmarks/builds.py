@@ -159,14 +159,18 @@ def digest_of(tree: Path) -> str:
 
 
 def installed(tree: Path) -> Path:
-    """The folder into which ``pip install`` put the package of a tree, alone; kept for the next."""
+    """The folder into which ``pip install`` put the package of a tree, alone; kept for the next.
+
+    It is built with what is installed here, so that nothing is fetched.
+    """
     place = WORK / "installed" / digest_of(tree)
     stamp = place / ".installed"
     if not stamp.exists():
         shutil.rmtree(place, ignore_errors=True)
         subprocess.run(
             [
-                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
+                "--no-build-isolation",
                 *("--target", str(place / "site"), str(tree)),
             ],
             check=True,

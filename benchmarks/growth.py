@@ -66,7 +66,12 @@ def measure(bench: Bench) -> dict[str, list[Row]]:
     for name, kind in KINDS.items():
         answer[name] = []
         for question in questions(kind, quick=bench.quick):
-            answer[name].append({**question, **bench.one(question, turns=2)})
+            try:
+                row = bench.one(question, turns=2)
+            except SystemExit as error:  # a build ended: a point is missing, and no more
+                bench.anew()
+                row = {"failed": str(error)}
+            answer[name].append({**question, **row})
             progress(f"{name} {question['machine']} {question['layer']}")
     return answer
 
@@ -97,7 +102,7 @@ def draw(folder: Path, layers: dict[str, list[Row]], grown: dict[str, list[Row]]
             _scatter(axes, layers)
         else:
             _lines(axes, KINDS[name], grown[name])
-        axes.set(yscale="log", ylabel="CPU seconds of the search")
+        _in_decades(axes)
         axes.grid(alpha=0.25, linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
@@ -106,6 +111,25 @@ def draw(folder: Path, layers: dict[str, list[Row]], grown: dict[str, list[Row]]
         figure.savefig(folder / f"{names[-1]}.png", dpi=120)
         plt.close(figure)
     return names
+
+
+def _in_decades(axes: Any) -> None:
+    """Times on a logarithmic axis of whole decades, named as people say them."""
+    axes.set(yscale="log", ylabel="CPU time of the search")
+    low, high = (math.log10(limit) for limit in axes.get_ylim())
+    ends = range(math.floor(low), max(math.ceil(high), math.floor(low) + 1) + 1)
+    axes.set_ylim(10.0 ** ends[0], 10.0 ** ends[-1])
+    axes.set_yticks([10.0**n for n in ends], [_said(10.0**n) for n in ends])
+    axes.yaxis.set_minor_formatter("")
+
+
+def _said(seconds: float) -> str:
+    """A time in the unit that fits.
+
+    >>> [_said(seconds) for seconds in (0.001, 0.1, 10.0)]
+    ['1 ms', '100 ms', '10 s']
+    """
+    return f"{1000 * seconds:g} ms" if seconds < 1 else f"{seconds:g} s"
 
 
 def _scatter(axes: Any, layers: dict[str, list[Row]]) -> None:
@@ -134,11 +158,18 @@ def _scatter(axes: Any, layers: dict[str, list[Row]]) -> None:
                     label=f"{factors} factors" + ("" if proved else ", given up"),
                 )
     axes.set(xscale="log", xlabel="divisors of the loop bounds (product over the dimensions)")
+    low, high = (math.log10(limit) for limit in axes.get_xlim())
+    if high - low < 2:  # not a decade on either side: say where between two powers of ten
+        places = [m * 10.0**n for n in range(math.floor(low), math.ceil(high)) for m in (1, 2, 5)]
+        places = [place for place in places if low <= math.log10(place) <= high]
+        axes.set_xticks(places, [f"{place:,.0f}" for place in places])
+        axes.minorticks_off()
 
 
 def _lines(axes: Any, kind: Kind, rows: list[Row]) -> None:
     """A line for each layer, dashed over divisors alone; hollow where it is not proved."""
     series: dict[tuple[str, str, str], list[tuple[int, float, bool]]] = {}
+    values = sorted({row["machine"][kind.change] for row in rows if "cpu" in row})
     for row in rows:
         if "cpu" in row:
             value = row["machine"][kind.change]
@@ -146,6 +177,7 @@ def _lines(axes: Any, kind: Kind, rows: list[Row]) -> None:
             point = (at, row["cpu"], row["status"] == "optimal" and row["whole"])
             series.setdefault((row["network"], row["layer"], row["factors"]), []).append(point)
     colours = dict(zip(dict.fromkeys(name[:2] for name in series), COLOURS, strict=False))
+    shown = sorted({factors for _, _, factors in series})
     for (network, layer, factors), points in series.items():
         axes.plot(
             [point[0] for point in points],
@@ -153,7 +185,7 @@ def _lines(axes: Any, kind: Kind, rows: list[Row]) -> None:
             color=colours[network, layer],
             linestyle="-" if factors == "all" else "--",
             linewidth=1.2,
-            label=f"{network} {layer}" if factors == "all" else None,
+            label=f"{network} {layer}" if factors == shown[0] else None,
         )
         for proved in (True, False):
             part = [point for point in points if point[2] == proved]
@@ -165,16 +197,17 @@ def _lines(axes: Any, kind: Kind, rows: list[Row]) -> None:
                 markerfacecolor=colours[network, layer] if proved else "white",
                 markersize=4,
             )
-    for factors, style in (("all factors", "-"), ("perfect factors", "--")):
-        axes.plot([], [], style, color="grey", linewidth=1.2, label=factors)
+    for factors, style in (("all", "-"), ("perfect", "--")):
+        if factors in shown:
+            axes.plot([], [], style, color="grey", linewidth=1.2, label=f"{factors} factors")
     if not all(point[2] for points in series.values() for point in points):
         label = "not proved, or among even splits"
         axes.plot([], [], "o", color="grey", markerfacecolor="white", markersize=4, label=label)
     if kind.change == "array":
         axes.set(xscale="log")
-        axes.set_xticks([size**2 for size in kind.values])
-        axes.set_xticklabels([f"{size} x {size}" for size in kind.values], fontsize=7)
+        places = [size**2 for size in values]
+        axes.set_xticks(places, [f"{size} x {size}" for size in values], fontsize=7)
         axes.minorticks_off()
     else:
-        axes.set_xticks(kind.values)
+        axes.set_xticks(values)
     axes.set(xlabel=kind.label)

@@ -7,8 +7,9 @@
 
 ``results/replay.csv`` has a row for each pair: energy, cycles, what the search says of its layers,
 and a digest of everything else that an estimate holds but the effort of its search, the version,
-and what it says of operators. Where the proof of a whole network takes minutes, only one or two of
-its small layers are estimated, or none; column ``layers`` says which.
+and what it says of operators and of what lies between the layers. Where the proof of a whole
+network takes minutes, only one or two of its small layers are estimated, or none; column ``layers``
+says which.
 
 Ends with 1 if a result differs, is not in the table, or is no longer shipped. A change of numbers
 that is meant is written with ``--write`` and goes into the same commit as its reason.
@@ -146,6 +147,9 @@ def row_of(pair: str) -> Row:
     everything = found.to_dict()
     # Neither numbers nor mappings; the first is another one for every version.
     for name in ("picojoule", "complete", "unmodelled", "remarks", "mapping_policy", "stands_for"):
+        everything.pop(name, None)
+    # What lies between the layers, beside their totals, is newer than the rows.
+    for name in ("others", "between", "graph"):
         everything.pop(name, None)
     # What a unit is in joules, a node, how a compiler would map and what published mappings keep to
     # change nothing of the best ones.

@@ -5,18 +5,22 @@
     python -m benchmarks.search --thorough     deep machines with every shipped network
 
 What is finished stays in ``.work/`` and is not run again while the sources of the search are the
-same (``--again`` runs it all the same), so a run may be interrupted at any time.
+same (``--again`` runs it all the same), so a run may be interrupted at any time. A row that fails
+says so in the table, does not keep the others from being measured, and ends the run with 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
 
 from benchmarks import growth
 from benchmarks.builds import HERE, WORK
 from benchmarks.record import Row, conditions, progress, write_json
-from benchmarks.rows import TARGETS, Bench, layer_questions
+from benchmarks.rows import TARGETS, Bench, Target, layer_questions
 from benchmarks.search_tables import reached, text_of_rows, write_tables
 
 BEFORE = "4f142df"  # the build that the targets compare with
@@ -36,15 +40,38 @@ def parse() -> argparse.Namespace:
 
 def measured(bench: Bench, names: list[str]) -> dict[str, Row]:
     """The rows of the table; where a target is missed, where the time goes."""
-    rows: dict[str, Row] = {}
+    rows = {}
     for name in names:
         progress(name)
-        target = TARGETS[name]
-        rows[name] = target.measure(bench)
-        if not reached(target, rows[name]):
-            progress(f"{name}: where the time goes")
-            rows[name] = {**rows[name], "profile": target.explain(bench)}
+        rows[name] = attempted(bench, partial(_measured, TARGETS[name]))
     return rows
+
+
+def _measured(target: Target, bench: Bench) -> Row:
+    row = target.measure(bench)
+    if reached(target, row):
+        return row
+    progress(f"{target.what}: where the time goes")
+    return {**row, "profile": attempted(bench, target.explain)}
+
+
+def attempted(bench: Bench, measure: Callable[[Bench], Row]) -> Row:
+    """What is measured; ``failed`` alone, with the reason, where that comes to no end.
+
+    Whatever goes wrong in one row (a build that ends, an answer of another form) is no reason to
+    lose the others, which take long: it is told in full, and the processes begin anew.
+    """
+    try:
+        return measure(bench)
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        bench.anew()
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def failures(rows: dict[str, Row]) -> int:
+    """1 if a row failed, else 0: how the run ends."""
+    return int(any("failed" in row for row in rows.values()))
 
 
 def main() -> None:
@@ -55,14 +82,16 @@ def main() -> None:
         rows = measured(bench, args.row or list(TARGETS))
         if args.row:
             sys.stdout.write("\n".join(text_of_rows(rows)) + "\n")
-            return
+            sys.exit(failures(rows))
         answer: Row = {
             "conditions": conditions() | {"before": bench.revision},
             "rows": rows,
             "layers": {
                 factors: [
-                    {**question, **bench.both(question)}
+                    {**question, **row}
                     for question in layer_questions(bench, factors)
+                    if "failed"
+                    not in (row := attempted(bench, partial(Bench.both, question=question)))
                 ]
                 for factors in growth.FACTORS
             },
@@ -75,6 +104,7 @@ def main() -> None:
     pictures = growth.draw(folder, answer["layers"], answer["growth"])
     write_tables(folder, answer, pictures)
     sys.stdout.write((folder / "search.md").read_text(encoding="utf-8"))
+    sys.exit(failures(rows))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ def reached(target: Target, row: Row) -> bool:
     Ratios count: where the issue has a time of the old build, that of this run stands for it, and
     the target is as much less.
     """
+    if "failed" in row:
+        return False
     if "reached" in row:
         return bool(row["reached"])
     limit = target.target
@@ -88,8 +91,11 @@ def text_of_rows(rows: dict[str, Row]) -> list[str]:
 
 
 def _cells(target: Target, row: Row) -> Iterator[str]:
-    old, new = row["old"], row["new"]
     yield target.what
+    if "failed" in row:
+        yield from ("", "", "", _number(target.target, target.unit), "**failed**", row["failed"])
+        return
+    old, new = row["old"], row["new"]
     yield row.get("old_text") or _number(old, target.unit)
     yield row.get("new_text") or _number(new, target.unit)
     yield f"{old / new:.2f}" if old else ""
@@ -137,7 +143,7 @@ def _by_network(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def _network(network: str, factors: str, rows: list[Row]) -> tuple[str, ...]:
     def seconds(side: str) -> list[float]:
-        return [row[side].get("cpu", row[side].get("stopped")) for row in rows]
+        return [row[side].get("cpu", row[side].get("stopped", math.nan)) for row in rows]
 
     old, new = seconds("old"), seconds("new")
     proved = sum(row["new"].get("status") == "optimal" for row in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from benchmarks import (
     questions,
     replay,
     rows,
+    search,
     search_tables,
     searches_asked,
     tuning,
@@ -252,6 +254,47 @@ def test_a_peer_is_beaten_in_time_and_energy() -> None:
     stopped["theirs"] = [{"network": "n", "layer": "l", "status": "timeout", "limit": 30}]
     [line] = peer_tables.lines_of(stopped, 120)
     assert (line.ratio, line.reached) == (60.0, True)
+
+
+def _failing(_: object) -> Any:
+    raise SystemExit("a build ended")
+
+
+def test_a_row_that_fails_loses_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = rows.TARGETS
+    fine = {"old": 2.0, "new": 1.0, "note": "", "reached": True}
+    kept = {
+        "memory": targets["memory"]._replace(measure=_failing),
+        "budget": targets["budget"]._replace(measure=lambda _: fine),
+        "shared": targets["shared"]._replace(measure=lambda _: {}),
+    }
+    monkeypatch.setattr(search, "TARGETS", kept)
+    bench: Any = SimpleNamespace(anew=lambda: None)
+    measured = search.measured(bench, ["memory", "shared", "budget"])
+    assert measured["memory"] == {"failed": "SystemExit: a build ended"}
+    assert "failed" in measured["shared"]  # of another form than a row
+    assert measured["budget"] == fine
+    assert search.failures(measured) == 1
+    assert search.failures({"budget": fine}) == 0
+    assert "a build ended" in capsys.readouterr().err
+    table = "\n".join(search_tables.text_of_rows(measured))
+    assert "**failed** | SystemExit: a build ended" in table
+
+
+def test_how_time_grows_is_drawn_whatever_is_missing(tmp_path: Path) -> None:
+    layer = {"network": "bvlc-alexnet", "layer": "conv3", "factors": "perfect"}
+    layers = {"perfect": [{**layer, "new": {"cpu": 0.03, "status": "optimal"}}]}
+    answer = {"cpu": 0.02, "status": "optimal", "whole": True}
+    grown: dict[str, Any] = {
+        name: [{**layer, "machine": {kind.change: value}, **answer} for value in kind.values[:2]]
+        for name, kind in growth.KINDS.items()
+    }
+    grown["levels"][1] = {**layer, "machine": {"levels": 3}, "failed": "a build ended"}
+    for name in growth.draw(tmp_path, layers, grown):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        assert "10 ms" in (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("levels", growth.LEVELS)

@@ -385,10 +385,10 @@ class Accelerator(Displayed):
         control: what clock and control take.
         static_power: watts drawn whatever happens; counted only in pJ with a clock.
         clock: hertz.
+        default_between: "keep" tensors on the chip if nobody asks otherwise, or not ("dram").
         compiler: how the machine's own compiler maps a layer, where somebody knows
             (:mod:`processing_passes`); no search looks at it.
-        published: how its published mappings use it; no search looks at it
-            (:func:`question.ask` puts it in force).
+        published: how its published mappings use it; :func:`question.ask` puts it in force.
         sources: for every number of the file, where it comes from.
     """
 
@@ -410,6 +410,7 @@ class Accelerator(Displayed):
     static_power: float = 0.0
     clock: float | None = None
     default_dataflow: str = "flexible"
+    default_between: str = "dram"
     compiler: str | None = None
     description: str = ""
     published: Published = Published()
@@ -472,7 +473,7 @@ class Accelerator(Displayed):
         """Operands that some memory codes so."""
         return frozenset(
             operand
-            for memory in self.memories.values()
+            for memory in (m for level in self.levels for m in level.memories)
             for operand in memory.keeps
             if memory.formats.of(operand) is coding
         )
@@ -480,7 +481,7 @@ class Accelerator(Displayed):
     def sees_zeros(self, operand: Operand) -> bool:
         """Whether zeros of *operand* change anything: MACs are gated, or a memory codes them."""
         gated = self.sparse.zeros is not ZeroSkip.NONE and operand in self.sparse.of
-        formats = (m.formats.of(operand) for m in self.memories.values() if operand in m.keeps)
+        formats = (m.formats.of(operand) for x in self.levels if (m := x.holder(operand)))
         return gated or any(coding is not Format.DENSE for coding in formats)
 
     @property

@@ -9,7 +9,8 @@ from typing import Any
 from picojoule.completeness import completeness, told
 from picojoule.display import Plotted
 from picojoule.errors import PicojouleError
-from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, Part
+from picojoule.plan.others import OTHER
 from picojoule.units import show_energy
 from picojoule.version import SCHEMA_VERSION, __version__
 from picojoule.workload import OPERANDS
@@ -39,11 +40,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class LayerPair:
-    """A layer in both estimates; None where one has no such layer."""
+    """A layer in both estimates, or all other operators; None where one has no such part."""
 
     name: str
-    before: LayerEstimate | None
-    after: LayerEstimate | None
+    before: Part | None
+    after: Part | None
 
     @property
     def energy(self) -> Change:
@@ -163,15 +164,19 @@ def _unit(estimate: Estimate) -> tuple[str, float | None]:
 
 
 def _pairs(before: Estimate, after: Estimate) -> list[LayerPair]:
+    sides = (before, after)
     old = {layer.name: layer for layer in before.layers}
     new = {layer.name: layer for layer in after.layers}
     if not old.keys() & new.keys() and len(old) == len(new):
-        return [
+        pairs = [
             LayerPair(f"{b.name} / {a.name}", b, a)
             for b, a in zip(before.layers, after.layers, strict=True)
         ]
-    names = [*old, *(name for name in new if name not in old)]
-    return [LayerPair(name, old.get(name), new.get(name)) for name in names]
+    else:
+        names = [*old, *(name for name in new if name not in old)]
+        pairs = [LayerPair(name, old.get(name), new.get(name)) for name in names]
+    others = [x.others if x.others is not None and x.others.counted else None for x in sides]
+    return [*pairs, LayerPair(OTHER, *others)] if any(others) else pairs
 
 
 def _paired(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Change, ...]:
@@ -217,6 +222,9 @@ def _changed(before: Estimate, after: Estimate) -> list[tuple[str, str, str]]:
             changes.append((name, str(old[name]), str(new[name])))
     if old["accelerator"] == new["accelerator"] and before.machine != after.machine:
         changes.append(("accelerator", "its file before", "its file after"))
+    counts = ["count" if len(x.counted) > len(x.layers) else "apart" for x in (before, after)]
+    if counts[0] != counts[1]:
+        changes.append(("others", counts[0], counts[1]))
     for what in ("bits", "density"):
         layers = {x.name: x.layer for x in before.layers if x.layer is not None}
         for operand in OPERANDS:

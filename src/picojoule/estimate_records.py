@@ -6,9 +6,9 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from picojoule.accelerator import Accelerator, Provenance, stands_for
 from picojoule.completeness import (
@@ -22,16 +22,19 @@ from picojoule.completeness import (
 from picojoule.display import Displayed, Plotted
 from picojoule.errors import InputError, Mistake, PicojouleError, WorkloadError
 from picojoule.files import write_atomically
-from picojoule.legality import held_bits
+from picojoule.graph import Graph
 from picojoule.mapping import parse_mapping
-from picojoule.network_records import layer_of, layer_record
+from picojoule.network_records import graph_of, graph_record, layer_of, layer_record
+from picojoule.plan.others import Others, others_of
+from picojoule.plan.records import Plan, plan_of
 from picojoule.specs import dump_accelerator, parse_accelerator
 from picojoule.units import show_count, show_energy, whole
 from picojoule.version import SCHEMA_VERSION, __version__
-from picojoule.workload import OPERANDS, Layer, Workload
+from picojoule.workload import Layer, Workload
 
 if TYPE_CHECKING:
     from picojoule.mapping import Mapping as LoopNest
+    from picojoule.plan.bounds import NetworkBounds
 
 
 _SAYS_NOTHING = 10.0  # times its lower bound, and more
@@ -56,7 +59,8 @@ class LayerEstimate(Displayed):
     ``accesses`` are charged words per inference: memory -> operand -> (read, write).
     ``bytes_moved`` are those that enter or leave a memory or an array's network, whichever end is
     charged, as counters on the chip would see them. ``layer`` is what was priced, for the whole
-    batch. The last two are not in files of before they were recorded.
+    batch. The last two are not in files of before they were recorded. ``homes`` names the memory of
+    each operand that lies on the chip before and after the layer runs: none goes further out.
     """
 
     name: str
@@ -73,6 +77,7 @@ class LayerEstimate(Displayed):
     search: SearchRecord
     layer: Layer | None = None
     bytes_moved: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -140,17 +145,15 @@ class LayerEstimate(Displayed):
             "cycles": whole(self.cycles),
             "utilization": self.utilization,
             "limited_by": self.limited_by,
+            **({"homes": dict(self.homes)} if self.homes else {}),
             "mapping": self.mapping.to_dict(),
-            "search": {
-                "status": self.search.status,
-                "lower_bound": self.search.lower_bound,
-                "explored": self.search.explored,
-                "pruned": self.search.pruned,
-                "seconds": self.search.seconds,
-                "space": self.search.space,
-            },
+            "search": asdict(self.search),
             **({} if self.layer is None else layer_record(self.layer)),
         }
+
+
+Part: TypeAlias = LayerEstimate | Others
+"""What totals are of: a layer, or all operators without products together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +212,9 @@ class Estimate(MaybeIncomplete, Plotted):
     the numbers a bound for the machine, or "published" where mappings keep to published ``rules``,
     as those of a chip do; then ``machine`` is as they use it. ``unmodelled`` are operators that
     multiply, or may, and are not in the figures; ``remarks`` say what the network's reader assumed.
+    ``graph`` says what lies between the layers, and ``others`` what operators without products move
+    there, in the totals only if they are ``counted``; both None where nobody says.
+    ``plan`` says which tensors stay on the chip, where that was asked for.
     """
 
     network: str
@@ -224,6 +230,9 @@ class Estimate(MaybeIncomplete, Plotted):
     remarks: tuple[str, ...] = ()
     policy: str = "best"
     rules: tuple[Provenance, ...] = ()
+    graph: Graph | None = field(default=None, repr=False)
+    others: Others | None = field(default=None, repr=False)
+    plan: Plan | None = None
 
     def __repr__(self) -> str:
         shown = self.in_picojoules()
@@ -234,9 +243,15 @@ class Estimate(MaybeIncomplete, Plotted):
         )
 
     @property
+    def counted(self) -> tuple[Part, ...]:
+        """What the totals are of: the layers, and the other operators if they are counted."""
+        others = self.others
+        return (*self.layers, others) if others is not None and others.counted else self.layers
+
+    @property
     def energy(self) -> float:
         """Energy of one inference."""
-        return math.fsum(layer.energy for layer in self.layers)
+        return math.fsum(each.energy for each in self.counted)
 
     @property
     def macs(self) -> float:
@@ -249,17 +264,17 @@ class Estimate(MaybeIncomplete, Plotted):
     @property
     def cycles(self) -> float:
         """Cycles of one inference, layer after layer."""
-        return math.fsum(layer.cycles for layer in self.layers)
+        return math.fsum(each.cycles for each in self.counted)
 
     @property
     def by_operand(self) -> dict[str, float]:
         """Energy by operand, and compute; sums to ``energy``."""
-        return _added([layer.by_operand for layer in self.layers])
+        return _added([each.by_operand for each in self.counted])
 
     @property
     def by_memory(self) -> dict[str, float]:
         """Energy by place; sums to ``energy``."""
-        return _added([layer.by_memory for layer in self.layers])
+        return _added([each.by_memory for each in self.counted])
 
     @property
     def joules(self) -> Joules | None:
@@ -283,8 +298,13 @@ class Estimate(MaybeIncomplete, Plotted):
         if self.energy_unit == "pJ" or joules is None:
             return self
         factor = 1e12 * joules.per_unit
-        layers = tuple(layer.scaled(factor, self.objective) for layer in self.layers)
-        return replace(self, layers=layers, energy_unit="pJ")
+        return replace(
+            self,
+            layers=tuple(layer.scaled(factor, self.objective) for layer in self.layers),
+            others=self.others and self.others.scaled(factor),
+            plan=self.plan and self.plan.scaled(factor),
+            energy_unit="pJ",
+        )
 
     @property
     def times_arithmetic(self) -> float | None:
@@ -333,13 +353,53 @@ class Estimate(MaybeIncomplete, Plotted):
         Raises:
             PicojouleError: the file is of before layers were recorded.
         """
-        tables = []
+        tables: list[Mapping[str, float]] = []
         for layer, shape in zip(self.layers, self.workload(), strict=True):
             second = "cache" if shape.weight_is_activation else "weights"
             names = {"input": "activations", "weight": second, "output": "activations"}
             for operand, energy in layer.by_operand.items():
                 tables.append({names.get(operand, operand): energy})
+        tables += [each.by_operand for each in self.counted[len(self.layers) :]]
         return _added(tables)
+
+    @property
+    def between(self) -> NetworkBounds | None:
+        """What each tensor saves at most if it stays on the chip; None where nobody says.
+
+        Nor where a ``plan`` keeps tensors there. Worked out anew, from graph, layers and machine.
+        """
+        layers = {x.name: x.layer for x in self.layers if x.layer is not None}
+        if (
+            self.graph is None
+            or self.machine is None
+            or len(layers) < len(self.layers)
+            or self.plan
+        ):
+            return None
+        from picojoule.plan.bounds import bound_graph  # most estimates are not asked for it
+
+        bounds = bound_graph(
+            self.graph,
+            layers,
+            self.machine,
+            network=self.network,
+            batch=self.batch,
+            others=self.others is not None and self.others.counted,
+        )
+        return bounds.in_picojoules() if self.energy_unit == "pJ" else bounds
+
+    def least_kept(self, between: NetworkBounds) -> float | None:
+        """What no schedule is below that keeps tensors on the chip and computes nothing twice.
+
+        The energy that is proved of every layer alone, less what staying saves at most; of layers
+        whose mappings are of the space that was searched. None where energy was not minimised.
+        """
+        searched = all(layer.search.status != "given" for layer in self.layers)
+        if self.objective != "energy" or not searched:
+            return None
+        alone = [layer.search.lower_bound for layer in self.layers]
+        alone += [others.energy for others in self.counted[len(self.layers) :]]
+        return max(0.0, math.fsum(alone) - between.energy)
 
     def __getitem__(self, name: str) -> LayerEstimate:
         for layer in self.layers:
@@ -365,25 +425,28 @@ class Estimate(MaybeIncomplete, Plotted):
             not_counted=self.not_counted,
             unmodelled=self.unmodelled,
             remarks=self.remarks,
+            graph=self.graph,
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat record per layer, for tables and data frames."""
-        return [
+        """One flat record per layer, for tables and data frames; and of others if counted."""
+        rows: list[dict[str, Any]] = [
             {
-                "layer": layer.name,
-                "macs": whole(layer.macs),
-                "effectual_macs": whole(layer.effectual_macs),
-                "energy": layer.energy,
-                **{f"energy_{name}": value for name, value in layer.by_operand.items()},
-                **{f"energy_at_{name}": value for name, value in layer.by_memory.items()},
-                "cycles": whole(layer.cycles),
-                "utilization": layer.utilization,
-                "limited_by": layer.limited_by,
-                "status": layer.search.status,
+                "layer": part.name,
+                "macs": whole(part.macs),
+                "effectual_macs": whole(part.effectual_macs),
+                "energy": part.energy,
+                **{f"energy_{name}": value for name, value in part.by_operand.items()},
+                **{f"energy_at_{name}": value for name, value in part.by_memory.items()},
+                "cycles": whole(part.cycles),
             }
-            for layer in self.layers
+            for part in self.counted
         ]
+        for row, layer in zip(rows, self.layers, strict=False):
+            row["utilization"] = layer.utilization
+            row["limited_by"] = layer.limited_by
+            row["status"] = layer.search.status
+        return rows
 
     def to_pandas(self) -> Any:
         """The rows as a pandas data frame (pandas must be installed)."""
@@ -424,36 +487,23 @@ class Estimate(MaybeIncomplete, Plotted):
                 "by_memory": self.by_memory,
             },
             "layers": [layer.to_dict() for layer in self.layers],
+            "others": None if self.others is None else self.others.to_dict(),
+            "between": self._between_record(),
             "not_counted": operator_records(self.not_counted),
+            **({} if self.graph is None else {"graph": graph_record(self.graph)}),
+            **({} if self.plan is None else {"plan": self.plan.to_dict()}),
             **({} if self.machine is None else {"machine": dump_accelerator(self.machine)}),
         }
+
+    def _between_record(self) -> dict[str, Any] | None:
+        bounds = self.between
+        if bounds is None:
+            return None
+        return {**bounds.to_dict(), "lower_bound": self.least_kept(bounds)}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimate as JSON; the file is replaced whole or not at all."""
         write_atomically(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
-
-
-def contents(layer: Layer, accelerator: Accelerator, mapping: LoopNest) -> list[dict[str, Any]]:
-    """For each memory, the bits of each operand that one instance holds, and its capacity."""
-    rows = []
-    for index, level in enumerate(accelerator.levels):
-        for memory in level.memories:
-            holds = {
-                operand.value: held_bits(layer, accelerator, mapping, stage, operand)
-                for operand in OPERANDS
-                if operand in memory.keeps
-                for stage in mapping.holders(operand)
-                if mapping.levels[stage] == index
-            }
-            rows.append(
-                {
-                    "memory": memory.name,
-                    "holds": holds,
-                    "used": sum(holds.values()),
-                    "capacity": memory.capacity,
-                }
-            )
-    return rows
 
 
 def load_estimate(path: str | os.PathLike[str]) -> Estimate:
@@ -498,6 +548,9 @@ def parse_estimate(raw: object, source: str) -> Estimate:
             **read_completeness(raw),
             policy=raw.get("mapping_policy", "best"),
             rules=tuple(Provenance(**x) for x in raw.get("mapping_rules", ())),
+            graph=graph_of(raw["graph"]) if "graph" in raw else None,
+            others=others_of(raw["others"]) if raw.get("others") else None,
+            plan=plan_of(raw["plan"]) if "plan" in raw else None,
             machine=parse_accelerator(raw["machine"], f"{source}: $.machine")
             if "machine" in raw
             else None,
@@ -510,7 +563,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
     fields = {
         name: raw[name]
         for name in LayerEstimate.__dataclass_fields__
-        if name not in ("mapping", "search", "layer", "bytes_moved")
+        if name not in ("mapping", "search", "layer", "bytes_moved", "homes")
     }
     return LayerEstimate(
         **fields,
@@ -518,6 +571,7 @@ def _layer_from(raw: Mapping[str, Any], where: str) -> LayerEstimate:
         search=SearchRecord(**raw["search"]),
         layer=layer_of(raw) if "shape" in raw else None,
         bytes_moved=raw.get("bytes_moved", {}),
+        homes=raw.get("homes", {}),
     )
 
 

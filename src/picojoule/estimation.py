@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from picojoule.accelerator import Accelerator
@@ -13,15 +14,19 @@ from picojoule.dataflow import Dataflow
 from picojoule.display import shown
 from picojoule.estimate_records import Estimate, LayerEstimate, SearchRecord
 from picojoule.mapper.cache import Cache
+from picojoule.network_plans import plan
+from picojoule.plan.others import price_others
+from picojoule.plan.prices import Placed
 from picojoule.question import Progress, Question, Share, ask
 from picojoule.units import whole
-from picojoule.workload import Operand, PerOperand
+from picojoule.workload import OPERANDS, Operand, PerOperand
 
 if TYPE_CHECKING:
     from picojoule.mapper.found import Found, Watch
     from picojoule.mapping import Mapping as LoopNest
 
 
+# 84 lines: 63 of them are the arguments and what they mean, the rest hands them on.
 def estimate(
     source: object,
     accelerator: str | os.PathLike[str] | Accelerator,
@@ -40,6 +45,8 @@ def estimate(
     mappings: Mapping[str, LoopNest] | None = None,
     cache: Cache = True,
     policy: str = "best",
+    between: str | None = None,
+    others: str = "apart",
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Estimate:
@@ -69,6 +76,11 @@ def estimate(
         policy: "best" mappings, a bound for the machine; or "published": those of the machine's
             compiler, else the best of those that keep to the published rules of the dataflow and
             machine, as a chip does.
+        between: where tensors between the layers lie: "dram", the outermost memory; or "keep": on
+            the chip where that is best (:mod:`network_plans`). By default what the accelerator's
+            file says, else "dram".
+        others: "count" what operators without products move between memories in the totals, or have
+            it stand "apart" from them.
         progress: called with (layers done, layers in all, layer name); by default a notebook shows
             a bar.
         watch: called a few times a second with the least objective of the layer so far and what no
@@ -94,6 +106,8 @@ def estimate(
         budget=budget,
         cache=cache,
         policy=policy,
+        between=between,
+        others=others,
     )
     with shown(progress, watch) as told:
         return price(question, mappings=mappings, **told)
@@ -118,34 +132,13 @@ def price(
     own = mappings or {}
     for name in own:
         network[name]  # a name without a layer is an error, not without effect
-    searched: dict[tuple[object, ...], Found] = {}
-    layers = []
-    for done, share in enumerate(question.shares()):
-        name, images = share.layer.name, share.images
-        if progress is not None:
-            progress(done, len(network), name)
-        nest = own[name] if name in own else question.compiled(share.part)
-        if nest is not None:
-            cost = question.price(share.part, nest)
-            record = SearchRecord(
-                status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0
-            )
-            layers.append(_priced(share, cost, nest, record))
-            continue
-        key = share.part.signature()
-        if key not in searched:
-            searched[key] = question.find(share.part, watch=watch)
-        result = searched[key]
-        record = SearchRecord(
-            status=result.status,
-            # per inference; an energy-delay product is one of two per-inference figures
-            lower_bound=result.lower_bound / (images**2 if question.objective == "edp" else images),
-            explored=result.explored,
-            pruned=result.pruned,
-            seconds=result.seconds,
-            space=result.space,
-        )
-        layers.append(_priced(share, result.cost, result.mapping, record))
+    planned, kept = None, frozenset[str]()
+    if question.between == "keep":
+        residency, planned = plan(question, mappings=own, progress=progress, watch=watch)
+        layers, kept = _placed(question, residency.layers), residency.kept
+    else:
+        layers = _apart(question, own, progress, watch)
+    graph, counted = question.graph, question.others == "count"
     return Estimate(
         network=network.name,
         accelerator=accelerator.name,
@@ -160,6 +153,68 @@ def price(
         remarks=network.remarks,
         policy=question.policy,
         rules=question.rules,
+        plan=planned,
+        graph=graph,
+        others=None
+        if graph is None
+        else price_others(graph, accelerator, network.batch, counted=counted, kept=kept),
+    )
+
+
+def _apart(
+    question: Question,
+    own: Mapping[str, LoopNest],
+    progress: Progress | None,
+    watch: Watch | None,
+) -> list[LayerEstimate]:
+    """Each layer alone, from the outermost memory and back."""
+    searched: dict[tuple[object, ...], Found] = {}
+    layers = []
+    for done, share in enumerate(question.shares()):
+        name = share.layer.name
+        if progress is not None:
+            progress(done, len(question.network), name)
+        nest = own[name] if name in own else question.compiled(share.part)
+        if nest is not None:
+            layers.append(_priced(share, question.price(share.part, nest), nest, GIVEN))
+            continue
+        key = share.part.signature()
+        if key not in searched:
+            searched[key] = question.find(share.part, watch=watch)
+        result = searched[key]
+        record = _record(share, result, question.objective)
+        layers.append(_priced(share, result.cost, result.mapping, record))
+    return layers
+
+
+def _placed(question: Question, placed: Mapping[str, Placed]) -> list[LayerEstimate]:
+    """Each layer where its operands lie, in the room that is left there."""
+    layers = []
+    for share in question.shares():
+        place = placed[share.layer.name]
+        result, homes = place.found, zip(OPERANDS, place.homes, strict=True)
+        record = _record(share, result, question.objective)
+        layer = _priced(share, result.cost, result.mapping, record)
+        layers.append(replace(layer, homes={o.value: name for o, name in homes if name}))
+    return layers
+
+
+GIVEN = SearchRecord(status="given", lower_bound=0.0, explored=0, pruned=0, seconds=0.0)
+
+
+def _record(share: Share, result: Found, objective: str) -> SearchRecord:
+    """How a mapping was found."""
+    if result.status == "given":
+        return GIVEN
+    images = share.images
+    return SearchRecord(
+        status=result.status,
+        # per inference; an energy-delay product is one of two per-inference figures
+        lower_bound=result.lower_bound / (images**2 if objective == "edp" else images),
+        explored=result.explored,
+        pruned=result.pruned,
+        seconds=result.seconds,
+        space=result.space,
     )
 
 

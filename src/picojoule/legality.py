@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from picojoule.accelerator import Accelerator, Array, Level
 from picojoule.dataflow import Dataflow
@@ -134,6 +134,29 @@ def held_bits(
         return tile_bits(layer, accelerator, tile, operand)
     words = held_words(layer, mapping, stage, operand, padded=accelerator.charge_padding)
     return words * _width(layer, accelerator, operand)
+
+
+def contents(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> list[dict[str, Any]]:
+    """For each memory, the bits of each operand that one instance holds, and its capacity."""
+    rows = []
+    for index, level in enumerate(accelerator.levels):
+        for memory in level.memories:
+            holds = {
+                operand.value: held_bits(layer, accelerator, mapping, stage, operand)
+                for operand in OPERANDS
+                if operand in memory.keeps
+                for stage in mapping.holders(operand)
+                if mapping.levels[stage] == index
+            }
+            rows.append(
+                {
+                    "memory": memory.name,
+                    "holds": holds,
+                    "used": sum(holds.values()),
+                    "capacity": memory.capacity,
+                }
+            )
+    return rows
 
 
 def _width(layer: Layer, accelerator: Accelerator, operand: Operand) -> float:

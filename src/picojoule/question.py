@@ -21,6 +21,7 @@ from picojoule.dataflow import DATAFLOWS, Dataflow
 from picojoule.equivalents import as_run
 from picojoule.errors import PicojouleError, WorkloadError, did_you_mean
 from picojoule.frontends import load
+from picojoule.graph import Graph
 from picojoule.mapper.cache import Cache, find
 from picojoule.mapper.found import FACTORS, SPACES, value_of
 from picojoule.processing_passes import chip_mapping
@@ -38,6 +39,8 @@ UNMEASURED = (
 )
 OBJECTIVES = ("energy", "latency", "edp")
 POLICIES = ("best", "published")
+BETWEEN = ("dram", "keep")
+OTHERS = ("apart", "count")
 COMPILERS = "what was inferred of the chip's own compiler: picojoule.processing_passes"
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 
@@ -61,6 +64,11 @@ class Question:
         policy: "best": the answer is a bound for the machine; "published": it is what a chip does
             whose mappings keep to the published rules, which dataflow and accelerator have in them.
         rules: these rules, and where each comes from.
+        between: what lies between the layers goes to the outermost memory and back ("dram"), or
+            stays on the chip where that is best ("keep", see :mod:`picojoule.plan.residency`).
+        graph: what lies between the layers, as the network says it; a machine that runs other
+            layers in their place starts from and ends in the same tensors.
+        others: whether totals "count" what operators without products move, or it stands "apart".
     """
 
     network: Workload
@@ -74,15 +82,18 @@ class Question:
     cache: Cache = True
     policy: str = "best"
     rules: tuple[Provenance, ...] = ()
+    between: str = "dram"
+    graph: Graph | None = None
+    others: str = "apart"
 
     def of_layer(self, name: str) -> Question:
-        """The same of one layer alone, of which no operator is left out.
+        """The same of one layer alone, of which no operator is left out and which nothing is near.
 
         Raises:
             WorkloadError: the network has no such layer.
         """
         alone = replace(self.network, layers=(self.network[name],), unmodelled=NOTHING)
-        return replace(self, network=alone)
+        return replace(self, network=alone, between="dram", graph=None)
 
     def shares(self) -> Iterator[Share]:
         """What is on the chip at once of each layer, in the order of the network."""
@@ -169,6 +180,8 @@ def ask(
     budget: float | None = None,
     cache: Cache = True,
     policy: str = "best",
+    between: str | None = None,
+    others: str = "apart",
 ) -> Question:
     """Read the network and the accelerator, and put what is asked for in place of their own.
 
@@ -192,6 +205,9 @@ def ask(
     _check_word("factors", factors, FACTORS)
     _check_word("space", space, SPACES)
     _check_word("policy", policy, POLICIES)
+    if between is not None:
+        _check_word("between", between, BETWEEN)
+    _check_word("others", others, OTHERS)
     if isinstance(dataflow, str):
         _check_word("dataflow", dataflow, tuple(DATAFLOWS))
     accelerator = load_accelerator(accelerator, node=node)
@@ -204,6 +220,10 @@ def ask(
     elif not density and _is_unmeasured(network) and any(map(accelerator.sees_zeros, OPERANDS)):
         network = replace(network, remarks=(*network.remarks, UNMEASURED))
     network = prepared(network, batch=batch, bits=bits, density=density)
+    if others == "count" and network.graph is None:
+        from picojoule.plan.bounds import no_graph
+
+        raise WorkloadError(f"network {network.name!r}: {no_graph(network)}")
     question = Question(
         network=as_run(network, accelerator),
         accelerator=accelerator,
@@ -214,6 +234,9 @@ def ask(
         slack=slack,
         budget=budget,
         cache=cache,
+        between=between or accelerator.default_between,
+        graph=network.graph,
+        others=others,
     )
     return as_published(question) if policy == "published" else question
 

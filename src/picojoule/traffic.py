@@ -390,10 +390,9 @@ def window_words(
         apart: the stage outside which arrays part the memories that are filled: elements of arrays
             from there to the child fill one together. By default all lie outside the child.
     """
-    if slide is None and taps.tiles[0] == 1 and child > grain == parent == 0:
-        # One tap: every output touches a row of its own.
-        touched = range(0, outputs.tiles[0] * axis.stride, axis.stride)
-        return sum(axis.stored.start <= row < axis.stored.stop for row in touched)
+    del parent  # the arrays outside the parent lie outside the grain as well
+    if taps.tiles[0] == 1:  # each output touches a row of its own, whatever the loops
+        return axis.rows_of_one_tap()
     visits = (_visits(outputs, child, grain), _visits(taps, child, grain))
     total = 0
     for key_p, children_p in visits[0].items():

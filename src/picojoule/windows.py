@@ -49,6 +49,15 @@ class WindowAxis(NamedTuple):
         distinct: Sizes = outputs * taps - twice // 4
         return distinct
 
+    def rows_of_one_tap(self) -> int:
+        """Stored rows that the outputs touch under the first tap: each touches one of its own.
+
+        >>> WindowAxis(4, taps=1, stride=2, dilation=1, stored=range(1, 9)).rows_of_one_tap()
+        3
+        """
+        touched = range(0, self.outputs * self.stride, self.stride)
+        return sum(self.stored.start <= row < self.stored.stop for row in touched)
+
 
 def window_reach(taps: int, dilation: int) -> int:
     """Input rows from the first tap of a window to its last, both included."""

@@ -68,7 +68,6 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
         runs=_ints(2),
         fans=_ints(2, 1, 2),
         dims=_ints(1, 2),
-        groups=_ints(2),
     )
     problem = programme.Programme(
         where=np.zeros((1, 1), np.int64),

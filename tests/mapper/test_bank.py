@@ -7,6 +7,7 @@ import numpy as np
 from picojoule.dataflow import DATAFLOWS
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Column, Elements, Tile, Total, Words, loop_bit
+from picojoule.mapper.solver import search
 from picojoule.mapper.space import Space
 from picojoule.workload import OPERANDS, linear
 from tests.strategies import machine
@@ -87,3 +88,11 @@ def test_the_fewest_steps() -> None:
     assert bank([[5], []]).fewest_steps() == 6.0
     # On 3 x 2: C over 3 and M over 2, 2 x 2 steps.
     assert bank([[3, 2], []]).fewest_steps() == 4.0
+
+
+def test_where_nothing_is_kept_inside_there_is_nothing_to_count() -> None:
+    layer = linear("x", rows=2, in_features=3, out_features=3)
+    chip = machine([OPERANDS] * 2, [[]] * 2, capacities=[None, 8], bypass=OPERANDS)
+    best = search(layer, chip)
+    assert best.status == "optimal"
+    assert not best.mapping.stages[1].keeps

@@ -16,13 +16,15 @@ from picojoule.cost import evaluate
 from picojoule.mapper import patience as patience_module
 from picojoule.mapper import programme, solver
 from picojoule.mapper.best_first import Solver
+from picojoule.mapper.boxes import UNLIMITED
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.compulsory import least_cycles, least_energy
 from picojoule.mapper.listings import Asked
-from picojoule.mapper.patience import OutOfTimeError, Patience, check, pieces
+from picojoule.mapper.patience import HURRIED, OutOfTimeError, Patience, check, pieces
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.solver import search
 from picojoule.mapper.space import Space
+from picojoule.mapper.tuning import TUNING
 from picojoule.specs import load_accelerator
 from picojoule.workload import PerOperand
 
@@ -51,6 +53,45 @@ def test_who_asks_is_told_of_the_innermost() -> None:
             check()
         check()
     assert list(pieces(5, 2)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+
+
+def test_pieces_are_smaller_where_time_counts() -> None:
+    with Patience().kept():
+        assert len(list(pieces(64, 32))) == 2
+    for patience in (Patience(deadline=math.inf, watch=lambda *_: False), Patience(1e18)):
+        with patience.kept():
+            assert len(list(pieces(64, 32))) == 2 * HURRIED
+
+
+def test_a_share_leaves_a_reserve(ticking: SimpleNamespace) -> None:
+    whole = Patience(ticking.now + 1000.0)
+    assert whole.share(0.5).deadline == pytest.approx(ticking.now + 500, abs=5)
+    assert whole.share(0.5, reserve=800).deadline == pytest.approx(ticking.now + 200, abs=5)
+    assert whole.share(0.5, reserve=2000).deadline == ticking.now
+
+
+def test_uneven_mappings_are_set_up_only_while_there_is_time() -> None:
+    layer = picojoule.linear("fc", in_features=30, out_features=42)
+    chip = load_accelerator("eyeriss-isca16")
+    space = Space(layer, chip, chip.dataflow("flexible"), timed=False, uneven=True)
+    whole = len(solver._relaxed(space).nested)
+    broken = solver._relaxed(space)
+    for _ in range(3):
+        with OVER.kept(), pytest.raises(OutOfTimeError):
+            broken.nested  # noqa: B018
+    assert len(broken._nested) == 3
+    assert len(broken.nested) == whole > 3
+
+
+def test_a_turn_ends_when_half_the_time_may_be_over(ticking: SimpleNamespace) -> None:
+    layer, chip = picojoule.load("bvlc-alexnet")["conv3"], load_accelerator("eyeriss")
+    space = Space(layer, chip, chip.dataflow(None), timed=False)
+    search_over = Solver(Relaxation(space), programme.ENERGY, Patience(ticking.now + 101))
+    most, pause = search_over._affordable()
+    assert most == pytest.approx(100 * TUNING.margin * TUNING.first_pace, rel=0.02)
+    assert pause == most // 2
+    search_over.patience = Patience()
+    assert search_over._affordable() == (UNLIMITED, UNLIMITED)
 
 
 @pytest.mark.parametrize(

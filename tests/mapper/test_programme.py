@@ -40,7 +40,6 @@ def options() -> Options:
         runs=np.zeros(6, np.int64),
         fans=np.ones((6, 0, 2), np.int64),
         dims=np.array([[2, -1], [3, -1]]),
-        groups=np.arange(6),
     )
 
 
@@ -149,7 +148,6 @@ def test_buckets_bound_their_options() -> None:
         runs=np.zeros(count, np.int64),
         fans=np.ones((count, 0, 2), np.int64),
         dims=np.full((4, 2), -1),
-        groups=np.zeros(count, np.int64),
     )
     where = np.outer(sizes, np.arange(columns))
     weights = np.array([0.5, 0.0, 2.0, 0.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Hashable
@@ -9,14 +10,16 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.random_mappings import CASES, Case, asked, check, mapping_beside, random_mapping
 from picojoule.accelerator import Accelerator
 from picojoule.cost import evaluate
+from picojoule.dataflow import DATAFLOWS
 from picojoule.frontends import load
 from picojoule.legality import violations
 from picojoule.mapper.solver import search
-from picojoule.mapping import Mapping, Stage
+from picojoule.mapping import Mapping
 from picojoule.specs import load_accelerator
-from picojoule.workload import DIMS, Extents, Layer
+from picojoule.workload import Extents, Layer
 
 # `make nightly` sets this to 10,000 and takes every layer of four networks.
 MAPPINGS = int(os.environ.get("PICOJOULE_RANDOM_MAPPINGS", "300"))
@@ -33,34 +36,6 @@ def _layers() -> list[tuple[str, int]]:
         for index, layer in enumerate(load(network)):
             seen.setdefault(layer.signature(), (network, index))
     return list(seen.values())
-
-
-def _random_mapping(rng: random.Random, layer: Layer, machine: Accelerator) -> Mapping:
-    """Random tiles, shrunk until they fit; a random unrolling along each axis; random orders."""
-    depth = len(machine.levels)
-    keeps = [
-        level.keeps - {o for o in sorted(level.may_bypass, key=str) if rng.random() < 0.3}
-        for level in machine.levels
-    ]
-    while True:
-        tiles = [list(layer.bounds)]
-        for _ in range(1, depth):
-            tiles.append([max(1, int(size ** rng.random())) for size in tiles[-1]])
-        stages = []
-        for level, tile in enumerate(tiles):
-            inner = tiles[level + 1] if level + 1 < depth else [1] * 8
-            room = [-(-t // i) for t, i in zip(tile, inner, strict=True)]
-            spatial = []
-            for axis in machine.arrays[level].axes if machine.arrays[level] else ():
-                n = DIMS.index(rng.choice(sorted(axis.dims, key=str)))
-                factor = rng.randint(1, min(axis.size, room[n]))
-                room[n] = -(-room[n] // factor)
-                spatial.append(Extents(**{DIMS[n].value: factor}))
-            order = tuple(rng.sample(DIMS, 8))
-            stages.append(Stage(Extents(*tile), order, keeps[level], tuple(spatial)))
-        mapping = Mapping(tuple(stages))
-        if not violations(layer, machine, mapping):
-            return mapping
 
 
 def _neighbour(
@@ -102,7 +77,7 @@ def test_never_cheaper(network: str, index: int) -> None:
     rows = search(layer, machine, "rs")
     assert found.value <= rows.value * (1 + 1e-12)
     for _ in range(MAPPINGS):
-        mapping = _random_mapping(rng, layer, machine)
+        mapping = random_mapping(rng, layer, machine, DATAFLOWS["flexible"])
         assert evaluate(layer, machine, mapping).energy >= found.value * (1 - 1e-12)
     # Around the optimum, where a mistake of a per cent would show.
     mapping, legal = found.mapping, 0
@@ -115,3 +90,36 @@ def test_never_cheaper(network: str, index: int) -> None:
         assert evaluate(layer, machine, changed).energy >= found.value * (1 - 1e-12)
         mapping = changed if rng.random() < 0.5 else found.mapping
     assert legal > MAPPINGS // 20
+
+
+@pytest.mark.parametrize("space", ["even", "uneven"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.chip}-{case.dataflow}")
+def test_random_mappings_keep_to_the_rules(case: Case, space: str) -> None:
+    """Legal ones, with the tiles that the dataflow asks for, and uneven ones where searched."""
+    if space not in case.spaces:
+        return
+    rng, uneven = random.Random(1), space == "uneven"
+    layer, accelerator, dataflow = asked(case, *case.layers[0])
+    mapping = random_mapping(rng, layer, accelerator, dataflow, uneven=uneven)
+    levels = {mapping.levels}
+    for _ in range(20):
+        mapping = random_mapping(rng, layer, accelerator, dataflow, uneven=uneven)
+        assert not violations(layer, accelerator, mapping)
+        levels.add(mapping.levels)
+        near = mapping_beside(rng, layer, accelerator, dataflow, mapping, uneven=uneven)
+        assert not violations(layer, accelerator, near)
+        assert near.levels == mapping.levels
+        if case.dataflow == "rs":  # an element has one filter row, all rows of it stand together
+            assert mapping.stages[-1].tile[4:] == (1, 1, 1, layer.bounds.S)
+            rows = [fan.R for stage in mapping.stages for fan in stage.spatial]
+            assert math.prod(rows) == layer.bounds.R
+    assert mapping.even != uneven
+    assert uneven == any(len(set(of)) < len(of) for of in levels)
+
+
+def test_what_is_checked_of_a_row() -> None:
+    case = next(case for case in CASES if case.chip == "eyeriss-isca16")
+    row = check(case, "uneven", *case.layers[1], mappings=40)
+    assert (row["status"], row["below"], row["mappings"]) == ("proved", 0, 40)
+    assert float(row["beside_over_optimum"]) >= 1 - 1e-6
+    assert float(row["random_over_optimum"]) > 1

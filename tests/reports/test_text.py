@@ -8,8 +8,9 @@ import pytest
 
 from picojoule.accelerator import Control
 from picojoule.dataflow import DATAFLOWS
-from picojoule.estimate_records import Estimate, contents
+from picojoule.estimate_records import Estimate
 from picojoule.estimation import estimate
+from picojoule.legality import contents
 from picojoule.reports.machines import accelerator_report, dataflows_table, networks_table
 from picojoule.reports.text import (
     estimate_report,

@@ -14,6 +14,8 @@ import pytest
 
 import picojoule
 from picojoule.estimate_records import parse_estimate
+from picojoule.reports.network_table import format_table
+from tests.plan.test_others import residual
 from tests.server.conftest import SLOW, Server, Start
 from tests.server_files import CHIP, TABLE
 
@@ -207,6 +209,29 @@ def test_eyexam_goes_with_the_estimate(server: Server, done: dict[str, Any]) -> 
     change = {"settings": {"density": {"weight": 0.5}}}
     repriced = server.call("POST", f"/api/results/{asked['id']}/reprice", json=change)
     assert repriced.json()["misfits"] == []
+
+
+def test_what_lies_between_the_layers(server: Server, done: dict[str, Any]) -> None:
+    network = server.upload("residual.csv", format_table(residual())).json()["id"]
+    question = {"network": network, "chip_yaml": CHIP}
+    apart = server.finished(question)
+    assert server.finished({**question, "others": "apart"})["id"] == apart["id"]
+    counted = server.finished({**question, "others": "count"})
+    assert counted["title"].endswith("others counted")
+    records = [server.call("GET", f"/api/results/{x['id']}").json() for x in (apart, counted)]
+    assert [x["others"]["counted"] for x in records] == [False, True]
+    energies = [x["total"]["energy"] for x in records]
+    assert math.isclose(energies[1], energies[0] + records[0]["others"]["energy"])
+    assert [x["tensor"] for x in records[0]["between"]["tensors"]][:2] == ["in", "a"]
+    page = server.call("GET", f"/r/{apart['id']}").text
+    assert "Between the layers" in page
+    assert "Keeping tensors on chip could save at most" in page
+    # Of a table without such lines nobody says.
+    assert server.call("GET", f"/api/results/{done['id']}").json()["between"] is None
+    assert "Nobody says which layer" in server.call("GET", f"/r/{done['id']}").text
+    refused = server.finished({**done["question"], "others": "count"})
+    assert refused["state"] == "failed"
+    assert "nobody says which layer" in refused["error"]["message"]
 
 
 def test_events_end_with_the_job(server: Server, network: str) -> None:

@@ -120,7 +120,7 @@ def give_mapping(
         return f"# {title.encode('unicode_escape').decode()}\n{lines}"
 
     def record() -> dict[str, Any]:
-        from picojoule.estimate_records import contents
+        from picojoule.legality import contents
         from picojoule.reports.explanation import edges, front_rows, loop_nest
 
         whole = priced.to_dict()

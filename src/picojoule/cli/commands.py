@@ -26,6 +26,7 @@ app = App(
 app.command("picojoule.cli.estimate_commands:estimate")
 app.command("picojoule.cli.estimate_commands:map_layer", name="map")
 app.command("picojoule.cli.estimate_commands:price_mapping", name="price")
+app.command("picojoule.cli.plan_command:plan")
 app.command("picojoule.cli.report_commands:report")
 app.command("picojoule.cli.report_commands:compare")
 app.command("picojoule.cli.serve_command:serve")

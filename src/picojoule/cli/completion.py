@@ -75,6 +75,14 @@ def complete_objectives(context: CompletionContext) -> list[str]:
     return list(OBJECTIVES)
 
 
+def complete_between(context: CompletionContext) -> list[str]:
+    """Where tensors between layers may lie."""
+    del context
+    from picojoule.question import BETWEEN
+
+    return list(BETWEEN)
+
+
 def complete_policies(context: CompletionContext) -> list[str]:
     """Mapping policies."""
     del context

@@ -23,8 +23,10 @@ from picojoule.cli.options import (
     Accesses,
     AllowIncomplete,
     AnswerOptions,
+    Between,
     LayerName,
     Network,
+    Others,
     QuestionOptions,
     SearchOptions,
 )
@@ -41,6 +43,8 @@ def estimate(
     *,
     question: QuestionOptions,
     search: SearchOptions = SEARCH,
+    between: Between = None,
+    others: Others = "apart",
     accesses: Accesses = None,
     allow_incomplete: AllowIncomplete = False,
     answer: AnswerOptions = ANSWER,
@@ -51,7 +55,7 @@ def estimate(
     answer, if operators that multiply, or may, are in no layer.
     """
     check_output(answer.output, (".json", ".csv", ".txt"))
-    asked = read_question(network, question, search)
+    asked = read_question(network, question, search, others=others, between=between)
 
     from picojoule.completeness import told
     from picojoule.estimation import price

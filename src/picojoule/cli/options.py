@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from picojoule.cli.completion import (
+    complete_between,
     complete_chips,
     complete_dataflows,
     complete_layers,
@@ -108,6 +109,14 @@ Policy = Annotated[
         "the published rules of its dataflow and machine.",
     ),
 ]
+Between = Annotated[
+    str | None,
+    Parameter(
+        completer=complete_between,
+        help="Where tensors between layers lie: dram, the outermost memory; or keep: on the chip "
+        "where that is best. By default what the machine's file says, else dram.",
+    ),
+]
 TileSizes = Annotated[
     str,
     Parameter(
@@ -121,6 +130,13 @@ Mappings = Annotated[
         name="--space",
         help="Mappings: even (the operands of a memory share their tiles), or uneven as well (each "
         "may have its own).",
+    ),
+]
+Others = Annotated[
+    Literal["apart", "count"],
+    Parameter(
+        help="What operators without products (pooling, additions, softmax) move between memories: "
+        "apart from the totals, or count it in them."
     ),
 ]
 Bits = Annotated[

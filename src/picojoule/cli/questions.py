@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 
 
 def read_question(
-    network: str, options: QuestionOptions, search: SearchOptions = SEARCH
+    network: str,
+    options: QuestionOptions,
+    search: SearchOptions = SEARCH,
+    between: str | None = None,
+    others: str = "apart",
 ) -> Question:
     """What the user asks: the network, the accelerator, and how mappings are searched.
+
+    Args:
+        between: where tensors between layers lie, if the command asks for that.
 
     Mistakes in the options are found before any file is read.
     """
@@ -49,6 +56,8 @@ def read_question(
         factors=search.factors,
         space=search.space,
         policy=search.mapping,
+        between=between,
+        others=others,
         **settings,
     )
     idle = without_effect(asked, settings["density"])

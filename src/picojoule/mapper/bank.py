@@ -40,7 +40,7 @@ class Bank:
         """Every column asked for so far."""
         count = (len(self._numbers), len(self.blocks))
         where, same, least = np.empty(count, np.int64), np.empty(count), np.empty(count)
-        for b, block in enumerate(self.blocks):
+        for b, block in enumerate(self.blocks if count[0] else ()):  # nothing is kept inside
             places = block.places(list(self._numbers))
             where[:, b], same[:, b], least[:, b] = zip(*places, strict=True)
         return Columns(where=where, same=same, scale=same.prod(axis=1), least=least.prod(axis=1))
@@ -63,7 +63,6 @@ class Bank:
             runs=np.concatenate([block.runs for block in self.blocks]),
             fans=fans,
             dims=dims,
-            groups=np.concatenate([block.group for block in self.blocks]),
         )
 
     def fewest_steps(self) -> float:
@@ -97,7 +96,6 @@ class Bank:
                 runs=np.zeros(count, np.int64),
                 fans=np.concatenate(fans),
                 dims=options.dims,
-                groups=np.zeros(count, np.int64),
             ),
             where,
             limits,

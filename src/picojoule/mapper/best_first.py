@@ -79,12 +79,15 @@ class _Part:
             return math.inf
         return float(self.frontier.bound[self.frontier.heap[0]])
 
-    def advance(self, pace: Pace) -> int:
-        """The work done in a turn."""
+    def advance(self, pace: Pace) -> tuple[int, bool]:
+        """The work done in a turn, and whether it was broken off within a step."""
         before = self.standing.counts[frontier.WORK]
-        while frontier.advance(self.classes, self.frontier, self.standing, pace) == frontier.FULL:
-            self._grow()
-        return int(self.standing.counts[frontier.WORK] - before)
+        ended = frontier.FULL
+        while ended == frontier.FULL:
+            ended = frontier.advance(self.classes, self.frontier, self.standing, pace)
+            if ended == frontier.FULL:
+                self._grow()
+        return int(self.standing.counts[frontier.WORK] - before), ended == frontier.BROKEN
 
     def _grow(self) -> None:
         """Have room for twice as many open classes, and a few."""
@@ -122,7 +125,7 @@ class Solver:
         self.relaxation, self.mode, self.cycle_limit = relaxation, mode, cycle_limit
         self.patience, self.floor = patience, floor
         self.best, self.mapping = best, mapping
-        self._speed = _Speed()
+        self._pace = TUNING.first_pace  # work in a second
         self._parts: list[_Part] = []
 
     def solve(self) -> Result:
@@ -144,20 +147,19 @@ class Solver:
             part, ceiling = left[0], left[1].bound if left[1:] else math.inf
             if self._over(part.bound):
                 return self._result(part.bound, complete=False)
-            most = self._affordable()
+            most, pause = self._affordable()
             started = clock()
             part.standing.best[0] = self.best
-            work = part.advance(
+            work, broken = part.advance(
                 Pace(
-                    pause=min(most, self._speed.in_seconds(WATCHED))
-                    if self.patience.watch
-                    else most,
+                    pause=pause,
                     most=most,
                     ceiling=math.nextafter(ceiling, math.inf),
                     floor=self.floor,
                 )
             )
-            self._speed.note(work, clock() - started)
+            if broken:  # other steps do more in as much time
+                self._pace = int(work / max(1e-6, clock() - started))
             if part.standing.best[0] < self.best:
                 self.best = float(part.standing.best[0])
                 cls = part.relaxation.cls(part.which, part.standing.counts[frontier.MEMBER])
@@ -192,23 +194,17 @@ class Solver:
     def _settled(self) -> bool:
         return self.best <= self.floor * (1 + SMALLEST_GAIN)
 
-    def _affordable(self) -> int:
-        """The work that fits the time that is left; never so little that nothing comes of it."""
-        deadline = self.patience.deadline
-        if deadline == math.inf:
-            return boxes.UNLIMITED
-        return max(TUNING.least_work, self._speed.in_seconds(deadline - clock()))
+    def _affordable(self) -> tuple[int, int]:
+        """The work that fits the time that is left, and that after which to look at the clock.
 
-
-class _Speed:
-    """How much work a second does, learnt from what was done."""
-
-    def __init__(self) -> None:
-        self.work, self.seconds = TUNING.first_pace, 1.0
-
-    def note(self, work: int, seconds: float) -> None:
-        self.work += work
-        self.seconds += seconds
-
-    def in_seconds(self, seconds: float) -> int:
-        return int(self.work / self.seconds * seconds)
+        Never so little that nothing comes of it. The clock is looked at when half the time may be
+        over: how much work a second does depends on the class.
+        """
+        most, pause = boxes.UNLIMITED, boxes.UNLIMITED
+        if self.patience.deadline < math.inf:
+            left = max(0.0, self.patience.deadline - clock())
+            most = max(TUNING.least_work, int(TUNING.margin * self._pace * left))
+            pause = max(TUNING.least_work, most // 2)
+        if self.patience.watch:
+            pause = min(pause, int(self._pace * WATCHED))
+        return most, pause

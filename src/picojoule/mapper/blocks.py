@@ -28,6 +28,7 @@ INPUT = OPERANDS[0]
 IRRELEVANT = {o: frozenset(DIMS) - RELEVANT[o] for o in OPERANDS}
 AT_A_TIME = 1 << 16  # chains counted between two questions whether there is time
 POSITIONS = 1 << 20  # the same for a window: chains times the outputs that each passes
+COPIED = 1 << 22  # factors copied between two questions
 BLOCKS = ((Dim.P, Dim.R), (Dim.Q, Dim.S), (Dim.M,), (Dim.C,), (Dim.N,), (Dim.G,))
 """The dimensions that choose together: outputs and taps of a window share rows."""
 TINY = 1e-30
@@ -133,7 +134,6 @@ class Block:
     Attributes:
         tiles: for each dimension ``[options, levels + 1]``.
         fans: for each dimension ``[options, levels]``.
-        group: ``[options]`` alike where the outermost level is cut into as many tiles; ascending.
         runs: ``[options]`` bit mask of the loops that run (:func:`loop_bit`).
         raw, logs: the factors of columns asked for so far, and their logarithms.
         lows: the least logarithm of each bucket of options, column by column.
@@ -152,35 +152,41 @@ class Block:
             pick = self._pairs() if key.window else [np.arange(len(self._chains[0][0]))]
             picked = zip(self._chains, pick, strict=True)
             check()
-            group = _group([tiles[which] for (tiles, _), which in picked])
-            order = np.argsort(group, kind="stable")
-            self.group, self._pick = group[order], [which[order] for which in pick]
+            # Side by side those that cut the outermost level into as many tiles: they are alike.
+            cuts = _outermost([tiles[which] for (tiles, _), which in picked])
+            check()
+            order = np.argsort(cuts, kind="stable")
+            check()
+            self._pick = [which[order] for which in pick]
             self._windows = {}
         else:
-            self._chains, self._pick, self.group = twin._chains, twin._pick, twin.group
+            self._chains, self._pick = twin._chains, twin._pick
             self._windows = twin._windows
         check()
         chosen = list(zip(self._chains, self._pick, strict=True))
         self.tiles = tuple(tiles[which] for (tiles, _), which in chosen)
+        check()
         self.fans = tuple(fans[which] for (_, fans), which in chosen)
+        check()
         self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
         self._alike: dict[float, list[Place]] = {}  # many columns have the same factors: by sum
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
-        tables = (*self.tiles, *self.fans, *self._pick, self.group)
+        tables = (*self.tiles, *self.fans, *self._pick)
         self.nbytes = sum(table.nbytes for table in tables)
 
     @property
     def size(self) -> int:
         """How many options there are."""
-        return len(self.group)
+        return len(self._pick[0])
 
     def _running(self) -> Ints:
         runs = np.zeros(self.size, np.int64)
         for place, (tiles, fans) in enumerate(zip(self.tiles, self.fans, strict=True)):
             for level in range(self.depth):
+                check()
                 loops = tiles[:, level + 1] * fans[:, level] < tiles[:, level]
                 runs |= np.where(loops, loop_bit(level, place), 0)
         return runs
@@ -214,7 +220,8 @@ class Block:
             return [Place(-1, 1.0, 1.0)] * len(columns)
         kept = at = len(self.raw)
         raw, logs = np.empty(kept + len(new) * self.size), np.empty(kept + len(new) * self.size)
-        raw[:kept], logs[:kept] = self.raw, self.logs
+        for part in pieces(kept, COPIED):
+            raw[part], logs[part] = self.raw[part], self.logs[part]
         lows, buckets = [self.lows], np.arange(0, self.size, BUCKET)
         try:
             for column in new:
@@ -335,6 +342,9 @@ class Block:
             return self._windows[key]
         window = self.key.window
         assert window is not None
+        if window.axis.taps == 1:  # every output touches a row of its own, once
+            self._windows[key] = np.full(self.size, float(window.axis.rows_of_one_tap()))
+            return self._windows[key]
         picks, inverses = [], []
         chains = list(self._chains)
         if swept >= 0:
@@ -448,8 +458,8 @@ def trim(room: int = ROOM) -> None:
             _kept.pop(key, None)
 
 
-def _group(tiles: Sequence[Ints]) -> Ints:
-    """Options share a group if they cut the outermost level into as many tiles."""
+def _outermost(tiles: Sequence[Ints]) -> Ints:
+    """A number for how many tiles the outermost level is cut into."""
     key = np.zeros(len(tiles[0]), np.int64)
     for table in tiles:
         counts = -(-table[:, 0] // table[:, 1])

@@ -14,7 +14,7 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
     LATENCY,
     NOTHING_BEYOND,
@@ -33,13 +33,14 @@ SMALLEST_GAIN = 1e-12
 """Relative: a better value by less is rounding."""
 
 ROUNDING = 1e-15
+"""Relative: of a root of a product."""
 
 UNLIMITED = 1 << 62
 """Work without an end."""
 
-A_BOUND, AN_OPTION = 200, 2
-"""The work of a dual bound, and for each of its options, in boxes looked at: about what it takes in
-time."""
+A_BOX, A_BOUND, AN_OPTION = 12, 1500, 1
+"""The work of looking at a box, of a dual bound, and of each option looked at: about what they take
+in time, 30 ns each."""
 
 
 @compiled()
@@ -120,7 +121,7 @@ class Forest(NamedTuple):
     least: Floats2  # [nodes, columns]
     score: Floats1  # [nodes] least of what its leaves add to the dual bound
     spread: Floats1  # [nodes] how far its leaves differ in the dual bound's terms
-    count: Ints1  # [1] nodes so far
+    nodes: Ints1  # [1] how many there are so far
 
 
 @compiled()
@@ -152,7 +153,7 @@ def plant(
         least=np.empty((nodes, columns)),
         score=np.empty(nodes),
         spread=np.empty(nodes),
-        count=np.zeros(1, np.int64),
+        nodes=np.zeros(1, np.int64),
     )
     for b in range(blocks):
         _add(options, programme, forest, weights, b, first[b], first[b + 1])
@@ -170,8 +171,8 @@ def _add(
     end: int,
 ) -> None:
     """Add a node over these leaves of a block."""
-    node = forest.count[0]
-    forest.count[0] += 1
+    node = forest.nodes[0]
+    forest.nodes[0] += 1
     forest.block[node], forest.begin[node], forest.end[node] = b, begin, end
     forest.inner[node], forest.column[node] = 0, -1
     leaf, raw = forest.leaf[begin:end], options.raw[b]
@@ -222,7 +223,7 @@ def _split(
                 n += 1
         for i in range(n):
             forest.leaf[middle + i], forest.lift[middle + i] = leaf[i], lift[i]
-    inner = forest.inner[node] = forest.count[0]
+    inner = forest.inner[node] = forest.nodes[0]
     _add(options, programme, forest, weights, b, begin, middle)
     _add(options, programme, forest, weights, b, middle, end)
     return int(inner)
@@ -422,7 +423,7 @@ def search(
         penalty: of each option.
         weights, floor: of the dual bound.
         goal: nothing is below: a choice this good ends the search.
-        most: work that may be done, in boxes looked at.
+        most: work that may be done (:data:`A_BOX`).
 
     Returns:
         its value (*incumbent* if none), the option of each block (-1: none), boxes looked at,
@@ -441,9 +442,10 @@ def search(
         narrow_weights[n] = weights[counted[n]]
     forest = plant(options, narrow, kept, first, lifts, narrow_weights)
     value, chosen, looked, cut = descend(
-        options, narrow, forest, narrow_weights, floor, incumbent, goal, most
+        *(options, narrow, forest, narrow_weights, floor, incumbent, goal),
+        ceiling(most, A_BOX),
     )
-    return value, chosen, looked, pruned + cut, looked
+    return value, chosen, looked, pruned + cut, A_BOX * looked + AN_OPTION * len(kept)
 
 
 def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: Ints) -> float:
@@ -467,7 +469,7 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
         axes=axes,
         allowed=allowed,
     )
-    count = len(options.groups)
+    count = int(options.starts[-1])
     free, weights = np.zeros(count), np.empty(columns + 1)
     rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
     at = Multipliers(np.zeros(columns + 1), rates)

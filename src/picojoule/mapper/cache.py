@@ -100,6 +100,7 @@ _UNSEEN = {
             "description",
             "sources",
             "default_dataflow",
+            "default_between",
             "compiler",
             "unit_energy",
             "published",

@@ -152,7 +152,10 @@ def chains(cuts: Cuts) -> tuple[Ints, Ints]:
     if cuts.rules is None:
         return tiles, fans
     keep = cuts.rules.allowed(tiles, fans)
-    return tiles[keep], fans[keep]
+    check()
+    tiles = tiles[keep]
+    check()
+    return tiles, fans[keep]
 
 
 def _exact(cuts: Cuts, tiles: Ints, fans: Ints) -> tuple[Ints, Ints]:
@@ -205,13 +208,14 @@ def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
         listed.append(_counted(cuts, cuts.asked))
     if cuts.more and not every:
         listed.append(_counted(cuts, Asked(turns=True, more=True)))
-    raw = listed[0] if len(listed) == 1 else np.unique(np.concatenate(listed), axis=0)
-    raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
     check()
-    sizes = np.ones((len(raw), 4), np.int64)
-    sizes[:, 0], sizes[:, 1], sizes[:, 2] = bound, raw[:, 0], raw[:, 1]
-    fans = np.ones((len(raw), 3), np.int64)
-    fans[:, 1] = raw[:, 2]
+    raw = listed[0] if len(listed) == 1 else np.unique(np.concatenate(listed), axis=0)
+    check()
+    raw = raw[raw[:, 0] <= limits[1]] if limits[1] < bound else raw
+    sizes, fans = np.empty((len(raw), 4), np.int64), np.empty((len(raw), 3), np.int64)
+    for part in pieces(len(raw), AT_A_TIME):
+        sizes[part, 0], sizes[part, 1:3], sizes[part, 3] = bound, raw[part, :2], 1
+        fans[part, 0], fans[part, 1], fans[part, 2] = 1, raw[part, 2], 1
     return sizes, fans
 
 

@@ -257,37 +257,52 @@ def forbid(
     Returns:
         whether every block has an option left.
     """
-    blocks = len(held)
-    for b in range(blocks):
+    for b in range(len(held)):
+        # Slices, so that loops have no index that might be negative: they vectorise.
         low, high = options.starts[b], options.starts[b + 1]
-        raw = options.raw[b]
-        for o in range(low, high):
-            penalty[o] = np.inf if options.runs[o] & held[b] else 0.0
+        size, raw, runs = high - low, options.raw[b], options.runs[low:high]
+        part, barred = penalty[low:high], held[b]
+        for o in range(size):
+            part[o] = np.inf if runs[o] & barred else 0.0
         for h in range(families.hops[family], families.hops[family + 1]):
             edge = pattern[families.hop[h, 0]]
             outside = families.number[families.hop[h, 1] + edge]
             inside = families.number[families.hop[h, 2] + edge]
             i, j = columns.where[outside, b], columns.where[inside, b]
-            for o in range(low, high):
-                before = columns.same[outside, b] if i < 0 else raw[i + o - low]
-                after = columns.same[inside, b] if j < 0 else raw[j + o - low]
-                if before != after:
-                    penalty[o] = np.inf
+            before, after = columns.same[outside, b], columns.same[inside, b]
+            if i == j:
+                if i < 0 and before != after:
+                    return False
+            elif i < 0 or j < 0:
+                single = before if i < 0 else after
+                _forbid_others(raw[max(i, j) : max(i, j) + size], single, part)
+            else:
+                one, other = raw[i : i + size], raw[j : j + size]
+                for o in range(size):
+                    part[o] = part[o] if one[o] == other[o] else np.inf
         for n in range(families.onces[family], families.onces[family + 1]):
             alone = families.alone[n, b]
             if np.isnan(alone):
                 continue
             number = families.number[families.once[n, 1] + pattern[families.once[n, 0]]]
             i = columns.where[number, b]
-            for o in range(low, high):
-                if (columns.same[number, b] if i < 0 else raw[i + o - low]) != alone:
-                    penalty[o] = np.inf
-        left = False
-        for o in range(low, high):
-            left |= penalty[o] == 0.0
-        if not left:
+            if i >= 0:
+                _forbid_others(raw[i : i + size], alone, part)
+            elif columns.same[number, b] != alone:
+                return False
+        least = np.inf
+        for o in range(size):
+            least = min(least, part[o])
+        if least > 0:
             return False
     return True
+
+
+@compiled()
+def _forbid_others(column: Floats, single: float, penalty: Floats) -> None:
+    """Forbid the options whose factor is another."""
+    for o in range(len(penalty)):
+        penalty[o] = penalty[o] if column[o] == single else np.inf
 
 
 def unlike(families: Families, columns: Columns, options: Options, members: Members) -> Ints:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from picojoule.cost import Cost
 from picojoule.mapping import Mapping
@@ -57,7 +58,16 @@ class Found:
         return self.value / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
 
 
-def value_of(cost: Cost, objective: str) -> float:
+class _Priced(Protocol):
+    """What has an energy and takes cycles."""
+
+    @property
+    def energy(self) -> float: ...
+    @property
+    def cycles(self) -> float: ...
+
+
+def value_of(cost: _Priced, objective: str) -> float:
     """What *objective* minimises: the energy, the cycles, or their product."""
     return {
         "energy": cost.energy,

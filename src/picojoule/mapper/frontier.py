@@ -305,8 +305,8 @@ def _in_boxes(
 ) -> tuple[float, Ints, int]:
     """What :func:`boxes.search` returns; where it does too much, :func:`halving.search`.
 
-    The first is quick where few groups are left. Where it was not, the other classes of the layer
-    are as large, and go to the second at once.
+    The first is quick where the dual bound is near the least. Where it was not, the other classes
+    of the layer are much the same, and go to the second at once.
     """
     done = 0
     if counts[LARGE] == 0:

@@ -1,9 +1,9 @@
 """Branch and bound on what a dual bound leaves: each half with a dual bound of its own.
 
-:mod:`boxes` takes every choice of groups, which are few where one level's cuts decide the cost.
-Where arrays and several levels count, that choice is too large. Here a set of options is halved
-where its columns differ most in the dual's terms, a half gets its own dual bound, which leaves
-fewer of its options, and so on until few choices are left, which :mod:`boxes` walks.
+:mod:`boxes` walks all that is left with one dual bound, which is quick where that is near the
+least. Where several arrays and levels count it is not. Here a set of options is halved where its
+columns differ most in the dual's terms, a half gets its own dual bound, which leaves fewer of its
+options, and so on until few choices are left, which :mod:`boxes` walks.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.boxes import A_BOUND, AN_OPTION, descend, plant
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.boxes import A_BOUND, A_BOX, AN_OPTION, descend, plant
+from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
     Beyond,
     Multipliers,
@@ -38,7 +38,7 @@ def _part(
     where = np.empty((blocks, columns), np.int64)
     factors = np.empty((n, columns))
     fans = np.empty((n, options.fans.shape[1], 2), np.int64)
-    groups, none = np.empty(n, np.int64), np.empty(0)
+    none = np.empty(0)
     for b in range(blocks):
         values, logarithms = options.raw[b], options.logs[b]
         for k in range(columns):
@@ -63,7 +63,6 @@ def _part(
             most /= least
         share[part] = max(0.0, 1.0 - most)
     for i in range(n):
-        groups[i] = options.groups[kept[i]]
         for a in range(fans.shape[1]):
             for j in range(2):
                 fans[i, a, j] = options.fans[kept[i], a, j]
@@ -76,7 +75,6 @@ def _part(
             runs=kept,
             fans=fans,
             dims=options.dims,
-            groups=groups,
         ),
         Programme(
             where=where,
@@ -329,11 +327,12 @@ def search(
         if choices <= TUNING.leaf or block < 0 or depth + 2 > TUNING.sets:
             forest = plant(tiny, last, np.arange(len(left)), left_first, left_lifts, inner_weights)
             value, leaves, looked, cut = descend(
-                tiny, last, forest, inner_weights, bound, best, goal, most - work
+                *(tiny, last, forest, inner_weights, bound, best, goal),
+                ceiling(most - work, A_BOX),
             )
             explored += looked
             pruned += cut
-            work += looked
+            work += A_BOX * looked
             if leaves[0] >= 0:
                 best = value
                 for b in range(blocks):

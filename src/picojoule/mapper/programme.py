@@ -48,7 +48,6 @@ class Options(NamedTuple):
     runs: Ints1  # [options] bit mask of the loops that run
     fans: Ints3  # [options, arrays, 2] unrolling of the block's dimensions
     dims: Ints2  # [blocks, 2] index of those dimensions (-1: none)
-    groups: Ints1  # [options] those alike in what counts most stand together, under one number
 
 
 NO_LOWS = PerBlock(*(np.empty(0) for _ in PerBlock._fields))

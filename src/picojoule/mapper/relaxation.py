@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from picojoule.mapper.families import Columns, Families, Goal, Members, assemble
 from picojoule.mapper.frontier import Classes, Starts
 from picojoule.mapper.gathering import Gathering, pricings
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.patience import check
 from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
 from picojoule.mapper.space import MappingClass, Space, empty_levels
 from picojoule.mapper.tuning import TUNING
@@ -60,12 +61,22 @@ class Relaxation:
         nested: those of its uneven mappings, if they are searched as well (:mod:`nests`).
     """
 
-    def __init__(self, space: Space, nested: Sequence[Relaxation] = ()) -> None:
-        self.space, self.nested = space, nested
+    def __init__(self, space: Space, nested: Iterable[Relaxation] = ()) -> None:
+        self.space = space
+        self._nested: list[Relaxation] = []
+        self._coming = iter(nested)
         self._banks = [Bank(space, which) for which in range(len(space.shapes))]
         self._shapes: dict[int, _Shape] = {}
         self._fewest: dict[int, float] = {}
         self._laid_out: dict[int, tuple[Columns, Options]] = {}
+
+    @property
+    def nested(self) -> Sequence[Relaxation]:
+        """Those of uneven mappings; setting them up may take long, and goes on where it was."""
+        for relaxation in self._coming:
+            self._nested.append(relaxation)
+            check()
+        return self._nested
 
     @functools.cached_property
     def table(self) -> ClassTable:
@@ -221,7 +232,8 @@ def _starts(families: Families, mode: int, blocks: int) -> Starts:
     count = int(families.start.max(initial=-1)) + 1
     columns = np.diff(families.columns)
     times = np.diff(families.times) // (columns + 1)
-    limits = np.diff(families.limits) // columns + times  # each time may be limited as well
+    limits = np.diff(families.limits) // np.maximum(columns, 1)  # where nothing is kept inside: 0
+    limits += times  # each time may be limited as well
     rates = np.full((count, 1 + int((times + limits).max(initial=0))), TUNING.first_price)
     rates[:, 0] = mode != LATENCY
     for start, number in zip(families.start, times, strict=True):

@@ -26,11 +26,12 @@ from picojoule.mapper.patience import OutOfTimeError, Patience, clock
 from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
-from picojoule.workload import OPERANDS, Layer, linear
+from picojoule.workload import OPERANDS, Layer, conv
 
 OBJECTIVES = {"energy": programme.ENERGY, "latency": programme.LATENCY, "edp": programme.EDP}
 ROUNDING = 1e-9  # relative: sums in another order differ by less
 EMPTY_HANDED = 0.6  # share of a time budget after which any mapping is taken
+FOR_ANY = 0.15  # seconds that are left for that, if there are as many
 LISTED = 4  # levels up to which all classes are listed whatever the time
 CHEAPEST = 0.5  # share of it for the cheapest mapping, where that is only the start
 SMALLEST_STEP = 1e-9  # relative: points of a front nearer than this in cycles are one
@@ -139,12 +140,12 @@ def _check_words(**asked: tuple[str, Collection[str]]) -> None:
 def _relaxed(space: Space) -> Relaxation:
     """The programmes of a space; where it has uneven mappings, with those of every nest."""
     nested = nests(space) if space.uneven else ()
-    return Relaxation(space, [Relaxation(NestSpace(space, nest)) for nest in nested])
+    return Relaxation(space, (Relaxation(NestSpace(space, nest)) for nest in nested))
 
 
 def _cheapest(relaxation: Relaxation, patience: Patience) -> Result:
     """The mapping with the least energy; out of time, the best that was met, or any."""
-    solver = Solver(relaxation, programme.ENERGY, patience.share(EMPTY_HANDED))
+    solver = Solver(relaxation, programme.ENERGY, patience.share(EMPTY_HANDED, FOR_ANY))
     best = solver.solve()
     if best.complete:
         return best
@@ -191,7 +192,7 @@ def _load_compiled() -> None:
     )
     nest = (outside, middle, Array("array", (Axis("row", 2),)), inside)
     tiny = Accelerator("tiny", nest, compute=Compute(1.0), charging=Charging.DEARER_END)
-    layer = linear("tiny", in_features=4, out_features=2)
+    layer = conv("tiny", input_size=(3, 3), in_channels=2, out_channels=2, kernel=(2, 2))
     search(layer, tiny, objective="latency")
     space = Space(layer, tiny, tiny.dataflow(None), timed=True)
     dive(Relaxation(space), next(space.classes()), Patience())

@@ -34,7 +34,9 @@ class Tuning(NamedTuple):
         enough: a dual bound that far above the least is not sharpened before its turn.
         first_step: how far above its bound a class is searched first; doubled each time.
         few: options that are searched faster with their hops open than bounded with them decided.
-        first_pace: work (boxes looked at) taken to be done in a second before any was.
+        first_pace: work (:data:`boxes.A_BOX`) taken to be done in a second before a search was
+            broken off: what the slowest do, so that no time is overrun.
+        margin: the share of the time left that a search may take by what the last one did.
         least_work: what a search within a time budget is given at least.
         buckets: of the table in which a window's moments are found again; a power of two.
         many: classes of which those that are alike are sought; of fewer that takes too long.
@@ -51,7 +53,7 @@ class Tuning(NamedTuple):
     fewest_candidates: int = 32
     fewest_gaps: tuple[float, ...] = (0.01, 0.1, 1.0)
     rivals: int = 512
-    box_work: int = 200_000
+    box_work: int = 2_500_000
     leaf: float = 1000.0
     sets: int = 256
     first_price: float = 0.02
@@ -64,8 +66,9 @@ class Tuning(NamedTuple):
     enough: float = 0.01
     first_step: float = 0.02
     few: int = 2000
-    first_pace: int = 200_000
-    least_work: int = 2_000
+    first_pace: int = 10_000_000
+    margin: float = 0.9
+    least_work: int = 20_000
     buckets: int = 1 << 12
     many: int = 500
 

@@ -15,16 +15,16 @@ Sizes, coding and both charging conventions are those of :mod:`picojoule.cost`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from picojoule.accelerator import Accelerator, Charging, Memory
 from picojoule.cost import Ledger
 from picojoule.errors import WorkloadError
 from picojoule.graph import Graph, Node, Tensor
-from picojoule.workload import Extents, Layer, Operand, PerOperand, Workload
+from picojoule.plan.transfers import Near, near_memories, one_word, transfer, way_to
+from picojoule.workload import Layer, Operand, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,9 @@ class TensorBound:
             read; empty if there is none.
         room: bits that the whole of it takes there for one inference.
         fits: whether that is within the memory's capacity; else it can stay by parts only.
-        energy: of what an estimate counts: the layers' stores and loads, in the accelerator's unit.
-        other: of operators without products, which no estimate counts yet.
-        cycles: of the layers, where bandwidths are known.
+        energy: of what is counted: the layers' stores and loads, in the accelerator's unit.
+        other: of operators without products, where they are not counted.
+        cycles: of what is counted, where bandwidths are known.
     """
 
     tensor: str
@@ -55,7 +55,17 @@ class TensorBound:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self) | {"read_by": list(self.read_by)}
+        return {
+            "tensor": self.tensor,
+            "made_by": self.made_by,
+            "read_by": list(self.read_by),
+            "memory": self.memory,
+            "room": self.room,
+            "fits": self.fits,
+            "energy": self.energy,
+            "other": self.other,
+            "cycles": self.cycles,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +74,57 @@ class NetworkBounds:
 
     Args:
         energy, other, cycles: of all tensors together, each end of a layer counted once.
+        fitting: the part of that energy that tensors save which fit whole, each for itself.
+        unit_picojoules: of one unit of energy; None where the accelerator does not say.
         by_parts: whether they hold of tensors that stay by parts as well.
     """
 
     network: str
     accelerator: str
     energy_unit: str
+    unit_picojoules: float | None
     clock: float | None
     batch: int
     tensors: tuple[TensorBound, ...]
     by_parts: bool
     energy: float
+    fitting: float
     other: float
     cycles: float
 
+    def in_picojoules(self) -> NetworkBounds:
+        """The same in picojoules where the machine says what a MAC costs, else as it is."""
+        factor = self.unit_picojoules
+        if self.energy_unit == "pJ" or factor is None:
+            return self
+        return replace(
+            self,
+            energy_unit="pJ",
+            unit_picojoules=1.0,
+            tensors=tuple(
+                replace(each, energy=factor * each.energy, other=factor * each.other)
+                for each in self.tensors
+            ),
+            energy=factor * self.energy,
+            fitting=factor * self.fitting,
+            other=factor * self.other,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self) | {"tensors": [bound.to_dict() for bound in self.tensors]}
+        return {
+            "network": self.network,
+            "accelerator": self.accelerator,
+            "energy_unit": self.energy_unit,
+            "clock": self.clock,
+            "batch": self.batch,
+            "tensors": [bound.to_dict() for bound in self.tensors],
+            "by_parts": self.by_parts,
+            "energy": self.energy,
+            "fitting": self.fitting,
+            "other": self.other,
+            "cycles": self.cycles,
+        }
 
 
 class _End(NamedTuple):
@@ -107,7 +151,17 @@ class _Saving(NamedTuple):
 
     def times(self, share: float) -> _Saving:
         """So much of it."""
+        if share == 1.0:
+            return self
         return _Saving(self.energy * share, self.cycles * share, self.is_layer)
+
+
+class _Rate(NamedTuple):
+    """What each value of a store or a load takes, and the cycles before the first one is there."""
+
+    energy: float
+    cycles: float
+    latency: float
 
 
 def bound(
@@ -126,16 +180,43 @@ def bound(
     if graph is None:
         raise WorkloadError(f"network {network.name!r}: {no_graph(network)}")
     layers = {layer.name: layer for layer in network} | dict(run or {})
+    return bound_graph(graph, layers, accelerator, network=network.name, batch=network.batch)
+
+
+def bound_graph(
+    graph: Graph,
+    layers: Mapping[str, Layer],
+    accelerator: Accelerator,
+    *,
+    network: str,
+    batch: int,
+    others: bool = False,
+) -> NetworkBounds:
+    """What each tensor of *graph* saves at most if it stays on the chip.
+
+    Args:
+        layers: by name, as the accelerator runs them.
+        network: its name.
+        others: whether what operators without products move is counted, as that of layers is.
+    """
     ends = _Ends(graph, layers, accelerator)
     savings: dict[tuple[str, Operand, str], _Saving] = {}
+    of_fitting: dict[tuple[str, Operand, str], _Saving] = {}
     bounds = []
     for tensor in graph.tensors.values():
         memory, saved = ends.saved(tensor)
-        for key, saving in saved.items():
-            savings[key] = max(savings.get(key, saving), saving)
         made = graph.maker.get(tensor.name)
-        room = None if tensor.size is None else tensor.size / network.batch
-        energy, other, cycles = _summed(saved.values(), network.batch)
+        room = None if tensor.size is None else tensor.size / batch
+        fits = (
+            memory is not None
+            and room is not None
+            and (memory.capacity is None or room <= memory.capacity)
+        )
+        for sums in (savings, of_fitting) if fits else (savings,):
+            for key, saving in saved.items():
+                if key not in sums or sums[key] < saving:
+                    sums[key] = saving
+        energy, other, cycles = _summed(saved.values(), batch, others)
         bounds.append(
             TensorBound(
                 tensor=tensor.name,
@@ -143,25 +224,25 @@ def bound(
                 read_by=tuple(node.name for node in graph.readers[tensor.name]),
                 memory="" if memory is None else memory.name,
                 room=room,
-                fits=memory is not None
-                and room is not None
-                and (memory.capacity is None or room <= memory.capacity),
+                fits=fits,
                 energy=energy,
                 other=other,
                 cycles=cycles,
             )
         )
-    energy, other, cycles = _summed(savings.values(), network.batch)
+    energy, other, cycles = _summed(savings.values(), batch, others)
     return NetworkBounds(
-        network=network.name,
+        network=network,
         accelerator=accelerator.name,
         energy_unit=accelerator.energy_unit,
+        unit_picojoules=accelerator.unit_picojoules,
         clock=accelerator.clock,
-        batch=network.batch,
+        batch=batch,
         tensors=tuple(bounds),
         by_parts=not accelerator.control.per_command
-        and not any(near.memory.refetches for near in _near(accelerator)),
+        and not any(near.memory.refetches for near in near_memories(accelerator)),
         energy=energy,
+        fitting=_summed(of_fitting.values(), batch, others)[0],
         other=other,
         cycles=cycles,
     )
@@ -177,14 +258,16 @@ def no_graph(network: Workload) -> str:
     )
 
 
-def _summed(savings: Iterable[_Saving], batch: int) -> tuple[float, float, float]:
-    """Energy of layers, of other operators, and cycles, per inference."""
-    all_of_them = list(savings)
-    return (
-        math.fsum(x.energy for x in all_of_them if x.is_layer) / batch,
-        math.fsum(x.energy for x in all_of_them if not x.is_layer) / batch,
-        math.fsum(x.cycles for x in all_of_them if x.is_layer) / batch,
-    )
+def _summed(savings: Iterable[_Saving], batch: int, others: bool) -> tuple[float, float, float]:
+    """Energy of what is counted, of other operators, and cycles, per inference."""
+    energy, other, cycles = [], [], []
+    for saving in savings:
+        if saving.is_layer or others:
+            energy.append(saving.energy)
+            cycles.append(saving.cycles)
+        else:
+            other.append(saving.energy)
+    return math.fsum(energy) / batch, math.fsum(other) / batch, math.fsum(cycles) / batch
 
 
 class _Ends:
@@ -194,7 +277,10 @@ class _Ends:
         self._graph = graph
         self._layers = layers
         self._accelerator = accelerator
-        self._near = list(_near(accelerator))
+        self._near = list(near_memories(accelerator))
+        self._drawn = accelerator.drawn_per_cycle
+        self._rates: dict[Hashable, _Rate] = {}
+        self._one_word: dict[Hashable, Layer] = {}
         self._from_outside = _from_outside(graph)
         self._to_outside = _to_outside(graph)
 
@@ -267,55 +353,46 @@ class _Ends:
 
     def _of_operator(self, node: Node, tensor: Tensor, operand: Operand) -> _End:
         """An operator's end: as of a layer of one word of that width and density."""
-        word = Layer(
-            tensor.name,
-            Extents(),
-            bits=PerOperand(tensor.bits, tensor.bits, tensor.bits),
-            density=PerOperand(tensor.density, tensor.density, tensor.density),
-            scale_bits=PerOperand(tensor.scale_bits, tensor.scale_bits, tensor.scale_bits),
-        )
-        key = (node.name, operand, tensor.name)
-        return _End(key, word, operand, tensor.words or 0, False)
+        key = (tensor.bits, tensor.density, tensor.scale_bits)
+        if key not in self._one_word:
+            self._one_word[key] = one_word(tensor)
+        word = self._one_word[key]
+        return _End((node.name, operand, tensor.name), word, operand, tensor.words or 0, False)
 
-    def _price(self, end: _End, place: _Near) -> _Saving:
+    def _price(self, end: _End, place: Near) -> _Saving:
         """One store, or one load, of an operand between the outermost memory and a nearer one."""
+        layer = end.layer
+        # Most ends of a network have one width and density: what a value takes is asked once.
+        widths = (layer.bits, layer.density, layer.scale_bits)
+        key = (end.operand, end.is_layer, place.memory.name, widths)
+        if key not in self._rates:
+            self._rates[key] = self._rate(end, place)
+        rate = self._rates[key]
+        cycles = rate.cycles * end.words + rate.latency
+        # Whatever is drawn in these cycles is spared as well, and the command for the transfer.
+        rest = self._drawn * cycles + self._accelerator.control.per_command * end.is_layer
+        return _Saving(rate.energy * end.words + rest, cycles, end.is_layer)
+
+    def _rate(self, end: _End, place: Near) -> _Rate:
+        """What each value of an end takes from or to a memory, and how long the first one is."""
         accelerator, ledger = self._accelerator, Ledger(end.layer, self._accelerator, one=1.0)
-        both = accelerator.charging is Charging.BOTH_ENDS
         plain = ledger.plain_words(end.operand) if end.is_layer else self._words(end)
-        way = [
-            memory
-            for level in accelerator.levels[: place.level + 1]
-            if (memory := level.holder(end.operand)) is not None
-        ]
-        stored = {memory.name: ledger.coded_words(memory, end.operand) for memory in way}
-        energy, bits = 0.0, dict.fromkeys(stored, 0.0)
-        for outer, inner in pairwise(way):
-            if end.operand is not Operand.OUTPUT:
-                energy += stored[outer.name] * outer.read_energy
-                energy += stored[inner.name] * inner.write_energy * both
-                sizes = stored[outer.name], stored[inner.name]
-            else:
-                first = stored[outer.name] if outer is way[0] else plain
-                energy += first * outer.write_energy * (both or outer is way[0])
-                energy += plain * inner.read_energy * (both and inner.charge_drains)
-                sizes = first, plain
-            bits[outer.name] += sizes[0]
-            bits[inner.name] += sizes[1]
-        if end.operand is Operand.OUTPUT and not both:
+        way = way_to(accelerator, place.level, end.operand)
+        coded = {memory.name: ledger.coded_words(memory, end.operand) for memory in way}
+        moved = transfer(way, end.operand, coded, plain, accelerator.charging)
+        energy = sum(moved.energy.values())
+        if end.operand is Operand.OUTPUT and accelerator.charging is not Charging.BOTH_ENDS:
             # Eq. 4 of ISCA'16: the last sum that goes further out is paid there alone; one that
             # stays is paid here.
             innermost = place.level == len(accelerator.levels) - 1
             share = ledger.effectual if innermost and end.is_layer else 1.0
             energy = max(0.0, energy - plain * place.memory.write_energy * share)
         times = [
-            bits[memory.name] * accelerator.word_bits / memory.bandwidth
+            moved.words[memory.name] * accelerator.word_bits / memory.bandwidth
             for memory in way
             if memory.bandwidth is not None
         ]
-        cycles = max(times, default=0.0) * end.words + sum(memory.latency for memory in way)
-        # Whatever is drawn in these cycles is spared as well, and the command for the transfer.
-        rest = accelerator.drawn_per_cycle * cycles + accelerator.control.per_command
-        return _Saving(energy * end.words + rest * end.is_layer, cycles, end.is_layer)
+        return _Rate(energy, max(times, default=0.0), sum(memory.latency for memory in way))
 
     def _words(self, end: _End) -> float:
         """What a value of a tensor takes uncoded, in words of the accelerator."""
@@ -342,19 +419,3 @@ def _to_outside(graph: Graph) -> Mapping[str, int]:
             taken = sum(outside[name] for name in node.makes)
             outside |= {name: max(outside[name], min(words[name], taken)) for name in node.reads}
     return outside
-
-
-class _Near(NamedTuple):
-    """A memory on the chip, of which there is one, and its level."""
-
-    memory: Memory
-    level: int
-
-
-def _near(accelerator: Accelerator) -> Iterator[_Near]:
-    """The memories in which a tensor may stay, outermost first: those outside every array."""
-    for level, part in enumerate(accelerator.levels):
-        if level:
-            yield from (_Near(memory, level) for memory in part.memories)
-        if accelerator.arrays[level] is not None:
-            return

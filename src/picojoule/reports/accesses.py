@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
-from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, LayerEstimate, Part
+from picojoule.plan.others import Others
 from picojoule.reports.scale import Scale, percent
 from picojoule.reports.tables import Column, Grid, cell, grid
 from picojoule.units import show_capacity, show_count
@@ -52,7 +54,7 @@ def _moved_at(priced: LayerEstimate) -> Grid:
 def network_table(estimate: Estimate, kind: str) -> Grid:
     """All layers' accesses at each place: words that are paid for, or bytes that move."""
     name, show = ("charged words", show_count) if kind == CHARGED else ("bytes moved", _bytes)
-    sums = [_sums(layer, kind) for layer in estimate.layers]
+    sums = [_sums(part, kind) for part in estimate.counted]
     places = list(dict.fromkeys(place for row in sums for place in row))
     total = {place: sum(row.get(place, 0.0) for row in sums) for place in places}
     columns = [
@@ -60,17 +62,26 @@ def network_table(estimate: Estimate, kind: str) -> Grid:
         *(Column(head=x.replace("-", "-\n", 1), footer=show(total[x])) for x in places),
     ]
     table = Grid(columns, title=f"{kind} accesses per inference")
-    for layer, row in zip(estimate.layers, sums, strict=True):
-        table.add_row(layer.name, *(show(row.get(place, 0.0)) for place in places))
+    for part, row in zip(estimate.counted, sums, strict=True):
+        table.add_row(part.name, *(show(row.get(place, 0.0)) for place in places))
     return table
 
 
-def _sums(layer: LayerEstimate, kind: str) -> Mapping[str, float]:
+def _sums(part: Part, kind: str) -> Mapping[str, float]:
+    if isinstance(part, Others):
+        sums: Counter[str] = Counter()
+        for each in part.operators:
+            sums.update(
+                each.bytes_moved
+                if kind == PHYSICAL
+                else {name: sum(words.values()) for name, words in each.accesses.items()}
+            )
+        return sums
     if kind == PHYSICAL:
-        return {name: sum(moved.values()) for name, moved in layer.bytes_moved.items()}
+        return {name: sum(moved.values()) for name, moved in part.bytes_moved.items()}
     return {
         name: sum(words["read"] + words["write"] for words in operands.values())
-        for name, operands in layer.accesses.items()
+        for name, operands in part.accesses.items()
     }
 
 

@@ -11,13 +11,18 @@ from typing import Any
 
 from picojoule.accelerator import Accelerator, Charging, Format, HopCharge, Level, ZeroSkip
 from picojoule.dataflow import DATAFLOWS
-from picojoule.estimate_records import Estimate, LayerEstimate, contents
+from picojoule.estimate_records import Estimate, LayerEstimate, Part
+from picojoule.legality import contents
 from picojoule.question import images_at_once
+from picojoule.reports.between import sentence
+from picojoule.reports.between_tables import Between, between
 from picojoule.reports.explanation import control_facts, edges, loop_nest, unsaid
 from picojoule.reports.network_table import format_table
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
+from picojoule.reports.plans import LEGEND, picture, plan_sentences, plan_words, seen_by
 from picojoule.reports.roofs import Roofline, rooflines
 from picojoule.reports.scale import percent
+from picojoule.reports.tables import plain
 from picojoule.specs import dump_accelerator
 from picojoule.units import show_capacity, show_count, show_energy
 from picojoule.workload import OPERANDS, Layer
@@ -30,6 +35,7 @@ OF_NO_DATA = {
     "compute": "the MACs themselves",
     "control": "clock and control",
     "static": "what is drawn whatever happens",
+    "other": "operators without products",
 }
 FEW = 3  # dearest layers named in the summary
 
@@ -68,6 +74,8 @@ class Report:
     facts: tuple[Fact, ...]
     layers: tuple[LayerPage, ...]
     rooflines: tuple[Roofline, ...]
+    between: Between | None
+    plan: tuple[str, str] | None  # what is said of it, and its picture
     assumptions: tuple[str, ...]
     not_counted: tuple[tuple[str, int], ...]
     not_modelled: tuple[str, ...]
@@ -84,15 +92,24 @@ def document(estimate: Estimate) -> Report:
     Energies are in joules where the machine says what a MAC costs.
     """
     estimate = estimate.in_picojoules()
+    lying, plan = between(estimate), estimate.plan
     return Report(
         warnings=estimate.warnings,
         title=f"{estimate.network} on {estimate.accelerator}",
         remarks=estimate.remarks,
         estimate=estimate,
-        summary=tuple(_summary(estimate)),
+        summary=(
+            *_summary(estimate),
+            *(lying.sentences[:1] if lying is not None else ()),
+            *([] if plan is None else [sentence(plan_words(estimate, plan))]),
+        ),
         facts=tuple(_facts(estimate)),
         layers=tuple(_page(estimate, layer) for layer in estimate.layers),
         rooflines=rooflines(estimate),
+        between=lying,
+        plan=None
+        if plan is None
+        else (" ".join((*plan_sentences(estimate), LEGEND)), plain(picture(plan)).strip("\n")),
         assumptions=tuple(_assumptions(estimate)),
         not_counted=tuple(sorted(estimate.not_counted.items())),
         not_modelled=(*unsaid(estimate.machine), *NOT_MODELLED),
@@ -229,7 +246,7 @@ def _pair(values: tuple[int, int]) -> str:
 
 
 def _page(estimate: Estimate, priced: LayerEstimate) -> LayerPage:
-    accelerator, layer = estimate.machine, priced.layer
+    accelerator, layer = seen_by(estimate, priced), priced.layer
     if accelerator is None or layer is None:
         nest, held, moved = priced.mapping.text(priced.mapping.titles), [], []
     else:
@@ -349,6 +366,10 @@ def command(estimate: Estimate) -> str:
         words.append(f"--objective {estimate.objective}")
     if estimate.policy != "best":
         words.append(f"--mapping {estimate.policy}")
+    if estimate.others is not None and estimate.others.counted:
+        words.append("--others count")
+    if estimate.plan is not None:
+        words.append("--between keep")
     if not estimate.complete:
         words.append("--allow-incomplete")
     return " ".join([*words, "-o run.json"])
@@ -379,20 +400,21 @@ def chart_data(whole: Sequence[Estimate]) -> dict[str, Any]:
                 "energy": x.energy,
                 "by_memory": x.by_memory,
                 "by_operand": x.by_operand,
-                "layers": [
-                    {
-                        "name": layer.name,
-                        "energy": layer.energy,
-                        "by_memory": dict(layer.by_memory),
-                        "by_operand": dict(layer.by_operand),
-                        "cycles": layer.cycles,
-                        "macs": layer.macs,
-                        "limited_by": layer.limited_by,
-                    }
-                    for layer in x.layers
-                ],
+                "layers": [_bar(part) for part in x.counted],
                 "rooflines": [roof.to_dict() for roof in rooflines(x)],
             }
             for x in whole
         ],
+    }
+
+
+def _bar(part: Part) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "energy": part.energy,
+        "by_memory": dict(part.by_memory),
+        "by_operand": dict(part.by_operand),
+        "cycles": part.cycles,
+        "macs": part.macs,
+        "limited_by": part.limited_by if isinstance(part, LayerEstimate) else "",
     }

@@ -60,23 +60,24 @@ def bound_sentences(bounds: NetworkBounds) -> Iterator[str]:
     if best is None or not best.energy:
         yield f"On {bounds.accelerator} nothing can stay: no memory holds both inputs and outputs."
         return
-    yield _of_tensor(best, bounds)
-    total = show_energy(bounds.energy, bounds.energy_unit)
+    yield of_tensor(best, bounds)
+    total = show_energy(bounds.energy, bounds.energy_unit) + _and_time(bounds.cycles, bounds)
     yield (
-        f"All tensors together: at most {total}{_time(bounds.cycles, bounds)} of an inference. No "
-        f"schedule that keeps tensors there {'whole or by parts' if bounds.by_parts else 'whole'}, "
-        "and computes nothing twice, is below the sum of the layers' proved optima less that."
+        f"All tensors together: at most {total} of an inference. No schedule that keeps tensors "
+        f"there {'whole or by parts' if bounds.by_parts else 'whole'}, and computes nothing twice, "
+        "is below the sum of the layers' proved optima less that."
     )
     if bounds.other:
         other = show_energy(bounds.other, bounds.energy_unit)
         yield (
             f"Operators without products would move {other} to and from the outermost memory for "
-            "tensors that may stay; estimates do not count it."
+            "tensors that may stay; that is in none of these figures."
         )
 
 
-def _of_tensor(tensor: TensorBound, bounds: NetworkBounds) -> str:
-    saved = show_energy(tensor.energy, bounds.energy_unit) + _time(tensor.cycles, bounds)
+def of_tensor(tensor: TensorBound, bounds: NetworkBounds) -> str:
+    """In a sentence, what it saves that a tensor stays, and the room that it needs."""
+    saved = show_energy(tensor.energy, bounds.energy_unit) + _and_time(tensor.cycles, bounds)
     room = "an unknown room" if tensor.room is None else show_capacity(tensor.room)
     text = f"If {tensor.tensor} stays"
     text += f" in {tensor.memory}" if tensor.memory else " on the chip as well"
@@ -84,12 +85,17 @@ def _of_tensor(tensor: TensorBound, bounds: NetworkBounds) -> str:
     return text + ("." if tensor.fits else ", more than there is: it can stay by parts only.")
 
 
-def _time(cycles: float, bounds: NetworkBounds) -> str:
+def time_of(cycles: float, bounds: NetworkBounds) -> str:
+    """A time in seconds where the machine has a clock, else in cycles; empty if there is none."""
     if not cycles:
         return ""
     if bounds.clock:
-        return f" and {show_seconds(cycles / bounds.clock)}"
-    return f" and {show_count(cycles)} cycles"
+        return show_seconds(cycles / bounds.clock)
+    return f"{show_count(cycles)} cycles"
+
+
+def _and_time(cycles: float, bounds: NetworkBounds) -> str:
+    return f" and {time_of(cycles, bounds)}" if cycles else ""
 
 
 def _table(graph: Graph, bounds: NetworkBounds | None) -> Grid:
@@ -159,7 +165,7 @@ def _saved(tensor: TensorBound, bounds: NetworkBounds) -> list[str]:
         return [where] if tensor.other else []
     saved = [where, show_energy(tensor.energy, bounds.energy_unit)]
     if bounds.cycles:
-        saved.append(_time(tensor.cycles, bounds).removeprefix(" and "))
+        saved.append(time_of(tensor.cycles, bounds))
     return saved
 
 
@@ -184,7 +190,7 @@ def folded(graph: Graph) -> list[Run]:
     single: list[Node] = []
     at = 0
     while at < len(alike):
-        period, more = _repeats(alike, at)
+        period, more = repeats(alike, at)
         if not more:
             single.append(graph.nodes[at])
             at += 1
@@ -197,7 +203,7 @@ def folded(graph: Graph) -> list[Run]:
     return [*runs, Run(tuple(single), 0)] if single else runs
 
 
-def _repeats(alike: Sequence[object], at: int) -> tuple[int, int]:
+def repeats(alike: Sequence[object], at: int) -> tuple[int, int]:
     """How long the block is that begins at *at*, and how often it follows itself; (0, 0) if never.
 
     Of several the one that spares most rows, and of these the shortest.

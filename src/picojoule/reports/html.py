@@ -12,6 +12,7 @@ from picojoule.completeness import left_out, listed
 from picojoule.estimate_records import Estimate, LayerEstimate
 from picojoule.eyexam.examination import Examination
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.reports.between import saving_line
 from picojoule.reports.page import comparison_words
 from picojoule.reports.palette import OPERAND_COLORS, memory_colors, place_colors
 from picojoule.reports.scale import percent
@@ -48,15 +49,15 @@ def estimate_fragment(estimate: Estimate) -> str:
     places = list(estimate.by_memory)
     rows = [
         [
-            layer.name,
-            show_count(layer.macs),
-            show_energy(layer.energy, unit),
-            percent(layer.energy, whole),
-            *(show_energy(layer.by_memory.get(name, 0.0), unit) for name in places),
-            show_count(layer.cycles),
-            layer.search.status,
+            part.name,
+            show_count(part.macs),
+            show_energy(part.energy, unit),
+            percent(part.energy, whole),
+            *(show_energy(part.by_memory.get(name, 0.0), unit) for name in places),
+            show_count(part.cycles),
+            part.search.status if isinstance(part, LayerEstimate) else "",
         ]
-        for layer in estimate.layers
+        for part in estimate.counted
     ]
     totals = [
         "total",
@@ -73,8 +74,10 @@ def estimate_fragment(estimate: Estimate) -> str:
         f"objective {estimate.objective}; not counted: {operators}; "
         "control, clock and undeclared leakage are not modelled."
     )
-    dear = sorted(estimate.layers, key=lambda x: -x.energy)[:_MANY]
-    drawn = [x for x in estimate.layers if x in dear]
+    saving = saving_line(estimate)
+    layers = f"<summary>{len(estimate.layers)} layers</summary>"
+    dear = sorted(estimate.counted, key=lambda x: -x.energy)[:_MANY]
+    drawn = [x for x in estimate.counted if x in dear]
     picture = bars(
         [Bar(x.name, x.by_memory, show_energy(x.energy, unit)) for x in drawn],
         place_colors([estimate]),
@@ -84,8 +87,9 @@ def estimate_fragment(estimate: Estimate) -> str:
     return _page(
         f"{title}{beside(estimate)}",
         picture,
-        f"<details><summary>{len(rows)} layers</summary>{_table(heads, rows, totals)}</details>",
+        f"<details>{layers}{_table(heads, rows, totals)}</details>",
         *(f"<p>Remark: {escape(remark)}</p>" for remark in estimate.remarks),
+        f"<p>{escape(saving)}</p>" if saving else "",
         f"<p>{escape(note)}</p>",
         warning=warning,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from picojoule.comparison import Change, Comparison
 from picojoule.estimate_records import Estimate
+from picojoule.reports.between_tables import Between
 from picojoule.reports.document import document
 from picojoule.reports.page import comparison_words
 from picojoule.reports.scale import Scale, percent
@@ -24,8 +25,8 @@ def estimate_markdown(estimate: Estimate) -> str:
     lines += [*(f"Remark: {_text(remark)}\n" for remark in doc.remarks)]
     scale = Scale(max((x.energy for x in estimate.layers), default=0.0), unit)
     for title, whole, parts in (
-        ("Energy by memory", estimate.by_memory, [x.by_memory for x in estimate.layers]),
-        ("Energy by operand", estimate.by_operand, [x.by_operand for x in estimate.layers]),
+        ("Energy by memory", estimate.by_memory, [x.by_memory for x in estimate.counted]),
+        ("Energy by operand", estimate.by_operand, [x.by_operand for x in estimate.counted]),
     ):
         lines += [f"## {title}", "", f"In {scale.name} per inference.", ""]
         lines += _energies(estimate, scale, whole, parts)
@@ -48,7 +49,13 @@ def estimate_markdown(estimate: Estimate) -> str:
             for page in doc.layers
         ],
     )
-    lines += ["Bits and densities: input/weight/output.", "", "## Loop nests", ""]
+    lines += [
+        "Bits and densities: input/weight/output.",
+        "",
+        *_between(doc.between),
+        *_plan(doc.plan),
+    ]
+    lines += ["## Loop nests", ""]
     for page in doc.layers:
         lines += [f"### {_text(page.name)}", "", *_fenced(page.loop_nest), ""]
     lines += ["## Assumptions", "", *(f"- {_text(line)}" for line in doc.assumptions), ""]
@@ -60,6 +67,35 @@ def estimate_markdown(estimate: Estimate) -> str:
     for name, text in doc.files:
         lines += [f"`{name}`:", "", *_fenced(text.rstrip("\n")), ""]
     return "\n".join(lines)
+
+
+def _between(between: Between | None) -> Iterator[str]:
+    if between is None:
+        return
+    yield from ("## Between the layers", "", _text(" ".join(between.sentences)), "")
+    if between.rows:
+        yield from _table(
+            ["tensor", "times", "saves at most", "share", "and", "needs", "can stay in", "read by"],
+            [
+                [x.tensor, str(x.times), x.energy, x.share, x.time, x.room, x.stays, x.read_by]
+                for x in (*between.rows, between.total)
+            ],
+        )
+    if between.others:
+        yield from (_text(between.others), "")
+        yield from _table(
+            ["operator", "times", "words read", "written", "energy", "share", "time"],
+            [
+                [x.operator, str(x.count), x.read, x.written, x.energy, x.share, x.time]
+                for x in between.operators
+            ],
+        )
+
+
+def _plan(plan: tuple[str, str] | None) -> Iterator[str]:
+    if plan is not None:
+        said, picture = plan
+        yield from ("## Between the layers", "", _text(said), "", *_fenced(picture), "")
 
 
 def tradeoff_markdown(tradeoff: TradeOff) -> str:
@@ -150,7 +186,7 @@ def _energies(
             percent(layer.energy, estimate.energy),
             *(scale(part.get(name, 0.0)) for name in whole),
         ]
-        for layer, part in zip(estimate.layers, parts, strict=True)
+        for layer, part in zip(estimate.counted, parts, strict=True)
     ]
     total = ["total", scale(estimate.energy), percent(estimate.energy, estimate.energy)]
     rows.append([*total, *(scale(value) for value in whole.values())])

@@ -23,6 +23,7 @@ OPERAND_COLORS: Mapping[str, str] = MappingProxyType(
         "compute": "#8C8C8C",
         "control": "#5E5E66",
         "static": "#C9C9C9",
+        "other": "#CC79A7",
     }
 )
 OF_NO_OPERAND = ("compute", "control", "static")  # what no word moved takes

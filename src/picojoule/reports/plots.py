@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from picojoule.comparison import Comparison
 from picojoule.errors import PicojouleError
-from picojoule.estimate_records import Estimate, LayerEstimate
+from picojoule.estimate_records import Estimate, Part
 from picojoule.eyexam.examination import Examination
 from picojoule.files import replacing
 from picojoule.reports.palette import OPERAND_COLORS, place_colors
@@ -104,18 +104,19 @@ def plot_layers(
         raise PicojouleError(f"energy by {by!r}; there are 'memory' and 'operand'")
     result = result.in_picojoules()
     whole = [result] if isinstance(result, Estimate) else [result.before, result.after]
-    names = [layer.name for layer in result.layers]
-    columns: list[list[LayerEstimate | None]]
+    columns: Sequence[Sequence[Part | None]]
     if isinstance(result, Estimate):
-        columns = [list(result.layers)]
+        names = [part.name for part in result.counted]
+        columns = [result.counted]
     else:
+        names = [pair.name for pair in result.layers]
         columns = [[p.before for p in result.layers], [p.after for p in result.layers]]
     colors: Mapping[str, str] = place_colors(whole)
     if by == "operand":
         used = dict.fromkeys(name for x in whole for name in x.by_operand)
         colors = {name: OPERAND_COLORS[name] for name in used}
     axes = _axes(ax)
-    largest = max((layer.energy for x in whole for layer in x.layers), default=0.0)
+    largest = max((part.energy for x in whole for part in x.counted), default=0.0)
     scale = Scale(largest, whole[0].energy_unit)
     width = 0.78 / len(columns)
     for index, layers in enumerate(columns):

@@ -14,10 +14,13 @@ from rich.text import Text
 from picojoule.accelerator import Accelerator
 from picojoule.alternatives import Alternative
 from picojoule.completeness import listed
-from picojoule.estimate_records import Estimate, Joules, contents
+from picojoule.estimate_records import Estimate, Joules
+from picojoule.legality import contents
 from picojoule.mapper.found import Found
 from picojoule.mapping import Mapping as LoopNest
+from picojoule.plan.others import Others
 from picojoule.reports.accesses import CHARGED, layer_table, network_table
+from picojoule.reports.between import ASK, COUNT, others_words, saving_words
 from picojoule.reports.explanation import (
     alternatives_report,
     edges,
@@ -27,6 +30,7 @@ from picojoule.reports.explanation import (
     unsaid,
 )
 from picojoule.reports.palette import OF_NO_OPERAND
+from picojoule.reports.plans import plan_words
 from picojoule.reports.scale import Scale
 from picojoule.reports.tables import Column, Grid, Picture, facts_table, grid
 from picojoule.reports.tables import cell as _text
@@ -59,7 +63,7 @@ def estimate_report(estimate: Estimate, accesses: str | None = None) -> Group:
         *moved,
         facts_table(_totals(shown)),
         Text(),
-        _prose(not_counted_line(estimate.not_counted, estimate.machine)),
+        _prose(not_counted_line(estimate.not_counted, estimate.machine, estimate.others)),
         _prose(f"meaning: {shown.meaning}"),
     ]
     return Group(*parts)
@@ -110,6 +114,16 @@ def _layers_table(estimate: Estimate) -> Grid:
             layer.limited_by,
             _text(layer.search.status, "" if layer.search.status == "optimal" else "yellow"),
         )
+    others = estimate.others
+    if others is not None and others.counted:
+        table.add_row(
+            others.name,
+            "",
+            *([""] if sparse else []),
+            scale(others.energy),
+            _percent(others.energy, estimate.energy),
+            show_count(others.cycles),
+        )
     return table
 
 
@@ -133,12 +147,12 @@ def _places_table(estimate: Estimate) -> Grid:
         *(Column(head=x, footer=scale(estimate.by_operand[x])) for x in operands),
     ]
     table = Grid(columns, title="at which place | for which operand")
-    for layer in estimate.layers:
+    for part in estimate.counted:
         table.add_row(
-            layer.name,
-            *(scale(layer.by_memory.get(name, 0.0)) for name in places),
+            part.name,
+            *(scale(part.by_memory.get(name, 0.0)) for name in places),
             "|",
-            *(scale(layer.by_operand.get(name, 0.0)) for name in operands),
+            *(scale(part.by_operand.get(name, 0.0)) for name in operands),
         )
     return table
 
@@ -156,6 +170,15 @@ def _totals(estimate: Estimate) -> Iterator[tuple[str, str]]:
         macs += f", {show_count(estimate.effectual_macs)} of them done ({share})"
     yield "MACs", macs
     yield "cycles", show_count(estimate.cycles)
+    others, bounds = estimate.others, estimate.between
+    if others is not None and others.operators:
+        hint = "" if others.counted else f"; {COUNT}"
+        yield "other", others_words(others, estimate) + hint
+    if estimate.plan is not None:
+        yield "between", f"{plan_words(estimate, estimate.plan)}: picojoule plan NET -a CHIP"
+    if bounds is not None:
+        hint = f": {ASK}" if bounds.energy else ""
+        yield "between", saving_words(estimate, bounds) + hint
 
 
 def _rests_on(joules: Joules) -> str:
@@ -184,9 +207,19 @@ def remark_lines(remarks: Iterable[str]) -> Iterator[Text]:
         yield _prose(f"remark: {remark}")
 
 
-def not_counted_line(not_counted: Mapping[str, int], accelerator: Accelerator | None = None) -> str:
-    """What the estimate leaves out: operators by name and count, and what the machine omits."""
-    operators = [listed(not_counted)] if not_counted else []
+def not_counted_line(
+    not_counted: Mapping[str, int],
+    accelerator: Accelerator | None = None,
+    others: Others | None = None,
+) -> str:
+    """What the estimate leaves out: operators by name and count, and what the machine omits.
+
+    Args:
+        others: what the operators move, which may be counted though what they do is not.
+    """
+    moved = others is not None and others.counted
+    of = "the arithmetic of " if moved else ""
+    operators = [of + listed(not_counted)] if not_counted else []
     return f"not counted: {'; '.join([*operators, *unsaid(accelerator)]) or 'nothing'}"
 
 

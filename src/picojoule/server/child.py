@@ -218,7 +218,7 @@ def page(request: dict[str, Any]) -> dict[str, Any]:
 def _question(request: dict[str, Any]) -> Question:
     body = request["question"]
     text = body.get("chip_yaml")
-    settings = ("node", "batch", "bits", "density", "dataflow", "objective", "budget")
+    settings = ("node", "batch", "bits", "density", "dataflow", "objective", "budget", "others")
     return ask(
         _network(request),
         body["chip"] if text is None else own_accelerator(text),

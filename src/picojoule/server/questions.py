@@ -79,6 +79,11 @@ class QuestionBody(Settings):
         default=None, description="Seconds to search each distinct layer; by default until proved."
     )
 
+    others: Literal["apart", "count"] | None = Field(
+        default=None,
+        description="Whether totals `count` what operators without products move between memories; "
+        "by default it stands `apart`.",
+    )
     eyexam: bool | None = Field(
         default=None, description="Also bound the speed of each layer in the seven steps of Eyexam."
     )
@@ -87,6 +92,11 @@ class QuestionBody(Settings):
     @classmethod
     def _asked_or_not(cls, value: bool | None) -> bool | None:
         return value or None  # not asked is one question, however it is written
+
+    @field_validator("others")
+    @classmethod
+    def _apart_or_counted(cls, value: str | None) -> str | None:
+        return None if value == "apart" else value  # so it is by default
 
     @model_validator(mode="after")
     def _one_chip(self) -> QuestionBody:
@@ -115,6 +125,8 @@ class QuestionBody(Settings):
             parts.append(self.dataflow)
         if self.objective != "energy":
             parts.append(self.objective)
+        if self.others:
+            parts.append("others counted")
         if self.eyexam:
             parts.append("Eyexam")
         for values, unit in ((self.bits, " bit"), (self.density, " density")):

@@ -71,6 +71,10 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
     summed, owners, ints, scales = script.summed, script.owners, script.ints, script.scales
     data, flows = script.data, script.flows
     count, parts = len(moves), len(owners)
+    first = np.zeros(count + flows + 1, np.int64)  # part of each move and flow; they stand in order
+    for p in range(parts):
+        for n in range(owners[p, 0] + 1, len(first)):
+            first[n] += 1
     clock = np.zeros(8, np.int64)
     index = np.zeros(len(loops), np.int64)
     used = np.zeros(script.channels)
@@ -137,22 +141,22 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             start = when
             early = visits == 0 and moves[m, 7] > 0  # while the layer before runs
             fetched = not moves[m, 5] or not holds_in_all(data, summed[m], 0, clock)
-            for p in range(parts):
-                if owners[p, 0] != m:
-                    times[p] = 0.0
-                elif kind == LEAVE:
+            moving = False
+            for p in range(first[m], first[m + 1]):
+                if kind == LEAVE:
                     times[p] = held[p]
                 elif fetched and (kind == WAIT) == (ints[p, 1] == 0):
                     words = take(ints, data, sizes, clock, p, slide)
                     times[p] = words * scales[p, 0]
                 else:
                     times[p] = 0.0
+                moving = moving or times[p] != 0
                 if times[p] > 0 and moves[m, 7] == 0:
                     start = max(start, free[ints[p, 0]])
             finish = when
-            if times.any() and not early:
+            if moving and not early:
                 start += latencies[m]
-            for p in range(parts):
+            for p in range(first[m], first[m + 1]):
                 if times[p] > 0:  # two parts of one transfer on one channel follow each other
                     channel = ints[p, 0]
                     used[channel] += times[p]
@@ -179,17 +183,15 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             if not fetching[m]:
                 continue
             room[m] = end
-            for p in range(parts):
-                if owners[p, 0] == m:
-                    since[p] = max(free[ints[p, 0]], end)
-                    used_then[p] = used[ints[p, 0]]
+            for p in range(first[m], first[m + 1]):
+                since[p] = max(free[ints[p, 0]], end)
+                used_then[p] = used[ints[p, 0]]
             if moves[m, 5]:
                 final = holds_in_all(data, summed[m], 3, clock)
                 holds[m] = True
-                for p in range(parts):
-                    if owners[p, 0] == m:
-                        words = take(ints, data, sizes, clock, p, False)
-                        held[p] = words * (scales[p, 2] if final else scales[p, 1])
+                for p in range(first[m], first[m + 1]):
+                    words = take(ints, data, sizes, clock, p, False)
+                    held[p] = words * (scales[p, 2] if final else scales[p, 1])
         # The work starts when all it needs is there.
         start, blame = end, -1
         for m in range(count):
@@ -204,17 +206,16 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
             work *= data[steps[d] + clock[d]]
         busy += work
         end, blame = start + work, -1
-        for p in range(parts):
-            if owners[p, 0] >= count:
-                time = take(ints, data, sizes, clock, p, False) * scales[p, 0]
-                if owners[p, 1] == 1:
-                    first = holds_in_all(data, summed[owners[p, 0]], 0, clock)
-                    time = -time if first else 0.0
-                channel = ints[p, 0]
-                free[channel] = max(free[channel], start) + time
-                used[channel] += time
-        for p in range(parts):
-            if owners[p, 0] >= count and free[ints[p, 0]] > end:
+        for p in range(first[count], parts):
+            time = take(ints, data, sizes, clock, p, False) * scales[p, 0]
+            if owners[p, 1] == 1:
+                fresh = holds_in_all(data, summed[owners[p, 0]], 0, clock)
+                time = -time if fresh else 0.0
+            channel = ints[p, 0]
+            free[channel] = max(free[channel], start) + time
+            used[channel] += time
+        for p in range(first[count], parts):
+            if free[ints[p, 0]] > end:
                 end, blame = free[ints[p, 0]], owners[p, 0] - count
         if blame >= 0:
             stalls[count + blame] += end - start - work
@@ -241,12 +242,11 @@ def play(script: Script) -> tuple[Floats, Floats, Floats, int]:
     for m in range(count - 1, -1, -1):
         if holds[m]:
             start = finish
-            for p in range(parts):
-                if owners[p, 0] == m:
-                    start = max(start, free[ints[p, 0]])
+            for p in range(first[m], first[m + 1]):
+                start = max(start, free[ints[p, 0]])
             start += latencies[m]
-            for p in range(parts):
-                if owners[p, 0] == m and held[p] > 0:
+            for p in range(first[m], first[m + 1]):
+                if held[p] > 0:
                     free[ints[p, 0]] = max(free[ints[p, 0]], start) + held[p]
                     used[ints[p, 0]] += held[p]
                     finish = max(finish, free[ints[p, 0]])

@@ -261,6 +261,7 @@ class MachineFile(Part):
     static_power: Power | None = None
     control: _ControlPart = _ControlPart()
     default_dataflow: str = "flexible"
+    default_between: Literal["dram", "keep"] = "dram"
     compiler: str | None = None
     sparse: _SparsePart = _SparsePart()
     compute: _ComputePart

@@ -261,6 +261,7 @@ def _build(file: MachineFile) -> Accelerator:
         static_power=number(file.static_power, 0.0),
         clock=number(file.clock, None),
         default_dataflow=file.default_dataflow,
+        default_between=file.default_between,
         compiler=file.compiler,
         description=file.description,
         published=file.published.published(),

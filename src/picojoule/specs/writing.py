@@ -45,6 +45,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     number = written.number
     power = accelerator.static_power if written.unit == "pJ" and accelerator.clock else 0.0
     stated = power or "$.static_power" in written.sources
+    between = accelerator.default_between
     document = _given(
         name=accelerator.name,
         description=accelerator.description or None,
@@ -61,6 +62,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         static_power=number(Power, "$.static_power", power if stated else None),
         control=written.control(),
         default_dataflow=accelerator.default_dataflow,
+        default_between=between if between != "dram" else None,
         compiler=accelerator.compiler,
         sparse=written.sparse(),
         compute=written.compute(),

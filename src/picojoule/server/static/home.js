@@ -295,6 +295,7 @@ function question() {
     if (value !== undefined) asked[name] = value;
   }
   if (find("eyexam").checked) asked.eyexam = true;
+  if (find("others").checked) asked.others = "count";
   if (find("dataflow").value) asked.dataflow = find("dataflow").value;
   for (const kind of ["bits", "density"]) {
     asked[kind] = {};
