@@ -60,7 +60,7 @@ class Cuts(NamedTuple):
     free: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
     barred: tuple[bool, ...] = ()
-    window: tuple[int, int] = (1, 1)
+    window: tuple[int, int] = (1, 0)
 
     @property
     def bound(self) -> int:

@@ -187,7 +187,7 @@ def shared_rows(tiles: Ints2, fans: Ints2, stride: int, reach: int) -> Ints2:
     Returns:
         ``[chains, counts]``: level by level, of steps and then of tiles, size by size.
     """
-    depth, sizes = fans.shape[1], reach - stride
+    depth, sizes = fans.shape[1], max(0, reach - stride)
     result = np.zeros((len(tiles), 2 * (depth - 1) * sizes), np.int64)
     pieces, times = np.empty(1 << depth, np.int64), np.empty(1 << depth, np.int64)
     for n in range(len(tiles)):
