@@ -66,12 +66,14 @@ def test_no_chain_beats_all_that_are_listed(seed: int) -> None:
         assert (listed <= line).all(axis=1).any(), (limits, fans, counted, line)
 
 
-def test_a_level_that_takes_no_room_has_the_tile_above() -> None:
+def test_two_loops_of_which_one_would_do_do_not_both_run() -> None:
     free, counted = (False, True, False, True), ((2, 0, 2), (4, 2, 4))
     cuts = Cuts((12,) * 4, (0, 0, 3, 0), 0, False, None, counted=counted, free=free)
-    tiles, _ = chains(cuts)
-    assert (tiles[:, 1] == 12).all()
-    assert {12, 6, 4, 3, 2} <= set(tiles[:, 2].tolist())
+    tiles, fans = chains(cuts)
+    runs = tiles[:, 1:] * fans < tiles[:, :-1]
+    assert not (runs[:, 0] & runs[:, 1]).any()
+    assert {6, 4, 3, 2} <= set(tiles[runs[:, 0], 2].tolist())
+    assert {6, 4, 3, 2} <= set(tiles[runs[:, 1], 2].tolist())
 
 
 def test_too_many_chains_are_not_listed() -> None:

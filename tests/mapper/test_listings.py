@@ -148,7 +148,7 @@ def test_strides(one: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not unlisted(space, monkeypatch)
 
 
-@pytest.mark.parametrize("one", LAYERS[:3])
+@pytest.mark.parametrize("one", [*LAYERS[:3], layer(P=6, R=3, padding=2)])
 def test_padding_that_is_not_charged(one: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = replace(load_accelerator("eyeriss"), charge_padding=False)
     space = Space(one, accelerator, accelerator.dataflow("flexible"), timed=False)
@@ -161,3 +161,18 @@ def test_memories_that_may_be_passed_by(one: Layer, monkeypatch: pytest.MonkeyPa
     accelerator = load_accelerator("eyeriss-isca16")
     space = Space(one, accelerator, accelerator.dataflow("flexible"), timed=False)
     assert not unlisted(space, monkeypatch)
+
+
+DEEP = [layer(M=6, C=5), layer(M=5, P=4, R=3), layer(P=6, R=3, padding=1)]
+
+
+@pytest.mark.parametrize("timed", [False, True])
+@pytest.mark.parametrize(
+    "name", ["tpu-v1-like", "simba-like", "eyeriss-v2", "nvdla-512-like", "gap9-ne16-like"]
+)
+def test_two_arrays_or_four_levels(name: str, timed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = load_accelerator(name)
+    for one in DEEP:
+        space = Space(one, accelerator, accelerator.dataflow("flexible"), timed=timed)
+        assert space.complete
+        assert not unlisted(space, monkeypatch)

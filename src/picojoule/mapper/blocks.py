@@ -12,7 +12,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
-from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -172,7 +171,7 @@ class Block:
         self.raw, self.logs, self.lows = np.empty(0), np.empty(0), np.empty(0)
         self.runs = self._running()
         self._places: dict[Column, Place] = {}
-        self._alike: dict[bytes, Place] = {}  # many columns have the same factors
+        self._alike: dict[float, list[Place]] = {}  # many columns have the same factors: by sum
         self._words: dict[Words, Floats] = {}
         self._times: dict[tuple[int, int, int, int], Floats] = {}
         tables = (*self.tiles, *self.fans, *self._pick)
@@ -236,14 +235,18 @@ class Block:
                 if least == values.max():
                     self._places[column] = Place(-1, least, 1.0)
                     continue
-                content = blake2b(values.tobytes(), digest_size=16).digest()
-                if content not in self._alike:
+                alike = self._alike.setdefault(float(values.sum()), [])
+                for place in alike:
+                    if np.array_equal(values, raw[place.offset : place.offset + self.size]):
+                        break
+                else:
+                    place = Place(at, 1.0, least)
                     raw[at : at + self.size] = values
                     np.log(values, out=logs[at : at + self.size])
                     lows.append(np.minimum.reduceat(logs[at : at + self.size], buckets))
-                    self._alike[content] = Place(at, 1.0, least)
+                    alike.append(place)
                     at += self.size
-                self._places[column] = self._alike[content]
+                self._places[column] = place
         finally:  # also what there is when the time is over
             self.raw, self.logs, self.lows = raw[:at], logs[:at], np.concatenate(lows)
             self.nbytes += 16 * (at - kept)

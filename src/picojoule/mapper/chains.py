@@ -19,8 +19,9 @@ from picojoule.mapper.patience import check, pieces
 
 LONGEST = 1 << 16  # bound up to which every chain is listed
 AT_A_TIME = 1 << 20  # tiles tried between two questions whether there is time
-TRIED = 650_000  # chains looked at for a list
+TRIED = 750_000  # chains looked at for a list
 FEW = 3_000  # of so many chains each is compared with every other
+ALL = 100_000  # tiles times unrollings of three levels up to which all may be listed
 MOST = 40_000  # chains of a list; of dimensions with more, only some are listed
 
 
@@ -41,6 +42,8 @@ class Cuts(NamedTuple):
         free: for each level, whether a tile takes no room there.
         barred: for each level, whether no loop of the dimension may run there; none: all may.
             Only with perfect.
+        window: of outputs or taps cut more than twice, or for two arrays, the stride and how many
+            rows they reach over, as :func:`deep_listings.shared_rows` takes them.
         spans: for each level, the lengths of the axes that an unrolling beneath it must be a
             product of parts of; none: whatever it is.
     """
@@ -57,6 +60,7 @@ class Cuts(NamedTuple):
     free: tuple[bool, ...] = ()
     spans: tuple[tuple[int, ...], ...] = ()
     barred: tuple[bool, ...] = ()
+    window: tuple[int, int] = (1, 0)
 
     @property
     def bound(self) -> int:
@@ -189,12 +193,15 @@ def products_of(axes: Sequence[int], most: int) -> Ints:
 
 def _complete(cuts: Cuts) -> tuple[Ints, Ints]:
     bound, limits, fan = cuts.bound, cuts.limits, max(1, cuts.fans[1])
-    largest, every = min(bound, limits[2]), cuts.edge >= bound
+    largest = min(bound, limits[2])
+    # Where more is padded than a cut shares, each may save what no count tells.
+    edge = bound if cuts.edge and bound * largest * fan <= ALL else cuts.edge
+    every = edge >= bound
     tiles = bound if every else 2 * math.isqrt(bound)  # about as many are tried
     listed = []
-    if cuts.asked is None or cuts.edge:
+    if cuts.asked is None or edge:
         listed = [
-            complete_chains(bound, 1 + part.start, part.stop, fan, cuts.edge)
+            complete_chains(bound, 1 + part.start, part.stop, fan, edge)
             for part in pieces(largest, max(1, AT_A_TIME // (fan * tiles)))
         ]
     if cuts.asked is not None and not every:
@@ -276,20 +283,19 @@ def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
     turns = [
         any(grain <= gap and child > gap + 1 for child, grain, _ in counted) for gap in range(depth)
     ]
-    free, wide, unseen = np.zeros((3, depth), np.bool_)
+    free, wide, tied = np.zeros((3, depth), np.bool_)
     if cuts.wide:
         wide[:] = cuts.wide
     widest = np.array(cuts.fans)
     if cuts.rules is None or not cuts.rules.restrict:
         free[1:] = np.array(cuts.free or [False] * depth)[1:] & (widest[:-1] < 2)
         seen = {child for child, _, _ in counted} | {outer for _, _, outer in counted}
-        unseen[2:] = [n not in seen and fan < 2 for n, fan in enumerate(cuts.fans[1:-1], 2)]
-        unseen &= ~free & (cuts.edge == 0)
+        tied[2:] = [n not in seen and fan < 2 for n, fan in enumerate(cuts.fans[1:-1], 2)]
+        tied = free | (tied & (cuts.edge == 0))
     limits = np.array(cuts.limits)
-    for level in np.flatnonzero(unseen)[::-1]:  # a step of what is inside is enough
-        inside = 1 if level == depth - 1 else limits[level + 1]
-        limits[level] = min(limits[level], max(1, widest[level]) * inside)
-    raw = deep_chains(limits, widest, np.array(turns), free, unseen, wide, cuts.edge, TRIED)
+    # Which rows tiles share depends on their sizes, not on how many there are.
+    edge = cuts.bound if cuts.edge or cuts.window[0] < cuts.window[1] else 0
+    raw = deep_chains(limits, widest, np.array(turns), tied, wide, edge, TRIED)
     check()
     if len(raw) > TRIED:
         return None
@@ -297,10 +303,10 @@ def _deep(cuts: Cuts) -> tuple[Ints, Ints] | None:
     tiles[:, 0], tiles[:, 1:depth] = cuts.bound, raw[:, : depth - 1]
     fans = raw[:, depth - 1 :].copy()
     if cuts.edge == 0:
-        worth = unbeaten(tiles, fans, free, counted)
+        worth = unbeaten(tiles, fans, tied, counted, cuts.window)
         tiles, fans = tiles[worth], fans[worth]
-        if not wide.any() and (cuts.rules is None or not cuts.rules.restrict):
-            best = undominated(tiles, fans, free, counted)
+        if cuts.rules is None or not cuts.rules.restrict:
+            best = undominated(tiles, fans, free, wide, counted, cuts.window)
             tiles, fans = tiles[best], fans[best]
     return (tiles, fans) if len(tiles) <= MOST else None
 

@@ -10,10 +10,13 @@ the pieces that it cuts (the tiles outside it: whole ones, and what is left at t
   ``t - u`` that cut every piece into as many have the same counts inside: whole tiles lose one step
   each, which last tiles gain. So only tiles below ``low + u`` matter.
 - Of the unrollings that take as many steps for every piece, the smallest matters.
+- Where two levels next to each other may change loops at no cost, not both run one. Which of them
+  does matters: a class of mappings may bar either (:class:`space.Runs`).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -87,8 +90,7 @@ def deep_chains(
     limits: Ints1,
     fans: Ints1,
     turns: Bools1,
-    free: Bools1,
-    unseen: Bools1,
+    tied: Bools1,
     wide: Bools1,
     edge: int,
     most: int,
@@ -100,10 +102,8 @@ def deep_chains(
         fans: for each level, the most unrolled beneath it; 0 where there is no array.
         turns: for each level, whether turns count that the elements of the array beneath it take
             side by side, each as many as the one with most.
-        free: for each level, whether a tile takes no room there. Then the loops of the level above
-            do as well in that level, so the tile is that of the level above. No array is between.
-        unseen: for each level, whether no count tells its loops from those of the level above. Then
-            these do as well, so the tile is no more than one step of what is inside.
+        tied: for each level, whether its loops and those of the level above do as well in one of
+            the two. So not both run. No array is between.
         wide: for each level, whether more elements beneath it may pay although they save no step.
         edge: cuts that near to an end of the dimension save more than they show, so all are listed.
         most: at most one more than that many are listed.
@@ -124,12 +124,15 @@ def deep_chains(
         # The next unrolling above this tile, else the next smaller tile.
         first = fan[level - 1] == 0
         fan[level - 1] += 1
-        if unseen[level - 1]:  # one step
+        if tied[level - 1] and tile[level - 1] < tile[level - 2]:  # one step
             fan[level - 1] = max(fan[level - 1], ceiling(tile[level - 1], tile[level]))
         if fan[level - 1] > min(max(1, fans[level - 1]), ceiling(tile[level - 1], tile[level])):
             fan[level - 1] = 0
             tile[level] -= 1
-            if tile[level] < 1 or level == depth or (free[level] and fans[level - 1] < 2):
+            if level < depth and tied[level]:  # a step of what is inside is enough
+                inside = 1 if level == depth - 1 else limits[level + 1]
+                tile[level] = min(tile[level], max(1, fans[level]) * inside)
+            if tile[level] < 1 or level == depth:
                 level -= 1
             continue
         f, t = fan[level - 1], tile[level]
@@ -172,26 +175,70 @@ def deep_chains(
     return out[:n]
 
 
+@compiled()
+def shared_rows(tiles: Ints2, fans: Ints2, stride: int, reach: int) -> Ints2:
+    """Rows that tiles and steps of a window add, each at its size or at most so many.
+
+    Args:
+        tiles, fans: as :func:`kernels.repeats` takes them.
+        stride: rows from one to the next.
+        reach: for all sizes above *stride* up to this, the same is asked.
+
+    Returns:
+        ``[chains, counts]``: level by level, of steps and then of tiles, size by size.
+    """
+    depth, sizes = fans.shape[1], max(0, reach - stride)
+    result = np.zeros((len(tiles), 2 * (depth - 1) * sizes), np.int64)
+    pieces, times = np.empty(1 << depth, np.int64), np.empty(1 << depth, np.int64)
+    for n in range(len(tiles)):
+        pieces[0], times[0], count, at = tiles[n, 0], 1, 1, 0
+        for level in range(1, depth):
+            t = tiles[n, level]
+            for size in (t * fans[n, level - 1], t):
+                for most in range(stride + 1, reach + 1):
+                    whole = min(size * stride, most)
+                    for j in range(count):
+                        rest = min(pieces[j] % size * stride, most)
+                        result[n, at] += times[j] * (pieces[j] // size * whole + rest)
+                    at += 1
+            for j in range(count):
+                pieces[count + j], times[count + j] = pieces[j] % t, times[j]
+                pieces[j], times[j] = t, times[j] * (pieces[j] // t)
+            count *= 2
+    return result
+
+
 def unbeaten(
-    tiles: Ints, fans: Ints, tied: Bools, counted: Iterable[tuple[int, int, int]]
+    tiles: Ints,
+    fans: Ints,
+    tied: Bools,
+    counted: Iterable[tuple[int, int, int]],
+    window: tuple[int, int],
 ) -> Bools:
     """Which chains do something that they would not with one tile smaller by one.
 
     Args:
         tiles, fans: as :func:`kernels.repeats` takes them.
-        tied: for each level, whether its tile is that of the level above.
+        tied: as for :func:`deep_chains`; tiles of the size of the one above get smaller with it.
         counted: children and grains of the words that the dimension repeats, and the outermost
             level of those inside which they stay in place.
+        window: stride and reach as :func:`shared_rows` takes them.
     """
     keep = np.ones(len(tiles), np.bool_)
+    shared = shared_rows(tiles, fans, *window)
     depth = fans.shape[1]
-    for level in range(1, depth):
-        if tied[level]:
+    for level, end in itertools.combinations(range(1, depth + 1), 2):
+        if not tied[level + 1 : end].all():
             continue
-        end = level + 1
-        while end < depth and tied[end]:
-            end += 1
-        rows = np.flatnonzero(keep & (tiles[:, level] > tiles[:, end]))
+        alike = (tiles[:, level:end] == tiles[:, level : level + 1]).all(axis=1)
+        rows = np.flatnonzero(keep & alike & (tiles[:, level] > tiles[:, end]))
+        # Nor may the loop above come to run, which a class may bar.
+        above, covered = tiles[rows, level - 1], tiles[rows, level] * fans[rows, level - 1]
+        rows = rows[(covered < above) | (covered - fans[rows, level - 1] >= above)]
+        if shared.shape[1]:
+            smaller = tiles[rows]
+            smaller[:, level:end] -= 1
+            rows = rows[(shared_rows(smaller, fans[rows], *window) <= shared[rows]).all(axis=1)]
         for child, grain, outer in counted:
             check()
             if child >= level:
@@ -205,22 +252,41 @@ def unbeaten(
 
 
 def undominated(
-    tiles: Ints, fans: Ints, tied: Bools, counted: Iterable[tuple[int, int, int]]
+    tiles: Ints,
+    fans: Ints,
+    free: Bools,
+    wide: Bools,
+    counted: Iterable[tuple[int, int, int]],
+    window: tuple[int, int],
 ) -> Ints:
-    """The chains that no other is as good as in every count, size and unrolling.
+    """The chains that no other is as good as in every count, size, unrolling and loop that runs.
 
     Args:
-        tiles, fans, tied, counted: as :func:`unbeaten` takes them.
+        tiles, fans, counted, window: as :func:`unbeaten` takes them.
+        free: for each level, whether a tile takes no room there.
+        wide: for each level, whether more elements beneath it may pay: only chains with as many
+            are compared.
     """
-    sizes = [tiles[:, n] for n in range(1, fans.shape[1]) if not tied[n]]
-    columns = [column.astype(float) for column in (*sizes, *fans.T)]
+    sizes = [tiles[:, n] for n in range(1, fans.shape[1]) if not free[n]]
+    runs = 1 + (tiles[:, 1:] * fans < tiles[:, :-1])
+    shared = shared_rows(tiles, fans, *window)
+    columns = [column.astype(float) for column in (*sizes, *fans.T, *runs.T, *shared.T)]
     for child, grain, outer in counted:
         check()
         columns.append(repeats(tiles, fans, child, grain, (1 << child) - (1 << outer)))
     table = np.stack([c for c in columns if c.min() < c.max()] or columns, axis=1)
     check()
-    order = np.argsort(np.log(table).sum(axis=1), kind="stable")
-    return np.sort(order[front(table[order], RIVALS)])
+    small = np.log(table).sum(axis=1)
+    best = np.arange(len(table))
+    # Of those with the same loops and unrollings all are compared, then as many as there are.
+    for kind in (np.concatenate([fans, runs], axis=1), fans[:, wide]):
+        _, alike = np.unique(kind[best], axis=0, return_inverse=True)
+        order = np.lexsort((small[best], alike.ravel()))
+        ends = np.cumsum(np.bincount(alike.ravel()))[:-1]
+        parts = np.split(best[order], ends)
+        best = np.sort(np.concatenate([rows[front(table[rows], RIVALS)] for rows in parts]))
+        check()
+    return best
 
 
 @compiled()

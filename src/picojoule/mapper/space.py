@@ -295,6 +295,7 @@ class Space:
             wide=self._wide(dim) if deep else (),
             counted=self._counted(dim) if deep else (),
             free=self._free(dim) if deep else (),
+            window=self._reach(dim) if deep else (1, 0),
             spans=tuple(self._span(dim, array) for array in self.arrays) if self.exact else (),
         )
 
@@ -363,13 +364,20 @@ class Space:
         )
         if dim not in MIRROR:
             return Asked(turns=True) if turns else None
+        stride, reach = self._reach(dim)
+        if not reach:
+            return Asked(turns=True) if turns else None
+        steps = dim in (R, S) or INPUT in self._passing
+        return Asked(turns=turns, stride=stride, reach=reach, steps=steps)
+
+    def _reach(self, dim: Dim) -> tuple[int, int]:
+        """Rows from one output (tap) of a window to the next, and over how many they share some."""
+        if dim not in MIRROR:
+            return 1, 0
         outputs, taps, stride, dilation, _ = self.axes[0 if dim in (P, R) else 1]
         if taps == 1 or outputs == 1:
-            return Asked(turns=True) if turns else None
-        if dim in (R, S):
-            return Asked(turns=turns, reach=taps, steps=True)
-        passing = INPUT in self._passing
-        return Asked(turns=turns, stride=stride, reach=(taps - 1) * dilation, steps=passing)
+            return 1, 0
+        return (1, taps) if dim in (R, S) else (stride, (taps - 1) * dilation)
 
     @functools.cached_property
     def _passing(self) -> frozenset[Operand]:
