@@ -85,7 +85,7 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
         axes=_ints(1, 1),
         allowed=_ints(1, 1),
     )
-    free, weights = np.zeros(2), np.zeros(2)
+    free, weights = programme.Bars(*programme.no_bars(1)), np.zeros(2)
     at = programme.Multipliers(means, rates[:1].copy())
     bound, _ = programme.dual(options, problem, free, at, candidates, 4, 10, math.inf, weights)
     one_by_one = programme.living(options, problem.where, weights, free, bound, bound + 0.1)

@@ -15,6 +15,7 @@ from picojoule.mapper.programme import (
     LATENCY,
     NO_LOWS,
     NOTHING_BEYOND,
+    Bars,
     Multipliers,
     Options,
     PerBlock,
@@ -22,6 +23,7 @@ from picojoule.mapper.programme import (
     dual,
     living,
     log_of,
+    no_bars,
     value_of,
 )
 
@@ -66,7 +68,7 @@ def programme(mode: int = ENERGY, room: float = 16.0) -> Programme:
 def bound(problem: Programme) -> float:
     rates = np.array([float(problem.mode != LATENCY), float(problem.mode != ENERGY), 0.02])
     value, _ = dual(
-        options(), problem, np.zeros(6), Multipliers(np.zeros(3), rates),
+        options(), problem, Bars(*no_bars(2)), Multipliers(np.zeros(3), rates),
         np.zeros((2, 9), np.int64), 8, 200, math.inf, np.empty(3),
     )  # fmt: skip
     return math.exp(value)
@@ -151,10 +153,13 @@ def test_buckets_bound_their_options() -> None:
     )
     where = np.outer(sizes, np.arange(columns))
     weights = np.array([0.5, 0.0, 2.0, 0.0])
-    penalty = np.where(rng.random(count) < 0.2, math.inf, 0.0)
-    penalty[66] = 0.0  # a block's only option
+    runs = (rng.random(count) < 0.2).astype(np.int64)
+    runs[66] = 0  # a block's only option
+    in_buckets = in_buckets._replace(runs=runs)
+    bars = Bars(*no_bars(4))._replace(loops=np.ones(4, np.int64))
+    penalty = np.where(runs, math.inf, 0.0)
     ways = [
-        living(options, where, weights, penalty, 1.0, 2.5)
+        living(options, where, weights, bars, 1.0, 2.5)
         for options in (in_buckets, in_buckets._replace(lows=NO_LOWS))
     ]
     for together, one_by_one in zip(*ways, strict=True):

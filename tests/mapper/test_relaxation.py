@@ -19,7 +19,7 @@ from picojoule.mapper.boxes import packable
 from picojoule.mapper.families import unlike
 from picojoule.mapper.found import value_of as value_of_cost
 from picojoule.mapper.kernels import Ints
-from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, value_of
+from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, allowed, value_of
 from picojoule.mapper.relaxation import Relaxation, Relaxed, _spread
 from picojoule.mapper.space import Order, Space
 from picojoule.mapping import Mapping
@@ -32,9 +32,9 @@ INPUT, WEIGHT, OUTPUT = OPERANDS
 
 def value_at(relaxation: Relaxation, relaxed: Relaxed, choice: Ints) -> float:
     """The programme's objective where each block takes the option chosen."""
-    if np.isinf(relaxed.penalty[choice]).any():
-        return math.inf
     options, where = relaxation.options(relaxed.options), relaxed.programme.where
+    if not allowed(options, relaxed.bars)[choice].all():
+        return math.inf
     products = np.ones(where.shape[1])
     for option, start, row, raw in zip(choice, options.starts, where, options.raw, strict=False):
         kept = row >= 0
@@ -185,7 +185,7 @@ def test_of_classes_that_are_alike_one_is_kept(mode: int) -> None:
         assert relaxed is not None
         ways = (relaxed, *(relaxation.relax(relaxed.cls, mode, math.inf, way) for way in
                            relaxation.variants(relaxed)))  # fmt: skip
-        return [one and (one.least, one.penalty.tolist()) for one in ways]
+        return [one and (one.least, allowed(classes.options, one.bars).tolist()) for one in ways]
 
     known = [content(member) for member in kept.tolist()]
     assert all(content(member) in known for member in range(len(classes.members.family)))

@@ -18,6 +18,7 @@ from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
     LATENCY,
     NOTHING_BEYOND,
+    Bars,
     Beyond,
     Multipliers,
     Options,
@@ -25,6 +26,7 @@ from picojoule.mapper.programme import (
     dual,
     living,
     log_of,
+    no_bars,
     value_of,
 )
 from picojoule.mapper.tuning import TUNING
@@ -410,7 +412,7 @@ def _narrowed(programme: Programme, counted: Ints) -> Programme:
 def search(
     options: Options,
     programme: Programme,
-    penalty: Floats1,
+    bars: Bars,
     weights: Floats1,
     floor: float,
     incumbent: float,
@@ -420,7 +422,7 @@ def search(
     """The best choice below *incumbent*, if there is one.
 
     Args:
-        penalty: of each option.
+        bars: what the class forbids.
         weights, floor: of the dual bound.
         goal: nothing is below: a choice this good ends the search.
         most: work that may be done (:data:`A_BOX`).
@@ -431,8 +433,8 @@ def search(
         broken off: what it returns may not be the best.
     """
     target = log_of(programme, incumbent)
-    kept, first, lifts = living(options, programme.where, weights, penalty, floor, target)
-    pruned = len(penalty) - len(kept)
+    kept, first, lifts = living(options, programme.where, weights, bars, floor, target)
+    pruned = options.starts[-1] - len(kept)
     for b in range(len(programme.where)):
         if first[b] == first[b + 1]:
             return incumbent, np.full(len(programme.where), -1), 0, pruned, 0
@@ -469,8 +471,7 @@ def fewest(options: Options, where: Ints, limits: Floats, axes: Ints, allowed: I
         axes=axes,
         allowed=allowed,
     )
-    count = int(options.starts[-1])
-    free, weights = np.zeros(count), np.empty(columns + 1)
+    free, weights = Bars(*no_bars(len(where))), np.empty(columns + 1)
     rates = np.concatenate([[0.0, 1.0], np.ones(len(limits))])
     at = Multipliers(np.zeros(columns + 1), rates)
     candidates = np.zeros((len(where), 1 + TUNING.fewest_candidates), np.int64)

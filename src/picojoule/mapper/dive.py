@@ -51,7 +51,7 @@ class _Walk:
     def __init__(self, options: Options, relaxed: Relaxed) -> None:
         self.options, self.problem = options, relaxed.programme
         self.factors = [self._factors(b) for b in range(len(self.problem.where))]
-        self.forbidden = np.split(np.isinf(relaxed.penalty), options.starts[1:-1])
+        self.forbidden = np.split(~programme.allowed(options, relaxed.bars), options.starts[1:-1])
         self.order = _best_first(options, relaxed)
         self.choice = np.zeros(len(self.factors), np.int64)
         self.value = math.inf
@@ -127,7 +127,7 @@ def _best_first(options: Options, relaxed: Relaxed) -> list[Ints]:
     programme.dual(
         options,
         problem,
-        relaxed.penalty,
+        relaxed.bars,
         programme.Multipliers(np.zeros(len(weights)), rates),
         np.zeros((len(problem.where), 1 + TUNING.dual_candidates), np.int64),
         TUNING.dual_rounds,
@@ -136,7 +136,7 @@ def _best_first(options: Options, relaxed: Relaxed) -> list[Ints]:
         weights,
     )
     allowed, first, lifts = programme.living(
-        options, problem.where, weights, relaxed.penalty, 0.0, math.inf
+        options, problem.where, weights, relaxed.bars, 0.0, math.inf
     )
     return [
         allowed[low:high][np.argsort(lifts[low:high], kind="stable")] - start

@@ -16,7 +16,15 @@ import numpy as np
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Bools, Floats, Ints
-from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Beyond, Options, Programme
+from picojoule.mapper.programme import (
+    EDP,
+    ENERGY,
+    LATENCY,
+    Bars,
+    Beyond,
+    Options,
+    Programme,
+)
 
 
 class Columns(NamedTuple):
@@ -243,66 +251,40 @@ def least_values(families: Families, columns: Columns, goal: Goal, members: Memb
 
 
 @compiled()
-def forbid(
-    families: Families,
-    columns: Columns,
-    options: Options,
-    family: int,
-    pattern: Ints1,
-    held: Ints1,
-    penalty: Floats1,
-) -> bool:
-    """Put zero for every option that a member of a family allows into *penalty*, else infinite.
-
-    Returns:
-        whether every block has an option left.
-    """
-    for b in range(len(held)):
-        # Slices, so that loops have no index that might be negative: they vectorise.
-        low, high = options.starts[b], options.starts[b + 1]
-        size, raw, runs = high - low, options.raw[b], options.runs[low:high]
-        part, barred = penalty[low:high], held[b]
-        for o in range(size):
-            part[o] = np.inf if runs[o] & barred else 0.0
-        for h in range(families.hops[family], families.hops[family + 1]):
-            edge = pattern[families.hop[h, 0]]
-            outside = families.number[families.hop[h, 1] + edge]
-            inside = families.number[families.hop[h, 2] + edge]
-            i, j = columns.where[outside, b], columns.where[inside, b]
-            before, after = columns.same[outside, b], columns.same[inside, b]
-            if i == j:
-                if i < 0 and before != after:
-                    return False
-            elif i < 0 or j < 0:
-                single = before if i < 0 else after
-                _forbid_others(raw[max(i, j) : max(i, j) + size], single, part)
-            else:
-                one, other = raw[i : i + size], raw[j : j + size]
-                for o in range(size):
-                    part[o] = part[o] if one[o] == other[o] else np.inf
-        for n in range(families.onces[family], families.onces[family + 1]):
-            alone = families.alone[n, b]
-            if np.isnan(alone):
+def barred(
+    families: Families, columns: Columns, family: int, pattern: Ints1, held: Ints1
+) -> tuple[Bars, bool]:
+    """What a member of a family forbids, and whether it may allow an option of every block."""
+    blocks = len(held)
+    hops = families.hops[family], families.hops[family + 1]
+    onces = families.onces[family], families.onces[family + 1]
+    first = np.zeros(blocks + 1, np.int64)
+    most = blocks * (hops[1] - hops[0] + onces[1] - onces[0])
+    pairs, alone = np.empty((most, 2), np.int64), np.empty((most, 2))
+    n, possible = 0, True
+    for b in range(blocks):
+        for h in range(hops[0], hops[1]):
+            for side in range(2):
+                number = families.number[families.hop[h, 1 + side] + pattern[families.hop[h, 0]]]
+                pairs[n, side] = columns.where[number, b]
+                alone[n, side] = columns.same[number, b]
+            if pairs[n, 0] != pairs[n, 1]:
+                n += 1
+            elif pairs[n, 0] < 0:
+                possible &= alone[n, 0] == alone[n, 1]
+        for m in range(onces[0], onces[1]):
+            single = families.alone[m, b]
+            if np.isnan(single):
                 continue
-            number = families.number[families.once[n, 1] + pattern[families.once[n, 0]]]
-            i = columns.where[number, b]
-            if i >= 0:
-                _forbid_others(raw[i : i + size], alone, part)
-            elif columns.same[number, b] != alone:
-                return False
-        least = np.inf
-        for o in range(size):
-            least = min(least, part[o])
-        if least > 0:
-            return False
-    return True
-
-
-@compiled()
-def _forbid_others(column: Floats, single: float, penalty: Floats) -> None:
-    """Forbid the options whose factor is another."""
-    for o in range(len(penalty)):
-        penalty[o] = penalty[o] if column[o] == single else np.inf
+            number = families.number[families.once[m, 1] + pattern[families.once[m, 0]]]
+            if columns.where[number, b] < 0:
+                possible &= columns.same[number, b] == single
+            else:
+                pairs[n, 0], pairs[n, 1] = columns.where[number, b], -1
+                alone[n, 0], alone[n, 1] = 1.0, single
+                n += 1
+        first[b + 1] = n
+    return Bars(held, first, pairs[:n], alone[:n]), possible
 
 
 def unlike(families: Families, columns: Columns, options: Options, members: Members) -> Ints:

@@ -16,9 +16,9 @@ import numpy as np
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints3
 from picojoule.compiled.functions import compiled
 from picojoule.mapper import boxes, halving
-from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, forbid
+from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, barred
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import ENERGY, Multipliers, Options, Programme, dual, log_of
+from picojoule.mapper.programme import ENERGY, Bars, Multipliers, Options, Programme, dual, log_of
 from picojoule.mapper.tuning import TUNING
 
 SMALLEST_GAIN = 1e-12
@@ -208,13 +208,11 @@ def _tighten(
     standing: Standing,
     entry: int,
     knowledge: int,
-    penalty: Floats,
 ) -> None:
     """Bound a class by the dual, unless that is clearly above the least so far.
 
     Args:
         knowledge: what is then known of it.
-        penalty: scratch, one place an option.
     """
     counts, options = standing.counts, classes.options
     family, member = frontier.family[entry], frontier.member[entry]
@@ -222,10 +220,9 @@ def _tighten(
     programme, least = assemble(classes.families, classes.columns, classes.goal, family, pattern)
     least = max(least, frontier.bound[entry])
     limit = _limit(standing.best[0])
-    held = classes.members.held[member]
-    if least >= limit or not forbid(
-        classes.families, classes.columns, options, family, pattern, held, penalty
-    ):
+    held, count = classes.members.held[member], options.starts[-1]
+    bars, possible = barred(classes.families, classes.columns, family, pattern, held)
+    if least >= limit or not possible:
         counts[PRUNED] += 1
         _release(frontier, counts, entry)
         return
@@ -237,7 +234,7 @@ def _tighten(
     height, _ = dual(
         options,
         programme,
-        penalty,
+        bars,
         at,
         classes.starts.candidates[which],
         TUNING.dual_rounds,
@@ -249,7 +246,7 @@ def _tighten(
         classes.starts.means[which, k] = at.means[k]
     for k in range(len(at.rates)):
         classes.starts.rates[which, k] = at.rates[k]
-    counts[WORK] += boxes.A_BOUND + boxes.AN_OPTION * len(penalty)
+    counts[WORK] += boxes.A_BOUND + boxes.AN_OPTION * count
     bound = np.exp(height)
     if programme.mode == ENERGY:
         bound += programme.base
@@ -265,7 +262,7 @@ def _tighten(
     standing.best[1] = min(standing.best[1], bound)
     if knowledge == DUAL and classes.families.decided[family]:
         knowledge = DECIDED
-    elif knowledge == DUAL and len(penalty) > TUNING.few:
+    elif knowledge == DUAL and count > TUNING.few:
         knowledge = BOXES
     _push(frontier, counts, entry, knowledge, bound, frontier.step[entry])
 
@@ -276,7 +273,6 @@ def _decide(
     frontier: Frontier,
     standing: Standing,
     entry: int,
-    penalty: Floats,
 ) -> None:
     """Split a class by how its hops are priced."""
     variants, counts = classes.families.variants[frontier.family[entry]], standing.counts
@@ -286,7 +282,7 @@ def _decide(
         frontier.member[variant], frontier.family[variant] = frontier.member[entry], family
         frontier.bound[variant], frontier.height[variant] = frontier.bound[entry], 0.0
         frontier.knowledge[variant], frontier.step[variant] = COLUMNS, TUNING.first_step
-        _tighten(classes, frontier, standing, variant, DECIDED, penalty)
+        _tighten(classes, frontier, standing, variant, DECIDED)
     _release(frontier, counts, entry)
 
 
@@ -294,7 +290,7 @@ def _decide(
 def _in_boxes(
     options: Options,
     programme: Programme,
-    penalty: Floats,
+    bars: Bars,
     weights: Floats,
     height: float,
     at: Multipliers,
@@ -314,7 +310,7 @@ def _in_boxes(
         value, choice, looked, cut, done = boxes.search(
             options,
             programme,
-            penalty,
+            bars,
             weights,
             height,
             limit,
@@ -329,7 +325,7 @@ def _in_boxes(
     value, choice, looked, cut, work = halving.search(
         options,
         programme,
-        penalty,
+        bars,
         weights,
         height,
         at,
@@ -351,14 +347,13 @@ def _search(
     standing: Standing,
     entry: int,
     most: int,
-    penalty: Floats,
 ) -> bool:
     """Look for a choice a little above the bound of a class; false if that took too much work."""
     counts, options = standing.counts, classes.options
     family, member = frontier.family[entry], frontier.member[entry]
     pattern, held = classes.members.pattern[member], classes.members.held[member]
     programme, _ = assemble(classes.families, classes.columns, classes.goal, family, pattern)
-    forbid(classes.families, classes.columns, options, family, pattern, held, penalty)
+    bars, _ = barred(classes.families, classes.columns, family, pattern, held)
     at = _begin(classes.starts, classes.families.start[family], programme)
     weights = frontier.weights[entry][: len(at.means)]
     bound, knowledge = frontier.bound[entry], frontier.knowledge[entry]
@@ -368,7 +363,7 @@ def _search(
     value, choice, work = _in_boxes(
         options,
         programme,
-        penalty,
+        bars,
         weights,
         frontier.height[entry],
         at,
@@ -377,7 +372,7 @@ def _search(
         most,
         counts,
     )
-    counts[WORK] += work + boxes.AN_OPTION * len(penalty)
+    counts[WORK] += work + boxes.AN_OPTION * options.starts[-1]
     priced = knowledge != DUAL  # else hops count as free, and what was met has no price yet
     if priced and choice[0] >= 0:
         standing.best[0] = value
@@ -401,7 +396,6 @@ def _search(
 def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace) -> int:
     """Take open classes a step further, the lowest bound first; says how it ended."""
     counts = standing.counts
-    penalty = np.empty(classes.options.starts[-1])
     widest = 0
     for f in range(len(classes.families.variants)):
         widest = max(widest, classes.families.variants[f, 1] - classes.families.variants[f, 0])
@@ -420,9 +414,9 @@ def advance(classes: Classes, frontier: Frontier, standing: Standing, pace: Pace
             return FULL
         entry = _take(frontier, counts)
         if frontier.knowledge[entry] == COLUMNS:
-            _tighten(classes, frontier, standing, entry, DUAL, penalty)
+            _tighten(classes, frontier, standing, entry, DUAL)
         elif frontier.knowledge[entry] == BOXES:
-            _decide(classes, frontier, standing, entry, penalty)
-        elif not _search(classes, frontier, standing, entry, pace.most - worked, penalty):
+            _decide(classes, frontier, standing, entry)
+        elif not _search(classes, frontier, standing, entry, pace.most - worked):
             return BROKEN
     return DONE

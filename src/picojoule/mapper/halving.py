@@ -15,6 +15,7 @@ from picojoule.compiled.functions import compiled
 from picojoule.mapper.boxes import A_BOUND, A_BOX, AN_OPTION, descend, plant
 from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.programme import (
+    Bars,
     Beyond,
     Multipliers,
     Options,
@@ -23,6 +24,7 @@ from picojoule.mapper.programme import (
     dual,
     living,
     log_of,
+    no_bars,
 )
 from picojoule.mapper.tuning import TUNING
 
@@ -250,7 +252,7 @@ def _store(at: Multipliers, means: Floats, rates: Floats, place: int) -> None:
 def search(
     options: Options,
     programme: Programme,
-    penalty: Floats1,
+    bars: Bars,
     weights: Floats1,
     floor: float,
     at: Multipliers,
@@ -266,9 +268,9 @@ def search(
     for b in range(blocks):
         chosen[b] = -1
     target = log_of(programme, best)
-    alive, first, lifts = living(options, programme.where, weights, penalty, floor, target)
+    alive, first, lifts = living(options, programme.where, weights, bars, floor, target)
     kept, first, lifts = _undominated(options, programme, alive, first, lifts)
-    explored, pruned, work = 0, len(penalty) - len(kept), 0
+    explored, pruned, work = 0, options.starts[-1] - len(kept), 0
     for b in range(blocks):
         if first[b] == first[b + 1]:
             return best, chosen, explored, pruned, work
@@ -297,7 +299,7 @@ def search(
             continue
         inside, closer, _ = _part(options, programme, ids, ends)
         here = Multipliers(means[depth].copy(), rates[depth].copy())
-        free = np.zeros(len(ids))
+        free = no_bars(blocks)
         bound, _ = dual(
             inside,
             closer,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2, Ints3
+from picojoule.compiled.arrays import Bools1, Floats1, Floats2, Ints1, Ints2, Ints3
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.tuning import TUNING
@@ -51,6 +51,29 @@ class Options(NamedTuple):
 
 
 NO_LOWS = PerBlock(*(np.empty(0) for _ in PerBlock._fields))
+
+
+class Bars(NamedTuple):
+    """What a class forbids, asked of an option only where it would be taken.
+
+    The factors of an allowed option in two columns are the same for each of the *pairs*.
+    """
+
+    loops: Ints1  # [blocks] bit mask of the loops that may not run (``Options.runs``)
+    first: Ints1  # [blocks + 1] first pair of each block
+    pairs: Ints2  # [pairs, 2] where the columns begin in the block's store; -1: one factor
+    alone: Floats2  # [pairs, 2] that factor
+
+
+@compiled()
+def no_bars(blocks: int) -> Bars:
+    """Nothing is forbidden."""
+    return Bars(
+        loops=np.zeros(blocks, np.int64),
+        first=np.zeros(blocks + 1, np.int64),
+        pairs=np.zeros((0, 2), np.int64),
+        alone=np.zeros((0, 2)),
+    )
 
 
 class Beyond(NamedTuple):
@@ -266,16 +289,36 @@ def _add_up(store: Floats1, weight: Floats1, starts: Ints1, at: int, scores: Flo
 
 
 @compiled()
-def _score_bucket(
-    options: Options, b: int, terms: _Terms, penalty: Floats1, bucket: int, scores: Floats1
-) -> Floats1:
+def _allowed(options: Options, bars: Bars, b: int, option: int) -> bool:
+    if options.runs[option] & bars.loops[b]:
+        return False
+    raw, at = options.raw[b], option - options.starts[b]
+    for n in range(bars.first[b], bars.first[b + 1]):
+        i, j = bars.pairs[n, 0], bars.pairs[n, 1]
+        one = bars.alone[n, 0] if i < 0 else raw[i + at]
+        other = bars.alone[n, 1] if j < 0 else raw[j + at]
+        if one != other:
+            return False
+    return True
+
+
+@compiled()
+def allowed(options: Options, bars: Bars) -> Bools1:
+    """Which options a class allows."""
+    answers = np.empty(options.starts[-1], np.bool_)
+    for b in range(len(bars.loops)):
+        for option in range(options.starts[b], options.starts[b + 1]):
+            answers[option] = _allowed(options, bars, b, option)
+    return answers
+
+
+@compiled()
+def _score_bucket(options: Options, b: int, terms: _Terms, bucket: int, scores: Floats1) -> Floats1:
     """What each option of a bucket adds to the logarithm, in *scores*, as far as it is used."""
     low, high = options.starts[b], options.starts[b + 1]
     at = bucket * BUCKET
     part = scores[: min(BUCKET, high - low - at)]
     _add_up(options.logs[b], terms.weight, terms.option, at, part)
-    for i in range(len(part)):
-        part[i] += penalty[low + at + i]
     return part
 
 
@@ -294,13 +337,15 @@ def _bound_buckets(options: Options, b: int, terms: _Terms, bounds: Floats1) -> 
 
 @compiled()
 def _least_score(
-    options: Options, b: int, terms: _Terms, penalty: Floats1, bounds: Floats1
+    options: Options, b: int, terms: _Terms, bars: Bars, bounds: Floats1
 ) -> tuple[float, int]:
-    """The least that an option of a block adds to the logarithm, and its number.
+    """The least that an option of a block adds to the logarithm, and its number; inf: none may.
 
     Args:
         bounds: what each of its buckets adds at least.
     """
+    if len(bounds) == 0:
+        return np.inf, options.starts[b]
     first = 0
     for j in range(1, len(bounds)):
         if bounds[j] < bounds[first]:
@@ -311,10 +356,11 @@ def _least_score(
         j = first if turn < 0 else turn
         if turn == first or bounds[j] >= least:
             continue
-        line = _score_bucket(options, b, terms, penalty, j, scores)
+        line = _score_bucket(options, b, terms, j, scores)
         for i in range(len(line)):
-            if line[i] < least:
-                least, pick = line[i], options.starts[b] + j * BUCKET + i
+            option = options.starts[b] + j * BUCKET + i
+            if line[i] < least and _allowed(options, bars, b, option):
+                least, pick = line[i], option
     return least, pick
 
 
@@ -323,7 +369,7 @@ def living(
     options: Options,
     where: Ints2,
     weights: Floats1,
-    penalty: Floats1,
+    bars: Bars,
     floor: float,
     target: float,
 ) -> tuple[Ints1, Ints1, Floats1]:
@@ -342,15 +388,16 @@ def living(
     for b in range(blocks):
         terms = _terms(options, b, where, weights)
         part = _bound_buckets(options, b, terms, bounds)
-        least, _ = _least_score(options, b, terms, penalty, part)
+        least, _ = _least_score(options, b, terms, bars, part)
         for j in range(len(part)):
-            if floor + (part[j] - least) >= target:
+            if least == np.inf or floor + (part[j] - least) >= target:
                 continue
-            line = _score_bucket(options, b, terms, penalty, j, scores)
+            line = _score_bucket(options, b, terms, j, scores)
             for i in range(len(line)):
-                if floor + (line[i] - least) < target:
-                    kept[n] = options.starts[b] + j * BUCKET + i
-                    lifts[n] = line[i] - least
+                option = options.starts[b] + j * BUCKET + i
+                # What is forbidden may score less than all that is not.
+                if floor + (line[i] - least) < target and _allowed(options, bars, b, option):
+                    kept[n], lifts[n] = option, line[i] - least
                     n += 1
         first[b + 1] = n
     return kept[:n], first, lifts[:n]
@@ -431,7 +478,7 @@ def _counted(programme: Programme, sums: _Sums) -> Ints:
 def dual(
     options: Options,
     programme: Programme,
-    penalty: Floats1,
+    bars: Bars,
     at: Multipliers,
     candidates: Ints2,
     rounds: int,
@@ -473,7 +520,7 @@ def dual(
         for b in range(blocks):
             scored = _terms(options, b, programme.where, trial)
             bounds = _bound_buckets(options, b, scored, buckets)
-            least, pick = _least_score(options, b, scored, penalty, bounds)
+            least, pick = _least_score(options, b, scored, bars, bounds)
             bound += least
             listed = False
             for i in range(min(room, candidates[b, room])):
@@ -495,7 +542,8 @@ def dual(
             logs, begin = options.logs[b], first[b]
             first[b + 1] = begin + min(room, candidates[b, room])
             for i in range(first[b + 1] - begin):
-                charge[begin + i] = penalty[candidates[b, i]]
+                may = _allowed(options, bars, b, candidates[b, i])
+                charge[begin + i] = 0.0 if may else np.inf
             for n in range(len(counted)):
                 where = programme.where[b, counted[n]]
                 for i in range(first[b + 1] - begin):

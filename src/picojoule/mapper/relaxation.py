@@ -21,12 +21,12 @@ from picojoule.accelerator import Axis
 from picojoule.mapper.bank import Bank
 from picojoule.mapper.blocks import Block
 from picojoule.mapper.class_table import ClassTable, class_table
-from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, forbid
+from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, barred
 from picojoule.mapper.frontier import Classes, Starts
 from picojoule.mapper.gathering import Gathering, pricings
-from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.kernels import Ints
 from picojoule.mapper.patience import check
-from picojoule.mapper.programme import ENERGY, LATENCY, Options, Programme
+from picojoule.mapper.programme import ENERGY, LATENCY, Bars, Options, Programme, allowed
 from picojoule.mapper.space import MappingClass, Space, empty_levels
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping, Stage
@@ -40,7 +40,7 @@ class Relaxed:
     cls: MappingClass
     options: int  # which of the problem's sets of options
     programme: Programme
-    penalty: Floats  # [options] infinite where the class or the sharing forbids an option
+    bars: Bars  # what the class or the sharing forbids
     least: float  # no choice is below, by the least of every column
 
 
@@ -148,11 +148,13 @@ class Relaxation:
         pattern, held = classes.members.pattern[member], classes.members.held[member]
         parts = classes.families, classes.columns
         problem, least = assemble(*parts, classes.goal, family, pattern)
-        penalty = np.empty(classes.options.starts[-1])
-        if not forbid(*parts, classes.options, family, pattern, held, penalty):
+        bars, possible = barred(*parts, family, pattern, held)
+        bars = Bars(*bars)
+        there = np.split(allowed(classes.options, bars), classes.options.starts[1:-1])
+        if not possible or not all(part.any() for part in there):
             return None
         return Relaxed(
-            cls=cls, options=which, programme=Programme(*problem), penalty=penalty, least=least
+            cls=cls, options=which, programme=Programme(*problem), bars=bars, least=least
         )
 
     def variants(self, relaxed: Relaxed) -> list[tuple[bool, ...]]:
