@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from picojoule.compiled.functions import CompiledFunction
 from picojoule.mapper import boxes, kernels, listings, programme
+from picojoule.mapper import options as options_module
 from picojoule.pruning.layers import restoring
 
 
@@ -53,18 +54,18 @@ def test_each_kind_of_result_is_pythons() -> None:
     assert restoring.restore_greedily(part[0], part[0], part[0], part[1], part[1], 0, 1, 1) is None
 
 
-def _store(values: ArrayLike) -> programme.PerBlock:
-    return programme.PerBlock(np.asarray(values), *(np.empty(0) for _ in range(5)))
+def _store(values: ArrayLike) -> options_module.PerBlock:
+    return options_module.PerBlock(np.asarray(values), *(np.empty(0) for _ in range(5)))
 
 
 def test_arrays_are_changed_in_place_through_tuples() -> None:
     means, rates = np.zeros(2), np.array([1.0, 0.0])
     candidates = np.zeros((1, 3), np.int64)
-    options = programme.Options(
+    options = options_module.Options(
         starts=np.array([0, 2]),
         raw=_store([2.0, 1.0]),
         logs=_store(np.log([2.0, 1.0])),
-        lows=programme.NO_LOWS,
+        lows=options_module.NO_LOWS,
         runs=_ints(2),
         fans=_ints(2, 1, 2),
         dims=_ints(1, 2),
@@ -85,7 +86,7 @@ def test_arrays_are_changed_in_place_through_tuples() -> None:
         axes=_ints(1, 1),
         allowed=_ints(1, 1),
     )
-    free, weights = programme.Bars(*programme.no_bars(1)), np.zeros(2)
+    free, weights = options_module.Bars(*options_module.no_bars(1)), np.zeros(2)
     at = programme.Multipliers(means, rates[:1].copy())
     bound, _ = programme.dual(options, problem, free, at, candidates, 4, 10, math.inf, weights)
     one_by_one = programme.living(options, problem.where, weights, free, bound, bound + 0.1)

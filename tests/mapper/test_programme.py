@@ -8,22 +8,17 @@ import numpy as np
 import pytest
 
 from picojoule.mapper.kernels import Floats
+from picojoule.mapper.options import BUCKET, NO_LOWS, Bars, Options, PerBlock, no_bars
 from picojoule.mapper.programme import (
-    BUCKET,
     EDP,
     ENERGY,
     LATENCY,
-    NO_LOWS,
     NOTHING_BEYOND,
-    Bars,
     Multipliers,
-    Options,
-    PerBlock,
     Programme,
     dual,
     living,
     log_of,
-    no_bars,
     value_of,
 )
 

@@ -19,9 +19,11 @@ from picojoule.mapper.boxes import packable
 from picojoule.mapper.families import unlike
 from picojoule.mapper.found import value_of as value_of_cost
 from picojoule.mapper.kernels import Ints
-from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Options, allowed, value_of
+from picojoule.mapper.mapping_classes import Order
+from picojoule.mapper.options import Options, allowed
+from picojoule.mapper.programme import EDP, ENERGY, LATENCY, value_of
 from picojoule.mapper.relaxation import Relaxation, Relaxed, _spread
-from picojoule.mapper.space import Order, Space
+from picojoule.mapper.space import Space
 from picojoule.mapping import Mapping
 from picojoule.workload import DIMS, OPERANDS, Extents, linear
 from tests.strategies import layers, machine

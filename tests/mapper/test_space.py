@@ -9,7 +9,8 @@ import pytest
 
 from picojoule.dataflow import DATAFLOWS
 from picojoule.errors import NoMappingError
-from picojoule.mapper.space import Edge, MappingClass, Order, Runs, Space, empty_levels
+from picojoule.mapper.mapping_classes import Edge, MappingClass, Order, Runs, empty_levels
+from picojoule.mapper.space import Space
 from picojoule.workload import DIMS, OPERANDS, Dim, Layer, Operand, conv, linear
 from tests.strategies import machine
 

@@ -11,6 +11,7 @@ UNITS = {
         "picojoule.mapper.kernels",
         "picojoule.mapper.listings",
         "picojoule.mapper.deep_listings",
+        "picojoule.mapper.options",
         "picojoule.mapper.programme",
         "picojoule.mapper.boxes",
         "picojoule.mapper.halving",

@@ -11,7 +11,7 @@ import numpy as np
 from picojoule.mapper.blocks import Block, Column
 from picojoule.mapper.boxes import fewest
 from picojoule.mapper.families import Columns
-from picojoule.mapper.programme import NO_LOWS, Options, PerBlock
+from picojoule.mapper.options import NO_LOWS, Options, PerBlock
 from picojoule.mapper.space import Space
 from picojoule.workload import DIMS
 

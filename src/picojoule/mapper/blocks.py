@@ -18,8 +18,8 @@ import numpy as np
 
 from picojoule.mapper.chains import Cuts, chains
 from picojoule.mapper.kernels import Floats, Ints, repeats, window_words
+from picojoule.mapper.options import BUCKET
 from picojoule.mapper.patience import check, pieces
-from picojoule.mapper.programme import BUCKET
 from picojoule.traffic import HandedOn
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Operand, WindowAxis
 

@@ -15,18 +15,16 @@ import numpy as np
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints, ceiling
+from picojoule.mapper.options import Bars, Options, no_bars
 from picojoule.mapper.programme import (
     LATENCY,
     NOTHING_BEYOND,
-    Bars,
     Beyond,
     Multipliers,
-    Options,
     Programme,
     dual,
     living,
     log_of,
-    no_bars,
     value_of,
 )
 from picojoule.mapper.tuning import TUNING

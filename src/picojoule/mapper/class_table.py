@@ -14,8 +14,9 @@ import numpy as np
 
 from picojoule.mapper.blocks import BLOCKS, loop_bit
 from picojoule.mapper.kernels import Ints
+from picojoule.mapper.mapping_classes import Edge, MappingClass, Runs, Stay
 from picojoule.mapper.patience import check
-from picojoule.mapper.space import Edge, MappingClass, Runs, Space, Stay
+from picojoule.mapper.space import Space
 from picojoule.workload import DIMS, RELEVANT, Dim, Operand
 
 KEPT = 32  # tables

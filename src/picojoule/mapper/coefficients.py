@@ -15,7 +15,8 @@ from picojoule.cost import Ledger
 from picojoule.mapper.blocks import Tile
 from picojoule.mapper.class_table import Kind
 from picojoule.mapper.kernels import Floats
-from picojoule.mapper.space import Edge, Space
+from picojoule.mapper.mapping_classes import Edge
+from picojoule.mapper.space import Space
 from picojoule.traffic import Flow
 from picojoule.workload import OPERANDS, Operand
 

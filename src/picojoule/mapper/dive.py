@@ -16,10 +16,11 @@ import numpy as np
 from picojoule.mapper import programme
 from picojoule.mapper.boxes import packable
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.mapping_classes import MappingClass
+from picojoule.mapper.options import Options, allowed
 from picojoule.mapper.patience import Patience
-from picojoule.mapper.programme import Options, Programme
+from picojoule.mapper.programme import Programme
 from picojoule.mapper.relaxation import Relaxation, Relaxed
-from picojoule.mapper.space import MappingClass
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
 
@@ -51,7 +52,7 @@ class _Walk:
     def __init__(self, options: Options, relaxed: Relaxed) -> None:
         self.options, self.problem = options, relaxed.programme
         self.factors = [self._factors(b) for b in range(len(self.problem.where))]
-        self.forbidden = np.split(~programme.allowed(options, relaxed.bars), options.starts[1:-1])
+        self.forbidden = np.split(~allowed(options, relaxed.bars), options.starts[1:-1])
         self.order = _best_first(options, relaxed)
         self.choice = np.zeros(len(self.factors), np.int64)
         self.value = math.inf

@@ -16,15 +16,8 @@ import numpy as np
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Bools, Floats, Ints
-from picojoule.mapper.programme import (
-    EDP,
-    ENERGY,
-    LATENCY,
-    Bars,
-    Beyond,
-    Options,
-    Programme,
-)
+from picojoule.mapper.options import Bars, Options
+from picojoule.mapper.programme import EDP, ENERGY, LATENCY, Beyond, Programme
 
 
 class Columns(NamedTuple):

@@ -18,7 +18,8 @@ from picojoule.compiled.functions import compiled
 from picojoule.mapper import boxes, halving
 from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, barred
 from picojoule.mapper.kernels import Floats, Ints
-from picojoule.mapper.programme import ENERGY, Bars, Multipliers, Options, Programme, dual, log_of
+from picojoule.mapper.options import Bars, Options
+from picojoule.mapper.programme import ENERGY, Multipliers, Programme, dual, log_of
 from picojoule.mapper.tuning import TUNING
 
 SMALLEST_GAIN = 1e-12

@@ -16,8 +16,9 @@ from picojoule.mapper.class_table import Kind
 from picojoule.mapper.coefficients import Model, model
 from picojoule.mapper.families import Families
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.mapping_classes import Edge, words_of
 from picojoule.mapper.patience import check
-from picojoule.mapper.space import Edge, Space, words_of
+from picojoule.mapper.space import Space
 from picojoule.workload import DIMS, OPERANDS
 
 INPUT, WEIGHT, OUTPUT = OPERANDS

@@ -14,18 +14,8 @@ from picojoule.compiled.arrays import Floats1
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.boxes import A_BOUND, A_BOX, AN_OPTION, descend, plant
 from picojoule.mapper.kernels import Floats, Ints, ceiling
-from picojoule.mapper.programme import (
-    Bars,
-    Beyond,
-    Multipliers,
-    Options,
-    PerBlock,
-    Programme,
-    dual,
-    living,
-    log_of,
-    no_bars,
-)
+from picojoule.mapper.options import Bars, Options, PerBlock, no_bars
+from picojoule.mapper.programme import Beyond, Multipliers, Programme, dual, living, log_of
 from picojoule.mapper.tuning import TUNING
 
 

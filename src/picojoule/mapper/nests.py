@@ -37,7 +37,8 @@ from picojoule.accelerator import Accelerator, Array, Level
 from picojoule.dataflow import Dataflow
 from picojoule.mapper.blocks import IRRELEVANT
 from picojoule.mapper.chains import Cuts
-from picojoule.mapper.space import MappingClass, Order, Runs, Space
+from picojoule.mapper.mapping_classes import MappingClass, Order, Runs
+from picojoule.mapper.space import Space
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Layer, Operand
 
 INPUT, WEIGHT, OUTPUT = OPERANDS

@@ -17,63 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from picojoule.compiled.arrays import Bools1, Floats1, Floats2, Ints1, Ints2, Ints3
+from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints2
 from picojoule.compiled.functions import compiled
 from picojoule.mapper.kernels import Floats, Ints
+from picojoule.mapper.options import BUCKET, Bars, Options, allows
 from picojoule.mapper.tuning import TUNING
 
 ENERGY, LATENCY, EDP = 0, 1, 2
-BUCKET = 16
-"""Options that stand together are alike, so most buckets are bounded away as a whole."""
-
-
-class PerBlock(NamedTuple):
-    """One store for each block, named after its dimensions."""
-
-    rows: Floats1
-    columns: Floats1
-    M: Floats1
-    C: Floats1
-    N: Floats1
-    G: Floats1
-
-
-class Options(NamedTuple):
-    """The options of all blocks, one block after the other, and their columns."""
-
-    starts: Ints1  # [blocks + 1] first option of each block
-    raw: PerBlock  # factors of each block's options, one column after the other
-    logs: PerBlock  # their logarithms
-    lows: PerBlock  # the least logarithm of each bucket; empty: options are looked at one by one
-    runs: Ints1  # [options] bit mask of the loops that run
-    fans: Ints3  # [options, arrays, 2] unrolling of the block's dimensions
-    dims: Ints2  # [blocks, 2] index of those dimensions (-1: none)
-
-
-NO_LOWS = PerBlock(*(np.empty(0) for _ in PerBlock._fields))
-
-
-class Bars(NamedTuple):
-    """What a class forbids, asked of an option only where it would be taken.
-
-    The factors of an allowed option in two columns are the same for each of the *pairs*.
-    """
-
-    loops: Ints1  # [blocks] bit mask of the loops that may not run (``Options.runs``)
-    first: Ints1  # [blocks + 1] first pair of each block
-    pairs: Ints2  # [pairs, 2] where the columns begin in the block's store; -1: one factor
-    alone: Floats2  # [pairs, 2] that factor
-
-
-@compiled()
-def no_bars(blocks: int) -> Bars:
-    """Nothing is forbidden."""
-    return Bars(
-        loops=np.zeros(blocks, np.int64),
-        first=np.zeros(blocks + 1, np.int64),
-        pairs=np.zeros((0, 2), np.int64),
-        alone=np.zeros((0, 2)),
-    )
 
 
 class Beyond(NamedTuple):
@@ -289,30 +239,6 @@ def _add_up(store: Floats1, weight: Floats1, starts: Ints1, at: int, scores: Flo
 
 
 @compiled()
-def _allowed(options: Options, bars: Bars, b: int, option: int) -> bool:
-    if options.runs[option] & bars.loops[b]:
-        return False
-    raw, at = options.raw[b], option - options.starts[b]
-    for n in range(bars.first[b], bars.first[b + 1]):
-        i, j = bars.pairs[n, 0], bars.pairs[n, 1]
-        one = bars.alone[n, 0] if i < 0 else raw[i + at]
-        other = bars.alone[n, 1] if j < 0 else raw[j + at]
-        if one != other:
-            return False
-    return True
-
-
-@compiled()
-def allowed(options: Options, bars: Bars) -> Bools1:
-    """Which options a class allows."""
-    answers = np.empty(options.starts[-1], np.bool_)
-    for b in range(len(bars.loops)):
-        for option in range(options.starts[b], options.starts[b + 1]):
-            answers[option] = _allowed(options, bars, b, option)
-    return answers
-
-
-@compiled()
 def _score_bucket(options: Options, b: int, terms: _Terms, bucket: int, scores: Floats1) -> Floats1:
     """What each option of a bucket adds to the logarithm, in *scores*, as far as it is used."""
     low, high = options.starts[b], options.starts[b + 1]
@@ -359,7 +285,7 @@ def _least_score(
         line = _score_bucket(options, b, terms, j, scores)
         for i in range(len(line)):
             option = options.starts[b] + j * BUCKET + i
-            if line[i] < least and _allowed(options, bars, b, option):
+            if line[i] < least and allows(options, bars, b, option):
                 least, pick = line[i], option
     return least, pick
 
@@ -396,7 +322,7 @@ def living(
             for i in range(len(line)):
                 option = options.starts[b] + j * BUCKET + i
                 # What is forbidden may score less than all that is not.
-                if floor + (line[i] - least) < target and _allowed(options, bars, b, option):
+                if floor + (line[i] - least) < target and allows(options, bars, b, option):
                     kept[n], lifts[n] = option, line[i] - least
                     n += 1
         first[b + 1] = n
@@ -542,7 +468,7 @@ def dual(
             logs, begin = options.logs[b], first[b]
             first[b + 1] = begin + min(room, candidates[b, room])
             for i in range(first[b + 1] - begin):
-                may = _allowed(options, bars, b, candidates[b, i])
+                may = allows(options, bars, b, candidates[b, i])
                 charge[begin + i] = 0.0 if may else np.inf
             for n in range(len(counted)):
                 where = programme.where[b, counted[n]]

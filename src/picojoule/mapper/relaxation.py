@@ -25,9 +25,11 @@ from picojoule.mapper.families import Columns, Families, Goal, Members, assemble
 from picojoule.mapper.frontier import Classes, Starts
 from picojoule.mapper.gathering import Gathering, pricings
 from picojoule.mapper.kernels import Ints
+from picojoule.mapper.mapping_classes import MappingClass, empty_levels
+from picojoule.mapper.options import Bars, Options, allowed
 from picojoule.mapper.patience import check
-from picojoule.mapper.programme import ENERGY, LATENCY, Bars, Options, Programme, allowed
-from picojoule.mapper.space import MappingClass, Space, empty_levels
+from picojoule.mapper.programme import ENERGY, LATENCY, Programme
+from picojoule.mapper.space import Space
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping, Stage
 from picojoule.workload import DIMS, Extents

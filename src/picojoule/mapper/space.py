@@ -1,12 +1,6 @@
 """The space of mappings of one layer on one accelerator under one dataflow.
 
-Once three discrete things are fixed, a mapping is a choice of one chain (tiles and unrollings) for
-each dimension: which operands each level keeps, which operand stays in place while each level's
-innermost loops run, and on which loop the input's window slides. These are the *classes*.
-
-Only the innermost operand's loops matter for the order: the sets of dimensions that do not index
-the weights (N, P, Q), the inputs (M) and the outputs (C, R, S) are disjoint, so at each level at
-most one operand gains, and next to it one loop slides the window.
+It lists the classes (:mod:`mapping_classes`), and how each dimension may be cut (:mod:`chains`).
 """
 
 from __future__ import annotations
@@ -15,8 +9,6 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
-from enum import Enum
-from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,82 +17,23 @@ from picojoule.cost import Ledger
 from picojoule.dataflow import Dataflow, Size
 from picojoule.errors import NoMappingError
 from picojoule.legality import dataflow_problem, tile_words
-from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Block, Key, Window, Words, block, trim
+from picojoule.mapper.blocks import BLOCKS, IRRELEVANT, Block, Key, Window, block, trim
 from picojoule.mapper.chains import LONGEST, Cuts, Rules
 from picojoule.mapper.kernels import Ints
 from picojoule.mapper.listings import Asked
+from picojoule.mapper.mapping_classes import (
+    Edge,
+    MappingClass,
+    Order,
+    Runs,
+    empty_levels,
+)
+from picojoule.mapper.mirroring import MIRROR, mirrored
 from picojoule.traffic import HandedOn, refetched
 from picojoule.workload import DIMS, OPERANDS, RELEVANT, Dim, Extents, Layer, Operand, WindowAxis
 
 N, G, M, C, P, Q, R, S = DIMS
 INPUT, WEIGHT, OUTPUT = OPERANDS
-
-MIRROR = {P: Q, Q: P, R: S, S: R}  # rows and columns changed
-
-
-def _mirror(dims: frozenset[Dim]) -> frozenset[Dim]:
-    return frozenset(MIRROR.get(dim, dim) for dim in dims)
-
-
-class Order(NamedTuple):
-    """The loop order of one level: who stays while the innermost loops run, and what slides."""
-
-    stays: Operand
-    slides: Dim
-
-    def loops(self) -> tuple[Dim, ...]:
-        """All dimensions, outermost first."""
-        inner = [d for d in (N, P, Q, M, C, R, S) if d in IRRELEVANT[self.stays]]
-        if self.slides in inner:
-            inner.remove(self.slides)
-            inner.append(self.slides)
-            return tuple(d for d in DIMS if d not in inner) + tuple(inner)
-        outer = [d for d in DIMS if d not in inner and d is not self.slides]
-        return (*outer, self.slides, *inner)
-
-
-class Runs(Enum):
-    """Which loops of a level run at all."""
-
-    ANY = "any"
-    OWN = "own"  # only those that do not index the operand that stays: it stays across the level
-    NONE = "none"  # no loop: every operand stays across the level
-
-
-class MappingClass(NamedTuple):
-    """What is fixed before the tiles: operands kept, loop orders, and which loops run.
-
-    Args:
-        handed: level above an array that hands inputs on, where no loop runs inside it on their
-            way to the multipliers or the next memory that holds them; -1: none.
-    """
-
-    keeps: tuple[frozenset[Operand], ...]
-    orders: tuple[Order, ...]
-    runs: tuple[Runs, ...]
-    handed: int = -1
-
-
-class Edge(NamedTuple):
-    operand: Operand
-    parent: int
-    child: int
-
-
-Stay: TypeAlias = tuple[int, tuple[int, Dim] | None, HandedOn | None]
-
-
-def words_of(edge: Edge, grain: int, stay: Stay) -> Words:
-    """The count of an edge's words at a grain, under a pattern of stays."""
-    still, slide, handed = stay
-    return Words(
-        operand=edge.operand,
-        child=edge.child,
-        grain=grain,
-        still=still,
-        slide=slide,
-        handed=handed if handed and grain <= handed.gap else None,
-    )
 
 
 class Space:
@@ -139,7 +72,7 @@ class Space:
         self.axes = (layer.axis(0, padded=padded), layer.axis(1, padded=padded))
         self.reuse = accelerator.input_reuse
         self.adding_up_pays = any(map(self._adding_up_pays, self.array_gaps))
-        self.mirrored = self._is_mirrored()
+        self.mirrored = mirrored(layer, accelerator, dataflow, self.axes)
         self.keeps = tuple(self._keeps())
         # Blocks are the same for all choices of kept operands that leave the same levels empty.
         self.shapes = tuple(dict.fromkeys(map(empty_levels, self.keeps)))
@@ -171,35 +104,6 @@ class Space:
     def handing(self) -> int:
         """Stages whose loops the outermost level hands tiles inward for."""
         return 1
-
-    def _is_mirrored(self) -> bool:
-        """Whether rows and columns may change places: layer, arrays and dataflow are the same."""
-        layer, dataflow = self.layer, self.dataflow
-        if self.axes[0] != self.axes[1] or layer.padding[:2] != layer.padding[2:]:
-            return False
-        if any(dims != _mirror(dims) for dims in (*self.reuse.refetches, *self.reuse.handed_on)):
-            return False
-        for array in self.arrays:
-            axes = [] if array is None else [(axis.size, axis.dims) for axis in array.axes]
-            if any(axes.count((n, _mirror(dims))) != axes.count((n, dims)) for n, dims in axes):
-                return False
-        return (
-            all(
-                dims == _mirror(dims)
-                for dims in (
-                    dataflow.spatial,
-                    dataflow.unrolled,
-                    dataflow.spanned,
-                    dataflow.on_array,
-                )
-            )
-            and all(
-                tile.get(dim) == tile.get(MIRROR.get(dim, dim))
-                for tile in (dataflow.element_tile, dataflow.buffer_tile)
-                for dim in DIMS
-            )
-            and dataflow.inner_loop not in MIRROR
-        )
 
     def _adding_up_pays(self, gap: int) -> bool:
         """Whether a hop between elements costs less than keeping a partial sum in one.
@@ -671,8 +575,3 @@ class Space:
             f"{tiles}; all loop orders; all unrollings and bypasses that the machine and "
             f"the dataflow {self.dataflow.name} allow"
         )
-
-
-def empty_levels(keeps: tuple[frozenset[Operand], ...]) -> frozenset[int]:
-    """Levels at which nothing is kept: they are not there, so no tile is cut for them."""
-    return frozenset(n for n in range(1, len(keeps)) if not keeps[n])
