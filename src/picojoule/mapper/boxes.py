@@ -324,6 +324,13 @@ def descend(
                 continue
             _multiply(forest, box, line)
             both[side] = value_of(programme, line)
+        if depth + 2 > len(bounds):  # trees are as deep as their options are uneven
+            more, higher = np.empty((2 * depth, blocks), np.int64), np.empty(2 * depth)
+            for i in range(depth):
+                higher[i] = bounds[i]
+                for b in range(blocks):
+                    more[i, b] = stack[i, b]
+            stack, bounds = more, higher
         near = 0 if both[0] <= both[1] else 1
         for side in (1 - near, near):
             if both[side] < worth:
@@ -338,8 +345,8 @@ def descend(
 
 
 @compiled()
-def _counting(programme: Programme) -> Ints:
-    """The columns that count at all."""
+def counting(programme: Programme) -> Ints1:
+    """The columns that count at all: each with a coefficient, and words beyond others."""
     columns, beyond = programme.where.shape[1], programme.beyond
     counted, n = np.empty(columns, np.int64), 0
     for k in range(columns):
@@ -436,7 +443,7 @@ def search(
     for b in range(len(programme.where)):
         if first[b] == first[b + 1]:
             return incumbent, np.full(len(programme.where), -1), 0, pruned, 0
-    counted = _counting(programme)
+    counted = counting(programme)
     narrow, narrow_weights = _narrowed(programme, counted), np.empty(len(counted))
     for n in range(len(counted)):
         narrow_weights[n] = weights[counted[n]]

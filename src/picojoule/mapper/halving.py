@@ -12,7 +12,7 @@ import numpy as np
 
 from picojoule.compiled.arrays import Floats1
 from picojoule.compiled.functions import compiled
-from picojoule.mapper.boxes import A_BOUND, A_BOX, AN_OPTION, descend, plant
+from picojoule.mapper.boxes import A_BOUND, A_BOX, AN_OPTION, counting, descend, plant
 from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.options import Bars, Options, PerBlock, no_bars
 from picojoule.mapper.programme import Beyond, Multipliers, Programme, dual, living, log_of
@@ -104,16 +104,7 @@ def _undominated(
     beats another lifts the bound no more, so each is compared with those that lift it less, the
     :attr:`Tuning.rivals` first of them: some that are beaten may stay, which costs only time.
     """
-    blocks, columns = programme.where.shape
-    counts = np.zeros(columns, np.bool_)
-    for k in range(columns):
-        counts[k] = programme.energy[k] != 0.0
-        for t in range(len(programme.times)):
-            counts[k] |= programme.times[t, k] != 0.0
-        for m in range(len(programme.limits)):
-            counts[k] |= programme.limits[m, k] != 0.0
-        for n in range(len(programme.beyond.words)):
-            counts[k] |= programme.beyond.words[n] == k or programme.beyond.times[n] == k
+    blocks, counted = len(programme.where), counting(programme)
     arrays = options.fans.shape[1]
     keep = np.ones(len(kept), np.bool_)
     for b in range(blocks):
@@ -121,10 +112,10 @@ def _undominated(
         if high - low < 2:
             continue
         raw = options.raw[b]
-        where = np.empty(columns, np.int64)
+        where = np.empty(len(counted), np.int64)
         wide = 0
-        for k in range(columns):
-            if counts[k] and programme.where[b, k] >= 0:
+        for k in counted:
+            if programme.where[b, k] >= 0:
                 where[wide] = programme.where[b, k] - options.starts[b]
                 wide += 1
         rivals = np.empty((TUNING.rivals, wide + 2 * arrays))
