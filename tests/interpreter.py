@@ -52,6 +52,32 @@ class Tally:
     steps: int = 0
     most: Counter[tuple[Operand, int]] = field(default_factory=Counter)  # words, by stage, at once
 
+    def accesses(
+        self, depth: int, homes: dict[Operand, int] | None = None
+    ) -> dict[tuple[int, Operand], list[int]]:
+        """Words read and written, by level and operand.
+
+        Args:
+            homes: levels at which operands lie that the interpreter has in the outermost one.
+        """
+        words: dict[tuple[int, Operand], list[int]] = {}
+        for operand, parent, child in {edge for edge, _ in self.loads}:
+            at_parent = self.loads[(operand, parent, child), parent]
+            at_child = self.loads[(operand, parent, child), child]
+            outer = parent or (homes or {}).get(operand, 0)
+            above = words.setdefault((outer, operand), [0, 0])
+            below = words.setdefault((child, operand), [0, 0]) if child < depth else [0, 0]
+            if operand is Operand.OUTPUT:
+                down = self.reads[operand, parent, child]
+                above[0] += down
+                above[1] += at_parent
+                below[0] += at_child
+                below[1] += down
+            else:
+                above[0] += at_parent
+                below[1] += at_child
+        return words
+
 
 def interpret(layer: Layer, mapping: Mapping, reuse: InputReuse = PLAIN_REUSE) -> Tally:
     """Count the words of every edge of *mapping*."""

@@ -16,7 +16,7 @@ from picojoule.mapping import Mapping, Stage
 from picojoule.plan.placement import places, seen_from
 from picojoule.simulation.simulator import price_in_time
 from picojoule.specs import load_accelerator
-from picojoule.workload import DEFAULT_BITS, DENSE, OPERANDS, Dim, Operand, conv, linear
+from picojoule.workload import DEFAULT_BITS, DENSE, OPERANDS, Dim, conv, linear
 from tests.interpreter import interpret
 from tests.strategies import layers, machine, mappings
 
@@ -43,27 +43,12 @@ def test_words_of_placed_layers_agree(data: st.DataObject) -> None:
     chip = machine([OPERANDS] * depth, [[]] * depth, bypass=OPERANDS)
     there = seen_from(chip, {o: f"m{level}" for o, level in homes.items() if level}, {})
     cost, tally = evaluate(layer, there, mapping), interpret(layer, mapping)
-    expected: dict[tuple[str, Operand], list[int]] = {}
-    for operand, parent, child in {edge for edge, _ in tally.loads}:
-        at_parent = tally.loads[(operand, parent, child), parent]
-        at_child = tally.loads[(operand, parent, child), child]
-        outer = f"m{parent or homes[operand]}"
-        above = expected.setdefault((outer, operand), [0, 0])
-        below = expected.setdefault((f"m{child}", operand), [0, 0]) if child < depth else [0, 0]
-        if operand is OUTPUT:
-            down = tally.reads[operand, parent, child]
-            above[0] += down
-            above[1] += at_parent
-            below[0] += at_child
-            below[1] += down
-        else:
-            above[0] += at_parent
-            below[1] += at_child
-    for (name, operand), (read, write) in expected.items():
-        access = cost.accesses[name][operand]
-        assert (access.read, access.write) == (read, write), (name, operand)
+    expected = tally.accesses(depth, homes)
+    for (level, operand), (read, write) in expected.items():
+        access = cost.accesses[f"m{level}"][operand]
+        assert (access.read, access.write) == (read, write), (level, operand)
     booked = {(name, o) for name, operands in cost.accesses.items() for o in operands}
-    assert booked == set(expected)
+    assert booked == {(f"m{level}", operand) for level, operand in expected}
 
 
 def small(charging: Charging = Charging.BOTH_ENDS) -> Accelerator:

@@ -82,23 +82,6 @@ def _accesses_agree(data: st.DataObject, nests: Nests) -> None:
     mapping = data.draw(nests(layer))
     tally = interpret(layer, mapping)
     cost = evaluate(layer, sized_for(mapping), mapping)
-    depth = mapping.depth
-    expected: dict[str, dict[Operand, list[int]]] = {f"m{level}": {} for level in range(depth)}
-    for operand, parent, child in {edge for edge, _ in tally.loads}:
-        at_parent = tally.loads[(operand, parent, child), parent]
-        at_child = tally.loads[(operand, parent, child), child]
-        above = expected[f"m{parent}"].setdefault(operand, [0, 0])
-        below = expected[f"m{child}"].setdefault(operand, [0, 0]) if child < depth else [0, 0]
-        if operand is Operand.OUTPUT:
-            down = tally.reads[operand, parent, child]
-            above[0] += down
-            above[1] += at_parent
-            below[0] += at_child
-            below[1] += down
-        else:
-            above[0] += at_parent
-            below[1] += at_child
-    for name, operands in expected.items():
-        for operand, (read, write) in operands.items():
-            access = cost.accesses[name][operand]
-            assert (access.read, access.write) == (read, write), (name, operand)
+    for (level, operand), (read, write) in tally.accesses(mapping.depth).items():
+        access = cost.accesses[f"m{level}"][operand]
+        assert (access.read, access.write) == (read, write), (level, operand)

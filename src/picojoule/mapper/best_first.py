@@ -15,7 +15,7 @@ from picojoule.mapper.relaxation import Relaxation
 from picojoule.mapper.tuning import TUNING
 from picojoule.mapping import Mapping
 
-SMALLEST_GAIN = frontier.SMALLEST_GAIN
+SMALLEST_GAIN = boxes.SMALLEST_GAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

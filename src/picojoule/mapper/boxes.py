@@ -25,6 +25,7 @@ from picojoule.mapper.programme import (
     dual,
     living,
     log_of,
+    rewritten,
     value_of,
 )
 from picojoule.mapper.tuning import TUNING
@@ -256,6 +257,7 @@ def _fits(options: Options, programme: Programme, forest: Forest, box: Ints) -> 
     return True
 
 
+# 85 lines: one compiled loop, the innermost of the search, where a call costs more than its body.
 @compiled()
 def descend(
     options: Options,
@@ -388,28 +390,14 @@ def _narrowed(programme: Programme, counted: Ints) -> Programme:
     words, against = np.empty(len(beyond.words), np.int64), np.empty(len(beyond.words), np.int64)
     for n in range(len(words)):
         words[n], against[n] = place[beyond.words[n]], place[beyond.times[n]]
-    return Programme(
-        where=where,
-        mode=programme.mode,
-        constant=programme.constant,
-        base=programme.base,
-        discount=programme.discount,
-        energy=energy,
-        drawn=programme.drawn,
-        times=times,
-        relief=programme.relief,
-        cycle_limit=programme.cycle_limit,
-        beyond=Beyond(
-            words=words,
-            times=against,
-            against=beyond.against,
-            coefficients=beyond.coefficients,
-            share=beyond.share,
-        ),
-        limits=limits,
-        axes=programme.axes,
-        allowed=programme.allowed,
+    rest = Beyond(
+        words=words,
+        times=against,
+        against=beyond.against,
+        coefficients=beyond.coefficients,
+        share=beyond.share,
     )
+    return rewritten(programme, where, energy, times, limits, rest)
 
 
 # It lets go of Python's lock, so that a clock on the terminal goes on.

@@ -16,14 +16,12 @@ import numpy as np
 from picojoule.compiled.arrays import Floats1, Floats2, Ints1, Ints3
 from picojoule.compiled.functions import compiled
 from picojoule.mapper import boxes, halving
+from picojoule.mapper.boxes import SMALLEST_GAIN
 from picojoule.mapper.families import Columns, Families, Goal, Members, assemble, barred
 from picojoule.mapper.kernels import Floats, Ints
 from picojoule.mapper.options import Bars, Options
 from picojoule.mapper.programme import ENERGY, Multipliers, Programme, dual, log_of
 from picojoule.mapper.tuning import TUNING
-
-SMALLEST_GAIN = 1e-12
-"""Relative: a better value by less is rounding."""
 
 # What is known of a class, the later the closer its bound.
 COLUMNS = 0  # the least of every column

@@ -15,7 +15,15 @@ from picojoule.compiled.functions import compiled
 from picojoule.mapper.boxes import A_BOUND, A_BOX, AN_OPTION, counting, descend, plant
 from picojoule.mapper.kernels import Floats, Ints, ceiling
 from picojoule.mapper.options import Bars, Options, PerBlock, no_bars
-from picojoule.mapper.programme import Beyond, Multipliers, Programme, dual, living, log_of
+from picojoule.mapper.programme import (
+    Beyond,
+    Multipliers,
+    Programme,
+    dual,
+    living,
+    log_of,
+    rewritten,
+)
 from picojoule.mapper.tuning import TUNING
 
 
@@ -68,27 +76,15 @@ def _part(
             fans=fans,
             dims=options.dims,
         ),
-        Programme(
-            where=where,
-            mode=programme.mode,
-            constant=programme.constant,
-            base=programme.base,
-            discount=programme.discount,
-            energy=programme.energy,
-            drawn=programme.drawn,
-            times=programme.times,
-            relief=programme.relief,
-            cycle_limit=programme.cycle_limit,
-            beyond=Beyond(
+        rewritten(
+            *(programme, where, programme.energy, programme.times, programme.limits),
+            Beyond(
                 words=beyond.words,
                 times=beyond.times,
                 against=beyond.against,
                 coefficients=beyond.coefficients,
                 share=share,
             ),
-            limits=programme.limits,
-            axes=programme.axes,
-            allowed=programme.allowed,
         ),
         factors,
     )

@@ -72,6 +72,34 @@ class Programme(NamedTuple):
     allowed: Ints2  # [arrays, axes] bit mask of dimensions
 
 
+@compiled()
+def rewritten(
+    programme: Programme,
+    where: Ints2,
+    energy: Floats1,
+    times: Floats2,
+    limits: Floats2,
+    beyond: Beyond,
+) -> Programme:
+    """The programme over other columns or other options."""
+    return Programme(
+        where=where,
+        mode=programme.mode,
+        constant=programme.constant,
+        base=programme.base,
+        discount=programme.discount,
+        energy=energy,
+        drawn=programme.drawn,
+        times=times,
+        relief=programme.relief,
+        cycle_limit=programme.cycle_limit,
+        beyond=beyond,
+        limits=limits,
+        axes=programme.axes,
+        allowed=programme.allowed,
+    )
+
+
 class Multipliers(NamedTuple):
     """Where the dual bound stands; updated in place, and a good start for a similar programme."""
 
